@@ -1,0 +1,304 @@
+//! Claims: what the issuer said of a token, in one shape whichever validator ran.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Map, Value};
+
+use crate::scope::Scopes;
+
+/// The claims of a validated token: the members of an introspection answer (RFC 7662 section 2.2) or of a JWT's
+/// payload (RFC 9068 section 2.2).
+///
+/// A clone is cheap (the claims are shared). Serializing gives the JSON object as the issuer sent it, without `active`.
+#[derive(Clone)]
+pub struct Claims(Arc<Inner>);
+
+struct Inner {
+    members: Map<String, Value>,
+    audience: Audience,
+    scopes: Scopes,
+    expires_at: Option<i64>,
+    not_before: Option<i64>,
+    issued_at: Option<i64>,
+}
+
+/// Why a set of claims is not well-formed. Names the claim, never its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MalformedClaim {
+    /// The claim's name.
+    pub name: &'static str,
+}
+
+impl fmt::Display for MalformedClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the claim `{}` is malformed", self.name)
+    }
+}
+
+impl std::error::Error for MalformedClaim {}
+
+/// The audiences of a token (`aud`, RFC 7519 section 4.1.3): none, one, or several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audience(Box<[Box<str>]>);
+
+impl Audience {
+    /// Whether this audience is among them, compared byte by byte.
+    pub fn contains(&self, audience: &str) -> bool {
+        self.iter().any(|one| one == audience)
+    }
+
+    /// The audiences in the order of the token.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|one| &**one)
+    }
+
+    /// Whether the issuer named no audience.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Claims {
+    /// Takes the members of a claims object and checks the shape of the registered ones:
+    ///
+    /// - `iss`, `sub`, `client_id`, `azp`: strings;
+    /// - `aud`: a string or an array of strings;
+    /// - `exp`, `nbf`, `iat`: numbers from 0 to the end of the year 9999 (a fraction is rounded to the safe side);
+    /// - `scope` (or `scp` where there is no `scope`): a space-delimited string or an array of strings.
+    ///
+    /// A member that is `null` counts as absent. Nothing else is checked here: no time, no issuer, no signature.
+    ///
+    /// # Errors
+    /// Names the first claim whose shape is another.
+    pub fn from_members(members: Map<String, Value>) -> Result<Self, MalformedClaim> {
+        for name in ["iss", "sub", "client_id", "azp"] {
+            if !matches!(members.get(name), None | Some(Value::Null | Value::String(_))) {
+                return Err(MalformedClaim { name });
+            }
+        }
+        let audience = match strings(&members, "aud")? {
+            Strings::None => Audience::default(),
+            Strings::One(one) => Audience([one.into()].into()),
+            Strings::Many(many) => Audience(many.into_iter().map(Into::into).collect()),
+        };
+        let scope = if matches!(members.get("scope"), None | Some(Value::Null)) { "scp" } else { "scope" };
+        let scopes = match strings(&members, scope)? {
+            Strings::None => Scopes::default(),
+            Strings::One(list) => Scopes::parse(list),
+            Strings::Many(parts) => Scopes::from_parts(parts),
+        };
+        let expires_at = numeric_date(&members, "exp", f64::floor)?;
+        let not_before = numeric_date(&members, "nbf", f64::ceil)?;
+        let issued_at = numeric_date(&members, "iat", f64::floor)?;
+        Ok(Self(Arc::new(Inner { members, audience, scopes, expires_at, not_before, issued_at })))
+    }
+
+    /// The issuer (`iss`).
+    pub fn issuer(&self) -> Option<&str> {
+        self.string("iss")
+    }
+
+    /// The subject (`sub`): the user, or the client where a machine speaks for itself. Some servers send none then.
+    pub fn subject(&self) -> Option<&str> {
+        self.string("sub")
+    }
+
+    /// The client that the token was issued to: `client_id`, or `azp` where there is none.
+    pub fn client_id(&self) -> Option<&str> {
+        self.string("client_id").or_else(|| self.string("azp"))
+    }
+
+    /// The audiences (`aud`).
+    pub fn audience(&self) -> &Audience {
+        &self.0.audience
+    }
+
+    /// The granted scopes (`scope`, or `scp`).
+    pub fn scopes(&self) -> &Scopes {
+        &self.0.scopes
+    }
+
+    /// When the token expires (`exp`), in seconds since 1970.
+    pub fn expires_at(&self) -> Option<i64> {
+        self.0.expires_at
+    }
+
+    /// When the token starts to be valid (`nbf`), in seconds since 1970.
+    pub fn not_before(&self) -> Option<i64> {
+        self.0.not_before
+    }
+
+    /// When the token was issued (`iat`), in seconds since 1970.
+    pub fn issued_at(&self) -> Option<i64> {
+        self.0.issued_at
+    }
+
+    /// Any claim by its name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.members.get(name)
+    }
+
+    /// A string claim by its name.
+    pub fn string(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Value::as_str)
+    }
+
+    /// All members, as the issuer sent them.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.0.members
+    }
+}
+
+/// Shows the names of the claims, not their values: claims are personal data.
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claims").field(&self.0.members.keys().collect::<Vec<_>>()).finish()
+    }
+}
+
+impl PartialEq for Claims {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.members == other.0.members
+    }
+}
+
+impl Serialize for Claims {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.members.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_members(Map::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+enum Strings<'a> {
+    None,
+    One(&'a str),
+    Many(Vec<&'a str>),
+}
+
+fn strings<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<Strings<'a>, MalformedClaim> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(Strings::None),
+        Some(Value::String(one)) => Ok(Strings::One(one)),
+        Some(Value::Array(many)) => many
+            .iter()
+            .map(|one| one.as_str().ok_or(MalformedClaim { name }))
+            .collect::<Result<_, _>>()
+            .map(Strings::Many),
+        Some(_) => Err(MalformedClaim { name }),
+    }
+}
+
+/// The last second of the year 9999: nothing that a server means is later, and sums with it cannot overflow.
+const LATEST: i64 = 253_402_300_799;
+
+fn numeric_date(
+    members: &Map<String, Value>,
+    name: &'static str,
+    round: fn(f64) -> f64,
+) -> Result<Option<i64>, MalformedClaim> {
+    let number = match members.get(name) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number,
+        Some(_) => return Err(MalformedClaim { name }),
+    };
+    let seconds = number.as_i64().or_else(|| number.as_f64().and_then(|float| whole_seconds(round(float))));
+    match seconds {
+        Some(seconds) if (0..=LATEST).contains(&seconds) => Ok(Some(seconds)),
+        _ => Err(MalformedClaim { name }),
+    }
+}
+
+fn whole_seconds(float: f64) -> Option<i64> {
+    // Below 2^53 every whole number is a float of its own, so the conversion is exact; NaN fails the comparison.
+    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "the range is checked first")]
+    (0.0..=9_007_199_254_740_991.0).contains(&float).then_some(float as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(value: Value) -> Result<Claims, MalformedClaim> {
+        let Value::Object(members) = value else { panic!("not an object") };
+        Claims::from_members(members)
+    }
+
+    #[test]
+    fn reads_what_real_servers_send() {
+        let c = claims(json!({
+            "iss": "https://as.example.test", "sub": "alice", "client_id": "app", "aud": ["a", "b"],
+            "scope": "read write", "exp": 1_900_000_000, "iat": 1_800_000_000.9, "nbf": 1_800_000_000.1, "groups": ["x"]
+        }))
+        .unwrap();
+        assert_eq!(c.issuer(), Some("https://as.example.test"));
+        assert_eq!(c.subject(), Some("alice"));
+        assert_eq!(c.client_id(), Some("app"));
+        assert!(c.audience().contains("b") && !c.audience().contains("B"));
+        assert!(c.scopes().contains("write"));
+        assert_eq!(c.expires_at(), Some(1_900_000_000));
+        assert_eq!(c.issued_at(), Some(1_800_000_000));
+        assert_eq!(c.not_before(), Some(1_800_000_001));
+        assert_eq!(c.get("groups"), Some(&json!(["x"])));
+    }
+
+    #[test]
+    fn scope_is_a_string_or_an_array_and_scp_stands_in() {
+        assert!(claims(json!({"scope": ["a", "b"]})).unwrap().scopes().contains("b"));
+        assert!(claims(json!({"scp": "a b"})).unwrap().scopes().contains("b"));
+        assert!(claims(json!({"scp": ["a"], "scope": null})).unwrap().scopes().contains("a"));
+        assert!(!claims(json!({"scp": ["a"], "scope": "b"})).unwrap().scopes().contains("a"));
+        assert!(claims(json!({})).unwrap().scopes().is_empty());
+    }
+
+    #[test]
+    fn null_counts_as_absent() {
+        let c = claims(json!({"iss": null, "sub": null, "aud": null, "exp": null, "scope": null})).unwrap();
+        assert_eq!((c.issuer(), c.subject(), c.expires_at()), (None, None, None));
+        assert!(c.audience().is_empty());
+    }
+
+    #[test]
+    fn azp_names_the_client_where_client_id_is_missing() {
+        assert_eq!(claims(json!({"azp": "spa"})).unwrap().client_id(), Some("spa"));
+        assert_eq!(claims(json!({"azp": "spa", "client_id": "app"})).unwrap().client_id(), Some("app"));
+    }
+
+    #[test]
+    fn refuses_odd_shapes_and_names_the_claim() {
+        for (value, name) in [
+            (json!({"iss": ["https://evil", "https://good"]}), "iss"),
+            (json!({"sub": 7}), "sub"),
+            (json!({"client_id": {}}), "client_id"),
+            (json!({"aud": 1}), "aud"),
+            (json!({"aud": ["a", 1]}), "aud"),
+            (json!({"scope": 1}), "scope"),
+            (json!({"scope": ["a", null]}), "scope"),
+            (json!({"scp": true}), "scp"),
+            (json!({"exp": "1900000000"}), "exp"),
+            (json!({"exp": -1}), "exp"),
+            (json!({"exp": -0.5}), "exp"),
+            (json!({"exp": 1e300}), "exp"),
+            (json!({"exp": i64::MAX}), "exp"),
+            (json!({"exp": u64::MAX}), "exp"),
+            (json!({"nbf": true}), "nbf"),
+            (json!({"iat": [1]}), "iat"),
+        ] {
+            assert_eq!(claims(value.clone()).unwrap_err(), MalformedClaim { name }, "{value}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_names_only() {
+        let c = claims(json!({"sub": "alice", "email": "alice@example.test"})).unwrap();
+        assert_eq!(format!("{c:?}"), r#"Claims(["email", "sub"])"#);
+    }
+}

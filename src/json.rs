@@ -1,0 +1,66 @@
+//! JSON objects from outside, read strictly: a member that occurs twice is refused, where serde_json's own map would
+//! silently let the last one win (two parties then see two different documents).
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Parses a JSON object whose members all have different names. Deeper levels are serde_json's own maps; nesting is
+/// bounded by its limit of 128 levels.
+pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    serde_json::from_slice::<StrictObject>(bytes).map(|object| object.0)
+}
+
+struct StrictObject(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for StrictObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = StrictObject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<StrictObject, A::Error> {
+                let mut members = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    // The name is not in the message: it is a stranger's text.
+                    if members.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a member occurs twice"));
+                    }
+                }
+                Ok(StrictObject(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_an_object() {
+        let object = strict_object(br#"{"active":true,"n":[1,{"a":null}]}"#).unwrap();
+        assert_eq!(object.get("active"), Some(&Value::Bool(true)));
+        assert_eq!(object.len(), 2);
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for bad in
+            ["", "[]", "true", "null", "\"a\"", "{", "{}x", r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":1}"#]
+        {
+            assert!(strict_object(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(strict_object("[".repeat(100_000).as_bytes()).is_err());
+        assert!(strict_object(format!("{{\"a\":{}", "[".repeat(100_000)).as_bytes()).is_err());
+        assert!(strict_object(b"{\"a\":\"\xff\"}").is_err());
+    }
+}

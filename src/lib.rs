@@ -1,0 +1,16 @@
+//! Turns an actix-web 4 app into an OAuth 2.0 resource server.
+
+mod claims;
+mod clock;
+mod error;
+mod json;
+mod scope;
+mod secret;
+
+pub use claims::{Audience, Claims, MalformedClaim};
+pub use clock::{Clock, SystemClock};
+pub use error::{
+    AuthError, AuthErrorKind, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault, UpstreamFault,
+};
+pub use scope::{Scope, Scopes};
+pub use secret::Secret;

@@ -1,0 +1,119 @@
+//! Scopes (RFC 6749 section 3.3): what a token grants, and what a route asks for.
+
+use std::fmt;
+
+/// One scope that a route asks for: `1*( %x21 / %x23-5B / %x5D-7E )`, so it can stand in a challenge unescaped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope(Box<str>);
+
+impl Scope {
+    /// Takes a scope-token of RFC 6749 section 3.3; `None` for an empty one, or one with a character that the
+    /// grammar does not know (a space, a quote, a backslash, anything outside ASCII).
+    pub fn new(scope: &str) -> Option<Self> {
+        let fits = !scope.is_empty() && scope.bytes().all(is_scope_byte);
+        fits.then(|| Self(scope.into()))
+    }
+
+    /// The scope as written in tokens and challenges.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_scope_byte(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
+}
+
+/// The scopes of a token, split once. Comparison is exact: `read` is neither `READ` nor `read:all`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scopes {
+    text: Box<str>,
+    spans: Box<[(usize, usize)]>,
+}
+
+impl Scopes {
+    /// The scopes of a space-delimited list (`"read write"`); any ASCII white space separates.
+    pub fn parse(list: &str) -> Self {
+        Self::from_parts(list.split_ascii_whitespace())
+    }
+
+    /// The scopes of a list that is already split, as some servers send it. An element is taken as it stands: one with
+    /// a space in it equals no scope that a route can ask for.
+    pub fn from_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut text = String::new();
+        let mut spans = Vec::new();
+        for part in parts {
+            let start = text.len();
+            text.push_str(part);
+            spans.push((start, text.len()));
+        }
+        Self { text: text.into(), spans: spans.into() }
+    }
+
+    /// Whether the token grants exactly this scope.
+    pub fn contains(&self, scope: &str) -> bool {
+        self.iter().any(|granted| granted == scope)
+    }
+
+    /// The scopes in the order of the token.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.spans.iter().filter_map(|(start, end)| self.text.get(*start..*end))
+    }
+
+    /// Whether the token grants no scope at all.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_follows_the_grammar() {
+        for good in ["read", "posts:write", "https://api.example.test/read", "!", "a~"] {
+            assert!(Scope::new(good).is_some(), "{good}");
+        }
+        for bad in ["", " ", "a b", "a\"", "a\\b", "é", "a\n", "\u{7f}"] {
+            assert!(Scope::new(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn comparison_is_exact() {
+        let scopes = Scopes::parse(" read\twrite  posts:read ");
+        assert_eq!(scopes.iter().collect::<Vec<_>>(), ["read", "write", "posts:read"]);
+        assert!(scopes.contains("read"));
+        assert!(!scopes.contains("READ"));
+        assert!(!scopes.contains("posts"));
+        assert!(!scopes.contains("read write"));
+        assert!(!scopes.contains(""));
+        assert_eq!(scopes.to_string(), "read write posts:read");
+    }
+
+    #[test]
+    fn an_empty_list_grants_nothing() {
+        assert!(Scopes::parse("  ").is_empty());
+        assert!(Scopes::default().is_empty());
+        assert!(!Scopes::default().contains(""));
+    }
+}
