@@ -1,5 +1,6 @@
 //! Turns an actix-web 4 app into an OAuth 2.0 resource server.
 
+pub mod certificate;
 mod claims;
 mod clock;
 mod error;

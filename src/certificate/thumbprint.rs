@@ -1,0 +1,238 @@
+//! The thumbprint of a certificate (`x5t#S256`, RFC 8705 section 3.1).
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::pem;
+use crate::secret::constant_time_eq;
+
+/// The SHA-256 thumbprint of a client certificate: the hash over its DER bytes, `x5t#S256` in a token's `cnf` claim
+/// (RFC 8705 section 3.1).
+///
+/// It names the certificate and nothing more: whoever made one has not verified it. Equality takes the same time
+/// wherever two thumbprints differ.
+#[derive(Clone, Copy)]
+pub struct CertificateThumbprint([u8; 32]);
+
+/// The bytes are no certificate: not one DER `SEQUENCE` from the first byte to the last, or not PEM around one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotACertificate;
+
+impl CertificateThumbprint {
+    /// Hashes a DER-encoded certificate.
+    ///
+    /// Of the encoding only the frame is checked: one `SEQUENCE` that covers exactly these bytes. That keeps PEM text,
+    /// base64 and trailing bytes from being hashed by mistake; it does not make the bytes a certificate.
+    ///
+    /// # Errors
+    /// [`NotACertificate`] where the frame is another.
+    pub fn from_der(der: &[u8]) -> Result<Self, NotACertificate> {
+        if !is_one_sequence(der) {
+            return Err(NotACertificate);
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, der).as_ref());
+        Ok(Self(hash))
+    }
+
+    /// Hashes the first certificate of a PEM text (RFC 7468 section 5), the leaf where a whole chain is given.
+    ///
+    /// The text consists of `CERTIFICATE` blocks and line breaks only; the base64 is strict.
+    ///
+    /// # Errors
+    /// [`NotACertificate`] where it does not, or where [`from_der`](Self::from_der) refuses the content.
+    pub fn from_pem(pem: &str) -> Result<Self, NotACertificate> {
+        pem::first_certificate(pem).ok_or(NotACertificate).and_then(|der| Self::from_der(&der))
+    }
+
+    /// Takes a SHA-256 hash that somebody else computed over the certificate's DER bytes.
+    pub fn from_sha256(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
+    /// Reads the form of the `cnf` claim: 43 characters of base64url without padding. The unused bits of the last
+    /// character must be zero, so that each thumbprint has one spelling only.
+    pub(crate) fn from_base64url(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+    }
+
+    /// Reads 64 hexadecimal digits in either case.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+        let hash = pairs.iter().map(|&[high, low]| pem::hex_byte(high, low)).collect::<Option<Vec<_>>>()?;
+        hash.try_into().ok().map(Self)
+    }
+
+    /// The thumbprint as in the `cnf` claim: 43 characters of base64url.
+    pub fn to_base64url(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+impl PartialEq for CertificateThumbprint {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for CertificateThumbprint {}
+
+impl fmt::Debug for CertificateThumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CertificateThumbprint").field(&self.to_base64url()).finish()
+    }
+}
+
+impl fmt::Display for NotACertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a certificate in DER or PEM")
+    }
+}
+
+impl std::error::Error for NotACertificate {}
+
+/// Whether the bytes are one DER `SEQUENCE` (X.690 sections 8.1 and 10.1) and nothing after it.
+fn is_one_sequence(der: &[u8]) -> bool {
+    match der {
+        [0x30, short @ 0..=0x7f, content @ ..] => content.len() == usize::from(*short),
+        // The long form: how many octets follow, then the length; the shortest form only, no leading zeros.
+        [0x30, 0x81, length @ 0x80..=0xff, content @ ..] => content.len() == usize::from(*length),
+        [0x30, 0x82, high @ 1..=0xff, low, content @ ..] => {
+            content.len() == usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        // A certificate of 64 KiB or more does not fit into a TLS handshake of common stacks, nor into a header.
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 8705 appendix A.
+    pub(in crate::certificate) const RFC_8705_PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBBjCBrAIBAjAKBggqhkjOPQQDAjAPMQ0wCwYDVQQDDARtdGxzMB4XDTE4MTAx
+ODEyMzcwOVoXDTIyMDUwMjEyMzcwOVowDzENMAsGA1UEAwwEbXRsczBZMBMGByqG
+SM49AgEGCCqGSM49AwEHA0IABNcnyxwqV6hY8QnhxxzFQ03C7HKW9OylMbnQZjjJ
+/Au08/coZwxS7LfA4vOLS9WuneIXhbGGWvsDSb0tH6IxLm8wCgYIKoZIzj0EAwID
+SQAwRgIhAP0RC1E+vwJD/D1AGHGzuri+hlV/PpQEKTWUVeORWz83AiEA5x2eXZOV
+bUlJSGQgjwD5vaUaKlLR50Q2DmFfQj1L+SY=
+-----END CERTIFICATE-----
+";
+    pub(in crate::certificate) const RFC_8705_X5T: &str = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0";
+
+    #[test]
+    fn the_example_of_rfc_8705() {
+        let thumbprint = CertificateThumbprint::from_pem(RFC_8705_PEM).unwrap();
+        assert_eq!(thumbprint.to_base64url(), RFC_8705_X5T);
+        assert_eq!(CertificateThumbprint::from_base64url(RFC_8705_X5T), Some(thumbprint));
+        assert_eq!(format!("{thumbprint:?}"), format!("CertificateThumbprint({RFC_8705_X5T:?})"));
+    }
+
+    #[test]
+    fn der_is_one_sequence_and_nothing_after_it() {
+        let long = |length: usize, head: &[u8]| [head, &vec![0; length]].concat();
+        for good in [
+            vec![0x30, 0x00],
+            vec![0x30, 0x02, 0x05, 0x00],
+            long(0x7f, &[0x30, 0x7f]),
+            long(0x80, &[0x30, 0x81, 0x80]),
+            long(0xff, &[0x30, 0x81, 0xff]),
+            long(0x100, &[0x30, 0x82, 0x01, 0x00]),
+            long(0xffff, &[0x30, 0x82, 0xff, 0xff]),
+        ] {
+            assert!(CertificateThumbprint::from_der(&good).is_ok(), "{:02x?}", &good[..2]);
+            let mut longer = good.clone();
+            longer.push(0);
+            assert_eq!(CertificateThumbprint::from_der(&longer), Err(NotACertificate));
+            assert_eq!(CertificateThumbprint::from_der(&good[..good.len() - 1]), Err(NotACertificate));
+        }
+        for bad in [
+            vec![],
+            vec![0x30],
+            vec![0x31, 0x00],
+            vec![0x02, 0x01, 0x00],
+            vec![0x30, 0x80, 0x00, 0x00],             // indefinite length
+            long(0x7f, &[0x30, 0x81, 0x7f]),          // not the shortest form
+            long(0xff, &[0x30, 0x82, 0x00, 0xff]),    // a leading zero
+            long(0x10000, &[0x30, 0x83, 1, 0, 0]),    // 64 KiB
+            vec![0x30, 0xff, 0xff, 0xff, 0xff, 0xff], // reserved
+            RFC_8705_PEM.into(),
+        ] {
+            assert!(CertificateThumbprint::from_der(&bad).is_err(), "{:02x?}", bad.get(..5));
+        }
+    }
+
+    #[test]
+    fn a_thumbprint_has_one_spelling() {
+        let zeros = "A".repeat(43);
+        assert_eq!(
+            CertificateThumbprint::from_base64url(&zeros),
+            Some(CertificateThumbprint::from_sha256([0; 32]))
+        );
+        for bad in [
+            String::new(),
+            "A".repeat(42),
+            "A".repeat(44),
+            "A".repeat(40),
+            "A".repeat(86),
+            format!("{}B", "A".repeat(42)), // a bit set beyond the 256th
+            format!("{zeros}="),
+            format!(" {zeros}"),
+            format!("{zeros}\n"),
+            format!("{}+", "A".repeat(42)),
+            format!("{}/{}", "A".repeat(20), "A".repeat(22)),
+            format!("{}é{}", "A".repeat(20), "A".repeat(21)),
+        ] {
+            assert_eq!(CertificateThumbprint::from_base64url(&bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_is_exactly_32_bytes() {
+        let expected = Some(CertificateThumbprint::from_sha256([0xab; 32]));
+        assert_eq!(CertificateThumbprint::from_hex(&"aB".repeat(32)), expected);
+        for bad in [
+            "",
+            &"ab".repeat(31),
+            &"ab".repeat(33),
+            &"a".repeat(63),
+            &"a".repeat(65),
+            &"ag".repeat(32),
+            &"+1".repeat(32),
+        ] {
+            assert_eq!(CertificateThumbprint::from_hex(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_thumbprint_survives_both_spellings(hash: [u8; 32]) {
+            let thumbprint = CertificateThumbprint::from_sha256(hash);
+            prop_assert_eq!(CertificateThumbprint::from_base64url(&thumbprint.to_base64url()), Some(thumbprint));
+            let hex = hash.map(|byte| format!("{byte:02x}")).concat();
+            prop_assert_eq!(CertificateThumbprint::from_hex(&hex), Some(thumbprint));
+        }
+
+        #[test]
+        fn equal_only_where_every_byte_is(hash: [u8; 32], at in 0_usize..32, bit in 0_u32..8) {
+            let mut other = hash;
+            other[at] ^= 1 << bit;
+            prop_assert_ne!(CertificateThumbprint::from_sha256(hash), CertificateThumbprint::from_sha256(other));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(der: Vec<u8>, text: String) {
+            let _ = CertificateThumbprint::from_der(&der);
+            let _ = CertificateThumbprint::from_pem(&text);
+            let _ = CertificateThumbprint::from_base64url(&text);
+            let _ = CertificateThumbprint::from_hex(&text);
+        }
+    }
+}
