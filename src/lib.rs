@@ -1,13 +1,17 @@
 //! Turns an actix-web 4 app into an OAuth 2.0 resource server.
 
 mod claims;
+mod client_auth;
 mod clock;
 mod error;
 mod json;
 mod scope;
 mod secret;
+#[cfg(feature = "rustls")]
+mod tls;
 
 pub use claims::{Audience, Claims, MalformedClaim};
+pub use client_auth::Identity;
 pub use clock::{Clock, SystemClock};
 pub use error::{
     AuthError, AuthErrorKind, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault, UpstreamFault,
