@@ -11,7 +11,7 @@ mod secret;
 mod tls;
 
 pub use claims::{Audience, Claims, MalformedClaim};
-pub use client_auth::Identity;
+pub use client_auth::{ClientAuthentication, Identity, SecretSource};
 pub use clock::{Clock, SystemClock};
 pub use error::{
     AuthError, AuthErrorKind, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault, UpstreamFault,

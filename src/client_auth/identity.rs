@@ -170,3 +170,88 @@ fn load(certificate: &[u8], key: &[u8]) -> Result<Loaded, String> {
     }
     Ok(Loaded)
 }
+
+#[cfg(all(test, feature = "rustls"))]
+mod tests {
+    use aws_lc_rs::{
+        encoding::{AsDer as _, EcPrivateKeyRfc5915Der},
+        signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+    };
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::client_auth::testing::{Folder, inner_key, pem, rsa_pkcs8};
+
+    fn self_signed(key: &KeyPair) -> String {
+        CertificateParams::new(["client".to_owned()]).unwrap().self_signed(key).unwrap().pem()
+    }
+
+    fn rsa() -> (String, String) {
+        let key = pem("PRIVATE KEY", rsa_pkcs8());
+        (self_signed(&KeyPair::from_pem(&key).unwrap()), key)
+    }
+
+    #[test]
+    fn pkcs8_pkcs1_and_sec1_keys_are_read() {
+        let (certificate, pkcs8) = rsa();
+        assert_eq!(Identity::from_pem(&*certificate, pkcs8).check(), Ok(()));
+        let pkcs1 = pem("RSA PRIVATE KEY", inner_key(rsa_pkcs8()));
+        assert_eq!(Identity::from_pem(certificate, pkcs1).check(), Ok(()));
+
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let pkcs8 = pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref());
+        let certificate = self_signed(&KeyPair::from_pem(&pkcs8).unwrap());
+        assert_eq!(Identity::from_pem(&*certificate, pkcs8).check(), Ok(()));
+        let sec1: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().unwrap();
+        assert_eq!(Identity::from_pem(certificate, pem("EC PRIVATE KEY", sec1.as_ref())).check(), Ok(()));
+    }
+
+    #[test]
+    fn one_file_may_hold_both() {
+        let (folder, (certificate, key)) = (Folder::new(), rsa());
+        let path = folder.write("both.pem", format!("{key}{certificate}"));
+        assert_eq!(Identity::from_pem_files(&path, &path).check(), Ok(()));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_without_being_shown() {
+        let (certificate, key) = rsa();
+        let stranger = KeyPair::generate().unwrap().serialize_pem();
+        let body = key.lines().nth(1).unwrap();
+        for (certificate, key, wanted) in [
+            ("", &*key, "no certificate found"),
+            (&*key, &*key, "no certificate found"),
+            (&*certificate, "", "no private key found"),
+            (&*certificate, &*certificate, "no private key found"),
+            (&*certificate, &*key.replace("PRIVATE", "ENCRYPTED PRIVATE"), "unencrypted PEM"),
+            (&*certificate, &*key.replace("-----END", "-----"), "no private key found"),
+            (&*certificate, &*stranger, "does not belong to the first certificate"),
+            (&*certificate, &*pem("PRIVATE KEY", b"hunter2"), "cannot be used"),
+            (&*pem("CERTIFICATE", b"hunter2"), &*key, "not a valid X.509 certificate"),
+            ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----", &*key, "not valid PEM"),
+        ] {
+            let problem = Identity::from_pem(certificate, key).check().unwrap_err();
+            assert!(problem.contains(wanted), "{problem}, not {wanted}");
+            assert!(!problem.contains(body) && !problem.contains("hunter2"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let (folder, (certificate, _)) = (Folder::new(), rsa());
+        let identity =
+            Identity::from_pem_files(folder.write("cert.pem", certificate), folder.path("key.pem"));
+        assert!(identity.check().unwrap_err().contains("key.pem cannot be read"));
+    }
+
+    #[test]
+    fn identities_are_equal_by_path_or_by_content_and_show_no_content() {
+        assert_eq!(Identity::from_pem_files("a", "b"), Identity::from_pem_files("a", "b"));
+        assert_ne!(Identity::from_pem_files("a", "b"), Identity::from_pem_files("a", "c"));
+        assert_eq!(Identity::from_pem("hunter2", "hunter3"), Identity::from_pem("hunter2", "hunter3"));
+        assert_ne!(Identity::from_pem("hunter2", "hunter3"), Identity::from_pem("hunter2", "hunter4"));
+        assert_ne!(Identity::from_pem("a", "b"), Identity::from_pem_files("a", "b"));
+        assert_eq!(format!("{:?}", Identity::from_pem("hunter2", "hunter3")), "Identity([redacted])");
+        assert_eq!(format!("{:?}", Identity::from_pem_files("a", "b")), "Identity(a, b)");
+    }
+}
