@@ -171,7 +171,8 @@ fn load(certificate: &[u8], key: &[u8]) -> Result<Loaded, String> {
     Ok(Loaded)
 }
 
-#[cfg(all(test, feature = "rustls"))]
+#[cfg(feature = "rustls")]
+#[cfg(test)]
 mod tests {
     use aws_lc_rs::{
         encoding::{AsDer as _, EcPrivateKeyRfc5915Der},

@@ -1,7 +1,5 @@
 //! Client assertions (RFC 7523 section 3): short JWTs that prove the possession of a key.
 
-use std::fmt;
-
 use aws_lc_rs::{
     error::Unspecified,
     hmac,
@@ -27,7 +25,7 @@ pub(super) struct Signer {
 
 /// What signs. Keys are parsed once; the algorithm belongs to the key and is chosen by nobody else.
 pub(super) enum Key {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Rsa(Box<RsaKeyPair>, &'static RsaSignatureEncoding),
     Ec(Box<EcdsaKeyPair>),
     Ed25519(Box<Ed25519KeyPair>),
@@ -103,7 +101,7 @@ impl Key {
         if secret.len() < wanted {
             log::warn!(target: LOG, "the client secret that signs assertions should have at least {wanted} bytes");
         }
-        Self::Hmac(hmac::Key::new(algorithm, secret))
+        Self::Hmac(Box::new(hmac::Key::new(algorithm, secret)))
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
@@ -117,12 +115,6 @@ impl Key {
             Self::Ec(pair) => pair.sign(&random, message).map(|signature| signature.as_ref().to_vec()),
             Self::Ed25519(pair) => pair.try_sign(message).map(|signature| signature.as_ref().to_vec()),
         }
-    }
-}
-
-impl fmt::Debug for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signer([redacted])")
     }
 }
 
