@@ -2,13 +2,17 @@
 
 pub mod certificate;
 mod claims;
+mod client_auth;
 mod clock;
 mod error;
 mod json;
 mod scope;
 mod secret;
+#[cfg(feature = "rustls")]
+mod tls;
 
 pub use claims::{Audience, Claims, MalformedClaim};
+pub use client_auth::{ClientAuthentication, Identity, SecretSource};
 pub use clock::{Clock, SystemClock};
 pub use error::{
     AuthError, AuthErrorKind, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault, UpstreamFault,

@@ -1,0 +1,258 @@
+//! A client certificate with its private key, for mutual TLS (RFC 8705).
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::watched::{Content, RECHECK, Watched};
+use crate::secret::Secret;
+
+/// A certificate chain and its private key, both as PEM: what this API presents in the TLS handshake with the
+/// authorization server.
+///
+/// The first certificate is the API's own, the others lead to its issuer. The key may be PKCS#8, PKCS#1 (RSA) or
+/// SEC 1 (EC), and is not encrypted. That key and certificate belong together is checked at start-up; that the
+/// certificate has not expired is not: the authorization server says so in the handshake.
+///
+/// Two identities are equal if they name the same files, or hold the same PEM. A clone is cheap.
+#[derive(Clone)]
+pub struct Identity(Arc<Source>);
+
+enum Source {
+    Files(Watched<Loaded>),
+    Given { certificate: Secret, key: Secret, loaded: Result<Arc<Loaded>, String> },
+}
+
+impl Identity {
+    /// An identity in two PEM files, which may be one and the same.
+    ///
+    /// The files are looked at once a second while connections are made, and read again after a change. If they cannot
+    /// be used then (half written, or key and certificate do not fit together), the last good pair stays in use and a
+    /// warning is logged. Connections that are open already keep the certificate that they were made with.
+    pub fn from_pem_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        Self::watching([certificate.as_ref().into(), key.as_ref().into()], RECHECK)
+    }
+
+    /// An identity given as PEM text, for the life of the process.
+    pub fn from_pem(certificate: impl Into<Secret>, key: impl Into<Secret>) -> Self {
+        let (certificate, key) = (certificate.into(), key.into());
+        let loaded = load(certificate.expose().as_bytes(), key.expose().as_bytes()).map(Arc::new);
+        Self(Arc::new(Source::Given { certificate, key, loaded }))
+    }
+
+    pub(crate) fn watching(paths: [PathBuf; 2], every: Duration) -> Self {
+        Self(Arc::new(Source::Files(Watched::new(paths, every, load_files))))
+    }
+
+    /// Whether there is a certificate with its key right now; the error names what is wanted.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.load().map(|_| ())
+    }
+
+    fn load(&self) -> Result<Arc<Loaded>, String> {
+        match &*self.0 {
+            Source::Files(files) => files.get(),
+            Source::Given { loaded, .. } => loaded.clone(),
+        }
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        match (&*self.0, &*other.0) {
+            (Source::Files(left), Source::Files(right)) => left.paths() == right.paths(),
+            (
+                Source::Given { certificate, key, .. },
+                Source::Given { certificate: other_certificate, key: other_key, .. },
+            ) => certificate == other_certificate && key == other_key,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Identity {}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Source::Files(files) => write!(f, "Identity({files:?})"),
+            Source::Given { .. } => f.write_str("Identity([redacted])"),
+        }
+    }
+}
+
+fn load_files(contents: &[Content]) -> Result<Loaded, String> {
+    match contents {
+        [certificate, key] => load(certificate, key),
+        _ => Err("a certificate and a key are wanted".into()),
+    }
+}
+
+#[cfg(feature = "rustls")]
+use tls::{Loaded, load};
+
+#[cfg(feature = "rustls")]
+mod tls {
+    use std::sync::Arc;
+
+    use rustls::{
+        SignatureScheme,
+        client::ResolvesClientCert,
+        crypto::aws_lc_rs::default_provider,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        sign::CertifiedKey,
+    };
+
+    use super::Identity;
+    use crate::client_auth::LOG;
+
+    pub(super) type Loaded = CertifiedKey;
+
+    /// Parses and pairs certificate and key. The texts of the parsers' errors are left out: they may quote the input.
+    pub(super) fn load(certificate: &[u8], key: &[u8]) -> Result<Loaded, String> {
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| "the certificate chain is not valid PEM")?;
+        if chain.is_empty() {
+            return Err("no certificate found: PEM with \"BEGIN CERTIFICATE\" is wanted".into());
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
+            "no private key found: unencrypted PEM with \"BEGIN PRIVATE KEY\", \"BEGIN RSA PRIVATE KEY\" or \
+             \"BEGIN EC PRIVATE KEY\" is wanted"
+        })?;
+        CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => "the private key does not belong to the first certificate".into(),
+            rustls::Error::InvalidCertificate(_) => "the first certificate is not a valid X.509 certificate".into(),
+            _ => "the private key cannot be used: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519 is wanted"
+                .into(),
+        })
+    }
+
+    impl Identity {
+        /// What gives rustls the certificate as of the moment of each handshake.
+        pub(crate) fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
+            Arc::new(Resolver(self.clone()))
+        }
+    }
+
+    #[derive(Debug)]
+    struct Resolver(Identity);
+
+    impl ResolvesClientCert for Resolver {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            self.0
+                .load()
+                .inspect_err(|problem| log::error!(target: LOG, "no client certificate: {problem}"))
+                .ok()
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+}
+
+/// Without the feature `rustls` no connection of ours presents the certificate: only its outer form is looked at.
+#[cfg(not(feature = "rustls"))]
+struct Loaded;
+
+#[cfg(not(feature = "rustls"))]
+fn load(certificate: &[u8], key: &[u8]) -> Result<Loaded, String> {
+    let has = |pem: &[u8], label: &str| pem.windows(label.len()).any(|part| part == label.as_bytes());
+    if !has(certificate, "-----BEGIN CERTIFICATE-----") {
+        return Err("no certificate found: PEM with \"BEGIN CERTIFICATE\" is wanted".into());
+    }
+    if !has(key, "PRIVATE KEY-----") {
+        return Err("no private key found: PEM with \"BEGIN PRIVATE KEY\" is wanted".into());
+    }
+    Ok(Loaded)
+}
+
+#[cfg(feature = "rustls")]
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::{
+        encoding::{AsDer as _, EcPrivateKeyRfc5915Der},
+        signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+    };
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::client_auth::testing::{Folder, inner_key, pem, rsa_pkcs8};
+
+    fn self_signed(key: &KeyPair) -> String {
+        CertificateParams::new(["client".to_owned()]).unwrap().self_signed(key).unwrap().pem()
+    }
+
+    fn rsa() -> (String, String) {
+        let key = pem("PRIVATE KEY", rsa_pkcs8());
+        (self_signed(&KeyPair::from_pem(&key).unwrap()), key)
+    }
+
+    #[test]
+    fn pkcs8_pkcs1_and_sec1_keys_are_read() {
+        let (certificate, pkcs8) = rsa();
+        assert_eq!(Identity::from_pem(&*certificate, pkcs8).check(), Ok(()));
+        let pkcs1 = pem("RSA PRIVATE KEY", inner_key(rsa_pkcs8()));
+        assert_eq!(Identity::from_pem(certificate, pkcs1).check(), Ok(()));
+
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let pkcs8 = pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref());
+        let certificate = self_signed(&KeyPair::from_pem(&pkcs8).unwrap());
+        assert_eq!(Identity::from_pem(&*certificate, pkcs8).check(), Ok(()));
+        let sec1: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().unwrap();
+        assert_eq!(Identity::from_pem(certificate, pem("EC PRIVATE KEY", sec1.as_ref())).check(), Ok(()));
+    }
+
+    #[test]
+    fn one_file_may_hold_both() {
+        let (folder, (certificate, key)) = (Folder::new(), rsa());
+        let path = folder.write("both.pem", format!("{key}{certificate}"));
+        assert_eq!(Identity::from_pem_files(&path, &path).check(), Ok(()));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_without_being_shown() {
+        let (certificate, key) = rsa();
+        let stranger = KeyPair::generate().unwrap().serialize_pem();
+        let body = key.lines().nth(1).unwrap();
+        for (certificate, key, wanted) in [
+            ("", &*key, "no certificate found"),
+            (&*key, &*key, "no certificate found"),
+            (&*certificate, "", "no private key found"),
+            (&*certificate, &*certificate, "no private key found"),
+            (&*certificate, &*key.replace("PRIVATE", "ENCRYPTED PRIVATE"), "unencrypted PEM"),
+            (&*certificate, &*key.replace("-----END", "-----"), "no private key found"),
+            (&*certificate, &*stranger, "does not belong to the first certificate"),
+            (&*certificate, &*pem("PRIVATE KEY", b"hunter2"), "cannot be used"),
+            (&*pem("CERTIFICATE", b"hunter2"), &*key, "not a valid X.509 certificate"),
+            ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----", &*key, "not valid PEM"),
+        ] {
+            let problem = Identity::from_pem(certificate, key).check().unwrap_err();
+            assert!(problem.contains(wanted), "{problem}, not {wanted}");
+            assert!(!problem.contains(body) && !problem.contains("hunter2"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let (folder, (certificate, _)) = (Folder::new(), rsa());
+        let identity =
+            Identity::from_pem_files(folder.write("cert.pem", certificate), folder.path("key.pem"));
+        assert!(identity.check().unwrap_err().contains("key.pem cannot be read"));
+    }
+
+    #[test]
+    fn identities_are_equal_by_path_or_by_content_and_show_no_content() {
+        assert_eq!(Identity::from_pem_files("a", "b"), Identity::from_pem_files("a", "b"));
+        assert_ne!(Identity::from_pem_files("a", "b"), Identity::from_pem_files("a", "c"));
+        assert_eq!(Identity::from_pem("hunter2", "hunter3"), Identity::from_pem("hunter2", "hunter3"));
+        assert_ne!(Identity::from_pem("hunter2", "hunter3"), Identity::from_pem("hunter2", "hunter4"));
+        assert_ne!(Identity::from_pem("a", "b"), Identity::from_pem_files("a", "b"));
+        assert_eq!(format!("{:?}", Identity::from_pem("hunter2", "hunter3")), "Identity([redacted])");
+        assert_eq!(format!("{:?}", Identity::from_pem_files("a", "b")), "Identity(a, b)");
+    }
+}

@@ -1,0 +1,253 @@
+//! Files that are read again when they change: secrets and certificates are rotated under a running process.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, TryLockError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest::{Context, Digest, SHA256};
+use zeroize::Zeroizing;
+
+use super::LOG;
+
+/// How long a look at the files is good for.
+pub(super) const RECHECK: Duration = Duration::from_secs(1);
+
+/// The largest file that is read: certificate chains have a few KiB, secrets less.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// The content of one file, wiped when dropped.
+pub(super) type Content = Zeroizing<Vec<u8>>;
+
+/// A value made from files, made again when their content changes.
+///
+/// The files are read at most once per interval, and only when the value is asked for. Their content is compared, not
+/// their time of modification: a copy that keeps times, or two writes within one tick of the file system's clock,
+/// is noticed as well. Where a file cannot be read or used any more, the last good value stays, with one warning.
+pub(super) struct Watched<T> {
+    paths: Box<[PathBuf]>,
+    make: fn(&[Content]) -> Result<T, String>,
+    every: Duration,
+    current: ArcSwapOption<T>,
+    look: Mutex<Look>,
+}
+
+/// What the last look at the files found.
+#[derive(Default)]
+struct Look {
+    at: Option<Instant>,
+    tried: Option<(Digest, Result<(), String>)>,
+    failing: bool,
+}
+
+impl<T> Watched<T> {
+    pub(super) fn new(
+        paths: impl Into<Box<[PathBuf]>>,
+        every: Duration,
+        make: fn(&[Content]) -> Result<T, String>,
+    ) -> Self {
+        Self { paths: paths.into(), make, every, current: ArcSwapOption::empty(), look: Mutex::default() }
+    }
+
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// The value as of the last look, which is not older than the interval. An error only if there never was a good
+    /// one; it names the file and shows nothing of its content.
+    pub(super) fn get(&self) -> Result<Arc<T>, String> {
+        let current = self.current.load_full();
+        let mut look = match (self.look.try_lock(), &current) {
+            (Ok(look), _) => look,
+            (Err(TryLockError::Poisoned(poisoned)), _) => poisoned.into_inner(),
+            // Somebody else is looking: what we have is recent enough.
+            (Err(TryLockError::WouldBlock), Some(current)) => return Ok(Arc::clone(current)),
+            (Err(TryLockError::WouldBlock), None) => self.look.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        match (self.current.load_full(), look.at) {
+            (Some(current), Some(at)) if at.elapsed() < self.every => Ok(current),
+            (current, _) => self.refresh(&mut look, current),
+        }
+    }
+
+    fn refresh(&self, look: &mut Look, current: Option<Arc<T>>) -> Result<Arc<T>, String> {
+        look.at = Some(Instant::now());
+        match (self.reload(look), current) {
+            (Ok(fresh), current) => {
+                if look.failing {
+                    look.failing = false;
+                    log::info!(target: LOG, "{self:?} can be used again");
+                }
+                fresh.or(current).ok_or_else(|| format!("{self:?} was not read"))
+            }
+            (Err(problem), Some(current)) => {
+                if !look.failing {
+                    look.failing = true;
+                    log::warn!(target: LOG, "{problem}; the last good content stays in use");
+                }
+                Ok(current)
+            }
+            (Err(problem), None) => Err(problem),
+        }
+    }
+
+    /// `None` if the content is the one that was tried last, and was good.
+    fn reload(&self, look: &mut Look) -> Result<Option<Arc<T>>, String> {
+        let contents = self.paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+        let digest = digest(&contents);
+        if let Some((tried, outcome)) = &look.tried
+            && tried.as_ref() == digest.as_ref()
+        {
+            return outcome.clone().map(|()| None);
+        }
+        let made = (self.make)(&contents).map_err(|problem| format!("{self:?}: {problem}"));
+        look.tried = Some((digest, made.as_ref().map(|_| ()).map_err(Clone::clone)));
+        let fresh = Arc::new(made?);
+        self.current.store(Some(Arc::clone(&fresh)));
+        Ok(Some(fresh))
+    }
+}
+
+/// The names of the files, nothing of what is in them.
+impl<T> fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, path) in self.paths.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Content, String> {
+    read_bounded(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+fn read_bounded(path: &Path) -> io::Result<Content> {
+    // Opening a pipe would wait for its writer, and what was read from it once cannot be read again.
+    let length = match std::fs::metadata(path)? {
+        found if !found.is_file() => return Err(io::Error::other("it is not a regular file")),
+        found if found.len() > MAX_FILE => return Err(io::Error::other("it is larger than 1 MiB")),
+        found => usize::try_from(found.len()).unwrap_or(0),
+    };
+    // With the room taken beforehand the vector does not grow, which would leave copies of the secret behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(length + 32));
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn digest(contents: &[Content]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for content in contents {
+        context.update(&content.len().to_be_bytes());
+        context.update(content);
+    }
+    context.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::client_auth::testing::Folder;
+
+    fn text(contents: &[Content]) -> Result<String, String> {
+        match String::from_utf8_lossy(&contents[0]).into_owned() {
+            bad if bad == "bad" => Err("not usable".into()),
+            good => Ok(good),
+        }
+    }
+
+    fn watched(folder: &Folder, every: Duration) -> Watched<String> {
+        Watched::new([folder.path("secret")], every, text)
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again() {
+        let folder = Folder::new();
+        let watched = watched(&folder, Duration::ZERO);
+        folder.write("secret", "one");
+        let first = watched.get().unwrap();
+        assert_eq!(*first, "one");
+        assert!(Arc::ptr_eq(&first, &watched.get().unwrap()), "unchanged content is not made again");
+        folder.write("secret", "two");
+        assert_eq!(*watched.get().unwrap(), "two");
+    }
+
+    #[test]
+    fn a_change_that_keeps_time_and_length_is_noticed() {
+        let folder = Folder::new();
+        let watched = watched(&folder, Duration::ZERO);
+        folder.write("secret", "one");
+        let time = fs::metadata(folder.path("secret")).unwrap().modified().unwrap();
+        watched.get().unwrap();
+        folder.write("secret", "two");
+        File::options().write(true).open(folder.path("secret")).unwrap().set_modified(time).unwrap();
+        assert_eq!(*watched.get().unwrap(), "two");
+    }
+
+    #[test]
+    fn within_the_interval_the_file_is_left_alone() {
+        let folder = Folder::new();
+        let watched = watched(&folder, Duration::from_secs(3600));
+        folder.write("secret", "one");
+        watched.get().unwrap();
+        folder.write("secret", "two");
+        assert_eq!(*watched.get().unwrap(), "one");
+    }
+
+    #[test]
+    fn the_last_good_content_stays_while_the_file_is_gone_or_unusable() {
+        let folder = Folder::new();
+        let watched = watched(&folder, Duration::ZERO);
+        folder.write("secret", "one");
+        watched.get().unwrap();
+        fs::remove_file(folder.path("secret")).unwrap();
+        assert_eq!(*watched.get().unwrap(), "one");
+        folder.write("secret", "bad");
+        assert_eq!(*watched.get().unwrap(), "one");
+        assert_eq!(*watched.get().unwrap(), "one", "also when the same bad content is seen again");
+        folder.write("secret", "three");
+        assert_eq!(*watched.get().unwrap(), "three");
+    }
+
+    #[test]
+    fn without_any_good_content_each_call_looks_and_tells_what_is_wrong() {
+        let folder = Folder::new();
+        let watched = watched(&folder, Duration::from_secs(3600));
+        let missing = watched.get().unwrap_err();
+        assert!(missing.contains("secret cannot be read"), "{missing}");
+        folder.write("secret", "bad");
+        for _ in 0..2 {
+            assert!(watched.get().unwrap_err().ends_with("secret: not usable"));
+        }
+        folder.write("secret", "one");
+        assert_eq!(*watched.get().unwrap(), "one");
+    }
+
+    #[test]
+    fn a_folder_and_an_oversized_file_are_refused() {
+        let folder = Folder::new();
+        let watched = watched(&folder, Duration::ZERO);
+        fs::create_dir(folder.path("secret")).unwrap();
+        assert!(watched.get().unwrap_err().contains("not a regular file"));
+        fs::remove_dir(folder.path("secret")).unwrap();
+        folder.write("secret", "x".repeat(1024 * 1024 + 1));
+        assert!(watched.get().unwrap_err().contains("larger than 1 MiB"));
+    }
+
+    #[test]
+    fn one_content_split_differently_is_another_content() {
+        let content = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+        assert_ne!(
+            digest(&[content("ab"), content("c")]).as_ref(),
+            digest(&[content("a"), content("bc")]).as_ref()
+        );
+    }
+}
