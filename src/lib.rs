@@ -1,12 +1,17 @@
 //! Turns an actix-web 4 app into an OAuth 2.0 resource server.
 
+mod algorithm;
 mod claims;
 mod clock;
 mod error;
 mod json;
+mod jwk;
+mod jwks;
 mod scope;
 mod secret;
+mod validator;
 
+pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{Audience, Claims, MalformedClaim};
 pub use clock::{Clock, SystemClock};
 pub use error::{
