@@ -1,0 +1,397 @@
+//! One JSON Web Key (RFC 7517) of an issuer's set: a key to verify signatures with, or nothing.
+//!
+//! Keys and signatures are handled with aws-lc-rs directly rather than through `jsonwebtoken`: a key is parsed once when
+//! the set is read and never for a request, ES512 works, and a key of an unknown type is passed over where a typed
+//! model of the whole set would fail.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{
+    self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+
+#[cfg(test)]
+pub(crate) mod signer;
+
+/// The longest `kid`, in bytes. Servers use a thumbprint or a UUID; a longer one only costs time to compare.
+pub(crate) const MAX_KID: usize = 256;
+
+/// Bits of an RSA modulus. Less than 2048 is forbidden (RFC 7518 section 3.3); more than 8192 makes each request slow.
+const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// The public exponents of RSA: not 1 (then a signature is the message itself), and not above 33 bits, which aws-lc
+/// refuses anyway because verifying becomes slow.
+const EXPONENT: std::ops::RangeInclusive<u64> = 3..=0x1_ffff_ffff;
+
+/// A public key of the issuer, parsed, for each algorithm that it may be used with.
+pub(crate) struct VerifyingKey {
+    kid: Option<Box<str>>,
+    kty: &'static str,
+    // aws-lc-rs binds a parsed key to one algorithm. That is the binding which keeps a token from choosing another.
+    parsed: Box<[(Algorithm, ParsedPublicKey)]>,
+}
+
+impl VerifyingKey {
+    /// Reads a JWK. `None` where it is not for verifying signatures (`use`, `key_ops`), of a type or for an algorithm
+    /// that is not supported (also every `oct`), too weak, too large, or malformed.
+    ///
+    /// Only the public members are looked at; should a server publish private ones, they are not kept. A member that
+    /// is `null` counts as absent. `x5c` and `x5u` are ignored.
+    pub(crate) fn from_jwk(jwk: &Value) -> Option<Self> {
+        let jwk = jwk.as_object()?;
+        let kid = optional_string(jwk, "kid").ok()?;
+        let allowed = Allowed::read(jwk)?;
+        let (kty, parsed) = match jwk.get("kty")?.as_str()? {
+            "RSA" => ("RSA", rsa(jwk, allowed)?),
+            "EC" => ("EC", ec(jwk, allowed)?),
+            "OKP" => ("OKP", okp(jwk, allowed)?),
+            _ => return None,
+        };
+        // A key whose `alg` belongs to another type of key fits nothing.
+        (kid.is_none_or(|kid| kid.len() <= MAX_KID) && !parsed.is_empty()).then(|| Self {
+            kid: kid.map(Into::into),
+            kty,
+            parsed: parsed.into(),
+        })
+    }
+
+    /// The key's identifier.
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The key to be used with this algorithm, if it may be.
+    pub(crate) fn parsed_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        self.parsed.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let algorithms: Vec<_> = self.parsed.iter().map(|(algorithm, _)| algorithm).collect();
+        f.debug_struct("VerifyingKey")
+            .field("kid", &self.kid)
+            .field("kty", &self.kty)
+            .field("alg", &algorithms)
+            .finish()
+    }
+}
+
+type Parsed = Vec<(Algorithm, ParsedPublicKey)>;
+
+/// Which algorithms the JWK's own `alg` leaves: that one, or all.
+#[derive(Clone, Copy)]
+struct Allowed(Option<Algorithm>);
+
+impl Allowed {
+    /// `None` where the key is not for verifying signatures at all.
+    fn read(jwk: &Map<String, Value>) -> Option<Self> {
+        let is_for_signatures = optional_string(jwk, "use").ok()?.is_none_or(|usage| usage == "sig");
+        let may_verify = match jwk.get("key_ops") {
+            None | Some(Value::Null) => true,
+            Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
+            Some(_) => false,
+        };
+        let algorithm = match optional_string(jwk, "alg").ok()? {
+            Some(name) => Some(name.parse().ok()?),
+            None => None,
+        };
+        (is_for_signatures && may_verify).then_some(Self(algorithm))
+    }
+
+    fn contains(self, algorithm: Algorithm) -> bool {
+        self.0.is_none_or(|only| only == algorithm)
+    }
+}
+
+/// RFC 7518 section 6.3.1.
+fn rsa(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
+    const PARAMETERS: [(Algorithm, &RsaParameters); 6] = [
+        (Algorithm::RS256, &signature::RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::RS384, &signature::RSA_PKCS1_2048_8192_SHA384),
+        (Algorithm::RS512, &signature::RSA_PKCS1_2048_8192_SHA512),
+        (Algorithm::PS256, &signature::RSA_PSS_2048_8192_SHA256),
+        (Algorithm::PS384, &signature::RSA_PSS_2048_8192_SHA384),
+        (Algorithm::PS512, &signature::RSA_PSS_2048_8192_SHA512),
+    ];
+    let (modulus, exponent) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
+    // Some servers put a zero byte in front, as the sign in DER; the number is the same.
+    let (n, e) = (without_leading_zeros(&modulus), without_leading_zeros(&exponent));
+    if !MODULUS_BITS.contains(&bit_length(n)?) || !is_odd(n) || !is_odd(e) || !EXPONENT.contains(&number(e)?)
+    {
+        return None;
+    }
+    let components = RsaPublicKeyComponents { n, e };
+    PARAMETERS
+        .into_iter()
+        .filter(|(algorithm, _)| allowed.contains(*algorithm))
+        .map(|(algorithm, parameters)| Some((algorithm, components.to_parsed_public_key(parameters).ok()?)))
+        .collect()
+}
+
+/// RFC 7518 section 6.2.1. The coordinates have the full length of the curve, and the point lies on it (aws-lc checks).
+fn ec(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
+    const UNCOMPRESSED: u8 = 4;
+    let (algorithm, verification, length): (_, &'static dyn VerificationAlgorithm, _) =
+        match jwk.get("crv")?.as_str()? {
+            "P-256" => (Algorithm::ES256, &signature::ECDSA_P256_SHA256_FIXED, 32),
+            "P-384" => (Algorithm::ES384, &signature::ECDSA_P384_SHA384_FIXED, 48),
+            "P-521" => (Algorithm::ES512, &signature::ECDSA_P521_SHA512_FIXED, 66),
+            _ => return None,
+        };
+    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    if x.len() != length || y.len() != length {
+        return None;
+    }
+    single(algorithm, verification, &[&[UNCOMPRESSED], &*x, &*y].concat(), allowed)
+}
+
+/// RFC 8037 section 2.
+fn okp(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
+    if jwk.get("crv")?.as_str()? != "Ed25519" {
+        return None;
+    }
+    let x = bytes(jwk, "x")?;
+    // Of another length aws-lc would take it for a key in DER.
+    if x.len() != signature::ED25519_PUBLIC_KEY_LEN {
+        return None;
+    }
+    single(Algorithm::EdDSA, &signature::ED25519, &x, allowed)
+}
+
+fn single(
+    algorithm: Algorithm,
+    verification: &'static dyn VerificationAlgorithm,
+    key: &[u8],
+    allowed: Allowed,
+) -> Option<Parsed> {
+    let parsed = ParsedPublicKey::new(verification, key).ok()?;
+    allowed.contains(algorithm).then(|| vec![(algorithm, parsed)])
+}
+
+struct NotAString;
+
+fn optional_string<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, NotAString> {
+    match jwk.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(NotAString),
+    }
+}
+
+fn bytes(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(jwk.get(name)?.as_str()?).ok()
+}
+
+fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
+    bytes.iter().position(|byte| *byte != 0).and_then(|first| bytes.get(first..)).unwrap_or_default()
+}
+
+/// Of a number without leading zero bytes; `None` for zero.
+fn bit_length(number: &[u8]) -> Option<usize> {
+    let unused = usize::try_from(number.first()?.leading_zeros()).ok()?;
+    number.len().checked_mul(8)?.checked_sub(unused)
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|last| last % 2 == 1)
+}
+
+/// `None` where it does not fit.
+fn number(bytes: &[u8]) -> Option<u64> {
+    let mut padded = [0; 8];
+    padded.get_mut(8_usize.checked_sub(bytes.len())?..)?.copy_from_slice(bytes);
+    Some(u64::from_be_bytes(padded))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        signer::{Signer, b64},
+        *,
+    };
+
+    fn algorithms(jwk: &Value) -> Vec<Algorithm> {
+        VerifyingKey::from_jwk(jwk)
+            .map(|key| key.parsed.iter().map(|(algorithm, _)| *algorithm).collect())
+            .unwrap_or_default()
+    }
+
+    /// An odd number of so many bits.
+    fn modulus(bits: usize) -> Vec<u8> {
+        let mut number = vec![0xa5; bits.div_ceil(8)];
+        number[0] = 1 << ((bits - 1) % 8);
+        number
+    }
+
+    fn rsa_jwk(n: impl AsRef<[u8]>, e: impl AsRef<[u8]>) -> Value {
+        json!({"kty": "RSA", "n": b64(n), "e": b64(e)})
+    }
+
+    #[test]
+    fn verifies_what_the_private_key_signed() {
+        for &algorithm in Algorithm::ALL {
+            let signer = Signer::new(algorithm);
+            let key = VerifyingKey::from_jwk(&signer.jwk(json!({"kid": "k"}))).unwrap();
+            let parsed = key.parsed_for(algorithm).unwrap();
+            assert_eq!(key.kid(), Some("k"));
+            parsed.verify_sig(b"message", &signer.sign(algorithm, b"message")).unwrap();
+            parsed.verify_sig(b"massage", &signer.sign(algorithm, b"message")).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_key_fits_the_algorithms_of_its_type_only() {
+        assert_eq!(algorithms(&Signer::new(Algorithm::RS256).jwk(json!({}))), Algorithm::ALL[..6]);
+        for &algorithm in &Algorithm::ALL[6..] {
+            assert_eq!(algorithms(&Signer::new(algorithm).jwk(json!({}))), [algorithm]);
+        }
+    }
+
+    #[test]
+    fn alg_pins_the_key() {
+        for &of_key in Algorithm::ALL {
+            let signer = Signer::new(of_key);
+            let fits = algorithms(&signer.jwk(json!({})));
+            for &pinned in Algorithm::ALL {
+                let expected: &[_] = if fits.contains(&pinned) { &[pinned] } else { &[] };
+                assert_eq!(
+                    algorithms(&signer.jwk(json!({"alg": pinned.name()}))),
+                    expected,
+                    "{of_key} {pinned}"
+                );
+            }
+            for odd in [json!("none"), json!("HS256"), json!("RSA-OAEP"), json!("rs256"), json!(""), json!(1)]
+            {
+                assert_eq!(algorithms(&signer.jwk(json!({"alg": odd}))), [], "{of_key} {odd}");
+            }
+        }
+        assert_eq!(
+            algorithms(&Signer::new(Algorithm::EdDSA).jwk(json!({"alg": "Ed25519"}))),
+            [Algorithm::EdDSA]
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_not_for_verifying_is_skipped() {
+        let signer = Signer::new(Algorithm::ES256);
+        for skipped in [
+            json!({"use": "enc"}),
+            json!({"use": ""}),
+            json!({"use": "SIG"}),
+            json!({"use": ["sig"]}),
+            json!({"key_ops": []}),
+            json!({"key_ops": ["sign"]}),
+            json!({"key_ops": ["deriveKey", "encrypt"]}),
+            json!({"key_ops": "verify"}),
+            json!({"key_ops": {"verify": true}}),
+            json!({"key_ops": ["verify"], "use": "enc"}),
+        ] {
+            assert_eq!(algorithms(&signer.jwk(skipped.clone())), [], "{skipped}");
+        }
+        for used in [
+            json!({"use": "sig"}),
+            json!({"key_ops": ["verify"]}),
+            json!({"key_ops": ["sign", "verify"], "use": "sig"}),
+            json!({"use": null, "key_ops": null, "alg": null, "kid": null, "x5c": null}),
+        ] {
+            assert_eq!(algorithms(&signer.jwk(used.clone())), [Algorithm::ES256], "{used}");
+        }
+    }
+
+    #[test]
+    fn keys_of_other_types_and_malformed_keys_are_skipped() {
+        let ec = Signer::new(Algorithm::ES256);
+        let ed = Signer::new(Algorithm::EdDSA);
+        let p384 = Signer::new(Algorithm::ES384).jwk(json!({}));
+        let x = ec.jwk(json!({}))["x"].as_str().unwrap().to_owned();
+        for jwk in [
+            json!(null),
+            json!([]),
+            json!("RSA"),
+            json!({}),
+            json!({"kty": 7}),
+            json!({"kty": "oct", "k": b64([7; 32]), "alg": "HS256"}),
+            json!({"kty": "oct", "k": b64([7; 32])}),
+            json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": b64([7; 1312])}),
+            json!({"kty": "RSA"}),
+            json!({"kty": "EC", "crv": "P-256"}),
+            json!({"kty": "OKP", "crv": "Ed25519"}),
+            ec.jwk(json!({"kty": "ec"})),
+            ec.jwk(json!({"kid": 7})),
+            ec.jwk(json!({"kid": "k".repeat(MAX_KID + 1)})),
+            ec.jwk(json!({"crv": "secp256k1"})),
+            ec.jwk(json!({"crv": "P-384"})),
+            ec.jwk(json!({"crv": null})),
+            ec.jwk(json!({"x": p384["x"], "y": p384["y"]})),
+            ec.jwk(json!({"x": format!("{x}=")})),
+            ec.jwk(json!({"x": format!(" {x}")})),
+            ec.jwk(json!({"x": b64([0; 31])})),
+            ec.jwk(json!({"x": b64([0; 33])})),
+            ec.jwk(json!({"x": b64([0; 32]), "y": b64([0; 32])})),
+            ec.jwk(json!({"x": b64([1; 32]), "y": b64([1; 32])})),
+            ec.jwk(json!({"x": [1], "y": null})),
+            ed.jwk(json!({"crv": "Ed448"})),
+            ed.jwk(json!({"crv": "X25519"})),
+            ed.jwk(json!({"x": b64([7; 31])})),
+            ed.jwk(json!({"x": b64([7; 33])})),
+            ed.jwk(json!({"x": b64(ed.spki())})),
+            ed.jwk(json!({"x": ""})),
+        ] {
+            assert_eq!(algorithms(&jwk), [], "{jwk}");
+        }
+        assert_eq!(algorithms(&ec.jwk(json!({"kid": "k".repeat(MAX_KID)}))), [Algorithm::ES256]);
+    }
+
+    #[test]
+    fn rsa_moduli_have_2048_to_8192_bits() {
+        const E: [u8; 3] = [1, 0, 1];
+        for bits in [2048, 2049, 3072, 4096, 8191, 8192] {
+            assert_eq!(algorithms(&rsa_jwk(modulus(bits), E)).len(), 6, "{bits}");
+        }
+        for bits in [1, 8, 512, 1024, 2040, 2047, 8193, 8200, 16_384, 100_000] {
+            assert_eq!(algorithms(&rsa_jwk(modulus(bits), E)), [], "{bits}");
+        }
+        let padded = [vec![0; 256], modulus(1024)].concat();
+        assert_eq!(algorithms(&rsa_jwk(padded, E)), [], "leading zeros do not count");
+        let mut even = modulus(2048);
+        even[255] = 2;
+        assert_eq!(algorithms(&rsa_jwk(even, E)), []);
+        assert_eq!(algorithms(&rsa_jwk("", E)), []);
+        assert_eq!(algorithms(&rsa_jwk([0; 256], E)), []);
+    }
+
+    #[test]
+    fn rsa_exponents_are_odd_and_from_3_to_33_bits() {
+        for e in [&[3][..], &[17], &[1, 0, 1], &[0, 1, 0, 1], &[1, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(algorithms(&rsa_jwk(modulus(2048), e)).len(), 6, "{e:?}");
+        }
+        for e in
+            [&[][..], &[0], &[1], &[2], &[0, 1], &[1, 0, 0], &[2, 0, 0, 0, 1], &[1; 8], &[1; 9], &[1; 256]]
+        {
+            assert_eq!(algorithms(&rsa_jwk(modulus(2048), e)), [], "{e:?}");
+        }
+    }
+
+    #[test]
+    fn a_zero_byte_in_front_of_the_modulus_does_not_matter() {
+        let signer = Signer::new(Algorithm::RS256);
+        let n = URL_SAFE_NO_PAD.decode(signer.jwk(json!({}))["n"].as_str().unwrap()).unwrap();
+        let key = VerifyingKey::from_jwk(&signer.jwk(json!({"n": b64([vec![0], n].concat())}))).unwrap();
+        let signature = signer.sign(Algorithm::PS256, b"message");
+        key.parsed_for(Algorithm::PS256).unwrap().verify_sig(b"message", &signature).unwrap();
+    }
+
+    #[test]
+    fn debug_shows_neither_private_members_nor_the_key() {
+        let signer = Signer::new(Algorithm::ES256);
+        let key = VerifyingKey::from_jwk(&signer.jwk(json!({"kid": "k", "d": b64([7; 32])}))).unwrap();
+        assert_eq!(format!("{key:?}"), r#"VerifyingKey { kid: Some("k"), kty: "EC", alg: [ES256] }"#);
+    }
+}

@@ -1,0 +1,3 @@
+//! The validators: who says whether a token is good.
+
+pub(crate) mod jwt;

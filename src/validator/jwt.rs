@@ -1,0 +1,186 @@
+//! Access tokens that are signed JWTs, validated with the issuer's keys (RFC 9068 section 4, RFC 8725). Pure: keys come
+//! in as a [`KeySet`], nothing is fetched, and the clock is not read.
+
+mod header;
+#[cfg(test)]
+mod tests;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use self::header::{Header, Typ, is_at_jwt};
+use crate::{
+    algorithm::Algorithm, claims::Claims, error::TokenFault, json::strict_object, jwk::MAX_KID, jwks::KeySet,
+};
+
+/// The longest token, in bytes. A header field is rarely allowed to be longer, and each byte costs a copy and a hash.
+const MAX_TOKEN: usize = 64 * 1024;
+
+/// The longest signature, in bytes: RSA with the largest modulus that is accepted.
+const MAX_SIGNATURE: usize = 8192 / 8;
+
+/// Which tokens are accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// The algorithms that a token may be signed with.
+    pub(crate) algorithms: Box<[Algorithm]>,
+    /// Whether the header must say that the token is an access token: `typ` is `at+jwt` (RFC 9068 section 2.1). Many
+    /// servers say `JWT` or nothing; then only the shape of the claims tells an ID token from an access token.
+    pub(crate) require_at_jwt: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { algorithms: Algorithm::ALL.into(), require_at_jwt: false }
+    }
+}
+
+/// A token that looks like a signed JWT. Nothing of it is believed yet.
+pub(crate) struct Jwt<'t> {
+    header: Header,
+    signing_input: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Jwt<'t> {
+    /// Takes a token apart: three segments, the first of which is a JSON object with a string `alg` in strict base64url.
+    /// `None` for everything else, which is opaque to a resource server: also a token of five segments (an encrypted JWT)
+    /// and one longer than 64 KiB.
+    ///
+    /// What is wrong with the header beyond that is said by [`verify`](Self::verify).
+    pub(crate) fn read(token: &'t str) -> Option<Self> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let (signing_input, signature) = token.rsplit_once('.')?;
+        let (header, payload) = signing_input.split_once('.')?;
+        if payload.contains('.') {
+            return None;
+        }
+        Some(Self { header: Header::decode(header)?, signing_input, payload, signature })
+    }
+
+    /// Validates everything about the token itself, and gives its claims: the rules for the header, the signature, and
+    /// that it is an access token with `iss` and `exp`.
+    ///
+    /// **Not** checked here: whether `iss`, `aud`, `exp`, `nbf` and the rest have the right values. That is the policy's,
+    /// on every request.
+    ///
+    /// # Errors
+    /// [`TokenFault::UnknownKey`] where no key of the set fits: the set may be old, and is worth fetching again.
+    pub(crate) fn verify(&self, keys: &KeySet, rules: &Rules) -> Result<Claims, TokenFault> {
+        let algorithm = self.check_header(rules)?;
+        self.check_signature(keys, algorithm)?;
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
+        let members = strict_object(&payload).map_err(|_| TokenFault::Malformed)?;
+        let claims = Claims::from_members(members).map_err(|_| TokenFault::Malformed)?;
+        if is_of_another_type(&claims, self.header.typ) {
+            return Err(TokenFault::Type);
+        }
+        if claims.issuer().is_none() || claims.expires_at().is_none() {
+            return Err(TokenFault::MissingClaim);
+        }
+        Ok(claims)
+    }
+
+    fn check_header(&self, rules: &Rules) -> Result<Algorithm, TokenFault> {
+        if self.header.is_malformed {
+            return Err(TokenFault::Malformed);
+        }
+        let algorithm = self.header.algorithm.filter(|algorithm| rules.algorithms.contains(algorithm));
+        let is_accepted = match self.header.typ {
+            Typ::AccessToken => true,
+            Typ::Jwt => !rules.require_at_jwt,
+            Typ::Other => false,
+        };
+        match algorithm {
+            None => Err(TokenFault::Algorithm),
+            Some(_) if !is_accepted => Err(TokenFault::Type),
+            Some(algorithm) => Ok(algorithm),
+        }
+    }
+
+    /// RFC 7515 section 5.2. The signature covers the text as it came, before anything of the payload is decoded.
+    fn check_signature(&self, keys: &KeySet, algorithm: Algorithm) -> Result<(), TokenFault> {
+        let kid = self.header.kid.as_deref();
+        if kid.is_some_and(|kid| kid.len() > MAX_KID) {
+            return Err(TokenFault::UnknownKey);
+        }
+        let mut buffer = [0; MAX_SIGNATURE];
+        let signature = decode_signature(self.signature, &mut buffer)?;
+        let mut fault = TokenFault::UnknownKey;
+        for key in keys.choose(kid, algorithm) {
+            if key.verify_sig(self.signing_input.as_bytes(), signature).is_ok() {
+                return Ok(());
+            }
+            fault = TokenFault::Signature;
+        }
+        Err(fault)
+    }
+}
+
+fn decode_signature<'b>(segment: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], TokenFault> {
+    use base64::DecodeSliceError::{DecodeError, OutputSliceTooSmall};
+
+    let length = URL_SAFE_NO_PAD.decode_slice(segment, buffer).map_err(|error| match error {
+        DecodeError(_) => TokenFault::Malformed,
+        OutputSliceTooSmall => TokenFault::Signature,
+    })?;
+    buffer.get(..length).filter(|signature| !signature.is_empty()).ok_or(TokenFault::Signature)
+}
+
+/// Claims that only tokens of other types have: ID tokens (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11), logout and
+/// other security event tokens (RFC 8417 section 2.2), introspection responses (RFC 9701 section 5).
+const FOREIGN: [&str; 5] = ["at_hash", "c_hash", "s_hash", "events", "token_introspection"];
+
+/// Whether the claims are those of another kind of JWT that the same issuer signs with the same keys (RFC 8725
+/// section 3.12).
+///
+/// A `nonce` belongs to ID tokens, but some servers copy it into the access token. So it is only taken for a sign where
+/// neither the header (`at+jwt`) nor a claim like Keycloak's `typ: Bearer` or Cognito's `token_use: access` says that this
+/// is an access token.
+fn is_of_another_type(claims: &Claims, typ: Typ) -> bool {
+    let has = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
+    let mut is_access_token = typ == Typ::AccessToken;
+    for said in ["token_use", "token_type", "typ"].into_iter().filter_map(|name| claims.string(name)) {
+        if says_another_type(said) {
+            return true;
+        }
+        is_access_token |= says_access_token(said);
+    }
+    FOREIGN.into_iter().any(has) || (has("nonce") && !is_access_token)
+}
+
+/// What servers call the types of their tokens is registered nowhere: refused is what is known to be another type, so that
+/// an unknown name for an access token does not close the API.
+fn says_another_type(said: &str) -> bool {
+    const TYPES: [&str; 16] = [
+        "id",
+        "id_token",
+        "idtoken",
+        "id+jwt",
+        "refresh",
+        "refresh_token",
+        "refreshtoken",
+        "offline",
+        "offline_access",
+        "logout",
+        "logout_token",
+        "logout+jwt",
+        "secevent+jwt",
+        "dpop+jwt",
+        "initialaccesstoken",
+        "registrationaccesstoken",
+    ];
+    is_one_of(said, &TYPES)
+}
+
+fn says_access_token(said: &str) -> bool {
+    is_at_jwt(said) || is_one_of(said, &["bearer", "dpop", "access", "access_token"])
+}
+
+/// Also as the URI of RFC 8693 section 3.
+fn is_one_of(said: &str, types: &[&str]) -> bool {
+    let name = said.strip_prefix("urn:ietf:params:oauth:token-type:").unwrap_or(said);
+    types.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
