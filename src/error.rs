@@ -13,10 +13,10 @@ use derive_more::Display;
 #[derive(Clone, Debug)]
 pub struct AuthError(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     kind: AuthErrorKind,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     required_scopes: Box<str>,
     retry_after: Option<Duration>,
 }
@@ -182,9 +182,9 @@ impl AuthError {
         Self::new(AuthErrorKind::Misconfigured(fault))
     }
 
-    /// Adds the cause. Builders run before the error is shared, so each finds itself the only owner.
+    /// Adds the cause.
     pub(crate) fn because(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.with(|inner| inner.source = Some(source.into()))
+        self.with(|inner| inner.source = Some(source.into().into()))
     }
 
     /// Adds the scopes that a challenge should name.
@@ -198,9 +198,7 @@ impl AuthError {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            change(inner);
-        }
+        change(Arc::make_mut(&mut self.0));
         self
     }
 
@@ -269,9 +267,8 @@ pub struct ConfigProblem {
 }
 
 impl ConfigError {
-    /// An error unless there is no problem.
-    pub(crate) fn check(problems: Vec<ConfigProblem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    pub(crate) fn of(problems: Vec<ConfigProblem>) -> Self {
+        Self { problems }
     }
 
     /// Every problem, in the order in which they were found.
@@ -320,15 +317,13 @@ mod tests {
 
     #[test]
     fn config_error_lists_every_problem() {
-        let error = ConfigError::check(vec![
+        let error = ConfigError::of(vec![
             ConfigProblem::new("A", "is missing"),
             ConfigProblem::new("B", "is \"x\", a number is wanted"),
-        ])
-        .unwrap_err();
+        ]);
         assert_eq!(
             error.to_string(),
             "invalid configuration, 2 problems:\n  - A: is missing\n  - B: is \"x\", a number is wanted"
         );
-        assert!(ConfigError::check(Vec::new()).is_ok());
     }
 }

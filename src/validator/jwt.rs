@@ -7,9 +7,15 @@ mod tests;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use self::header::{Header, Typ, is_at_jwt};
+use self::header::{Header, Typ};
 use crate::{
-    algorithm::Algorithm, claims::Claims, error::TokenFault, json::strict_object, jwk::MAX_KID, jwks::KeySet,
+    algorithm::Algorithm,
+    claims::Claims,
+    error::TokenFault,
+    json::strict_object,
+    jwk::MAX_KID,
+    jwks::KeySet,
+    token_type::{self, says_access_token, says_another_type},
 };
 
 /// The longest token, in bytes. A header field is rarely allowed to be longer, and each byte costs a copy and a hash.
@@ -142,45 +148,11 @@ const FOREIGN: [&str; 5] = ["at_hash", "c_hash", "s_hash", "events", "token_intr
 fn is_of_another_type(claims: &Claims, typ: Typ) -> bool {
     let has = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
     let mut is_access_token = typ == Typ::AccessToken;
-    for said in ["token_use", "token_type", "typ"].into_iter().filter_map(|name| claims.string(name)) {
+    for said in token_type::said_by(claims) {
         if says_another_type(said) {
             return true;
         }
         is_access_token |= says_access_token(said);
     }
     FOREIGN.into_iter().any(has) || (has("nonce") && !is_access_token)
-}
-
-/// What servers call the types of their tokens is registered nowhere: refused is what is known to be another type, so that
-/// an unknown name for an access token does not close the API.
-fn says_another_type(said: &str) -> bool {
-    const TYPES: [&str; 16] = [
-        "id",
-        "id_token",
-        "idtoken",
-        "id+jwt",
-        "refresh",
-        "refresh_token",
-        "refreshtoken",
-        "offline",
-        "offline_access",
-        "logout",
-        "logout_token",
-        "logout+jwt",
-        "secevent+jwt",
-        "dpop+jwt",
-        "initialaccesstoken",
-        "registrationaccesstoken",
-    ];
-    is_one_of(said, &TYPES)
-}
-
-fn says_access_token(said: &str) -> bool {
-    is_at_jwt(said) || is_one_of(said, &["bearer", "dpop", "access", "access_token"])
-}
-
-/// Also as the URI of RFC 8693 section 3.
-fn is_one_of(said: &str, types: &[&str]) -> bool {
-    let name = said.strip_prefix("urn:ietf:params:oauth:token-type:").unwrap_or(said);
-    types.iter().any(|one| one.eq_ignore_ascii_case(name))
 }

@@ -1,0 +1,226 @@
+//! The bearer token of a request: found and checked as RFC 6750 section 2.1 describes it.
+
+use std::{fmt, sync::Arc};
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+
+use crate::error::RequestFault;
+
+/// A token as the caller sent it. `Debug` shows its length, never the token.
+#[derive(Clone)]
+pub(crate) struct BearerToken(Source);
+
+#[derive(Clone)]
+enum Source {
+    /// The header's value, shared and not copied, and where the token starts in it.
+    Header(HeaderValue, usize),
+    /// What a token resolver returned.
+    Resolved(Arc<str>),
+}
+
+impl BearerToken {
+    /// The token of the `Authorization` header: the scheme `Bearer` in any letter case, one or more spaces, and a
+    /// `b64token` of at most `max_length` bytes. `None` if there is no such header, or it is of another scheme.
+    pub(crate) fn from_headers(headers: &HeaderMap, max_length: usize) -> Result<Option<Self>, RequestFault> {
+        let mut values = headers.get_all(AUTHORIZATION);
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(RequestFault::MultipleTokens);
+        }
+        let Some(start) = credentials_start(value.as_bytes())? else { return Ok(None) };
+        let token = value.as_bytes().get(start..).unwrap_or_default();
+        if token.len() > max_length {
+            return Err(RequestFault::TooLarge);
+        }
+        if !is_b64token(token) {
+            return Err(RequestFault::Malformed);
+        }
+        Ok(Some(Self(Source::Header(value.clone(), start))))
+    }
+
+    /// A token from somewhere else (a cookie, a WebSocket subprotocol), white space trimmed and otherwise checked alike.
+    pub(crate) fn resolved(token: &str, max_length: usize) -> Result<Self, RequestFault> {
+        let token = token.trim();
+        if token.len() > max_length {
+            return Err(RequestFault::TooLarge);
+        }
+        if !is_b64token(token.as_bytes()) {
+            return Err(RequestFault::Malformed);
+        }
+        Ok(Self(Source::Resolved(token.into())))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match &self.0 {
+            // A b64token is ASCII, so this cannot fail.
+            Source::Header(value, start) => value
+                .as_bytes()
+                .get(*start..)
+                .and_then(|token| str::from_utf8(token).ok())
+                .unwrap_or_default(),
+            Source::Resolved(token) => token,
+        }
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BearerToken([{} bytes, redacted])", self.as_str().len())
+    }
+}
+
+const SCHEME: &[u8] = b"bearer";
+
+/// Where the credentials start, `None` if the scheme is another one.
+fn credentials_start(value: &[u8]) -> Result<Option<usize>, RequestFault> {
+    let (Some(scheme), rest) = (value.get(..SCHEME.len()), value.get(SCHEME.len()..).unwrap_or_default())
+    else {
+        return Ok(None);
+    };
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return Ok(None);
+    }
+    match rest.first() {
+        Some(b' ') => {
+            let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+            Ok(Some(SCHEME.len() + spaces))
+        }
+        // `Bearerish abc` is another scheme; `Bearer` alone, or followed by a tab, is a broken one of ours.
+        Some(byte) if is_token_byte(*byte) => Ok(None),
+        _ => Err(RequestFault::Malformed),
+    }
+}
+
+/// RFC 9110 section 5.6.2: what the name of a scheme consists of.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 6750 section 2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_b64token(token: &[u8]) -> bool {
+    let unpadded = token.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let (body, _padding) = token.split_at(unpadded);
+    !body.is_empty() && body.iter().all(|byte| B64TOKEN.get(usize::from(*byte)) == Some(&true))
+}
+
+/// One look-up per byte: tokens can be kilobytes long.
+const B64TOKEN: [bool; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
+    let mut table = [false; 256];
+    let mut left: &[u8] = alphabet;
+    while let [byte, rest @ ..] = left {
+        table[*byte as usize] = true;
+        left = rest;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn find(values: &[&[u8]]) -> Result<Option<String>, RequestFault> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        BearerToken::from_headers(&headers, 64).map(|found| found.map(|token| token.as_str().to_owned()))
+    }
+
+    #[test]
+    fn finds_the_token_whatever_the_letter_case_of_the_scheme() {
+        for value in ["Bearer abc", "bearer abc", "BEARER abc", "bEaReR   abc"] {
+            assert_eq!(find(&[value.as_bytes()]), Ok(Some("abc".to_owned())), "{value}");
+        }
+        assert_eq!(find(&[b"Bearer aZ09-._~+/=="]), Ok(Some("aZ09-._~+/==".to_owned())));
+    }
+
+    #[test]
+    fn no_header_or_another_scheme_is_no_token() {
+        assert_eq!(find(&[]), Ok(None));
+        for value in ["", "Basic YTpi", "Bear", "Bearerabc", "Bearer-x abc", "DPoP abc", "abc"] {
+            assert_eq!(find(&[value.as_bytes()]), Ok(None), "{value}");
+        }
+        assert_eq!(find(&[b"\xff\xfe"]), Ok(None));
+    }
+
+    #[test]
+    fn refuses_what_is_no_b64token() {
+        for value in [
+            &b"Bearer"[..],
+            b"Bearer ",
+            b"Bearer    ",
+            b"Bearer\tabc",
+            b"Bearer \tabc",
+            b"Bearer abc def",
+            b"Bearer abc,Bearer def",
+            b"Bearer abc, Bearer def",
+            b"Bearer =",
+            b"Bearer a=b",
+            b"Bearer \"abc\"",
+            b"Bearer a\xc2\xa0b",
+            b"Bearer\xa0abc",
+            b"Bearer t\xc3\xb6ken",
+            b"Bearer abc;",
+        ] {
+            assert_eq!(find(&[value]), Err(RequestFault::Malformed), "{}", String::from_utf8_lossy(value));
+        }
+    }
+
+    #[test]
+    fn refuses_two_authorization_headers() {
+        for pair in [
+            [&b"Bearer a"[..], b"Bearer a"],
+            [b"Bearer a", b"Bearer b"],
+            [b"Bearer a", b""],
+            [b"Basic a", b"Bearer b"],
+        ] {
+            assert_eq!(find(&pair), Err(RequestFault::MultipleTokens));
+        }
+    }
+
+    #[test]
+    fn refuses_a_token_past_the_maximum_length() {
+        assert!(find(&[format!("Bearer {}", "a".repeat(64)).as_bytes()]).unwrap().is_some());
+        assert_eq!(find(&[format!("Bearer {}", "a".repeat(65)).as_bytes()]), Err(RequestFault::TooLarge));
+        assert_eq!(find(&[format!("Bearer {}", ".".repeat(65_536)).as_bytes()]), Err(RequestFault::TooLarge));
+    }
+
+    #[test]
+    fn a_resolved_token_is_trimmed_and_checked() {
+        assert_eq!(BearerToken::resolved(" abc\n", 64).unwrap().as_str(), "abc");
+        assert_eq!(BearerToken::resolved("", 64).unwrap_err(), RequestFault::Malformed);
+        assert_eq!(BearerToken::resolved("Bearer abc", 64).unwrap_err(), RequestFault::Malformed);
+        assert_eq!(BearerToken::resolved(&"a".repeat(65), 64).unwrap_err(), RequestFault::TooLarge);
+    }
+
+    #[test]
+    fn debug_does_not_show_the_token() {
+        let token = BearerToken::resolved("s3cr3t-token", 64).unwrap();
+        assert_eq!(format!("{token:?}"), "BearerToken([12 bytes, redacted])");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(30_000))]
+
+        #[test]
+        fn any_header_gives_a_b64token_or_a_refusal(value in prop::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(header) = HeaderValue::from_bytes(&value) {
+                let mut headers = HeaderMap::new();
+                headers.append(AUTHORIZATION, header);
+                if let Ok(Some(token)) = BearerToken::from_headers(&headers, 64) {
+                    prop_assert!(is_b64token(token.as_str().as_bytes()));
+                    prop_assert!(value.ends_with(token.as_str().as_bytes()));
+                }
+            }
+        }
+
+        #[test]
+        fn every_b64token_is_found(token in "[A-Za-z0-9._~+/-]{1,60}={0,3}", spaces in 1_usize..4) {
+            let value = format!("Bearer{}{token}", " ".repeat(spaces));
+            prop_assert_eq!(find(&[value.as_bytes()]), Ok(Some(token)));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One call per token in flight, across all workers.
+//!
+//! The first request for a token leads: its call runs as a task of its own, detached from the request and its
+//! connection. Requests for the same token that come meanwhile wait for the outcome. What is shared is a verdict; an
+//! error is the leader's alone, and each waiter then tries once more by itself (together with the others).
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use actix_web::rt;
+use tokio::sync::watch;
+
+use crate::error::{AuthError, UpstreamFault};
+
+/// What a flight brings home.
+type Outcome<V> = Option<Result<V, AuthError>>;
+
+pub(crate) struct Flights<K, V> {
+    under_way: Mutex<HashMap<K, watch::Receiver<Outcome<V>>>>,
+}
+
+impl<K, V> Default for Flights<K, V> {
+    fn default() -> Self {
+        Self { under_way: Mutex::default() }
+    }
+}
+
+impl<K, V> fmt::Debug for Flights<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights").field("under_way", &lock(&self.under_way).len()).finish()
+    }
+}
+
+/// A waiter's tries: the flight that it joined, and one of its own if that failed.
+const TRIES: usize = 2;
+
+impl<K, V> Flights<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Joins the call for this key, or starts one. `call` may be asked for a future twice: after a failure that was not
+    /// its own, a waiter may find itself leading.
+    pub(crate) async fn join<F>(self: &Arc<Self>, key: K, call: impl Fn() -> F) -> Result<V, AuthError>
+    where
+        F: Future<Output = Result<V, AuthError>> + 'static,
+    {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let (mut flight, leads) = self.board(&key, &call);
+            let landed = flight.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+            match landed {
+                Some(Ok(value)) => return Ok(value),
+                Some(Err(error)) if leads => return Err(error),
+                Some(Err(error)) => last = Some(error),
+                // The leader's worker went away with its task.
+                None => last = None,
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            AuthError::upstream(UpstreamFault::Unreachable).because("the call was abandoned")
+        }))
+    }
+
+    /// The flight for this key, and whether this caller started it.
+    fn board<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (watch::Receiver<Outcome<V>>, bool)
+    where
+        F: Future<Output = Result<V, AuthError>> + 'static,
+    {
+        let (land, flight) = {
+            let mut under_way = self.lock();
+            if let Some(flight) = under_way.get(key).filter(|flight| flight.has_changed().is_ok()) {
+                return (flight.clone(), false);
+            }
+            let (land, flight) = watch::channel(None);
+            under_way.insert(key.clone(), flight.clone());
+            (land, flight)
+        };
+        let slot = Slot { flights: Arc::clone(self), key: key.clone() };
+        let calling = call();
+        rt::spawn(async move {
+            let outcome = calling.await;
+            // First out of the map, then announced: whoever comes later makes a call of their own.
+            drop(slot);
+            let _ = land.send(Some(outcome));
+        });
+        (flight, true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<Outcome<V>>>> {
+        lock(&self.under_way)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics while it holds the lock; should it ever, the map is still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Clears a flight's place, also when its task is dropped or panics.
+struct Slot<K: Eq + Hash, V> {
+    flights: Arc<Flights<K, V>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V> Drop for Slot<K, V> {
+    fn drop(&mut self) {
+        lock(&self.flights.under_way).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    type Numbers = Arc<Flights<u8, usize>>;
+
+    #[actix_web::test]
+    async fn many_wait_for_one_call() {
+        let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+        let call = || {
+            let calls = Arc::clone(&calls);
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(calls.fetch_add(1, Ordering::SeqCst))
+            }
+        };
+        let outcomes = join_all((0..200).map(|_| flights.join(1, call))).await;
+        assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 0));
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        assert!(flights.lock().is_empty());
+        assert_eq!(flights.join(1, call).await.unwrap(), 1, "a later request makes a call of its own");
+    }
+
+    #[actix_web::test]
+    async fn a_failure_gives_each_waiter_one_try_of_its_own_together() {
+        let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+        let failing = || {
+            let calls = Arc::clone(&calls);
+            async move {
+                calls.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err::<usize, _>(AuthError::upstream(UpstreamFault::TimedOut))
+            }
+        };
+        let outcomes = join_all((0..50).map(|_| flights.join(1, failing))).await;
+        assert!(outcomes.into_iter().all(|outcome| outcome.is_err()));
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[actix_web::test]
+    async fn a_dropped_leader_leaves_its_call_running() {
+        let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+        let call = || {
+            let calls = Arc::clone(&calls);
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(calls.fetch_add(1, Ordering::SeqCst) + 7)
+            }
+        };
+        let leader = tokio::time::timeout(Duration::from_millis(1), flights.join(1, call));
+        assert!(leader.await.is_err(), "its client went away");
+        assert_eq!(flights.join(1, call).await.unwrap(), 7);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[actix_web::test]
+    async fn a_panicking_call_leaves_no_stuck_place() {
+        let flights = Numbers::default();
+        let panics = || async {
+            if std::hint::black_box(true) {
+                panic!("on purpose");
+            }
+            Ok(0)
+        };
+        assert!(flights.join(1, panics).await.is_err());
+        assert!(flights.lock().is_empty());
+        assert_eq!(flights.join(1, || async { Ok(3) }).await.unwrap(), 3);
+    }
+
+    #[test]
+    fn waiters_on_other_threads_are_served() {
+        let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let (flights, calls) = (Arc::clone(&flights), Arc::clone(&calls));
+                std::thread::spawn(move || {
+                    rt::System::new().block_on(async move {
+                        let call = || {
+                            let calls = Arc::clone(&calls);
+                            async move {
+                                tokio::time::sleep(Duration::from_millis(200)).await;
+                                Ok(calls.fetch_add(1, Ordering::SeqCst))
+                            }
+                        };
+                        join_all((0..10).map(|_| flights.join(1, call))).await
+                    })
+                })
+            })
+            .collect();
+        for worker in workers {
+            assert!(worker.join().unwrap().into_iter().all(|outcome| outcome.is_ok()));
+        }
+        assert!(calls.load(Ordering::SeqCst) <= 2, "the threads start within one call's time");
+    }
+
+    #[test]
+    fn a_worker_that_stops_with_its_call_does_not_hang_the_others() {
+        let flights = Numbers::default();
+        let leaders = Arc::clone(&flights);
+        let gone = std::thread::spawn(move || {
+            rt::System::new().block_on(async move {
+                let never = || async {
+                    tokio::time::sleep(Duration::from_secs(3600)).await;
+                    Ok(0)
+                };
+                let _ = tokio::time::timeout(Duration::from_millis(1), leaders.join(1, never)).await;
+            });
+        });
+        gone.join().unwrap();
+        let value = rt::System::new().block_on(flights.join(1, || async { Ok(5) }));
+        assert_eq!(value.unwrap(), 5);
+    }
+}

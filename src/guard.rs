@@ -1,0 +1,101 @@
+//! Scopes in a handler's signature ([`Scoped`]), and scopes that choose between routes ([`has_scopes`]).
+
+use std::{
+    fmt,
+    future::{Ready, ready},
+    marker::PhantomData,
+    ops::Deref,
+};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    guard::{Guard, GuardContext},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    claims::Claims,
+    request::{AuthenticatedRequest, Session},
+    response::Rejection,
+};
+
+/// A set of scopes as a type, for [`Scoped`].
+///
+/// ```
+/// use actix_protect_api::{RequiredScopes, Scoped};
+///
+/// struct PostsWrite;
+///
+/// impl RequiredScopes for PostsWrite {
+///     const SCOPES: &'static [&'static str] = &["posts:write"];
+/// }
+///
+/// async fn publish(caller: Scoped<PostsWrite>) -> String {
+///     format!("published by {}", caller.subject().unwrap_or("a machine"))
+/// }
+/// ```
+pub trait RequiredScopes {
+    /// All of them are needed.
+    const SCOPES: &'static [&'static str];
+}
+
+/// An [`AuthenticatedRequest`] whose token grants all scopes of `R`: a handler that takes it cannot be called without
+/// them. Refuses with the middleware's 403.
+pub struct Scoped<R, C = Claims> {
+    request: AuthenticatedRequest<C>,
+    scopes: PhantomData<fn() -> R>,
+}
+
+impl<R, C> Scoped<R, C> {
+    /// The caller, without the scopes in the type.
+    pub fn into_inner(self) -> AuthenticatedRequest<C> {
+        self.request
+    }
+}
+
+impl<R, C> Deref for Scoped<R, C> {
+    type Target = AuthenticatedRequest<C>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.request
+    }
+}
+
+impl<R, C> fmt::Debug for Scoped<R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Scoped").field(&self.request).finish()
+    }
+}
+
+impl<R: RequiredScopes + 'static, C: DeserializeOwned + 'static> FromRequest for Scoped<R, C> {
+    type Error = Rejection;
+    type Future = Ready<Result<Self, Rejection>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(AuthenticatedRequest::of(request).and_then(|request| {
+            request.require_scopes(R::SCOPES)?;
+            Ok(Self { request, scopes: PhantomData })
+        }))
+    }
+}
+
+/// Chooses a route only for tokens with **all** of these scopes, for example an administrator's view of one path.
+///
+/// A guard that says no makes actix try the next route and answer 404 or 405 in the end, never 403: to protect a route,
+/// wrap it or take [`Scoped`]. The mount must be further **out** than the route (an app or a scope), because guards run
+/// before what is wrapped around the route itself.
+pub fn has_scopes<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> impl Guard {
+    HasScopes(scopes.into_iter().map(Into::into).collect())
+}
+
+struct HasScopes(Vec<String>);
+
+impl Guard for HasScopes {
+    fn check(&self, context: &GuardContext<'_>) -> bool {
+        let extensions = context.req_data();
+        let granted = extensions.get::<Session>().and_then(Session::authenticated);
+        granted
+            .is_some_and(|caller| self.0.iter().all(|scope| caller.validated.claims.scopes().contains(scope)))
+    }
+}

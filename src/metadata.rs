@@ -1,0 +1,125 @@
+//! The metadata as this API knows it: discovered and kept fresh, or given by the operator.
+
+use std::{future::Future, sync::Arc};
+
+use actix_web::http::Uri;
+
+use crate::{
+    bearer::BearerToken,
+    cache::{CacheKey, Keyer},
+    clock::Clock,
+    config::Settings,
+    discovery::{self, Issuer, Metadata, Needs},
+    error::AuthError,
+    refresh::{Dated, Lifetimes, Refreshed},
+    upstream::Limits,
+};
+
+/// The metadata, and what is derived from it once.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) metadata: Metadata,
+    /// As text, for the assertions that name it.
+    pub(crate) issuer: Arc<str>,
+    keyer: Keyer,
+}
+
+impl Known {
+    fn new(metadata: Metadata, client_id: &str) -> Self {
+        let endpoint = metadata.introspection_endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
+        let keyer = Keyer::new(&metadata.issuer, &endpoint, client_id);
+        Self { issuer: metadata.issuer.as_str().into(), keyer, metadata }
+    }
+
+    /// Under which a token is remembered: distinct for every issuer, endpoint, client and token.
+    pub(crate) fn key(&self, token: &BearerToken) -> CacheKey {
+        self.keyer.key(token.as_str())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct KnownMetadata {
+    discovery: Arc<Discovery>,
+    kept: Arc<Refreshed<Known>>,
+}
+
+/// How the metadata is found.
+#[derive(Debug)]
+struct Discovery {
+    issuer: Issuer,
+    needs: Needs,
+    limits: Limits,
+    client_id: String,
+    introspection_endpoint: Option<Uri>,
+    jwks_uri: Option<Uri>,
+}
+
+impl KnownMetadata {
+    pub(crate) fn new(settings: &Settings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        let client = settings.client.as_ref();
+        let discovery = Discovery {
+            issuer: settings.issuer.clone(),
+            needs: Needs {
+                introspection: client.is_some() && settings.introspection_endpoint.is_none(),
+                jwks: !settings.introspect_jwt_tokens && settings.jwks_uri.is_none(),
+                mtls: client.is_some_and(|client| client.authentication.uses_mtls()),
+                trust_store: settings.trust_store.clone(),
+            },
+            limits,
+            client_id: client.map(|client| client.id.clone()).unwrap_or_default(),
+            introspection_endpoint: settings.introspection_endpoint.clone(),
+            jwks_uri: settings.jwks_uri.clone(),
+        };
+        let lifetimes = Lifetimes {
+            fresh: settings.metadata_lifetime,
+            usable: settings.max_stale,
+            cooldown: settings.metadata_lifetime,
+        };
+        let kept = if discovery.needs.introspection || discovery.needs.jwks {
+            Refreshed::new("metadata", lifetimes, clock)
+        } else {
+            Refreshed::fixed("metadata", discovery.given(), clock)
+        };
+        Self { discovery: Arc::new(discovery), kept: Arc::new(kept) }
+    }
+
+    /// The last good metadata, however old.
+    pub(crate) fn last_known(&self) -> Option<Arc<Dated<Known>>> {
+        self.kept.last_known()
+    }
+
+    /// The current metadata. Runs by itself, so that a task of its own may wait for it.
+    pub(crate) fn get(
+        &self,
+        client: awc::Client,
+    ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
+        let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
+        async move { kept.get(|| async move { discovery.fetch(&client).await }).await }
+    }
+}
+
+impl Discovery {
+    async fn fetch(&self, client: &awc::Client) -> Result<Known, AuthError> {
+        let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits).await?;
+        Ok(self.complete(found))
+    }
+
+    /// Without any discovery: the configured issuer and the given endpoints.
+    fn given(&self) -> Known {
+        self.complete(Metadata {
+            issuer: self.issuer.as_str().to_owned(),
+            introspection_endpoint: None,
+            jwks_uri: None,
+        })
+    }
+
+    /// What the operator gave counts more than what was discovered.
+    fn complete(&self, found: Metadata) -> Known {
+        let metadata = Metadata {
+            introspection_endpoint: self.introspection_endpoint.clone().or(found.introspection_endpoint),
+            jwks_uri: self.jwks_uri.clone().or(found.jwks_uri),
+            ..found
+        };
+        Known::new(metadata, &self.client_id)
+    }
+}

@@ -1,0 +1,362 @@
+//! [`ProtectApi`]: the middleware. `Service::call` reads as the request's way.
+
+use std::{
+    ffi::OsString,
+    fmt,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    Error, HttpMessage as _, ResponseError as _,
+    body::{BoxBody, EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    http::{
+        Method,
+        header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+    },
+    web,
+};
+use futures_util::future::LocalBoxFuture;
+
+use crate::{
+    bearer::BearerToken,
+    certificate::{self, CertificateThumbprint},
+    config::{ProtectApiBuilder, env},
+    error::{AuthError, AuthErrorKind, ConfigError, TokenFault},
+    policy::{self, Requirements},
+    request::{Authenticated, Session},
+    scope::Scope,
+    shared::Shared,
+    upstream::WorkerClient,
+    validator::Validated,
+};
+
+/// Lets only requests with a valid access token through: wrap it around an app, a scope, a resource or a route.
+///
+/// A handle to state that all its clones share: settings, metadata, keys, verdicts, calls in flight. Cloning is cheap,
+/// and the methods below say what **this mount** asks for beyond a valid token. Nested mounts of one configuration
+/// validate the token once; each checks its own requirements.
+///
+/// # What is checked
+/// The token's signature or the issuer's word that it is active, and then on every request its issuer, audience,
+/// expiry, not-before, this mount's scopes and groups, and the client certificate that it is bound to.
+///
+/// # What is not checked
+/// What the token's subject may do with *this* object: only your handler knows that.
+///
+/// # How the defaults were chosen
+/// So that a team which copies the first example is safe: no verdict is kept (a revoked token fails at once), a missing
+/// `iss` or `aud` is refused, the token comes from the `Authorization` header only, every call has a deadline.
+#[derive(Clone)]
+pub struct ProtectApi {
+    shared: Arc<Shared>,
+    mount: Arc<Mount>,
+}
+
+/// What one mount asks for.
+#[derive(Clone, Debug, Default)]
+struct Mount {
+    requirements: Requirements,
+    is_optional: bool,
+    allows_preflight: bool,
+    max_age: Option<Duration>,
+}
+
+impl ProtectApi {
+    /// Reads the variables `MONOCLOUD_BACKEND_*` (see the crate's documentation for the table).
+    ///
+    /// # Panics
+    /// If the configuration is not valid, with **all** its problems: a server without it must not start. Call it before
+    /// `HttpServer::new` for a clean message, and clone the handle into the closure.
+    #[track_caller]
+    pub fn from_env() -> Self {
+        Self::from_env_with_prefix(env::PREFIX)
+    }
+
+    /// [`from_env`](Self::from_env) with another prefix, for a second issuer or your own naming: `"MY_API_"`.
+    ///
+    /// # Panics
+    /// As [`from_env`](Self::from_env).
+    #[track_caller]
+    #[expect(
+        clippy::panic,
+        reason = "documented: there is no safe way to go on, and `wrap` takes no `Result`"
+    )]
+    pub fn from_env_with_prefix(prefix: &str) -> Self {
+        match Self::try_from_env_with_prefix(prefix) {
+            Ok(protect) => protect,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// [`from_env`](Self::from_env) for those who print the problems themselves.
+    ///
+    /// # Errors
+    /// Lists every problem, naming the variable.
+    pub fn try_from_env() -> Result<Self, ConfigError> {
+        Self::try_from_env_with_prefix(env::PREFIX)
+    }
+
+    /// [`try_from_env`](Self::try_from_env) with another prefix.
+    ///
+    /// # Errors
+    /// Lists every problem, naming the variable.
+    pub fn try_from_env_with_prefix(prefix: &str) -> Result<Self, ConfigError> {
+        env::from_process(prefix)
+    }
+
+    /// The same from variables of your choice, whose names start with the prefix, instead of the process's.
+    ///
+    /// # Errors
+    /// Lists every problem, naming the variable.
+    pub fn try_from_variables<N, V>(
+        prefix: &str,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigError>
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        env::from_variables(prefix, variables.into_iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    /// Starts a configuration in code.
+    ///
+    /// `issuer` is the authorization server's identifier: an https URL (`http` is for loopback hosts), or a bare host.
+    /// `audience` is this API's identifier, which `aud` must contain.
+    pub fn builder(issuer: impl Into<String>, audience: impl Into<String>) -> ProtectApiBuilder {
+        ProtectApiBuilder::new(issuer.into(), audience.into())
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared, mount: Arc::default() }
+    }
+
+    /// Asks for **all** of these scopes, besides those that this handle asks for already. A token without is answered
+    /// 403 with the scopes in the challenge. An empty list asks for nothing.
+    ///
+    /// # Panics
+    /// If one is not a scope of RFC 6749 section 3.3 (empty, or with a space, a quote, a backslash): no token has it.
+    #[track_caller]
+    pub fn scopes<S: AsRef<str>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
+        let mut scopes = parse_scopes(scopes);
+        self.mounted(|mount| mount.requirements.all_scopes.append(&mut scopes))
+    }
+
+    /// Asks for **one** of these scopes. Called again, it asks for one of each list. An empty list asks for nothing.
+    ///
+    /// # Panics
+    /// As [`scopes`](Self::scopes).
+    #[track_caller]
+    pub fn any_scope<S: AsRef<str>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
+        let scopes = parse_scopes(scopes);
+        self.mounted(|mount| mount.requirements.any_scopes.push(scopes))
+    }
+
+    /// Asks that the subject is in **one** of these groups, or in all of them if the configuration says so. Called
+    /// again, it asks for each list. A token without is answered 403. An empty list asks for nothing.
+    pub fn groups<S: Into<String>>(self, groups: impl IntoIterator<Item = S>) -> Self {
+        let groups = groups.into_iter().map(Into::into).collect();
+        self.mounted(|mount| mount.requirements.groups.push(groups))
+    }
+
+    /// Lets requests **without** a token through, as anonymous: handlers take `Option<AuthenticatedRequest>`. A token
+    /// that is there must be valid and fulfil this mount's requirements; a bad one is refused as ever.
+    pub fn optional(self) -> Self {
+        self.mounted(|mount| mount.is_optional = true)
+    }
+
+    /// Lets CORS preflights through: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, which browsers send
+    /// without credentials.
+    ///
+    /// For CORS that is answered **inside** this mount. Where the CORS middleware is outside, which is the better order
+    /// (it then also covers refusals), preflights never get here. No handler that serves `OPTIONS` is protected from
+    /// such requests; [`AuthenticatedRequest`](crate::AuthenticatedRequest) refuses them.
+    pub fn allow_preflight(self) -> Self {
+        self.mounted(|mount| mount.allows_preflight = true)
+    }
+
+    /// Asks for a verdict that is not older than this, whatever the cache's duration; zero introspects now. The newer
+    /// verdict is kept for everyone. Means nothing for JWTs that are validated locally.
+    pub fn max_age(self, age: Duration) -> Self {
+        self.mounted(|mount| mount.max_age = Some(mount.max_age.map_or(age, |before| before.min(age))))
+    }
+
+    #[track_caller]
+    fn mounted(mut self, change: impl FnOnce(&mut Mount)) -> Self {
+        change(Arc::make_mut(&mut self.mount));
+        self
+    }
+}
+
+#[track_caller]
+#[expect(clippy::panic, reason = "documented: a programmer's mistake that shows at start-up")]
+fn parse_scopes<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Vec<Scope> {
+    let parse = |scope: S| match Scope::new(scope.as_ref()) {
+        Some(parsed) => parsed,
+        None => panic!("{:?} is not a scope (RFC 6749 section 3.3)", scope.as_ref()),
+    };
+    scopes.into_iter().map(parse).collect()
+}
+
+impl fmt::Debug for ProtectApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProtectApi")
+            .field("settings", &self.shared.settings)
+            .field("mount", &self.mount)
+            .finish()
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for ProtectApi
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, BoxBody>>;
+    type Error = Error;
+    type InitError = ();
+    type Transform = ProtectApiService<S>;
+    type Future = Ready<Result<Self::Transform, Self::InitError>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        let client = self.shared.worker_client();
+        ready(Ok(ProtectApiService(Rc::new(Inner { service, protect: self.clone(), client }))))
+    }
+}
+
+/// The service that [`ProtectApi`] makes for each worker.
+#[doc(hidden)]
+pub struct ProtectApiService<S>(Rc<Inner<S>>);
+
+struct Inner<S> {
+    service: S,
+    protect: ProtectApi,
+    client: WorkerClient,
+}
+
+impl<S> fmt::Debug for ProtectApiService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProtectApiService").field(&self.0.protect).finish()
+    }
+}
+
+impl<S, B> Service<ServiceRequest> for ProtectApiService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B, BoxBody>>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.service.poll_ready(context)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
+            match inner.protect.authenticate(&request, &inner.client).await {
+                Ok(session) => {
+                    request.extensions_mut().insert(session);
+                    inner.service.call(request).await.map(ServiceResponse::map_into_left_body)
+                }
+                // An answer, not an `Err`: errors skip the middleware outside of this one, such as CORS.
+                Err(error) => {
+                    let rejection = inner.protect.shared.answers.reject(error, request.request());
+                    Ok(request.into_response(rejection.error_response()).map_into_right_body())
+                }
+            }
+        })
+    }
+}
+
+impl ProtectApi {
+    /// The request's way: token, verdict, policy.
+    async fn authenticate(
+        &self,
+        request: &ServiceRequest,
+        client: &WorkerClient,
+    ) -> Result<Session, AuthError> {
+        if self.mount.allows_preflight && is_preflight(request) {
+            return Ok(Session::anonymous(&self.shared));
+        }
+        let certificate = self.certificate(request)?;
+        if let Some(outer) = self.outer_verdict(request) {
+            self.judge(&outer.validated, certificate.as_ref())?;
+            return Ok(Session::of(&self.shared, outer));
+        }
+        let Some(token) = self.token(request).await? else {
+            let missing = AuthError::new(AuthErrorKind::MissingToken);
+            return if self.mount.is_optional { Ok(Session::anonymous(&self.shared)) } else { Err(missing) };
+        };
+        let http = || client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
+        let validated = self.shared.validator.validate(&token, self.mount.max_age, http).await?;
+        self.judge(&validated, certificate.as_ref())?;
+        Ok(Session::of(&self.shared, Authenticated { validated: Arc::new(validated), token }))
+    }
+
+    /// The verdict that a mount of the same configuration further out has reached for this request.
+    fn outer_verdict(&self, request: &ServiceRequest) -> Option<Authenticated> {
+        let extensions = request.extensions();
+        let outer =
+            extensions.get::<Session>().filter(|session| session.is_of(&self.shared))?.authenticated()?;
+        let is_fresh = self.mount.max_age.is_none_or(|age| outer.validated.age <= age);
+        is_fresh.then(|| outer.clone())
+    }
+
+    /// The token: from the user's resolver if there is one and it has one, else from the header.
+    async fn token(&self, request: &ServiceRequest) -> Result<Option<BearerToken>, AuthError> {
+        let max_length = self.shared.settings.max_token_length;
+        if let Some(resolver) = &self.shared.hooks.token_resolver {
+            let resolved = resolver(request.request()).await;
+            if let Some(token) =
+                resolved.map_err(|error| AuthError::token(TokenFault::Resolver).because(error))?
+            {
+                let token = BearerToken::resolved(&token, max_length);
+                return token.map(Some).map_err(|_| AuthError::token(TokenFault::Malformed));
+            }
+        }
+        BearerToken::from_headers(request.headers(), max_length)
+            .map_err(|fault| AuthError::new(AuthErrorKind::InvalidRequest(fault)))
+    }
+
+    /// The caller's certificate: from the user's resolver if there is one, else from the TLS connection.
+    fn certificate(&self, request: &ServiceRequest) -> Result<Option<CertificateThumbprint>, AuthError> {
+        match &self.shared.hooks.certificate_resolver {
+            None => Ok(certificate::of_connection(request.request())),
+            Some(resolver) => resolver
+                .resolve(request.request())
+                .map_err(|error| AuthError::token(TokenFault::Resolver).because(error)),
+        }
+    }
+
+    fn judge(
+        &self,
+        validated: &Validated,
+        certificate: Option<&CertificateThumbprint>,
+    ) -> Result<(), AuthError> {
+        let Shared { settings, clock, .. } = &*self.shared;
+        let issuer = &validated.known.document.metadata.issuer;
+        let Mount { requirements, .. } = &*self.mount;
+        policy::check(
+            &validated.claims,
+            &settings.rules,
+            requirements,
+            issuer,
+            clock.unix_time(),
+            certificate,
+        )
+    }
+}
+
+fn is_preflight(request: &ServiceRequest) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(ORIGIN)
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}

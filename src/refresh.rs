@@ -1,0 +1,259 @@
+//! A document of the authorization server that is fetched again from time to time: its metadata, its keys.
+//!
+//! One fetch at a time for all workers; it runs detached from the request that started it. Readers take the current
+//! document without a lock. A document is refreshed in the background in the last fifth of its lifetime, so that
+//! under load nobody waits; when a refresh fails, the last good document stays until its maximum age, and the next try
+//! waits a little longer after each failure.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::rt;
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+
+use crate::{
+    clock::Clock,
+    error::{AuthError, UpstreamFault},
+};
+
+/// The pause after the first failed fetch; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause: an authorization server that comes back is noticed within half a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a document counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    /// Past this age a reader waits for a new one.
+    pub(crate) fresh: Duration,
+    /// While fetching fails, the last good one is used up to this age.
+    pub(crate) usable: Duration,
+    /// A fetch asked for out of turn (an unknown `kid`) happens at most once in this time.
+    pub(crate) cooldown: Duration,
+}
+
+pub(crate) struct Refreshed<T> {
+    name: &'static str,
+    lifetimes: Lifetimes,
+    clock: Arc<dyn Clock>,
+    current: ArcSwapOption<Dated<T>>,
+    state: Mutex<State>,
+    fetches: AtomicU64,
+}
+
+/// A document and when it was asked for, on the monotonic clock.
+#[derive(Debug)]
+pub(crate) struct Dated<T> {
+    pub(crate) document: T,
+    fetched_at: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    flight: Option<watch::Receiver<bool>>,
+    failure: Option<Failure>,
+    /// When the last fetch was started.
+    last_start: Option<Duration>,
+}
+
+#[derive(Clone)]
+struct Failure {
+    error: AuthError,
+    count: u32,
+    resume_at: Duration,
+}
+
+impl<T> fmt::Debug for Refreshed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refreshed")
+            .field("name", &self.name)
+            .field("known", &self.current.load().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Sync + 'static> Refreshed<T> {
+    pub(crate) fn new(name: &'static str, lifetimes: Lifetimes, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            name,
+            lifetimes,
+            clock,
+            current: ArcSwapOption::empty(),
+            state: Mutex::default(),
+            fetches: AtomicU64::new(0),
+        }
+    }
+
+    /// A document that needs no fetching.
+    pub(crate) fn fixed(name: &'static str, document: T, clock: Arc<dyn Clock>) -> Self {
+        let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
+        let this = Self::new(name, forever, clock);
+        this.current.store(Some(Arc::new(Dated { document, fetched_at: Duration::ZERO })));
+        this
+    }
+
+    /// The last good document, however old.
+    pub(crate) fn last_known(&self) -> Option<Arc<Dated<T>>> {
+        self.current.load_full()
+    }
+
+    /// How many fetches were started so far.
+    pub(crate) fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
+    }
+
+    /// The document: the current one while it is fresh, else a new one. `fetch` runs on the calling worker.
+    pub(crate) async fn get<F>(
+        self: &Arc<Self>,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Arc<Dated<T>>, AuthError>
+    where
+        F: Future<Output = Result<T, AuthError>> + 'static,
+    {
+        if let Some(current) = self.current.load_full() {
+            let age = self.age(&current);
+            if age < self.lifetimes.fresh / 5 * 4 {
+                return Ok(current);
+            }
+            let failing = self.state().failure.is_some();
+            if age < self.lifetimes.fresh || (failing && age < self.lifetimes.usable) {
+                let _runs_by_itself = self.start(fetch);
+                return Ok(current);
+            }
+        }
+        self.renew(fetch).await
+    }
+
+    /// A newer document than the given one, for a reader that missed something in it. Gives the current one again
+    /// where the cooldown forbids a fetch or the fetch fails.
+    pub(crate) async fn newer_than<F>(
+        self: &Arc<Self>,
+        seen: &Arc<Dated<T>>,
+        fetch: impl FnOnce() -> F,
+    ) -> Option<Arc<Dated<T>>>
+    where
+        F: Future<Output = Result<T, AuthError>> + 'static,
+    {
+        let is_newer = |current: &Arc<Dated<T>>| !Arc::ptr_eq(current, seen);
+        if let Some(current) = self.current.load_full().filter(is_newer) {
+            return Some(current);
+        }
+        let cooling = {
+            let (state, now) = (self.state(), self.clock.monotonic());
+            let recent = |start: Duration| now.saturating_sub(start) < self.lifetimes.cooldown;
+            state.flight.is_none() && state.last_start.is_some_and(recent)
+        };
+        if cooling {
+            return None;
+        }
+        let _ = self.renew(fetch).await;
+        self.current.load_full().filter(is_newer)
+    }
+
+    /// Waits for the fetch in flight, or for a new one.
+    async fn renew<F>(self: &Arc<Self>, fetch: impl FnOnce() -> F) -> Result<Arc<Dated<T>>, AuthError>
+    where
+        F: Future<Output = Result<T, AuthError>> + 'static,
+    {
+        let before = self.current.load_full();
+        if let Some(mut flight) = self.start(fetch) {
+            // An error means that the fetching worker went away with its task; the state below tells what to do.
+            let _ = flight.wait_for(|done| *done).await;
+        }
+        let failure = self.state().failure.clone();
+        let current = self.current.load_full();
+        let changed = match (&before, &current) {
+            (Some(before), Some(current)) => !Arc::ptr_eq(before, current),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        match (current, failure) {
+            (Some(current), _) if changed => Ok(current),
+            (Some(current), Some(_)) if self.age(&current) < self.lifetimes.usable => Ok(current),
+            (_, Some(failure)) => {
+                let pause = failure.resume_at.saturating_sub(self.clock.monotonic());
+                Err(failure.error.retry_after(Some(pause)))
+            }
+            (_, None) => {
+                Err(AuthError::upstream(UpstreamFault::Unreachable).because("the fetch was abandoned"))
+            }
+        }
+    }
+
+    /// Starts a fetch unless one is in flight (which is returned then) or the pause after a failure is not over.
+    fn start<F>(self: &Arc<Self>, fetch: impl FnOnce() -> F) -> Option<watch::Receiver<bool>>
+    where
+        F: Future<Output = Result<T, AuthError>> + 'static,
+    {
+        let now = self.clock.monotonic();
+        let done = {
+            let mut state = self.state();
+            // A flight whose sender is gone was dropped with its worker: it does not count.
+            if let Some(flight) = state.flight.as_ref().filter(|flight| flight.has_changed().is_ok()) {
+                return Some(flight.clone());
+            }
+            if state.failure.as_ref().is_some_and(|failure| now < failure.resume_at) {
+                return None;
+            }
+            let (done, flight) = watch::channel(false);
+            state.flight = Some(flight);
+            state.last_start = Some(now);
+            done
+        };
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let flight = done.subscribe();
+        let (this, fetching) = (Arc::clone(self), fetch());
+        rt::spawn(async move {
+            let outcome = fetching.await;
+            this.settle(outcome, now);
+            let _ = done.send(true);
+        });
+        Some(flight)
+    }
+
+    fn age(&self, dated: &Dated<T>) -> Duration {
+        self.clock.monotonic().saturating_sub(dated.fetched_at)
+    }
+
+    /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one.
+    fn settle(&self, outcome: Result<T, AuthError>, started_at: Duration) {
+        let mut state = self.state();
+        state.flight = None;
+        match outcome {
+            Ok(document) => {
+                state.failure = None;
+                self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at })));
+            }
+            Err(error) => {
+                let count = state.failure.as_ref().map_or(0, |failure| failure.count);
+                let pause = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
+                log::warn!(
+                    target: crate::LOG, document = self.name;
+                    "fetching the {} failed, next try in {pause:?}: {error}{}", self.name, cause(&error)
+                );
+                let resume_at = self
+                    .clock
+                    .monotonic()
+                    .saturating_add(pause.max(error.retry_after_hint().unwrap_or_default()));
+                state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
+            }
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing in here panics while it holds the lock; should it ever, the state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cause(error: &AuthError) -> String {
+    std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
+}

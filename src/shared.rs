@@ -1,0 +1,89 @@
+//! What all mounts, clones and workers of one configuration share.
+
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
+
+#[cfg(feature = "rustls")]
+use crate::tls;
+use crate::{
+    challenge::Challenge,
+    clock::Clock,
+    config::{Hooks, Settings},
+    response::Answers,
+    upstream::{Tls, WorkerClient, hardened_client},
+    validator::Validator,
+};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Tells configurations apart: of mounts in one request, and of clients in one worker.
+    pub(crate) id: u64,
+    pub(crate) settings: Settings,
+    pub(crate) hooks: Hooks,
+    pub(crate) answers: Answers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) validator: Validator,
+}
+
+/// Every configuration that is alive in this process. There are a handful at most, and they are looked up at start-up.
+static ALIVE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+impl Shared {
+    /// The state of an equal configuration, or a new one. So `ProtectApi::from_env()` inside the closure that every
+    /// worker runs shares as much as one clone per worker.
+    pub(crate) fn obtain(settings: Settings, hooks: Hooks) -> Arc<Self> {
+        // Nothing panics while the lock is held; should it ever, the list is still whole.
+        let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.retain(|shared| shared.strong_count() > 0);
+        let equal = |shared: &Arc<Self>| shared.settings == settings && shared.hooks.same(&hooks);
+        if let Some(shared) = alive.iter().filter_map(Weak::upgrade).find(equal) {
+            return shared;
+        }
+        let shared = Arc::new(Self::new(settings, hooks));
+        alive.push(Arc::downgrade(&shared));
+        shared
+    }
+
+    pub(crate) fn uses_mtls(&self) -> bool {
+        self.settings.client.as_ref().is_some_and(|client| client.authentication.uses_mtls())
+    }
+
+    /// This worker's hardened client, presenting our certificate where the authentication method wants that.
+    pub(crate) fn worker_client(&self) -> WorkerClient {
+        WorkerClient::of(self.id, || hardened_client(self.tls()))
+    }
+
+    #[cfg(feature = "rustls")]
+    fn tls(&self) -> Tls {
+        let identity = self.settings.client.as_ref().and_then(|client| client.authentication.identity());
+        let config = match identity {
+            Some(identity) => tls::client_config_with(identity),
+            None => tls::client_config(),
+        };
+        // Without TLS the server still starts, and loopback issuers still work; https ones are answered 503.
+        config
+            .inspect_err(
+                |error| log::error!(target: crate::LOG, "no TLS to the authorization server: {error}"),
+            )
+            .ok()
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    fn tls(&self) -> Tls {}
+
+    fn new(settings: Settings, hooks: Hooks) -> Self {
+        let clock = hooks.clock();
+        let challenge = Challenge::new(settings.realm.as_deref(), settings.resource_metadata.as_deref());
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            validator: Validator::new(&settings, &hooks, &clock),
+            answers: Answers { challenge, renderer: hooks.renderer.clone() },
+            clock,
+            settings,
+            hooks,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What a token says of its own type: an ID token or a refresh token opens no API.
+
+use crate::claims::Claims;
+
+/// The claims in which servers name the type of a token: Cognito's `token_use`, the `token_type` of introspection answers
+/// (RFC 7662 section 2.2), Keycloak's `typ`.
+pub(crate) fn said_by(claims: &Claims) -> impl Iterator<Item = &str> {
+    ["token_use", "token_type", "typ"].into_iter().filter_map(|name| claims.string(name))
+}
+
+/// What servers call the types of their tokens is registered nowhere: refused is what is known to be another type, so that
+/// an unknown name for an access token does not close the API.
+pub(crate) fn says_another_type(said: &str) -> bool {
+    const TYPES: [&str; 16] = [
+        "id",
+        "id_token",
+        "idtoken",
+        "id+jwt",
+        "refresh",
+        "refresh_token",
+        "refreshtoken",
+        "offline",
+        "offline_access",
+        "logout",
+        "logout_token",
+        "logout+jwt",
+        "secevent+jwt",
+        "dpop+jwt",
+        "initialaccesstoken",
+        "registrationaccesstoken",
+    ];
+    is_one_of(said, &TYPES)
+}
+
+pub(crate) fn says_access_token(said: &str) -> bool {
+    is_one_of(said, &["bearer", "dpop", "access", "access_token", "at+jwt", "application/at+jwt"])
+}
+
+/// Also as the URI of RFC 8693 section 3.
+fn is_one_of(said: &str, types: &[&str]) -> bool {
+    let name = said.strip_prefix("urn:ietf:params:oauth:token-type:").unwrap_or(said);
+    types.iter().any(|one| one.eq_ignore_ascii_case(name))
+}

@@ -1,0 +1,241 @@
+//! The only file that speaks HTTP to the authorization server: deadline, body cap, status and content type.
+
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    body::{BodySize, MessageBody},
+    http::{
+        StatusCode, Uri,
+        header::{
+            ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+            RETRY_AFTER, USER_AGENT,
+        },
+    },
+    web::{self, Bytes, BytesMut},
+};
+use awc::error::{ConnectError, SendRequestError};
+use futures_util::StreamExt as _;
+
+use crate::error::{AuthError, UpstreamFault};
+
+/// The bounds of every call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// From the first byte of the connection to the last of the body.
+    pub(crate) deadline: Duration,
+    /// Bytes of body.
+    pub(crate) max_body: usize,
+}
+
+/// An answer with a status that the caller interprets.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    is_json: bool,
+}
+
+impl Reply {
+    pub(crate) fn is_ok(&self) -> bool {
+        self.status == 200
+    }
+
+    /// Whether a JSON object may be expected: `application/json`, `application/jwk-set+json` and other `+json` types.
+    /// An HTML page with status 200 is not metadata.
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
+    }
+}
+
+/// Fetches a public document.
+pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
+    let request =
+        client.get(uri.clone()).insert_header((ACCEPT, HeaderValue::from_static("application/json")));
+    call(request, Bytes::new(), limits).await
+}
+
+/// Posts a form, with our credentials in it or in the header.
+pub(crate) async fn post_form(
+    client: &awc::Client,
+    uri: &Uri,
+    authorization: Option<HeaderValue>,
+    form: Bytes,
+    limits: Limits,
+) -> Result<Reply, AuthError> {
+    let mut request = client
+        .post(uri.clone())
+        .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
+        .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")));
+    if let Some(value) = authorization {
+        request = request.insert_header((AUTHORIZATION, value));
+    }
+    call(request, form, limits).await
+}
+
+/// Sends once. Statuses that tell of a busy or failing server are errors here, all others are the caller's to judge.
+async fn call(request: awc::ClientRequest, body: Bytes, limits: Limits) -> Result<Reply, AuthError> {
+    // Answers are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
+    let request = request
+        .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+        .no_decompress()
+        .timeout(limits.deadline);
+    let exchange = async {
+        let mut response = request.send_body(OnceBody(body)).await.map_err(|error| send_fault(&error))?;
+        let status = response.status();
+        if is_failing(status) {
+            let after = retry_after(response.headers());
+            return Err(AuthError::upstream(UpstreamFault::Failing)
+                .because(format!("it answered {}", status.as_u16()))
+                .retry_after(after));
+        }
+        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(bad_answer("a compressed body, which was not asked for"));
+        }
+        let is_json = is_json(response.headers());
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.next().await {
+            let chunk = chunk.map_err(|error| bad_answer(format!("the body broke off: {error}")))?;
+            if body.len() + chunk.len() > limits.max_body {
+                return Err(bad_answer(format!("a body of more than {} bytes", limits.max_body)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Reply { status: status.as_u16(), body: body.freeze(), is_json })
+    };
+    match tokio::time::timeout(limits.deadline, exchange).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(AuthError::upstream(UpstreamFault::TimedOut)
+            .because(format!("no complete answer within {:?}", limits.deadline))),
+    }
+}
+
+pub(crate) fn bad_answer(detail: impl Into<String>) -> AuthError {
+    AuthError::upstream(UpstreamFault::BadAnswer).because(detail.into())
+}
+
+fn is_failing(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let subtype = essence.split_once('/').filter(|(kind, _)| kind.eq_ignore_ascii_case("application"));
+    subtype.is_some_and(|(_, subtype)| {
+        let subtype = subtype.to_ascii_lowercase();
+        subtype == "json" || subtype.ends_with("+json")
+    })
+}
+
+/// Only the delay form of RFC 9110 section 10.2.3; a date would make us trust the server's clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// awc's errors are neither `Send` nor ours to expose: what is left is the class and a text.
+fn send_fault(error: &SendRequestError) -> AuthError {
+    let fault = match error {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {
+            UpstreamFault::TimedOut
+        }
+        SendRequestError::Response(parse) if !parse.to_string().contains("IO error") => {
+            UpstreamFault::BadAnswer
+        }
+        _ => UpstreamFault::Unreachable,
+    };
+    AuthError::upstream(fault).because(error.to_string())
+}
+
+/// A body that can be sent exactly once. awc follows redirects unless told not to, and repeats a plain body on 307 and
+/// 308: with this one, a client of the user's own cannot carry our secret or the caller's token to another place.
+struct OnceBody(Bytes);
+
+impl MessageBody for OnceBody {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(u64::try_from(self.0.len()).unwrap_or(u64::MAX))
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let bytes = std::mem::take(&mut self.get_mut().0);
+        Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
+    }
+}
+
+/// The client that a worker uses where there is none in the app data: made on first use, one per worker and
+/// configuration, so that all mounts of it share one pool of connections.
+#[derive(Clone)]
+pub(crate) struct WorkerClient(Rc<awc::Client>);
+
+thread_local! {
+    static CLIENTS: RefCell<Vec<(u64, Weak<awc::Client>)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl WorkerClient {
+    /// The client of this worker for the configuration with this id, made by `make` if there is none yet.
+    pub(crate) fn of(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
+        CLIENTS.with_borrow_mut(|clients| {
+            clients.retain(|(_, client)| client.strong_count() > 0);
+            let known =
+                clients.iter().find(|(known, _)| *known == id).and_then(|(_, client)| client.upgrade());
+            Self(known.unwrap_or_else(|| {
+                let client = Rc::new(make());
+                clients.push((id, Rc::downgrade(&client)));
+                client
+            }))
+        })
+    }
+
+    /// The user's client from the app data, or this one: also where a certificate of ours must be shown.
+    pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
+        let given = app_data.filter(|_| !needs_own);
+        given.map_or_else(|| (*self.0).clone(), |data| data.get_ref().clone())
+    }
+}
+
+impl std::fmt::Debug for WorkerClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WorkerClient")
+    }
+}
+
+/// How many connections the hardened client keeps to one host at most, per worker. awc's own default, chosen here
+/// too: the bound on calls in flight lies below it, so that calls wait there, where waiting is bounded, and not in awc.
+const CONNECTIONS_PER_HOST: usize = 100;
+
+/// Where the hardened client's TLS settings come from.
+#[cfg(feature = "rustls")]
+pub(crate) type Tls = Option<std::sync::Arc<rustls::ClientConfig>>;
+#[cfg(not(feature = "rustls"))]
+pub(crate) type Tls = ();
+
+/// The hardened client: no redirects, TLS by rustls with the platform's certificates (without the feature `rustls`, or
+/// without settings: no TLS at all), kept-alive connections. The deadline is per call.
+#[cfg_attr(
+    not(feature = "rustls"),
+    expect(unused_variables, clippy::unit_arg, reason = "there are no TLS settings")
+)]
+pub(crate) fn hardened_client(tls: Tls) -> awc::Client {
+    let connector = awc::Connector::new().limit(CONNECTIONS_PER_HOST);
+    #[cfg(feature = "rustls")]
+    let connector = match tls {
+        Some(tls) => connector.rustls_0_23(tls),
+        None => connector,
+    };
+    awc::Client::builder()
+        .connector(connector)
+        .disable_redirects()
+        .disable_timeout()
+        .no_default_headers()
+        .add_default_header((USER_AGENT, HeaderValue::from_static(AGENT)))
+        .finish()
+}
+
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

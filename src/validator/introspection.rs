@@ -1,0 +1,243 @@
+//! Token introspection (RFC 7662): ask the authorization server what a token is worth.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use actix_web::http::Uri;
+use serde_json::Value;
+
+use crate::{
+    bearer::BearerToken,
+    breaker::{Breaker, BreakerLimits},
+    cache::{self, Cache, CacheKey, CustomStore, Hit, Now, Verdict, VerdictCache},
+    claims::Claims,
+    clock::Clock,
+    config::{Client, Hooks, Settings},
+    error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
+    flight::Flights,
+    gate::{Gate, GateLimits},
+    json::strict_object,
+    token_type,
+    upstream::{self, Limits, Reply, bad_answer},
+};
+
+/// Introspection of one configuration, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Introspection {
+    client: Client,
+    pub(crate) cache: Cache,
+    pub(crate) gate: Gate,
+    pub(crate) breaker: Breaker,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    flights: Arc<Flights<CacheKey, Verdict>>,
+}
+
+/// Where to ask, as the metadata has it.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) endpoint: Uri,
+}
+
+impl Introspection {
+    /// `None` without client credentials.
+    pub(crate) fn new(
+        settings: &Settings,
+        hooks: &Hooks,
+        limits: Limits,
+        clock: &Arc<dyn Clock>,
+    ) -> Option<Self> {
+        Some(Self {
+            client: settings.client.clone()?,
+            cache: cache_of(settings, hooks),
+            gate: Gate::new(GateLimits {
+                calls: settings.max_calls,
+                waiting: settings.max_waiting,
+                patience: GateLimits::default().patience.min(settings.response_timeout),
+            }),
+            breaker: Breaker::new(BreakerLimits::default()),
+            limits,
+            clock: Arc::clone(clock),
+            flights: Arc::default(),
+        })
+    }
+
+    /// The verdict on this token, not older than `max_age`: a remembered one, that of a call in flight, or a new one.
+    /// `target` is asked for only if there is a call to make.
+    pub(crate) async fn verdict<T>(
+        self: &Arc<Self>,
+        key: CacheKey,
+        token: &BearerToken,
+        max_age: Option<Duration>,
+        client: &impl Fn() -> awc::Client,
+        target: impl Fn() -> T,
+    ) -> Result<Hit, AuthError>
+    where
+        T: Future<Output = Result<Target, AuthError>> + 'static,
+    {
+        if let Some(hit) = self.cache.get(&key, Now::of(&*self.clock), max_age).await {
+            return Ok(hit);
+        }
+        let call = || {
+            let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
+            async move { this.ask(key, &token, &client, target.await?).await }
+        };
+        let verdict = self.flights.join(key, call).await?;
+        Ok(Hit { verdict, age: Duration::ZERO })
+    }
+
+    /// One call, behind the breaker and the gate; its verdict enters the cache before anybody judges it.
+    async fn ask(
+        &self,
+        key: CacheKey,
+        token: &BearerToken,
+        client: &awc::Client,
+        target: Target,
+    ) -> Result<Verdict, AuthError> {
+        let attempt = self.breaker.admit(self.clock.monotonic())?;
+        let _pass = self.gate.enter().await?;
+        let asked = self.cache.ticket();
+        let outcome = self.call(token, client, &target).await;
+        attempt.record(&outcome, self.clock.monotonic());
+        let verdict = outcome?;
+        self.cache.insert(&key, &verdict, asked, Now::of(&*self.clock)).await;
+        Ok(verdict)
+    }
+
+    async fn call(
+        &self,
+        token: &BearerToken,
+        client: &awc::Client,
+        target: &Target,
+    ) -> Result<Verdict, AuthError> {
+        let Client { id, authentication } = &self.client;
+        // Room for the token, the hint and a client's id and secret.
+        let mut serializer =
+            form_urlencoded::Serializer::new(String::with_capacity(token.as_str().len() + 256));
+        serializer.append_pair("token", token.as_str()).append_pair("token_type_hint", "access_token");
+        let authorization =
+            authentication.apply(id, &target.issuer, self.clock.unix_time(), &mut serializer)?;
+        let body = serializer.finish().into();
+        let reply = upstream::post_form(client, &target.endpoint, authorization, body, self.limits).await?;
+        read(&reply)
+    }
+}
+
+fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
+    match (settings.introspection_cache, &hooks.cache) {
+        (None, _) => Cache::Off,
+        (Some(lifetime), Some(store)) => {
+            Cache::Custom(CustomStore::new(Arc::clone(store), lifetime, CustomStore::DEADLINE))
+        }
+        (Some(lifetime), None) => {
+            let (active, inactive, bytes) =
+                (settings.cache_entries, settings.cache_entries, settings.cache_bytes);
+            Cache::Memory(VerdictCache::new(cache::Limits { lifetime, active, inactive, bytes }))
+        }
+    }
+}
+
+/// RFC 7662 section 2.2. `active` must be the JSON boolean: a server that answers `"true"` is not understood.
+fn read(reply: &Reply) -> Result<Verdict, AuthError> {
+    if !reply.is_ok() {
+        // 401 and 403 mean our own credentials, 400 and 404 our idea of the endpoint: nothing that a caller did.
+        let detail = format!("it answered {}", reply.status);
+        return Err(AuthError::setup(SetupFault::Refused).because(detail));
+    }
+    if !reply.is_json() {
+        return Err(bad_answer("an introspection answer that is not JSON by its content type"));
+    }
+    parse(&reply.body)
+}
+
+fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
+    let mut members = strict_object(body)
+        .map_err(|error| bad_answer(format!("an introspection answer that is no JSON object: {error}")))?;
+    match members.remove("active") {
+        Some(Value::Bool(true)) => {}
+        Some(Value::Bool(false)) => return Ok(Verdict::Inactive),
+        _ => return Err(bad_answer("an introspection answer whose `active` is no boolean")),
+    }
+    let claims = Claims::from_members(members)
+        .map_err(|claim| AuthError::token(TokenFault::Malformed).because(claim))?;
+    if token_type::said_by(&claims).any(token_type::says_another_type) {
+        return Err(AuthError::new(AuthErrorKind::InvalidToken(TokenFault::Type)));
+    }
+    Ok(Verdict::Active(claims))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::UpstreamFault;
+
+    fn kind(body: &str) -> Result<Verdict, AuthErrorKind> {
+        parse(body.as_bytes()).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn active_must_be_the_boolean() {
+        assert!(matches!(kind(r#"{"active":true,"sub":"alice"}"#), Ok(Verdict::Active(_))));
+        assert_eq!(kind(r#"{"active":false}"#), Ok(Verdict::Inactive));
+        assert_eq!(kind(r#"{"active":false,"exp":"nonsense"}"#), Ok(Verdict::Inactive));
+        for broken in [
+            r#"{"active":"true"}"#,
+            r#"{"active":1}"#,
+            r#"{"active":null}"#,
+            "{}",
+            r#"{"active":true,"active":true}"#,
+            r#"{"active":false,"active":true}"#,
+            r#"{"Active":true}"#,
+            r#"[{"active":true}]"#,
+            "true",
+            "",
+            "<html></html>",
+        ] {
+            assert_eq!(kind(broken), Err(AuthErrorKind::Upstream(UpstreamFault::BadAnswer)), "{broken}");
+        }
+    }
+
+    #[test]
+    fn claims_of_an_odd_shape_are_no_token_of_ours() {
+        for (body, fault) in [
+            (r#"{"active":true,"exp":"1900000000"}"#, TokenFault::Malformed),
+            (r#"{"active":true,"exp":-5}"#, TokenFault::Malformed),
+            (r#"{"active":true,"exp":9223372036854775807}"#, TokenFault::Malformed),
+            (r#"{"active":true,"exp":1e400}"#, TokenFault::Malformed),
+            (r#"{"active":true,"aud":{"a":1}}"#, TokenFault::Malformed),
+            (r#"{"active":true,"token_type":"refresh_token"}"#, TokenFault::Type),
+            (r#"{"active":true,"token_use":"id"}"#, TokenFault::Type),
+        ] {
+            let seen = kind(body);
+            let as_expected = match seen {
+                // serde_json itself refuses a number beyond its range: a broken answer then.
+                Err(AuthErrorKind::Upstream(UpstreamFault::BadAnswer)) => body.contains("1e400"),
+                Err(AuthErrorKind::InvalidToken(seen)) => seen == fault,
+                _ => false,
+            };
+            assert!(as_expected, "{body}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn active_is_not_among_the_claims() {
+        let Ok(Verdict::Active(claims)) = kind(r#"{"active":true,"sub":"alice"}"#) else { panic!("refused") };
+        assert_eq!(claims.get("active"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(30_000))]
+
+        #[test]
+        fn no_bytes_panic_and_only_true_is_active(bytes in prop::collection::vec(any::<u8>(), 0..64), active in "[a-z0-9\"\\[\\]{}., -]{0,12}") {
+            let _ = parse(&bytes);
+            let body = format!("{{\"active\":{active}}}");
+            if let Ok(Verdict::Active(_)) = parse(body.as_bytes()) {
+                let flag = serde_json::from_str::<Value>(&body).unwrap();
+                prop_assert_eq!(&flag["active"], &Value::Bool(true));
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! JWTs validated here, with the issuer's published keys: the key set is kept fresh, and a token whose signature was
+//! verified once is remembered as long as its keys are published.
+
+use std::{future::Future, sync::Arc};
+
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+
+use super::jwt::{Jwt, Rules};
+use crate::{
+    cache::CacheKey,
+    claims::Claims,
+    clock::Clock,
+    config::Settings,
+    error::{AuthError, SetupFault, TokenFault, UpstreamFault},
+    jwks::KeySet,
+    metadata::{Known, KnownMetadata},
+    refresh::{Dated, Lifetimes, Refreshed},
+    upstream::{self, Limits, bad_answer},
+};
+
+/// How many verified tokens are remembered: about 1 KiB each with common claims.
+const REMEMBERED: usize = 10_000;
+
+#[derive(Debug)]
+pub(crate) struct Local {
+    keys: Arc<Refreshed<PublishedKeys>>,
+    rules: Rules,
+    limits: Limits,
+    remembered: Option<Cache<CacheKey, Remembered>>,
+}
+
+/// A key set, and what tells whether a later one is the same.
+#[derive(Debug)]
+struct PublishedKeys {
+    set: KeySet,
+    fingerprint: [u8; 32],
+}
+
+/// A token whose signature was verified with a key of this set. What the token says is judged again each time.
+#[derive(Clone, Debug)]
+struct Remembered {
+    claims: Claims,
+    fingerprint: [u8; 32],
+}
+
+impl Local {
+    pub(crate) fn new(settings: &Settings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        let lifetimes = Lifetimes {
+            fresh: settings.jwks_lifetime,
+            usable: settings.max_stale,
+            cooldown: settings.jwks_cooldown,
+        };
+        Self {
+            keys: Arc::new(Refreshed::new("key set", lifetimes, clock)),
+            rules: Rules {
+                algorithms: settings.algorithms.as_slice().into(),
+                require_at_jwt: settings.require_at_jwt,
+            },
+            limits,
+            remembered: settings.remember_jwts.then(|| Cache::new(REMEMBERED)),
+        }
+    }
+
+    /// The claims of a JWT whose signature verifies; `None` for a token that is no JWT.
+    pub(crate) async fn validate(
+        &self,
+        key: CacheKey,
+        token: &str,
+        metadata: &KnownMetadata,
+        client: &impl Fn() -> awc::Client,
+    ) -> Result<Option<Claims>, AuthError> {
+        if token.bytes().filter(|byte| *byte == b'.').count() != 2 {
+            return Ok(None);
+        }
+        let fetch = || fetch(metadata.get(client()), client(), self.limits);
+        if let Some(remembered) = self.remembered.as_ref().and_then(|cache| cache.get(&key)) {
+            let current = self.keys.get(fetch).await?;
+            if current.document.fingerprint == remembered.fingerprint {
+                return Ok(Some(remembered.claims));
+            }
+        }
+        let Some(jwt) = Jwt::read(token) else { return Ok(None) };
+        let mut current = self.keys.get(fetch).await?;
+        let mut outcome = jwt.verify(&current.document.set, &self.rules);
+        if outcome == Err(TokenFault::UnknownKey)
+            && let Some(newer) = self.keys.newer_than(&current, fetch).await
+        {
+            current = newer;
+            outcome = jwt.verify(&current.document.set, &self.rules);
+        }
+        if outcome == Err(TokenFault::UnknownKey) && current.document.set.is_empty() {
+            return Err(AuthError::upstream(UpstreamFault::NoKeys));
+        }
+        let claims = outcome.map_err(AuthError::token)?;
+        if let Some(cache) = &self.remembered {
+            cache.insert(
+                key,
+                Remembered { claims: claims.clone(), fingerprint: current.document.fingerprint },
+            );
+        }
+        Ok(Some(claims))
+    }
+
+    /// How many fetches of the key set were started.
+    pub(crate) fn fetches(&self) -> u64 {
+        self.keys.fetches()
+    }
+}
+
+/// One fetch of the key set, from where the current metadata says. Runs by itself, detached from the request that
+/// needs it.
+async fn fetch(
+    known: impl Future<Output = Result<Arc<Dated<Known>>, AuthError>>,
+    client: awc::Client,
+    limits: Limits,
+) -> Result<PublishedKeys, AuthError> {
+    let uri = known.await?.document.metadata.jwks_uri.clone();
+    let uri =
+        uri.ok_or_else(|| AuthError::setup(SetupFault::Endpoint).because("the metadata has no jwks_uri"))?;
+    let reply = upstream::get(&client, &uri, limits).await?;
+    if !reply.is_ok() || !reply.is_json() {
+        return Err(bad_answer(format!("no key set at {uri} (status {})", reply.status)));
+    }
+    let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
+    Ok(PublishedKeys { set, fingerprint })
+}
