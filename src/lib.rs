@@ -6,6 +6,8 @@ mod error;
 mod json;
 mod scope;
 mod secret;
+#[cfg(feature = "test-util")]
+pub mod test;
 
 pub use claims::{Audience, Claims, MalformedClaim};
 pub use clock::{Clock, SystemClock};
