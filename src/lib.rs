@@ -29,6 +29,8 @@ mod response;
 mod scope;
 mod secret;
 mod shared;
+#[cfg(feature = "test-util")]
+pub mod test;
 #[cfg(feature = "rustls")]
 mod tls;
 mod token_type;

@@ -1,0 +1,74 @@
+//! A real authorization server for tests, examples and demos. Feature `test-util`; not for production.
+//!
+//! A [`TestIssuer`] listens on a port of 127.0.0.1 as long as it lives. It mints tokens, answers over HTTP as an
+//! authorization server does, counts and records what it was asked, and misbehaves on demand:
+//!
+//! ```
+//! use actix_protect_api::test::{Endpoint, Fault, TestIssuer};
+//! use serde_json::json;
+//!
+//! let issuer = TestIssuer::start();
+//! let token = issuer.opaque(json!({ "sub": "alice", "scope": "posts:read" }));
+//! issuer.fault(Endpoint::Introspection, Fault::status(503).times(2));
+//! // … point the API at `issuer.issuer()` and call it with the token …
+//! assert_eq!(issuer.count(Endpoint::Introspection), 0);
+//! ```
+//!
+//! | Endpoint | Serves |
+//! | --- | --- |
+//! | [`Discovery`](Endpoint::Discovery), [`AuthorizationServerMetadata`](Endpoint::AuthorizationServerMetadata) | the metadata, the same in both places |
+//! | [`Jwks`](Endpoint::Jwks) | the public keys |
+//! | [`Introspection`](Endpoint::Introspection) | RFC 7662, for `api-server` and the clients of the builder: `client_secret_basic`, `client_secret_post`, `client_secret_jwt`, `private_key_jwt`. Wrong credentials are 401 `invalid_client`; a token that is unknown, revoked or past its `exp` is `{"active":false}`. `nbf` and `aud` are not looked at |
+//! | [`Token`](Endpoint::Token) | the grant `client_credentials`, for `app` or the apps of the builder, with the same methods |
+//! | [`Revocation`](Endpoint::Revocation) | RFC 7009, for the same apps |
+//!
+//! All but introspection may be called by pages of any origin (CORS). It speaks HTTP/1.1 with keep-alive; a request's
+//! head may have 64 KiB, its body 1 MiB.
+//!
+//! A [`TestClock`] moves time for the code under test, and for the issuer if it is given to its builder. A mistake in
+//! the use of this module panics, as an assertion would.
+
+mod answer;
+mod builder;
+mod client;
+mod clock;
+mod der;
+mod endpoint;
+mod fault;
+mod http;
+mod issuer;
+mod jwt;
+mod key;
+mod keyring;
+mod server;
+mod state;
+mod tls;
+
+use std::fmt;
+
+pub use builder::TestIssuerBuilder;
+pub use clock::TestClock;
+pub use endpoint::{Endpoint, RecordedRequest};
+pub use fault::Fault;
+pub use issuer::TestIssuer;
+pub use jwt::JwtOptions;
+pub use key::{Algorithm, TestKey};
+pub use keyring::Rotation;
+
+const CLIENT_ID: &str = "api-server";
+/// RFC 7518 section 3.2 wants 32 bytes for HS256.
+const CLIENT_SECRET: &str = "secret-of-the-api-server-in-tests";
+const APP_ID: &str = "app";
+const APP_SECRET: &str = "app-secret";
+/// Seconds between `iat` and `exp`.
+const LIFETIME: i64 = 3600;
+
+/// The one way out where a test cannot go on.
+#[track_caller]
+#[expect(clippy::panic, reason = "a test that cannot set up its server must fail, loudly and here")]
+fn must<T, E: fmt::Debug>(result: Result<T, E>, what: &str) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("cannot {what}: {error:?}"),
+    }
+}

@@ -1,0 +1,171 @@
+//! What an issuer is before it starts.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, TcpListener},
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET,
+    client::{Client, Credential},
+    issuer::TestIssuer,
+    key::{Algorithm, TestKey},
+    must,
+    server::{Server, Shared},
+    state::State,
+    tls,
+};
+use crate::{Clock, SystemClock};
+
+/// Configures a [`TestIssuer`]; made by [`TestIssuer::builder`].
+#[must_use = "an issuer serves when it is started"]
+pub struct TestIssuerBuilder {
+    path: String,
+    trailing_slash: bool,
+    port: u16,
+    tls: bool,
+    audience: String,
+    resource_servers: Vec<Client>,
+    apps: Vec<Client>,
+    jwt_access_tokens: bool,
+    algorithms: Vec<Algorithm>,
+    clock: Arc<dyn Clock>,
+}
+
+impl TestIssuerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            path: String::new(),
+            trailing_slash: false,
+            port: 0,
+            tls: false,
+            audience: "https://api.example.test".to_owned(),
+            resource_servers: vec![Client::with_secret(CLIENT_ID, CLIENT_SECRET)],
+            apps: Vec::new(),
+            jwt_access_tokens: false,
+            algorithms: vec![Algorithm::Es256],
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// The issuer's path, such as `/tenant/a`. Default: none. Slashes at its end are dropped.
+    pub fn path(mut self, path: &str) -> Self {
+        let path = path.trim_matches('/');
+        self.path = if path.is_empty() { String::new() } else { format!("/{path}") };
+        self
+    }
+
+    /// Whether the issuer identifier ends with a slash; the endpoints' URLs are the same either way. Default: no.
+    pub fn trailing_slash(mut self, slash: bool) -> Self {
+        self.trailing_slash = slash;
+        self
+    }
+
+    /// The port, where it must be known beforehand. Default: one that is free.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Serves `https://localhost:PORT` with a certificate of an authority made for this issuer alone; see
+    /// [`TestIssuer::ca_pem`].
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// The default `aud` of minted tokens. Default: `https://api.example.test`.
+    pub fn audience(mut self, audience: &str) -> Self {
+        audience.clone_into(&mut self.audience);
+        self
+    }
+
+    /// Registers one more client that may introspect, with a secret: `client_secret_basic`, `client_secret_post` and
+    /// `client_secret_jwt` (HS256, HS384, HS512).
+    pub fn client(mut self, id: &str, secret: &str) -> Self {
+        self.resource_servers.push(Client::with_secret(id, secret));
+        self
+    }
+
+    /// Registers one more client that may introspect, with a key: `private_key_jwt` with exactly the key's algorithm.
+    pub fn client_with_key(mut self, id: &str, key: &TestKey) -> Self {
+        let credential = Credential::Key(key.clone());
+        self.resource_servers.push(Client { id: id.to_owned(), credential, claims: Value::Null });
+        self
+    }
+
+    /// Registers an app that may get tokens (`client_credentials`) and revoke them. The tokens carry these claims
+    /// over the default ones, with `sub` and `client_id` of the app; `scope` is what the app asks for, else that of
+    /// the claims. Default: one app, `app` with the secret `app-secret`; the first call replaces it.
+    ///
+    /// ```
+    /// # use actix_protect_api::test::TestIssuer;
+    /// # use serde_json::json;
+    /// let issuer = TestIssuer::builder().app("spa", "s3cret", json!({ "groups": ["engineering"] })).start();
+    /// ```
+    pub fn app(mut self, id: &str, secret: &str, claims: Value) -> Self {
+        let claims = if claims.is_null() { json!({}) } else { claims };
+        self.apps.push(Client { claims, ..Client::with_secret(id, secret) });
+        self
+    }
+
+    /// Whether the token endpoint gives out JWTs. Default: no, opaque tokens.
+    pub fn jwt_access_tokens(mut self, jwt: bool) -> Self {
+        self.jwt_access_tokens = jwt;
+        self
+    }
+
+    /// The algorithms whose keys are published from the start. Default: ES256. A key for another algorithm is added
+    /// when the first token is signed with it.
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = algorithms.into_iter().collect();
+        self
+    }
+
+    /// What time it is for the issuer: for `iat` and `exp` of what it mints and for what it calls expired. Delays stay
+    /// real. Default: the system's clock.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Starts it; the port accepts connections when this returns.
+    ///
+    /// # Panics
+    /// If the port cannot be bound, or a thread cannot be started.
+    pub fn start(self) -> TestIssuer {
+        let listener = must(TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)), "bind the port");
+        let port = must(listener.local_addr(), "read the port").port();
+        let (ca_pem, acceptor) = if self.tls { Some(tls::generate()) } else { None }.unzip();
+        let origin =
+            if self.tls { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
+        let base = format!("{origin}{}", self.path);
+        let issuer = format!("{base}{}", if self.trailing_slash { "/" } else { "" });
+
+        let mut state = State::new(base, self.path, issuer.clone(), self.audience.clone(), self.clock);
+        state.resource_servers = self.resource_servers;
+        state.apps = self.apps;
+        if state.apps.is_empty() {
+            state.apps.push(Client { claims: json!({}), ..Client::with_secret(APP_ID, APP_SECRET) });
+        }
+        state.jwt_access_tokens = self.jwt_access_tokens;
+        for algorithm in self.algorithms {
+            state.keys.signing(algorithm);
+        }
+        let shared = Arc::new(Shared::new(state));
+        let server = Server::start(listener, acceptor, Arc::clone(&shared));
+        TestIssuer::new(shared, server, issuer, self.audience, ca_pem)
+    }
+}
+
+impl fmt::Debug for TestIssuerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestIssuerBuilder")
+            .field("path", &self.path)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,355 @@
+//! Signing keys and signatures.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::{
+    encoding::{AsBigEndian, AsDer, PublicKeyX509Der},
+    hmac,
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
+        ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED, ECDSA_P521_SHA512_FIXED_SIGNING, ED25519,
+        EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256,
+        RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
+        RSA_PKCS1_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+        RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair, UnparsedPublicKey,
+        VerificationAlgorithm,
+    },
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::{der, must};
+
+/// How a token is signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256
+    Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512
+    Rs512,
+    /// RSASSA-PSS with SHA-256
+    Ps256,
+    /// RSASSA-PSS with SHA-384
+    Ps384,
+    /// RSASSA-PSS with SHA-512
+    Ps512,
+    /// ECDSA with P-256 and SHA-256
+    Es256,
+    /// ECDSA with P-384 and SHA-384
+    Es384,
+    /// ECDSA with P-521 and SHA-512
+    Es512,
+    /// Ed25519, named `EdDSA`
+    EdDsa,
+    /// HMAC with SHA-256
+    Hs256,
+    /// HMAC with SHA-384
+    Hs384,
+    /// HMAC with SHA-512
+    Hs512,
+    /// No signature, `none`: to see it refused
+    None,
+}
+
+impl Algorithm {
+    /// The name in a JOSE header's `alg`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
+            Self::EdDsa => "EdDSA",
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A key pair, or a shared secret, made for tests: it hands out its private half. `Debug` does not.
+///
+/// A clone is the same key.
+#[derive(Clone)]
+pub struct TestKey {
+    kid: String,
+    algorithm: Algorithm,
+    material: Arc<Material>,
+}
+
+enum Material {
+    Rsa(Box<RsaKeyPair>),
+    Ec(EcdsaKeyPair),
+    Ed(Ed25519KeyPair),
+    Secret(Vec<u8>),
+}
+
+impl TestKey {
+    /// A new key: RSA with 2048 bits (this takes a moment), or on the algorithm's curve, or a secret of 64 random
+    /// bytes; nothing at all for [`Algorithm::None`].
+    pub fn generate(algorithm: Algorithm, kid: &str) -> Self {
+        let material = match algorithm {
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => {
+                Material::Rsa(Box::new(must(RsaKeyPair::generate(KeySize::Rsa2048), "generate an RSA key")))
+            }
+            Algorithm::Es256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
+            Algorithm::Es384 => ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
+            Algorithm::Es512 => ec(&ECDSA_P521_SHA512_FIXED_SIGNING),
+            Algorithm::EdDsa => Material::Ed(must(Ed25519KeyPair::generate(), "generate an Ed25519 key")),
+            Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => {
+                Material::Secret(random::<64>().to_vec())
+            }
+            Algorithm::None => Material::Secret(Vec::new()),
+        };
+        Self { kid: kid.to_owned(), algorithm, material: Arc::new(material) }
+    }
+
+    /// A shared secret of any bytes, with HS256: the bytes of a public key, for instance, which must never verify.
+    pub fn hmac(secret: impl Into<Vec<u8>>, kid: &str) -> Self {
+        Self {
+            kid: kid.to_owned(),
+            algorithm: Algorithm::Hs256,
+            material: Arc::new(Material::Secret(secret.into())),
+        }
+    }
+
+    /// The same key under another `kid`.
+    #[must_use]
+    pub fn with_kid(mut self, kid: &str) -> Self {
+        kid.clone_into(&mut self.kid);
+        self
+    }
+
+    /// The same key used with another algorithm of its family: one RSA key signs RS256 and PS512.
+    ///
+    /// # Panics
+    /// If the key cannot sign with that algorithm.
+    #[must_use]
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Self {
+        let fits = algorithm == self.algorithm
+            || match *self.material {
+                Material::Rsa(_) => rsa_encoding(algorithm).is_some(),
+                Material::Secret(_) => hmac_algorithm(algorithm).is_some(),
+                Material::Ec(_) | Material::Ed(_) => false,
+            };
+        must(fits.then_some(()).ok_or(algorithm), "use this key with that algorithm");
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// The identifier in a token's header and in the key set.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// What it signs with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The public key as a JWK (RFC 7517) with `kid`, `alg` and `use`. A shared secret has no public half: it shows
+    /// itself, as `oct`.
+    pub fn jwk(&self) -> Value {
+        let mut jwk = match &*self.material {
+            Material::Rsa(pair) => {
+                let numbers = der::integers(pair.public_key().as_ref());
+                json!({ "kty": "RSA", "n": number(&numbers, 0), "e": number(&numbers, 1) })
+            }
+            Material::Ec(pair) => {
+                // An uncompressed point: 4, x, y (SEC 1 section 2.3.3).
+                let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
+                let (x, y) = point.split_at(point.len() / 2);
+                json!({ "kty": "EC", "crv": curve(self.algorithm), "x": base64url(x), "y": base64url(y) })
+            }
+            Material::Ed(pair) => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": base64url(pair.public_key().as_ref()) })
+            }
+            Material::Secret(secret) => json!({ "kty": "oct", "k": base64url(secret) }),
+        };
+        insert(&mut jwk, "kid", json!(self.kid));
+        insert(&mut jwk, "alg", json!(self.algorithm.name()));
+        insert(&mut jwk, "use", json!("sig"));
+        jwk
+    }
+
+    /// The private key as a JWK: the value of `MONOCLOUD_BACKEND_CLIENT_SECRET` with `private_key_jwt`.
+    pub fn private_jwk(&self) -> Value {
+        let mut jwk = self.jwk();
+        match &*self.material {
+            Material::Rsa(pair) => {
+                let pkcs8 = must(pair.as_der(), "encode an RSA key");
+                let numbers = der::integers(der::pkcs8_key(pkcs8.as_ref()));
+                for (index, name) in [(3, "d"), (4, "p"), (5, "q"), (6, "dp"), (7, "dq"), (8, "qi")] {
+                    insert(&mut jwk, name, json!(number(&numbers, index)));
+                }
+            }
+            Material::Ec(pair) => {
+                let d = must(pair.private_key().as_be_bytes(), "encode an EC key");
+                insert(&mut jwk, "d", json!(base64url(d.as_ref())));
+            }
+            Material::Ed(pair) => {
+                let seed = must(pair.seed(), "encode an Ed25519 key");
+                let d = must(seed.as_be_bytes(), "encode an Ed25519 key");
+                insert(&mut jwk, "d", json!(base64url(d.as_ref())));
+            }
+            Material::Secret(_) => {}
+        }
+        jwk
+    }
+
+    /// The public key as DER (`SubjectPublicKeyInfo`, RFC 5280 section 4.1.2.7); a shared secret gives itself.
+    pub fn public_der(&self) -> Vec<u8> {
+        let der: Result<PublicKeyX509Der<'_>, _> = match &*self.material {
+            Material::Rsa(pair) => pair.public_key().as_der(),
+            Material::Ec(pair) => pair.public_key().as_der(),
+            Material::Ed(pair) => pair.public_key().as_der(),
+            Material::Secret(secret) => return secret.clone(),
+        };
+        must(der, "encode a public key").as_ref().to_vec()
+    }
+
+    /// [`public_der`](Self::public_der) as PEM (RFC 7468).
+    pub fn public_pem(&self) -> String {
+        der::pem("PUBLIC KEY", &self.public_der())
+    }
+
+    /// The signature over these bytes, as a JWS has it (RFC 7515 section 5.1). Empty for [`Algorithm::None`].
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &*self.material {
+            Material::Rsa(pair) => {
+                let encoding = must(rsa_encoding(self.algorithm).ok_or(self.algorithm), "sign with RSA");
+                let mut signature = vec![0; pair.public_modulus_len()];
+                must(pair.sign(encoding, &random, message, &mut signature), "sign with RSA");
+                signature
+            }
+            Material::Ec(pair) => must(pair.sign(&random, message), "sign with ECDSA").as_ref().to_vec(),
+            Material::Ed(pair) => pair.sign(message).as_ref().to_vec(),
+            Material::Secret(secret) => hmac_algorithm(self.algorithm)
+                .map(|algorithm| hmac::sign(&hmac::Key::new(algorithm, secret), message).as_ref().to_vec())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// A JWS in compact form (RFC 7515 section 7.1) with exactly this header and payload, whatever they say.
+    pub fn jws(&self, header: &Value, payload: &Value) -> String {
+        self.jws_of(&header.to_string(), &payload.to_string())
+    }
+
+    pub(super) fn jws_of(&self, header: &str, payload: &str) -> String {
+        let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(payload.as_bytes()));
+        let signature = self.sign(signed.as_bytes());
+        format!("{signed}.{}", base64url(&signature))
+    }
+
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let public: &[u8] = match &*self.material {
+            Material::Rsa(pair) => pair.public_key().as_ref(),
+            Material::Ec(pair) => pair.public_key().as_ref(),
+            Material::Ed(pair) => pair.public_key().as_ref(),
+            Material::Secret(secret) => {
+                return hmac_algorithm(self.algorithm).is_some_and(|algorithm| {
+                    hmac::verify(&hmac::Key::new(algorithm, secret), message, signature).is_ok()
+                });
+            }
+        };
+        verification(self.algorithm).is_some_and(|algorithm| {
+            UnparsedPublicKey::new(algorithm, public).verify(message, signature).is_ok()
+        })
+    }
+}
+
+impl fmt::Debug for TestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestKey")
+            .field("kid", &self.kid)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+/// So many random bytes.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    must(aws_lc_rs::rand::fill(&mut bytes), "draw random bytes");
+    bytes
+}
+
+pub(super) fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn insert(object: &mut Value, name: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+}
+
+fn number(numbers: &[&[u8]], index: usize) -> String {
+    base64url(numbers.get(index).copied().unwrap_or_default())
+}
+
+fn ec(algorithm: &'static EcdsaSigningAlgorithm) -> Material {
+    Material::Ec(must(EcdsaKeyPair::generate(algorithm), "generate an EC key"))
+}
+
+fn curve(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Es384 => "P-384",
+        Algorithm::Es512 => "P-521",
+        _ => "P-256",
+    }
+}
+
+fn rsa_encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
+    Some(match algorithm {
+        Algorithm::Rs256 => &RSA_PKCS1_SHA256,
+        Algorithm::Rs384 => &RSA_PKCS1_SHA384,
+        Algorithm::Rs512 => &RSA_PKCS1_SHA512,
+        Algorithm::Ps256 => &RSA_PSS_SHA256,
+        Algorithm::Ps384 => &RSA_PSS_SHA384,
+        Algorithm::Ps512 => &RSA_PSS_SHA512,
+        _ => return None,
+    })
+}
+
+fn hmac_algorithm(algorithm: Algorithm) -> Option<hmac::Algorithm> {
+    match algorithm {
+        Algorithm::Hs256 => Some(hmac::HMAC_SHA256),
+        Algorithm::Hs384 => Some(hmac::HMAC_SHA384),
+        Algorithm::Hs512 => Some(hmac::HMAC_SHA512),
+        _ => None,
+    }
+}
+
+fn verification(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
+    Some(match algorithm {
+        Algorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
+        Algorithm::Ps384 => &RSA_PSS_2048_8192_SHA384,
+        Algorithm::Ps512 => &RSA_PSS_2048_8192_SHA512,
+        Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
+        Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
+        Algorithm::Es512 => &ECDSA_P521_SHA512_FIXED,
+        Algorithm::EdDsa => &ED25519,
+        _ => return None,
+    })
+}
