@@ -88,6 +88,12 @@ impl KnownMetadata {
         self.kept.last_known()
     }
 
+    /// What would be known if the metadata were as configured: for tests without a server.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn assumed(&self) -> Arc<Dated<Known>> {
+        self.last_known().unwrap_or_else(|| Arc::new(Dated::undated(self.discovery.given())))
+    }
+
     /// The current metadata. Runs by itself, so that a task of its own may wait for it.
     pub(crate) fn get(
         &self,

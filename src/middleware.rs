@@ -136,6 +136,10 @@ impl ProtectApi {
         Self { shared, mount: Arc::default() }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Asks for **all** of these scopes, besides those that this handle asks for already. A token without is answered
     /// 403 with the scopes in the challenge. An empty list asks for nothing.
     ///

@@ -56,6 +56,13 @@ pub(crate) struct Dated<T> {
     fetched_at: Duration,
 }
 
+impl<T> Dated<T> {
+    /// A document that was never fetched.
+    pub(crate) fn undated(document: T) -> Self {
+        Self { document, fetched_at: Duration::ZERO }
+    }
+}
+
 #[derive(Default)]
 struct State {
     flight: Option<watch::Receiver<bool>>,
@@ -96,7 +103,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     pub(crate) fn fixed(name: &'static str, document: T, clock: Arc<dyn Clock>) -> Self {
         let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
         let this = Self::new(name, forever, clock);
-        this.current.store(Some(Arc::new(Dated { document, fetched_at: Duration::ZERO })));
+        this.current.store(Some(Arc::new(Dated::undated(document))));
         this
     }
 

@@ -25,11 +25,14 @@
 //! All but introspection may be called by pages of any origin (CORS). It speaks HTTP/1.1 with keep-alive; a request's
 //! head may have 64 KiB, its body 1 MiB.
 //!
+//! Handlers can also be tested without any server: [`authenticate`] makes a request count as validated.
+//!
 //! A [`TestClock`] moves time for the code under test, and for the issuer if it is given to its builder. A mistake in
 //! the use of this module panics, as an assertion would.
 
 mod answer;
 mod builder;
+mod caller;
 mod client;
 mod clock;
 mod der;
@@ -47,6 +50,7 @@ mod tls;
 use std::fmt;
 
 pub use builder::TestIssuerBuilder;
+pub use caller::authenticate;
 pub use clock::TestClock;
 pub use endpoint::{Endpoint, RecordedRequest};
 pub use fault::Fault;

@@ -1,0 +1,96 @@
+//! A protected API and an authorization server in one process, to try with curl:
+//!
+//! ```text
+//! cargo run --example quickstart               starts both and prints commands to paste
+//! cargo run --example quickstart -- --check    calls the API itself, prints what it saw, exits 1 on a difference
+//! ```
+#![expect(clippy::print_stdout, reason = "printing is what this program is for")]
+
+mod support;
+
+use std::{io, process::ExitCode};
+
+use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
+use actix_web::{App, HttpServer, Responder, web};
+use serde_json::json;
+use support::{Call, base_url, check, port, wants_check};
+
+async fn data(caller: AuthenticatedRequest) -> impl Responder {
+    web::Json(caller.claims().clone())
+}
+
+async fn publish(caller: AuthenticatedRequest) -> String {
+    format!("published by {}\n", caller.subject().unwrap_or("a machine"))
+}
+
+async fn team(caller: AuthenticatedRequest) -> String {
+    format!("the teams of {}: {}\n", caller.subject().unwrap_or("a machine"), caller.groups().join(", "))
+}
+
+#[actix_web::main]
+async fn main() -> io::Result<ExitCode> {
+    env_logger::init();
+
+    // In production this is your authorization server, and `ProtectApi::from_env()` knows it from the environment.
+    let issuer = TestIssuer::start();
+    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+        .build()
+        .map_err(io::Error::other)?;
+
+    let server = HttpServer::new(move || {
+        let posts = web::resource("/api/posts").wrap(protect.clone().scopes(["posts:write"]));
+        let team = web::resource("/api/team").wrap(protect.clone().groups(["engineering"]));
+        App::new()
+            .wrap(protect.clone())
+            .route("/api/data", web::get().to(data))
+            .service(posts.route(web::post().to(publish)))
+            .service(team.route(web::get().to(self::team)))
+    })
+    .workers(2)
+    .bind(("127.0.0.1", port()))?;
+    let base = base_url(&server.addrs());
+
+    let good = issuer.opaque(json!({ "sub": "alice", "scope": "posts:read" }));
+    let jwt = issuer.jwt(json!({ "sub": "alice", "scope": "posts:read" }));
+    let writer = issuer.opaque(json!({ "sub": "bob", "scope": "posts:read posts:write" }));
+    let engineer = issuer.opaque(json!({ "sub": "carol", "groups": ["engineering"] }));
+    let revoked = issuer.opaque(json!({ "sub": "mallory" }));
+    issuer.revoke(&revoked);
+    let foreign = issuer.opaque(json!({ "sub": "alice", "aud": "https://another-api.example.test" }));
+
+    let calls = [
+        Call::get("a good token", "/api/data").token(&good).answers(200).body("\"sub\":\"alice\""),
+        Call::get("a good JWT", "/api/data").token(&jwt).answers(200).body("\"sub\":\"alice\""),
+        Call::get("no token", "/api/data").answers(401).challenge("Bearer"),
+        Call::get("a revoked token", "/api/data").token(&revoked).answers(401).challenge("invalid_token"),
+        Call::get("for another API", "/api/data").token(&foreign).answers(401).challenge("invalid_token"),
+        Call::get("nonsense", "/api/data").token("not a token").answers(400).challenge("invalid_request"),
+        Call::post("without the scope", "/api/posts")
+            .token(&good)
+            .answers(403)
+            .challenge("scope=\"posts:write\""),
+        Call::post("with the scope", "/api/posts").token(&writer).answers(200).body("published by bob"),
+        Call::get("outside the group", "/api/team").token(&good).answers(403).challenge("insufficient_scope"),
+        Call::get("inside the group", "/api/team").token(&engineer).answers(200).body("engineering"),
+    ];
+
+    if wants_check() {
+        let running = server.run();
+        let handle = running.handle();
+        actix_web::rt::spawn(running);
+        let outcome = check(&base, &calls).await;
+        handle.stop(false).await;
+        return Ok(outcome);
+    }
+    println!(
+        "The API listens on {base}, the authorization server on {}. Try, in another terminal:\n",
+        issuer.issuer()
+    );
+    for call in &calls {
+        println!("{}", call.as_curl(&base));
+    }
+    println!("\nStop with Ctrl-C.");
+    server.run().await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,77 @@
+//! Requests that count as authenticated, for tests of handlers without any server.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::HttpMessage;
+use serde_json::{Value, json};
+
+use super::{LIFETIME, must};
+use crate::{
+    bearer::BearerToken,
+    claims::Claims,
+    middleware::ProtectApi,
+    request::{Authenticated, Session},
+    validator::Validated,
+};
+
+/// Makes a request count as one whose token this API has validated, with these claims.
+///
+/// No token is sent and nobody is asked. The mounts of `protect` (and of its clones) judge the claims as ever: a missing
+/// scope is a 403, a wrong audience a 401. The claims are merged over `iss`, `aud`, `sub` (`"test-subject"`), `iat` and
+/// `exp` (in an hour); `null` removes a default.
+///
+/// ```
+/// use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::authenticate};
+/// use actix_web::{App, test, web};
+/// use serde_json::json;
+///
+/// # #[actix_web::main] async fn main() {
+/// let protect = ProtectApi::builder("https://issuer.example.test", "my-api").build().unwrap();
+/// let hello = |caller: AuthenticatedRequest| async move { format!("hello {}", caller.subject().unwrap_or("machine")) };
+/// let app = test::init_service(
+///     App::new().service(web::resource("/").wrap(protect.clone().scopes(["read"])).route(web::get().to(hello))),
+/// )
+/// .await;
+///
+/// let request = test::TestRequest::get().uri("/").to_request();
+/// let request = authenticate(&protect, request, json!({ "sub": "alice", "scope": "read" }));
+/// assert_eq!(test::call_and_read_body(&app, request).await, "hello alice");
+///
+/// let request = test::TestRequest::get().uri("/").to_request();
+/// let request = authenticate(&protect, request, json!({ "sub": "alice", "scope": "write" }));
+/// assert_eq!(test::call_service(&app, request).await.status(), 403);
+/// # }
+/// ```
+///
+/// # Panics
+/// If the claims are no object, or one of them has a shape that no issuer's may have.
+#[track_caller]
+pub fn authenticate<R: HttpMessage>(protect: &ProtectApi, request: R, claims: Value) -> R {
+    let session = protect.session_for_test(claims);
+    request.extensions_mut().insert(session);
+    request
+}
+
+impl ProtectApi {
+    #[track_caller]
+    fn session_for_test(&self, claims: Value) -> Session {
+        let shared = self.shared();
+        let now = shared.clock.unix_time();
+        let known = shared.validator.metadata.assumed();
+        let mut members = json!({
+            "iss": &*known.document.issuer, "aud": shared.settings.rules.audience, "sub": "test-subject",
+            "iat": now, "exp": now + LIFETIME,
+        });
+        let given = match claims {
+            Value::Object(given) => given,
+            other => must(Err(other), "take the claims of a test: they are no object"),
+        };
+        for (name, value) in given {
+            members[name] = value;
+        }
+        let claims = must(serde_json::from_value::<Claims>(members), "take the claims of a test");
+        let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
+        let validated = Arc::new(Validated { claims, known, age: Duration::ZERO });
+        Session::of(shared, Authenticated { validated, token })
+    }
+}
