@@ -264,3 +264,181 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 fn cause(error: &AuthError) -> String {
     std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicUsize};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// Seconds on both clocks.
+    #[derive(Debug, Default)]
+    struct Hand(AtomicI64);
+
+    impl Clock for Hand {
+        fn unix_time(&self) -> i64 {
+            self.0.load(Ordering::SeqCst)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::SeqCst).unsigned_abs())
+        }
+    }
+
+    /// A document that is the number of its fetch; fetches fail while told so.
+    struct Source {
+        hand: Arc<Hand>,
+        refreshed: Arc<Refreshed<usize>>,
+        fetched: Arc<AtomicUsize>,
+        fails: bool,
+    }
+
+    impl Source {
+        fn new() -> Self {
+            let hand = Arc::new(Hand::default());
+            let clock: Arc<dyn Clock> = Arc::<Hand>::clone(&hand);
+            let lifetimes = Lifetimes {
+                fresh: Duration::from_secs(100),
+                usable: Duration::from_secs(1000),
+                cooldown: Duration::from_secs(30),
+            };
+            let refreshed = Arc::new(Refreshed::new("number", lifetimes, clock));
+            Self { hand, refreshed, fetched: Arc::default(), fails: false }
+        }
+
+        fn advance(&self, seconds: i64) {
+            self.hand.0.fetch_add(seconds, Ordering::SeqCst);
+        }
+
+        fn fetch(&self) -> impl Future<Output = Result<usize, AuthError>> + use<> {
+            let (fetched, fails) = (Arc::clone(&self.fetched), self.fails);
+            async move {
+                let number = fetched.fetch_add(1, Ordering::SeqCst) + 1;
+                tokio::task::yield_now().await;
+                if fails { Err(AuthError::upstream(UpstreamFault::Unreachable)) } else { Ok(number) }
+            }
+        }
+
+        async fn get(&self) -> Result<usize, AuthError> {
+            self.refreshed.get(|| self.fetch()).await.map(|dated| dated.document)
+        }
+
+        /// Lets what runs in the background end.
+        async fn settle(&self) {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        fn fetched(&self) -> usize {
+            self.fetched.load(Ordering::SeqCst)
+        }
+    }
+
+    #[actix_web::test]
+    async fn many_readers_share_one_fetch_and_its_document() {
+        let source = Source::new();
+        let seen = join_all((0..50).map(|_| source.get())).await;
+        assert!(seen.into_iter().all(|document| document.unwrap() == 1));
+        source.advance(79);
+        assert_eq!(source.get().await.unwrap(), 1);
+        source.settle().await;
+        assert_eq!(source.fetched(), 1);
+    }
+
+    #[actix_web::test]
+    async fn the_last_fifth_of_its_lifetime_refreshes_in_the_background() {
+        let source = Source::new();
+        source.get().await.unwrap();
+        source.advance(80);
+        assert_eq!(source.get().await.unwrap(), 1, "nobody waits");
+        source.settle().await;
+        assert_eq!(source.get().await.unwrap(), 2);
+    }
+
+    #[actix_web::test]
+    async fn past_its_lifetime_a_reader_waits_for_a_new_one() {
+        let source = Source::new();
+        source.get().await.unwrap();
+        source.advance(100);
+        assert_eq!(source.get().await.unwrap(), 2);
+    }
+
+    #[actix_web::test]
+    async fn while_fetching_fails_the_last_good_one_stays_until_its_maximum_age() {
+        let mut source = Source::new();
+        source.get().await.unwrap();
+        source.fails = true;
+        source.advance(100);
+        assert_eq!(source.get().await.unwrap(), 1);
+        source.advance(800);
+        assert_eq!(source.get().await.unwrap(), 1, "nobody waits for a fetch that will fail");
+        source.settle().await;
+        source.advance(100);
+        let error = source.get().await.unwrap_err();
+        assert!(error.is_retryable());
+        source.fails = false;
+        source.advance(30);
+        assert_eq!(source.get().await.unwrap(), source.fetched());
+    }
+
+    #[actix_web::test]
+    async fn after_a_failure_there_is_a_pause_that_doubles() {
+        let mut source = Source::new();
+        source.fails = true;
+        for (failure, pause) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
+            let error = source.get().await.unwrap_err();
+            assert_eq!(error.retry_after_hint(), Some(Duration::from_secs(pause)));
+            for _ in 0..100 {
+                source.get().await.unwrap_err();
+            }
+            assert_eq!(source.fetched(), failure + 1);
+            source.advance(i64::try_from(pause).unwrap());
+        }
+        source.fails = false;
+        source.get().await.unwrap();
+    }
+
+    #[actix_web::test]
+    async fn out_of_turn_there_is_one_fetch_in_each_cooldown() {
+        let source = Source::new();
+        let first = source.refreshed.get(|| source.fetch()).await.unwrap();
+        let newer = || source.refreshed.newer_than(&first, || source.fetch());
+        for _ in 0..100 {
+            assert!(newer().await.is_none(), "it was fetched a moment ago");
+        }
+        source.advance(30);
+        let seen = join_all((0..100).map(|_| newer())).await;
+        assert!(seen.into_iter().all(|newer| newer.unwrap().document == 2));
+        assert_eq!(source.fetched(), 2);
+    }
+
+    #[actix_web::test]
+    async fn a_fetch_out_of_turn_that_fails_keeps_the_document() {
+        let mut source = Source::new();
+        let first = source.refreshed.get(|| source.fetch()).await.unwrap();
+        source.fails = true;
+        source.advance(30);
+        assert!(source.refreshed.newer_than(&first, || source.fetch()).await.is_none());
+        assert_eq!(source.get().await.unwrap(), 1);
+    }
+
+    #[test]
+    fn a_worker_that_stops_with_its_fetch_does_not_block_the_others() {
+        let source = Source::new();
+        let refreshed = Arc::clone(&source.refreshed);
+        let gone = std::thread::spawn(move || {
+            rt::System::new().block_on(async move {
+                let never = || async {
+                    tokio::time::sleep(Duration::from_secs(3600)).await;
+                    Ok(0)
+                };
+                let _ = tokio::time::timeout(Duration::from_millis(1), refreshed.get(never)).await;
+            });
+        });
+        gone.join().unwrap();
+        assert_eq!(rt::System::new().block_on(source.get()).unwrap(), 1);
+    }
+}
