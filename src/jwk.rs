@@ -17,8 +17,9 @@ use crate::algorithm::Algorithm;
 #[cfg(test)]
 pub(crate) mod signer;
 
-/// The longest `kid`, in bytes. Servers use a thumbprint or a UUID; a longer one only costs time to compare.
-pub(crate) const MAX_KID: usize = 256;
+/// The longest `kid`, in bytes; a key with a longer one is not used, so that a token with a longer one has no key. Servers
+/// use a thumbprint or a UUID; more only costs memory and time to compare.
+const MAX_KID: usize = 256;
 
 /// Bits of an RSA modulus. Less than 2048 is forbidden (RFC 7518 section 3.3); more than 8192 makes each request slow.
 const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -218,9 +219,9 @@ mod tests {
     };
 
     fn algorithms(jwk: &Value) -> Vec<Algorithm> {
-        VerifyingKey::from_jwk(jwk)
-            .map(|key| key.parsed.iter().map(|(algorithm, _)| *algorithm).collect())
-            .unwrap_or_default()
+        let Some(key) = VerifyingKey::from_jwk(jwk) else { return Vec::new() };
+        assert!(!key.parsed.is_empty(), "a key that fits nothing is no key: {jwk}");
+        key.parsed.iter().map(|(algorithm, _)| *algorithm).collect()
     }
 
     /// An odd number of so many bits.
@@ -311,6 +312,9 @@ mod tests {
         let ed = Signer::new(Algorithm::EdDSA);
         let p384 = Signer::new(Algorithm::ES384).jwk(json!({}));
         let x = ec.jwk(json!({}))["x"].as_str().unwrap().to_owned();
+        let point = [&x, ec.jwk(json!({}))["y"].as_str().unwrap()]
+            .map(|one| URL_SAFE_NO_PAD.decode(one).unwrap())
+            .concat();
         for jwk in [
             json!(null),
             json!([]),
@@ -333,6 +337,7 @@ mod tests {
             ec.jwk(json!({"x": format!("{x}=")})),
             ec.jwk(json!({"x": format!(" {x}")})),
             ec.jwk(json!({"x": b64([0; 31])})),
+            ec.jwk(json!({"x": b64(&point[..31]), "y": b64(&point[31..])})),
             ec.jwk(json!({"x": b64([0; 33])})),
             ec.jwk(json!({"x": b64([0; 32]), "y": b64([0; 32])})),
             ec.jwk(json!({"x": b64([1; 32]), "y": b64([1; 32])})),
