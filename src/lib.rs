@@ -1,5 +1,6 @@
 //! Turns an actix-web 4 app into an OAuth 2.0 resource server.
 
+mod cache;
 mod claims;
 mod clock;
 mod error;
@@ -7,6 +8,7 @@ mod json;
 mod scope;
 mod secret;
 
+pub use cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache};
 pub use claims::{Audience, Claims, MalformedClaim};
 pub use clock::{Clock, SystemClock};
 pub use error::{
