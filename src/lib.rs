@@ -4,6 +4,7 @@ mod cache;
 mod claims;
 mod clock;
 mod error;
+mod gate;
 mod json;
 mod scope;
 mod secret;

@@ -1,0 +1,243 @@
+//! How many calls to the authorization server may be under way at once.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::error::{AuthError, UpstreamFault};
+
+/// The bounds of a [`Gate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GateLimits {
+    /// How many calls are under way at once, over all workers. At least 1.
+    ///
+    /// 64 by default: enough for 1 280 new tokens a second at 50 ms each, and fewer than the 100 connections that an
+    /// `awc::Client` of a single worker opens. Calls would otherwise queue up inside that client, without bound.
+    pub(crate) calls: usize,
+    /// How many more may wait for their turn. 1024 by default: what 64 calls of 50 ms work off in less than a second.
+    pub(crate) waiting: usize,
+    /// How long each of them waits at most. 2 s by default; a queue that is slower than this only makes everybody late.
+    pub(crate) patience: Duration,
+}
+
+impl Default for GateLimits {
+    fn default() -> Self {
+        Self { calls: 64, waiting: 1024, patience: Duration::from_secs(2) }
+    }
+}
+
+/// Lets so many calls through at once, and so many wait, in the order in which they came; everybody else is turned
+/// away at once. Shared by all workers.
+///
+/// Whatever ends a call or a wait (an answer, an error, a dropped future) gives its place back.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    limits: GateLimits,
+    permits: Semaphore,
+    in_flight: AtomicUsize,
+    most_in_flight: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+/// The right to make one call, until dropped.
+#[derive(Debug)]
+pub(crate) struct Pass<'a> {
+    // Declared in this order to be dropped in this order: never are more counted than may be under way.
+    _counted: Counted<'a>,
+    _permit: SemaphorePermit<'a>,
+}
+
+/// One more in a counter, until dropped.
+#[derive(Debug)]
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(limits: GateLimits) -> Self {
+        let calls = limits.calls.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            limits: GateLimits { calls, ..limits },
+            permits: Semaphore::new(calls),
+            in_flight: AtomicUsize::new(0),
+            most_in_flight: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a place.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Saturated`] if the queue is full, or if the place did not come in time.
+    pub(crate) async fn enter(&self) -> Result<Pass<'_>, AuthError> {
+        // While somebody waits there is nothing to be had here: a place that comes free goes to the first in the queue.
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(self.pass(permit));
+        }
+        let _queued = self.queue_up()?;
+        match tokio::time::timeout(self.limits.patience, self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(self.pass(permit)),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(saturated()),
+        }
+    }
+
+    /// How many calls are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The most that were ever under way at once.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        self.most_in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How many wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn queue_up(&self) -> Result<Counted<'_>, AuthError> {
+        self.waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < self.limits.waiting).then_some(count + 1)
+            })
+            .map(|_| Counted(&self.waiting))
+            .map_err(|_| saturated())
+    }
+
+    fn pass<'a>(&'a self, permit: SemaphorePermit<'a>) -> Pass<'a> {
+        let count = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_in_flight.fetch_max(count, Ordering::Relaxed);
+        Pass { _counted: Counted(&self.in_flight), _permit: permit }
+    }
+}
+
+fn saturated() -> AuthError {
+    AuthError::upstream(UpstreamFault::Saturated)
+}
+
+const _: fn() = || {
+    fn is_shared_by_workers<T: Send + Sync + 'static>() {}
+    is_shared_by_workers::<Gate>();
+};
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use actix_web::rt::{self, task::yield_now};
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::error::AuthErrorKind;
+
+    fn gate(calls: usize, waiting: usize, patience: u64) -> Gate {
+        Gate::new(GateLimits { calls, waiting, patience: Duration::from_millis(patience) })
+    }
+
+    const LONG: u64 = 60_000;
+
+    #[actix_web::test]
+    async fn a_place_is_given_back_when_the_pass_is_dropped() {
+        let gate = gate(2, 0, LONG);
+        let (first, second) = (gate.enter().await.unwrap(), gate.enter().await.unwrap());
+        assert_eq!((gate.in_flight(), gate.waiting()), (2, 0));
+        drop(first);
+        assert_eq!(gate.in_flight(), 1);
+        let third = gate.enter().await.unwrap();
+        drop((second, third));
+        assert_eq!((gate.in_flight(), gate.most_in_flight()), (0, 2));
+    }
+
+    #[actix_web::test]
+    async fn past_the_queue_the_answer_is_saturated_at_once() {
+        let gate = Arc::new(gate(1, 1, LONG));
+        let pass = gate.enter().await.unwrap();
+        let waiter = rt::spawn({
+            let gate = gate.clone();
+            async move { gate.enter().await.map(drop) }
+        });
+        while gate.waiting() == 0 {
+            yield_now().await;
+        }
+        let error = gate.enter().await.unwrap_err();
+        assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
+        assert!(error.is_retryable());
+        drop(pass);
+        assert!(waiter.await.unwrap().is_ok());
+        assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
+    }
+
+    #[actix_web::test]
+    async fn past_the_patience_the_answer_is_saturated() {
+        let gate = gate(1, 8, 5);
+        let pass = gate.enter().await.unwrap();
+        let error = gate.enter().await.unwrap_err();
+        assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
+        assert_eq!((gate.in_flight(), gate.waiting()), (1, 0));
+        drop(pass);
+        assert!(gate.enter().await.is_ok());
+    }
+
+    #[actix_web::test]
+    async fn a_dropped_waiter_leaves_no_trace() {
+        let gate = Arc::new(gate(1, 1, LONG));
+        let pass = gate.enter().await.unwrap();
+        let waiter = rt::spawn({
+            let gate = gate.clone();
+            async move { gate.enter().await.map(drop) }
+        });
+        while gate.waiting() == 0 {
+            yield_now().await;
+        }
+        waiter.abort();
+        assert!(waiter.await.unwrap_err().is_cancelled());
+        assert_eq!(gate.waiting(), 0);
+        drop(pass);
+        assert!(gate.enter().await.is_ok());
+        assert_eq!(gate.in_flight(), 0);
+    }
+
+    #[actix_web::test]
+    async fn a_gate_for_no_calls_still_lets_one_through() {
+        assert!(gate(0, 0, LONG).enter().await.is_ok());
+        assert!(gate(usize::MAX, usize::MAX, LONG).enter().await.is_ok());
+    }
+
+    #[test]
+    fn workers_together_keep_the_bound() {
+        const CALLS: usize = 4;
+        let gate = gate(CALLS, 1024, LONG);
+        let inside = AtomicUsize::new(0);
+        let served = AtomicUsize::new(0);
+        let one_call = || async {
+            let _pass = gate.enter().await.unwrap();
+            assert!(inside.fetch_add(1, Ordering::SeqCst) < CALLS);
+            yield_now().await;
+            inside.fetch_sub(1, Ordering::SeqCst);
+            served.fetch_add(1, Ordering::SeqCst);
+        };
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    rt::System::new().block_on(async {
+                        for _ in 0..50 {
+                            join_all((0..20).map(|_| one_call())).await;
+                        }
+                    });
+                });
+            }
+        });
+        assert_eq!(served.into_inner(), 4 * 50 * 20);
+        assert_eq!((gate.in_flight(), gate.waiting(), gate.permits.available_permits()), (0, 0, CALLS));
+        assert_eq!(gate.most_in_flight(), CALLS);
+    }
+}
