@@ -1,5 +1,6 @@
 //! Turns an actix-web 4 app into an OAuth 2.0 resource server.
 
+mod breaker;
 mod cache;
 mod claims;
 mod clock;
