@@ -48,8 +48,11 @@ pub(crate) enum BreakerState {
 
 /// The circuit breaker of one authorization server, shared by all workers.
 ///
-/// What counts as a failure, see [`Outcome::of`]. While it is closed, a call costs it one atomic load before and one
-/// after.
+/// What counts as a failure, see [`Outcome::of`]. While it is closed, a call that succeeds costs one atomic load before
+/// and one after; only one that fails takes the lock.
+///
+/// Beside a [`Gate`](crate::gate::Gate), the order is: [`check`](Self::check), so that nobody queues up for a server
+/// that is left alone; then the gate; then [`admit`](Self::admit), since the wait may have changed the answer.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     limits: BreakerLimits,
@@ -125,6 +128,14 @@ impl Breaker {
         }
     }
 
+    /// Whether [`admit`](Self::admit) would let a call through, without taking the place of the probe.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub(crate) fn check(&self, now: Duration) -> Result<(), AuthError> {
+        if state_of(self.word()) == CLOSED { Ok(()) } else { self.time_left(now, &self.pause()) }
+    }
+
     /// Asks to make a call; `now` is the monotonic clock's.
     ///
     /// # Errors
@@ -149,14 +160,20 @@ impl Breaker {
     #[cold]
     fn admit_probe(&self, now: Duration) -> Result<Attempt<'_>, AuthError> {
         let pause = self.pause();
-        match state_of(self.word()) {
-            CLOSED => {}
-            OPEN if now >= pause.until => self.enter(HALF_OPEN),
-            OPEN => return Err(paused(pause.until.saturating_sub(now))),
-            // How long the probe takes is not known; it has a deadline of its own.
-            _ => return Err(paused(Duration::from_secs(1))),
+        self.time_left(now, &pause)?;
+        if state_of(self.word()) == OPEN {
+            self.enter(HALF_OPEN);
         }
         Ok(Attempt { breaker: self, word: self.word() })
+    }
+
+    fn time_left(&self, now: Duration, pause: &Pause) -> Result<(), AuthError> {
+        match state_of(self.word()) {
+            OPEN if now < pause.until => Err(paused(pause.until.saturating_sub(now))),
+            // How long the probe takes is not known; it has a deadline of its own.
+            HALF_OPEN => Err(paused(Duration::from_secs(1))),
+            _ => Ok(()),
+        }
     }
 
     fn record(&self, word: u64, outcome: Outcome, now: Duration) {
@@ -363,12 +380,19 @@ mod tests {
     #[test]
     fn half_opens_with_exactly_one_probe_and_closes_on_success() {
         let breaker = opened();
+        assert!(breaker.check(secs(104)).is_err());
+        assert!(
+            breaker.check(secs(105)).is_ok() && breaker.check(secs(105)).is_ok(),
+            "asking takes no place"
+        );
         let probe = breaker.admit(secs(105)).unwrap();
+        assert!(breaker.check(secs(105)).is_err());
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert_eq!(left(&breaker, 105), secs(1));
         assert_eq!(left(&breaker, 500), secs(1));
         probe.record(&Ok(()), secs(106));
         assert_eq!(breaker.state(), BreakerState::Closed);
+        assert!(breaker.check(secs(106)).is_ok());
         // The old failures are forgotten.
         for _ in 0..4 {
             call(&breaker, Some(failing()), 106);
@@ -435,7 +459,7 @@ mod tests {
     #[test]
     fn results_of_calls_from_before_it_opened_change_nothing() {
         let breaker = Breaker::new(BreakerLimits::default());
-        let mut late = || breaker.admit(secs(100)).unwrap();
+        let late = || breaker.admit(secs(100)).unwrap();
         let (good, bad, worse) = (late(), late(), late());
         for _ in 0..5 {
             call(&breaker, Some(failing()), 100);

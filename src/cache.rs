@@ -195,13 +195,13 @@ mod tests {
     fn lifetime_is_the_shorter_of_duration_and_exp() {
         let lifetime = Lifetime::new(Duration::from_secs(60));
         let lives =
-            |verdict: &Verdict, now| lifetime.of(&CacheKey::numbered(1), verdict, at(0, now)).as_secs_f64();
+            |verdict: &Verdict, now| lifetime.of(&CacheKey::numbered(1), verdict, at(0, now)).as_millis();
         for unlimited in [Verdict::Inactive, active(json!({})), active(json!({"exp": 1000}))] {
-            assert!((54.0..=60.0).contains(&lives(&unlimited, 0)), "{unlimited:?}");
+            assert!((54_000..=60_000).contains(&lives(&unlimited, 0)), "{unlimited:?}");
         }
         let limited = active(json!({"exp": 1000}));
-        assert_eq!([970, 1000, 2000, i64::MAX].map(|now| lives(&limited, now)), [30.0, 0.0, 0.0, 0.0]);
-        assert!(lives(&active(json!({"exp": 253_402_300_799_i64})), i64::MIN) >= 54.0);
+        assert_eq!([970, 1000, 2000, i64::MAX].map(|now| lives(&limited, now)), [30_000, 0, 0, 0]);
+        assert!(lives(&active(json!({"exp": 253_402_300_799_i64})), i64::MIN) >= 54_000);
     }
 
     #[test]

@@ -141,7 +141,7 @@ mod tests {
     fn the_key_is_sha_256_of_the_framed_parts() {
         let mut framed = Vec::new();
         for part in &BASE[..3] {
-            framed.extend((part.len() as u64).to_be_bytes());
+            framed.extend(u64::try_from(part.len()).unwrap().to_be_bytes());
             framed.extend(part.as_bytes());
         }
         let mut input = digest(&SHA256, &framed).as_ref().to_vec();
@@ -156,8 +156,10 @@ mod tests {
         let key = key(BASE);
         let hex = key.to_hex();
         assert_eq!(hex.len(), 64);
-        assert_eq!(hex, key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-        assert_eq!(format!("{key:?}"), format!("CacheKey({}…)", &hex[..8]));
+        for (digits, byte) in hex.as_bytes().chunks(2).zip(key.as_bytes()) {
+            assert_eq!(digits, format!("{byte:02x}").as_bytes());
+        }
+        assert_eq!(format!("{key:?}"), format!("CacheKey({}…)", hex.split_at(8).0));
         assert_eq!(format!("{:?}", Keyer::new("i", "e", "c")), "Keyer");
     }
 
@@ -183,6 +185,9 @@ mod tests {
     fn cut(text: &str, mut at: [usize; 3]) -> [&str; 4] {
         at.sort_unstable();
         let [a, b, c] = at.map(|place| place.min(text.len()));
-        [&text[..a], &text[a..b], &text[b..c], &text[c..]]
+        let (rest, fourth) = text.split_at(c);
+        let (rest, third) = rest.split_at(b);
+        let (first, second) = rest.split_at(a);
+        [first, second, third, fourth]
     }
 }

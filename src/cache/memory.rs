@@ -26,8 +26,8 @@ pub(crate) struct Limits {
     /// How many inactive ones: a segment of its own, so that random tokens push out nothing but each other. An entry
     /// is about 100 bytes, so the default costs at most 2 MiB. 0: each of them is asked about again.
     pub(crate) inactive: usize,
-    /// How many bytes the active segment holds, as estimated from the claims. A single verdict that is larger than its
-    /// share (one shard: this bound over four times the number of cores) is used, but not kept.
+    /// How many bytes the active segment holds, as estimated from the claims. A verdict that takes more than 1 MiB by
+    /// itself may not be kept; it is used all the same.
     pub(crate) bytes: u64,
 }
 
@@ -62,18 +62,18 @@ struct Active {
 /// alone would not see it set forward.
 #[derive(Clone, Copy)]
 struct Times {
-    stored_at: Duration,
-    ends_at: Duration,
-    expires_at: Option<i64>,
+    stored: Duration,
+    ends: Duration,
+    exp: Option<i64>,
 }
 
 impl Times {
     fn is_over(&self, now: Now) -> bool {
-        now.monotonic >= self.ends_at || self.expires_at.is_some_and(|exp| now.unix >= exp)
+        now.monotonic >= self.ends || self.exp.is_some_and(|exp| now.unix >= exp)
     }
 
     fn age(&self, now: Now) -> Duration {
-        now.monotonic.saturating_sub(self.stored_at)
+        now.monotonic.saturating_sub(self.stored)
     }
 }
 
@@ -126,7 +126,7 @@ impl VerdictCache {
             self.remove(&key);
             return;
         }
-        // First in, then out, so that a reader finds one or the other.
+        // First in, then out, so that the token is always in one of them.
         match verdict {
             Verdict::Active(claims) => {
                 let weight = size(claims);
@@ -179,9 +179,9 @@ impl VerdictCache {
     fn times(&self, key: &CacheKey, verdict: &Verdict, now: Now) -> Times {
         let lifetime = self.lifetime.of(key, verdict, now);
         Times {
-            stored_at: now.monotonic,
-            ends_at: now.monotonic.saturating_add(lifetime),
-            expires_at: expires_at(verdict),
+            stored: now.monotonic,
+            ends: now.monotonic.saturating_add(lifetime),
+            exp: expires_at(verdict),
         }
     }
 
@@ -207,7 +207,10 @@ impl fmt::Debug for VerdictCache {
 fn bounded_by_size(entries: usize, bytes: u64) -> Segment<CacheKey, Active, BySize> {
     let halves = u64_of(entries).saturating_mul(2).saturating_add(1);
     let least = (bytes.saturating_mul(2) / halves).max(1);
-    segment(entries, bytes, BySize { least })
+    // The segment divides itself by the number of cores, but into shards of 32 expected entries at least. Expecting them
+    // large keeps a shard at 1 MiB, so that on a large machine, too, a large entry fits into one.
+    let expected = usize::try_from(bytes / (32 << 10)).unwrap_or(usize::MAX).min(entries);
+    segment(expected, bytes, BySize { least })
 }
 
 #[derive(Clone)]
@@ -221,12 +224,12 @@ impl Weighter<CacheKey, Active> for BySize {
     }
 }
 
-fn segment<V: Clone, W>(entries: usize, weight: u64, weighter: W) -> Segment<CacheKey, V, W>
+fn segment<V: Clone, W>(expected: usize, weight: u64, weighter: W) -> Segment<CacheKey, V, W>
 where
     W: Weighter<CacheKey, V> + Clone,
 {
     let hasher = DefaultHashBuilder::default();
-    Segment::with(entries, weight, weighter, hasher, DefaultLifecycle::default())
+    Segment::with(expected, weight, weighter, hasher, DefaultLifecycle::default())
 }
 
 /// About how many bytes an active entry takes: its slots, and what its claims own on the heap.
@@ -424,20 +427,18 @@ mod tests {
     }
 
     fn spray(tokens: u64) {
-        let cache = VerdictCache::new(Limits { active: 100, inactive: 1000, ..limits() });
+        let cache = VerdictCache::new(Limits { active: 200, inactive: 1000, ..limits() });
         let good: Vec<_> = (0..100).map(CacheKey::numbered).collect();
         for key in &good {
             put(&cache, *key, &active(json!({"sub": "alice"})), at(0, 0));
         }
-        let kept: Vec<_> = good.iter().filter(|key| cache.get(key, at(0, 0), None).is_some()).collect();
         let keyer = Keyer::new("i", "e", "c");
         for number in 0..tokens {
             put(&cache, keyer.key(&number.to_string()), &Verdict::Inactive, at(1, 1));
-            assert!(cache.len() <= 1100);
+            assert!(cache.len() <= 100 + 1000);
         }
-        // Two shards and up may be a few short of the sum, because keys do not spread evenly.
-        assert!(kept.len() > 90, "{}", kept.len());
-        assert!(kept.iter().all(|key| cache.get(key, at(2, 2), None).is_some()));
+        assert!(good.iter().all(|key| cache.get(key, at(2, 2), None).is_some()));
+        assert!(cache.len() > 100 + 900, "and the last of the others are there");
     }
 
     #[test]
@@ -472,7 +473,7 @@ mod tests {
         for number in 0..1000 {
             put(&cache, CacheKey::numbered(number), &big, at(0, 0));
         }
-        assert!((50..=104).contains(&cache.len()), "{}", cache.len());
+        assert!((90..=104).contains(&cache.len()), "{}", cache.len());
     }
 
     #[test]
@@ -521,8 +522,8 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
-                        // Just removed from one segment and found in neither is possible once in a while only when the
-                        // verdict changes back and forth between the two lookups; a second look must then succeed.
+                        // Between the two lookups the verdict may change from one segment to the other. That is a miss,
+                        // but not a hundred times in a row.
                         let hit = (0..100).find_map(|_| cache.get(&key, at(0, 0), None));
                         assert!(verdicts.contains(&hit.unwrap().verdict));
                     }
