@@ -113,6 +113,26 @@ impl Cache {
             Self::Custom(_) => None,
         }
     }
+
+    /// Forgets everything; `false` where the store cannot be emptied.
+    pub(crate) fn clear(&self) -> bool {
+        match self {
+            Self::Off => true,
+            Self::Memory(cache) => {
+                cache.clear();
+                true
+            }
+            Self::Custom(_) => false,
+        }
+    }
+
+    /// How many verdicts are kept in this process.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Off | Self::Custom(_) => 0,
+            Self::Memory(cache) => cache.len(),
+        }
+    }
 }
 
 /// How long verdicts are kept: the configured duration, and never past the token's `exp`.

@@ -1,4 +1,4 @@
-//! JSON objects from outside, read strictly: a member that occurs twice is refused, where serde_json's own map would
+//! JSON objects from outside, read strictly: a member that occurs twice is refused, where `serde_json`'s own map would
 //! silently let the last one win (two parties then see two different documents).
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Parses a JSON object whose members all have different names. Deeper levels are serde_json's own maps; nesting is
+/// Parses a JSON object whose members all have different names. Deeper levels are `serde_json`'s own maps; nesting is
 /// bounded by its limit of 128 levels.
 pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     serde_json::from_slice::<StrictObject>(bytes).map(|object| object.0)

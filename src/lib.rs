@@ -29,6 +29,7 @@ mod response;
 mod scope;
 mod secret;
 mod shared;
+mod status;
 #[cfg(feature = "test-util")]
 pub mod test;
 #[cfg(feature = "rustls")]
@@ -54,6 +55,7 @@ pub use request::AuthenticatedRequest;
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
+pub use status::{Introspecting, Status};
 
 /// The target of the crate's log records.
 const LOG: &str = "actix_protect_api";

@@ -61,7 +61,7 @@ impl KnownMetadata {
             issuer: settings.issuer.clone(),
             needs: Needs {
                 introspection: client.is_some() && settings.introspection_endpoint.is_none(),
-                jwks: !settings.introspect_jwt_tokens && settings.jwks_uri.is_none(),
+                jwks: !settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
                 mtls: client.is_some_and(|client| client.authentication.uses_mtls()),
                 trust_store: settings.trust_store.clone(),
             },
@@ -71,9 +71,9 @@ impl KnownMetadata {
             jwks_uri: settings.jwks_uri.clone(),
         };
         let lifetimes = Lifetimes {
-            fresh: settings.metadata_lifetime,
-            usable: settings.max_stale,
-            cooldown: settings.metadata_lifetime,
+            fresh: settings.tuning.metadata_lifetime,
+            usable: settings.tuning.max_stale,
+            cooldown: settings.tuning.metadata_lifetime,
         };
         let kept = if discovery.needs.introspection || discovery.needs.jwks {
             Refreshed::new("metadata", lifetimes, clock)

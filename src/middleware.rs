@@ -31,6 +31,7 @@ use crate::{
     request::{Authenticated, Session},
     scope::Scope,
     shared::Shared,
+    status::Status,
     upstream::WorkerClient,
     validator::Validated,
 };
@@ -52,6 +53,7 @@ use crate::{
 /// So that a team which copies the first example is safe: no verdict is kept (a revoked token fails at once), a missing
 /// `iss` or `aud` is refused, the token comes from the `Authorization` header only, every call has a deadline.
 #[derive(Clone)]
+#[must_use = "it protects what it is wrapped around"]
 pub struct ProtectApi {
     shared: Arc<Shared>,
     mount: Arc<Mount>,
@@ -190,6 +192,31 @@ impl ProtectApi {
         self.mounted(|mount| mount.max_age = Some(mount.max_age.map_or(age, |before| before.min(age))))
     }
 
+    /// How this API stands with its authorization server. Makes no call.
+    pub fn status(&self) -> Status {
+        self.shared.validator.status()
+    }
+
+    /// Forgets what is remembered of this token, for whoever learns of a revocation: the next request with it asks
+    /// anew. A JWT that is validated locally is not revoked by this.
+    pub async fn evict(&self, token: &str) {
+        if let Ok(token) = BearerToken::resolved(token, usize::MAX) {
+            self.shared.validator.evict(&token).await;
+        }
+    }
+
+    /// Forgets what is remembered of every token of this subject. Looks at every entry; a
+    /// [store of your own](ProtectApiBuilder::cache_store) cannot be searched and keeps its entries.
+    pub fn evict_subject(&self, subject: &str) {
+        self.shared.validator.evict_subject(subject);
+    }
+
+    /// Forgets everything that is remembered of tokens. A [store of your own](ProtectApiBuilder::cache_store) keeps its
+    /// entries.
+    pub fn clear(&self) {
+        self.shared.validator.clear();
+    }
+
     #[track_caller]
     fn mounted(mut self, change: impl FnOnce(&mut Mount)) -> Self {
         change(Arc::make_mut(&mut self.mount));
@@ -316,7 +343,7 @@ impl ProtectApi {
 
     /// The token: from the user's resolver if there is one and it has one, else from the header.
     async fn token(&self, request: &ServiceRequest) -> Result<Option<BearerToken>, AuthError> {
-        let max_length = self.shared.settings.max_token_length;
+        let max_length = self.shared.settings.tuning.max_token_length;
         if let Some(resolver) = &self.shared.hooks.token_resolver {
             let resolved = resolver(request.request()).await;
             if let Some(token) =

@@ -8,10 +8,7 @@
 use std::{
     fmt,
     future::Future,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -46,7 +43,6 @@ pub(crate) struct Refreshed<T> {
     clock: Arc<dyn Clock>,
     current: ArcSwapOption<Dated<T>>,
     state: Mutex<State>,
-    fetches: AtomicU64,
 }
 
 /// A document and when it was asked for, on the monotonic clock.
@@ -89,14 +85,7 @@ impl<T> fmt::Debug for Refreshed<T> {
 
 impl<T: Send + Sync + 'static> Refreshed<T> {
     pub(crate) fn new(name: &'static str, lifetimes: Lifetimes, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            name,
-            lifetimes,
-            clock,
-            current: ArcSwapOption::empty(),
-            state: Mutex::default(),
-            fetches: AtomicU64::new(0),
-        }
+        Self { name, lifetimes, clock, current: ArcSwapOption::empty(), state: Mutex::default() }
     }
 
     /// A document that needs no fetching.
@@ -110,11 +99,6 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// The last good document, however old.
     pub(crate) fn last_known(&self) -> Option<Arc<Dated<T>>> {
         self.current.load_full()
-    }
-
-    /// How many fetches were started so far.
-    pub(crate) fn fetches(&self) -> u64 {
-        self.fetches.load(Ordering::Relaxed)
     }
 
     /// The document: the current one while it is fresh, else a new one. `fetch` runs on the calling worker.
@@ -215,7 +199,6 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             state.last_start = Some(now);
             done
         };
-        self.fetches.fetch_add(1, Ordering::Relaxed);
         let flight = done.subscribe();
         let (this, fetching) = (Arc::clone(self), fetch());
         rt::spawn(async move {
@@ -267,7 +250,7 @@ fn cause(error: &AuthError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicI64, AtomicUsize};
+    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
     use futures_util::future::join_all;
 

@@ -223,7 +223,8 @@ impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
 fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthError> {
     // For `Claims` themselves: one reference count instead of a copy of every claim.
     let mut same: Option<C> = None;
-    if let Some(slot) = (&mut same as &mut dyn Any).downcast_mut::<Option<Claims>>() {
+    let untyped: &mut dyn Any = &mut same;
+    if let Some(slot) = untyped.downcast_mut::<Option<Claims>>() {
         *slot = Some(claims.clone());
     }
     match same {

@@ -76,7 +76,8 @@ impl Shared {
 
     fn new(settings: Settings, hooks: Hooks) -> Self {
         let clock = hooks.clock();
-        let challenge = Challenge::new(settings.realm.as_deref(), settings.resource_metadata.as_deref());
+        let challenge =
+            Challenge::new(settings.tuning.realm.as_deref(), settings.tuning.resource_metadata.as_deref());
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             validator: Validator::new(&settings, &hooks, &clock),

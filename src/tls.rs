@@ -31,13 +31,13 @@ impl std::error::Error for TlsError {}
 /// The cryptography is given explicitly: a process-wide provider is neither needed nor installed.
 ///
 /// An empty certificate store is no error here, since a client for a loopback issuer never looks into it: it is
-/// reported once in the log, by [`check_roots`], and every handshake fails. Never is anything trusted instead.
+/// reported once in the log, and every handshake fails. Never is anything trusted instead.
 pub(crate) fn client_config() -> Result<Arc<ClientConfig>, TlsError> {
     static SHARED: OnceLock<Result<Arc<ClientConfig>, TlsError>> = OnceLock::new();
     // One for the process: the workers then resume each other's sessions.
     SHARED
         .get_or_init(|| {
-            let config = builder(Arc::clone(&roots().store))?.with_no_client_auth();
+            let config = builder(Arc::clone(roots()))?.with_no_client_auth();
             Ok(Arc::new(http1(config)))
         })
         .clone()
@@ -47,7 +47,7 @@ pub(crate) fn client_config() -> Result<Arc<ClientConfig>, TlsError> {
 ///
 /// Sessions are not resumed: a resumed one would go on with the certificate of the first handshake.
 pub(crate) fn client_config_with(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
-    client_config_trusting(Arc::clone(&roots().store), identity)
+    client_config_trusting(Arc::clone(roots()), identity)
 }
 
 fn client_config_trusting(
@@ -57,11 +57,6 @@ fn client_config_trusting(
     let mut config = builder(store)?.with_client_cert_resolver(identity.resolver());
     config.resumption = Resumption::disabled();
     Ok(Arc::new(http1(config)))
-}
-
-/// Whether any certificate is trusted: to be asked at start-up where the issuer is reached by https.
-pub(crate) fn check_roots() -> Result<(), TlsError> {
-    roots().problem.clone().map_or(Ok(()), Err)
 }
 
 fn builder(store: Arc<RootCertStore>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
@@ -76,39 +71,33 @@ fn http1(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-struct Roots {
-    store: Arc<RootCertStore>,
-    problem: Option<TlsError>,
-}
-
 /// The platform's certificates, read once per process: that may take a few hundred milliseconds.
-fn roots() -> &'static Roots {
-    static ROOTS: OnceLock<Roots> = OnceLock::new();
+fn roots() -> &'static Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     ROOTS.get_or_init(|| {
         let found = rustls_native_certs::load_native_certs();
         let mut store = RootCertStore::empty();
         // Stores hold certificates that no verifier can use (wrong version, broken encoding): they are left out.
         store.add_parsable_certificates(found.certs);
-        let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>();
-        collect(store, &errors)
+        let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if let Some(problem) = emptiness(&store, &errors) {
+            log::error!(target: crate::LOG, "{problem}");
+        } else if !errors.is_empty() {
+            log::warn!(target: crate::LOG, "some trusted certificates could not be read: {errors}");
+        }
+        Arc::new(store)
     })
 }
 
-fn collect(store: RootCertStore, errors: &[String]) -> Roots {
-    let errors = errors.join("; ");
-    let problem = store.is_empty().then(|| {
-        let cause = if errors.is_empty() { String::new() } else { format!(" ({errors})") };
-        TlsError(format!(
+/// What to tell the operator where nothing is trusted.
+fn emptiness(store: &RootCertStore, errors: &str) -> Option<String> {
+    let cause = if errors.is_empty() { String::new() } else { format!(" ({errors})") };
+    store.is_empty().then(|| {
+        format!(
             "no trusted certificates were found{cause}: every TLS connection to the authorization server will fail. \
              Install the platform's ca-certificates, or set SSL_CERT_FILE to a file with PEM certificates"
-        ))
-    });
-    match &problem {
-        Some(problem) => log::error!("{problem}"),
-        None if !errors.is_empty() => log::warn!("some trusted certificates could not be read: {errors}"),
-        None => {}
-    }
-    Roots { store: Arc::new(store), problem }
+        )
+    })
 }
 
 #[cfg(test)]
@@ -246,13 +235,12 @@ mod tests {
 
     #[actix_web::test]
     async fn an_empty_store_is_reported_and_trusts_nobody() {
-        let roots = collect(RootCertStore::empty(), &["it is gone".to_owned()]);
-        let problem = roots.problem.unwrap().to_string();
+        let problem = emptiness(&RootCertStore::empty(), "it is gone").unwrap();
         assert!(problem.contains("(it is gone)") && problem.contains("SSL_CERT_FILE"), "{problem}");
-        let (authority, client) = (Authority::new(), builder(roots.store).unwrap().with_no_client_auth());
+        let (authority, client) =
+            (Authority::new(), builder(RootCertStore::empty().into()).unwrap().with_no_client_auth());
         assert!(handshake(&Arc::new(client), &Arc::new(authority.server(false))).await.is_err());
-        let roots = collect(Arc::unwrap_or_clone(authority.store()), &["one is gone".to_owned()]);
-        assert_eq!(roots.problem, None);
+        assert_eq!(emptiness(&authority.store(), "one is gone"), None);
     }
 
     /// The variables and the process-wide provider belong to a process: the body runs in one of its own.
@@ -300,7 +288,7 @@ mod tests {
         let handle = server.handle();
         actix_web::rt::spawn(server);
 
-        check_roots().unwrap();
+        assert!(!roots().is_empty());
         let connector = awc::Connector::new().rustls_0_23(client_config().unwrap());
         let client = awc::Client::builder().connector(connector).finish();
         let mut answer = client.get(format!("https://localhost:{port}/")).send().await.unwrap();

@@ -13,8 +13,8 @@ use actix_web::{
     http::{
         StatusCode, Uri,
         header::{
-            ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
-            RETRY_AFTER, USER_AGENT,
+            ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+            HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
         },
     },
     web::{self, Bytes, BytesMut},
@@ -97,6 +97,7 @@ async fn call(request: awc::ClientRequest, body: Bytes, limits: Limits) -> Resul
             return Err(bad_answer("a compressed body, which was not asked for"));
         }
         let is_json = is_json(response.headers());
+        let announced = content_length(response.headers());
         let mut body = BytesMut::new();
         while let Some(chunk) = response.next().await {
             let chunk = chunk.map_err(|error| bad_answer(format!("the body broke off: {error}")))?;
@@ -104,6 +105,10 @@ async fn call(request: awc::ClientRequest, body: Bytes, limits: Limits) -> Resul
                 return Err(bad_answer(format!("a body of more than {} bytes", limits.max_body)));
             }
             body.extend_from_slice(&chunk);
+        }
+        // awc takes a connection that ends too early for the end of the body.
+        if announced.is_some_and(|length| length != body.len()) {
+            return Err(bad_answer("a body that was cut short"));
         }
         Ok(Reply { status: status.as_u16(), body: body.freeze(), is_json })
     };
@@ -130,6 +135,10 @@ fn is_json(headers: &HeaderMap) -> bool {
         let subtype = subtype.to_ascii_lowercase();
         subtype == "json" || subtype.ends_with("+json")
     })
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Only the delay form of RFC 9110 section 10.2.3; a date would make us trust the server's clock.

@@ -24,8 +24,10 @@ use crate::{
     clock::Clock,
     config::{Hooks, Settings},
     error::{AuthError, SetupFault, TokenFault},
+    gate::Gate,
     metadata::{Known, KnownMetadata},
     refresh::Dated,
+    status::{Introspecting, Status},
     upstream::Limits,
 };
 
@@ -49,11 +51,15 @@ pub(crate) struct Validator {
 
 impl Validator {
     pub(crate) fn new(settings: &Settings, hooks: &Hooks, clock: &Arc<dyn Clock>) -> Self {
-        let limits = Limits { deadline: settings.response_timeout, max_body: settings.max_response_size };
+        let limits = Limits {
+            deadline: settings.tuning.response_timeout,
+            max_body: settings.tuning.max_response_size,
+        };
         Self {
             metadata: KnownMetadata::new(settings, limits, Arc::clone(clock)),
             introspection: Introspection::new(settings, hooks, limits, clock).map(Arc::new),
-            local: (!settings.introspect_jwt_tokens).then(|| Local::new(settings, limits, Arc::clone(clock))),
+            local: (!settings.tuning.introspect_jwt_tokens)
+                .then(|| Local::new(settings, limits, Arc::clone(clock))),
             warned_of_opaque_tokens: AtomicBool::new(false),
         }
     }
@@ -88,6 +94,55 @@ impl Validator {
         match verdict {
             Verdict::Active(claims) => Ok(Validated { claims, known, age }),
             Verdict::Inactive => Err(AuthError::token(TokenFault::Inactive)),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let introspection = self.introspection.as_ref();
+        let count =
+            |count: fn(&Gate) -> usize| introspection.map_or(0, |introspection| count(&introspection.gate));
+        Status {
+            metadata_known: self.metadata.last_known().is_some(),
+            keys_known: self.local.as_ref().is_some_and(Local::knows_keys),
+            introspection: introspection.map_or(Introspecting::Off, |known| known.breaker.state().into()),
+            calls_in_flight: count(Gate::in_flight),
+            most_calls_in_flight: count(Gate::most_in_flight),
+            calls_waiting: count(Gate::waiting),
+            cached_verdicts: introspection.map_or(0, |introspection| introspection.cache.len()),
+        }
+    }
+
+    pub(crate) async fn evict(&self, token: &BearerToken) {
+        // Without metadata nothing was ever remembered.
+        let Some(known) = self.metadata.last_known() else { return };
+        let key = known.document.key(token);
+        if let Some(local) = &self.local {
+            local.evict(&key);
+        }
+        if let Some(introspection) = &self.introspection {
+            introspection.evict(&key).await;
+        }
+    }
+
+    pub(crate) fn evict_subject(&self, subject: &str) {
+        if let Some(local) = &self.local {
+            local.evict_subject(subject);
+        }
+        if let Some(introspection) = &self.introspection
+            && introspection.cache.evict_subject(subject).is_none()
+        {
+            log::warn!(target: crate::LOG, "the cache store cannot be searched for a subject: its entries stay");
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        if let Some(local) = &self.local {
+            local.clear();
+        }
+        if let Some(introspection) = &self.introspection
+            && !introspection.cache.clear()
+        {
+            log::warn!(target: crate::LOG, "the cache store cannot be emptied from here: its entries stay");
         }
     }
 

@@ -74,8 +74,9 @@ impl Call {
 
     pub fn as_curl(&self, base: &str) -> String {
         let method = if self.method == Method::GET { String::new() } else { format!(" -X {}", self.method) };
-        let headers: String =
+        let headers: Vec<String> =
             self.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
+        let headers = headers.concat();
         format!("# {}: {}\ncurl -i{method}{headers} {base}{}\n", self.title, self.status, self.path)
     }
 

@@ -33,6 +33,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// 10 000 active tokens in at most 64 MiB, and 10 000 inactive ones.
+    #[cfg(test)]
     pub(crate) fn new(lifetime: Duration) -> Self {
         Self { lifetime, active: 10_000, inactive: 10_000, bytes: 64 << 20 }
     }

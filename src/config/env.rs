@@ -254,16 +254,15 @@ impl Reader<'_> {
                 ClientAuthentication::self_signed_tls_client_auth(self.identity(values, method)?)
             }
             "spiffe_x509" => ClientAuthentication::spiffe_x509(self.identity(values, method)?),
-            "spiffe_jwt" => match &values.spiffe_jwt_file {
-                Some(path) => ClientAuthentication::spiffe_jwt(path),
-                None => {
+            "spiffe_jwt" => {
+                if values.spiffe_jwt_file.is_none() {
                     self.problem(
                         "SPIFFE_JWT_FILE",
                         format!("is missing, {method} needs the path of a JWT-SVID"),
                     );
-                    return None;
                 }
-            },
+                ClientAuthentication::spiffe_jwt(values.spiffe_jwt_file.as_ref()?)
+            }
             other => {
                 self.problem(
                     "CLIENT_AUTH_METHOD",

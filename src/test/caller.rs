@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::HttpMessage;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{LIFETIME, must};
 use crate::{
@@ -58,18 +58,14 @@ impl ProtectApi {
         let shared = self.shared();
         let now = shared.clock.unix_time();
         let known = shared.validator.metadata.assumed();
-        let mut members = json!({
+        let defaults = json!({
             "iss": &*known.document.issuer, "aud": shared.settings.rules.audience, "sub": "test-subject",
             "iat": now, "exp": now + LIFETIME,
         });
-        let given = match claims {
-            Value::Object(given) => given,
-            other => must(Err(other), "take the claims of a test: they are no object"),
-        };
-        for (name, value) in given {
-            members[name] = value;
-        }
-        let claims = must(serde_json::from_value::<Claims>(members), "take the claims of a test");
+        let mut members: Map<String, Value> = must(serde_json::from_value(defaults), "make claims");
+        members
+            .extend::<Map<String, Value>>(must(serde_json::from_value(claims), "take the claims of a test"));
+        let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
         let validated = Arc::new(Validated { claims, known, age: Duration::ZERO });
         Session::of(shared, Authenticated { validated, token })

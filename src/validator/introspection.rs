@@ -51,9 +51,9 @@ impl Introspection {
             client: settings.client.clone()?,
             cache: cache_of(settings, hooks),
             gate: Gate::new(GateLimits {
-                calls: settings.max_calls,
-                waiting: settings.max_waiting,
-                patience: GateLimits::default().patience.min(settings.response_timeout),
+                calls: settings.tuning.max_calls,
+                waiting: settings.tuning.max_waiting,
+                patience: GateLimits::default().patience.min(settings.tuning.response_timeout),
             }),
             breaker: Breaker::new(BreakerLimits::default()),
             limits,
@@ -86,6 +86,11 @@ impl Introspection {
         Ok(Hit { verdict, age: Duration::ZERO })
     }
 
+    /// Forgets one token.
+    pub(crate) async fn evict(&self, key: &CacheKey) {
+        self.cache.evict(key, Now::of(&*self.clock)).await;
+    }
+
     /// One call, behind the breaker and the gate; its verdict enters the cache before anybody judges it.
     async fn ask(
         &self,
@@ -94,8 +99,10 @@ impl Introspection {
         client: &awc::Client,
         target: Target,
     ) -> Result<Verdict, AuthError> {
-        let attempt = self.breaker.admit(self.clock.monotonic())?;
+        // Before the gate, so that nobody queues up for a server that is left alone; and after, for the wait is long.
+        self.breaker.check(self.clock.monotonic())?;
         let _pass = self.gate.enter().await?;
+        let attempt = self.breaker.admit(self.clock.monotonic())?;
         let asked = self.cache.ticket();
         let outcome = self.call(token, client, &target).await;
         attempt.record(&outcome, self.clock.monotonic());
@@ -124,14 +131,14 @@ impl Introspection {
 }
 
 fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
-    match (settings.introspection_cache, &hooks.cache) {
+    match (settings.tuning.introspection_cache, &hooks.cache) {
         (None, _) => Cache::Off,
         (Some(lifetime), Some(store)) => {
             Cache::Custom(CustomStore::new(Arc::clone(store), lifetime, CustomStore::DEADLINE))
         }
         (Some(lifetime), None) => {
             let (active, inactive, bytes) =
-                (settings.cache_entries, settings.cache_entries, settings.cache_bytes);
+                (settings.tuning.cache_entries, settings.tuning.cache_entries, settings.tuning.cache_bytes);
             Cache::Memory(VerdictCache::new(cache::Limits { lifetime, active, inactive, bytes }))
         }
     }

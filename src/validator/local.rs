@@ -47,18 +47,18 @@ struct Remembered {
 impl Local {
     pub(crate) fn new(settings: &Settings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let lifetimes = Lifetimes {
-            fresh: settings.jwks_lifetime,
-            usable: settings.max_stale,
-            cooldown: settings.jwks_cooldown,
+            fresh: settings.tuning.jwks_lifetime,
+            usable: settings.tuning.max_stale,
+            cooldown: settings.tuning.jwks_cooldown,
         };
         Self {
             keys: Arc::new(Refreshed::new("key set", lifetimes, clock)),
             rules: Rules {
-                algorithms: settings.algorithms.as_slice().into(),
-                require_at_jwt: settings.require_at_jwt,
+                algorithms: settings.tuning.algorithms.as_slice().into(),
+                require_at_jwt: settings.tuning.require_at_jwt,
             },
             limits,
-            remembered: settings.remember_jwts.then(|| Cache::new(REMEMBERED)),
+            remembered: settings.tuning.remember_jwts.then(|| Cache::new(REMEMBERED)),
         }
     }
 
@@ -102,9 +102,30 @@ impl Local {
         Ok(Some(claims))
     }
 
-    /// How many fetches of the key set were started.
-    pub(crate) fn fetches(&self) -> u64 {
-        self.keys.fetches()
+    /// Whether a key set is known, however old.
+    pub(crate) fn knows_keys(&self) -> bool {
+        self.keys.last_known().is_some()
+    }
+
+    /// Forgets one token.
+    pub(crate) fn evict(&self, key: &CacheKey) {
+        if let Some(cache) = &self.remembered {
+            cache.remove(key);
+        }
+    }
+
+    /// Forgets every token.
+    pub(crate) fn clear(&self) {
+        if let Some(cache) = &self.remembered {
+            cache.clear();
+        }
+    }
+
+    /// Forgets every token of a subject.
+    pub(crate) fn evict_subject(&self, subject: &str) {
+        if let Some(cache) = &self.remembered {
+            cache.retain(|_, remembered| remembered.claims.subject() != Some(subject));
+        }
     }
 }
 
@@ -123,6 +144,7 @@ async fn fetch(
         return Err(bad_answer(format!("no key set at {uri} (status {})", reply.status)));
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
+    log::debug!(target: crate::LOG, "key set: {} keys, {} passed over", set.len(), set.skipped());
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
     Ok(PublishedKeys { set, fingerprint })

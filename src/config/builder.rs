@@ -1,0 +1,346 @@
+//! The builder: every setting, its default and what it does.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::HttpRequest;
+use futures_util::future::{LocalBoxFuture, ready};
+
+use crate::{
+    algorithm::Algorithm,
+    cache::IntrospectionCache,
+    certificate::{CertificateBinding, CertificateResolver, ResolverError},
+    client_auth::ClientAuthentication,
+    clock::Clock,
+    config::{Client, Hooks, Names, Tuning},
+    error::{ConfigError, ConfigProblem},
+    middleware::ProtectApi,
+    response::ErrorRenderer,
+    shared::Shared,
+};
+
+/// Builds a [`ProtectApi`] in code; [`ProtectApi::from_env`] reads the same settings from variables.
+///
+/// Issuer and audience are positional because there is no API without them. Every other setting has a default that is
+/// safe without knowing it; [`build`](Self::build) validates everything and reports all problems at once.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ProtectApiBuilder {
+    pub(super) issuer: String,
+    pub(super) audience: String,
+    pub(super) client: Option<Client>,
+    pub(super) introspection_endpoint: Option<String>,
+    pub(super) jwks_uri: Option<String>,
+    pub(super) trust_store: Option<String>,
+    pub(super) groups_claim: String,
+    pub(super) groups_match_all: bool,
+    pub(super) clock_skew: Duration,
+    pub(super) clock_tolerance: Duration,
+    pub(super) accept_missing_issuer: bool,
+    pub(super) accept_missing_audience: bool,
+    pub(super) binding: CertificateBinding,
+    pub(super) tuning: Tuning,
+    pub(super) hooks: Hooks,
+    /// By which names problems are reported: the builder's methods or the variables.
+    pub(super) names: Names,
+}
+
+impl ProtectApiBuilder {
+    pub(crate) fn new(issuer: String, audience: String) -> Self {
+        Self {
+            issuer,
+            audience,
+            client: None,
+            introspection_endpoint: None,
+            jwks_uri: None,
+            trust_store: None,
+            groups_claim: "groups".to_owned(),
+            groups_match_all: false,
+            clock_skew: Duration::ZERO,
+            clock_tolerance: Duration::from_secs(60),
+            accept_missing_issuer: false,
+            accept_missing_audience: false,
+            binding: CertificateBinding::default(),
+            tuning: Tuning::default(),
+            hooks: Hooks::default(),
+            names: Names::default(),
+        }
+    }
+
+    pub(crate) fn reported_as(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// The client id and credentials with which this API introspects tokens (RFC 7662 section 2.1).
+    ///
+    /// By default there are none: JWTs are validated locally, and opaque tokens are refused.
+    pub fn client(mut self, id: impl Into<String>, authentication: ClientAuthentication) -> Self {
+        self.client = Some(Client { id: id.into(), authentication });
+        self
+    }
+
+    /// The introspection endpoint, where it shall not be discovered. Must be https or on loopback.
+    ///
+    /// Without [`jwks_uri`](Self::jwks_uri) beside it nothing is discovered at all, and JWTs are introspected too.
+    pub fn introspection_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.introspection_endpoint = Some(url.into());
+        self
+    }
+
+    /// The address of the key set (RFC 7517), where it shall not be discovered. Must be https or on loopback.
+    pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
+        self.jwks_uri = Some(url.into());
+        self
+    }
+
+    /// Which of the published `mtls_additional_endpoint_aliases` to use for mutual TLS. Default: the plain
+    /// `mtls_endpoint_aliases` (RFC 8705 section 5).
+    pub fn trust_store_id(mut self, id: impl Into<String>) -> Self {
+        self.trust_store = Some(id.into());
+        self
+    }
+
+    /// The claim that lists the subject's groups: a name (default `groups`), or a JSON pointer (RFC 6901) such as
+    /// `/realm_access/roles`. Its value must be an array of strings, or of objects with `id` or `name`.
+    pub fn groups_claim(mut self, claim: impl Into<String>) -> Self {
+        self.groups_claim = claim.into();
+        self
+    }
+
+    /// Whether a subject must be in all groups that a mount names. Default: in any of them.
+    pub fn groups_match_all(mut self, all: bool) -> Self {
+        self.groups_match_all = all;
+        self
+    }
+
+    /// By how much this machine's clock is behind the issuer's: added to the time before `exp` and `nbf` are compared.
+    /// Whole seconds, at most an hour. Default: 0.
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.clock_skew = skew;
+        self
+    }
+
+    /// By how much `exp` and `nbf` may be missed. Whole seconds, at most an hour. Default: 60 s.
+    pub fn clock_tolerance(mut self, tolerance: Duration) -> Self {
+        self.clock_tolerance = tolerance;
+        self
+    }
+
+    /// Whether an introspection answer without `iss` is accepted; RFC 7662 makes it optional. A wrong one is always
+    /// refused. Default: no.
+    pub fn accept_missing_issuer(mut self, accept: bool) -> Self {
+        self.accept_missing_issuer = accept;
+        self
+    }
+
+    /// How tokens that are bound to a client certificate are checked (RFC 8705). Default:
+    /// [`CertificateBinding::WhenPresent`].
+    pub fn certificate_binding(mut self, binding: CertificateBinding) -> Self {
+        self.binding = binding;
+        self
+    }
+
+    /// Whether JWTs are introspected like opaque tokens rather than validated locally: each request then sees a
+    /// revocation. Needs a [`client`](Self::client). Default: no.
+    pub fn introspect_jwt_tokens(mut self, introspect: bool) -> Self {
+        self.tuning.introspect_jwt_tokens = introspect;
+        self
+    }
+
+    /// The signature algorithms that JWTs may use. Default: all of [`Algorithm::ALL`].
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.tuning.algorithms = algorithms.into_iter().collect();
+        self
+    }
+
+    /// Whether a JWT's `typ` must be `at+jwt` (RFC 9068 section 4). Default: no; `JWT` or none will do.
+    pub fn require_at_jwt(mut self, require: bool) -> Self {
+        self.tuning.require_at_jwt = require;
+        self
+    }
+
+    /// Whether a JWT whose signature was verified is remembered, by its digest, until it expires or the keys change.
+    /// Everything else is checked on each request all the same. Default: yes.
+    pub fn remember_jwts(mut self, remember: bool) -> Self {
+        self.tuning.remember_jwts = remember;
+        self
+    }
+
+    /// How long the metadata counts before it is fetched again: from 1 s to a day. Default: 300 s.
+    pub fn metadata_cache(mut self, lifetime: Duration) -> Self {
+        self.tuning.metadata_lifetime = lifetime;
+        self
+    }
+
+    /// How long the key set counts before it is fetched again, and so how long a withdrawn key still works at most:
+    /// from 1 s to a day. Default: 300 s.
+    pub fn jwks_cache(mut self, lifetime: Duration) -> Self {
+        self.tuning.jwks_lifetime = lifetime;
+        self
+    }
+
+    /// At most one fetch of the key set because of an unknown `kid` in this time. Default: 30 s.
+    pub fn jwks_cooldown(mut self, cooldown: Duration) -> Self {
+        self.tuning.jwks_cooldown = cooldown;
+        self
+    }
+
+    /// How old the last good metadata and keys may get while fetching fails; past that the answer is 503. At least as
+    /// long as both lifetimes. Default: an hour.
+    pub fn max_stale(mut self, age: Duration) -> Self {
+        self.tuning.max_stale = age;
+        self
+    }
+
+    /// The deadline of each call to the authorization server, from connecting to the last byte of the body: from 1 ms
+    /// to 2 minutes. Default: 10 s.
+    pub fn response_timeout(mut self, deadline: Duration) -> Self {
+        self.tuning.response_timeout = deadline;
+        self
+    }
+
+    /// The largest answer of the authorization server, in bytes. Default: 1 MiB.
+    pub fn max_response_size(mut self, bytes: usize) -> Self {
+        self.tuning.max_response_size = bytes;
+        self
+    }
+
+    /// The longest token, in bytes; a longer one is answered 400. Default: 16 KiB, twice what common servers accept
+    /// for all headers together.
+    pub fn max_token_length(mut self, bytes: usize) -> Self {
+        self.tuning.max_token_length = bytes;
+        self
+    }
+
+    /// Keeps introspection's verdicts for at most this long (and never past `exp`): **a revoked token still works for
+    /// that time**. Zero, the default, keeps none; concurrent requests with one token share one call all the same.
+    pub fn introspection_cache(mut self, duration: Duration) -> Self {
+        self.tuning.introspection_cache = Some(duration).filter(|duration| !duration.is_zero());
+        self
+    }
+
+    /// How many good tokens the in-memory cache holds, and how many inactive ones beside them. Default: 10 000.
+    pub fn cache_entries(mut self, entries: usize) -> Self {
+        self.tuning.cache_entries = entries;
+        self
+    }
+
+    /// How much memory the claims in the in-memory cache may take, in bytes. Default: 64 MiB.
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.tuning.cache_bytes = bytes;
+        self
+    }
+
+    /// A store of your own for verdicts, shared by several processes for example. Needs
+    /// [`introspection_cache`](Self::introspection_cache).
+    pub fn cache_store(mut self, store: impl IntrospectionCache + 'static) -> Self {
+        self.hooks.cache = Some(Arc::new(store));
+        self
+    }
+
+    /// How many introspections are under way at most, over all workers. Default: 64, below the 100 connections of
+    /// one worker's pool, so that no call waits inside the HTTP client.
+    pub fn max_calls(mut self, calls: usize) -> Self {
+        self.tuning.max_calls = calls;
+        self
+    }
+
+    /// How many requests wait for one of these calls at most; further ones are answered 503 at once. Default: 1024.
+    pub fn max_waiting(mut self, requests: usize) -> Self {
+        self.tuning.max_waiting = requests;
+        self
+    }
+
+    /// The `realm` of challenges. Default: none.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.tuning.realm = Some(realm.into());
+        self
+    }
+
+    /// The `resource_metadata` of challenges (RFC 9728 section 5.1). Default: none.
+    pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
+        self.tuning.resource_metadata = Some(url.into());
+        self
+    }
+
+    /// Writes the bodies of refusals. Default: `{"message":"unauthorized"}` and the like.
+    pub fn renderer(mut self, renderer: impl ErrorRenderer + 'static) -> Self {
+        self.hooks.renderer = Some(Arc::new(renderer));
+        self
+    }
+
+    /// Takes the token from somewhere else than the `Authorization` header: a cookie, a WebSocket subprotocol.
+    ///
+    /// `Ok(None)` falls back to the header; `Ok(Some(token))` is trimmed and is the token, also if it is empty; an error
+    /// is answered 401 and logged. Mind that browsers send cookies by themselves: protect against forged requests.
+    pub fn token_resolver<F>(self, resolver: F) -> Self
+    where
+        F: Fn(&HttpRequest) -> Result<Option<String>, ResolverError> + Send + Sync + 'static,
+    {
+        self.async_token_resolver(move |request| Box::pin(ready(resolver(request))))
+    }
+
+    /// [`token_resolver`](Self::token_resolver) for resolvers that wait for something:
+    /// `|request| Box::pin(async move { … })`. Do not keep a clone of the request.
+    pub fn async_token_resolver<F>(mut self, resolver: F) -> Self
+    where
+        F: for<'r> Fn(&'r HttpRequest) -> LocalBoxFuture<'r, Result<Option<String>, ResolverError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.hooks.token_resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Where the caller's certificate comes from when a proxy terminates TLS. Default: the TLS connection, if
+    /// [`certificate::on_connect`](crate::certificate::on_connect) is installed.
+    pub fn certificate_resolver(mut self, resolver: impl CertificateResolver + 'static) -> Self {
+        self.hooks.certificate_resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// The clock. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.hooks.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Settings that switch a check off. Each says who must check instead.
+    pub fn dangerous(self) -> Dangerous {
+        Dangerous(self)
+    }
+
+    /// Validates everything and makes the [`ProtectApi`]. Does no network I/O: the server may start before the issuer.
+    ///
+    /// Equal configurations share their caches, keys and calls in flight within one process; resolvers, renderers and
+    /// stores are equal only if they are the same object.
+    ///
+    /// # Errors
+    /// Lists every problem of the configuration.
+    pub fn build(self) -> Result<ProtectApi, ConfigError> {
+        self.build_with(Vec::new())
+    }
+
+    pub(crate) fn build_with(self, problems: Vec<ConfigProblem>) -> Result<ProtectApi, ConfigError> {
+        let hooks = self.hooks.clone();
+        let settings = self.validate(problems)?;
+        Ok(ProtectApi::of(Shared::obtain(settings, hooks)))
+    }
+}
+
+/// The settings that switch a check off; see [`ProtectApiBuilder::dangerous`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Dangerous(ProtectApiBuilder);
+
+impl Dangerous {
+    /// Accepts introspection answers and tokens without `aud`. A wrong one is still refused.
+    ///
+    /// **A token that was issued for another API then opens this one too**, unless the authorization server answers
+    /// `active: false` to this client for tokens that are not meant for it.
+    pub fn accept_missing_audience(mut self) -> ProtectApiBuilder {
+        self.0.accept_missing_audience = true;
+        self.0
+    }
+}

@@ -1,0 +1,229 @@
+//! The one place where settings are checked: all problems are found, and named as the operator knows them.
+
+use std::time::Duration;
+
+use crate::{
+    challenge::is_quotable,
+    config::{Client, ProtectApiBuilder, Settings, Tuning},
+    discovery::{Issuer, endpoint},
+    error::{ConfigError, ConfigProblem},
+    policy::{GroupsClaim, Rules},
+};
+
+impl ProtectApiBuilder {
+    /// The single place where settings are checked; what it gives is right.
+    pub(super) fn validate(self, problems: Vec<ConfigProblem>) -> Result<Settings, ConfigError> {
+        let mut check = Check { problems, names: self.names.clone() };
+        let issuer = check.parsed("issuer", "TENANT_DOMAIN", &self.issuer, Issuer::parse);
+        let mut parse_endpoint =
+            |name, url: &Option<String>| url.as_deref().and_then(|url| check.parsed(name, "", url, endpoint));
+        let introspection_endpoint = parse_endpoint("introspection_endpoint", &self.introspection_endpoint);
+        let jwks_uri = parse_endpoint("jwks_uri", &self.jwks_uri);
+        self.check_client(&mut check);
+        self.check_rules(&mut check);
+        self.check_tuning(&mut check);
+        let most = Duration::from_secs(3600);
+        let clock_skew = check.seconds("clock_skew", "CLOCK_SKEW", self.clock_skew, most);
+        let clock_tolerance = check.seconds("clock_tolerance", "CLOCK_TOLERANCE", self.clock_tolerance, most);
+        let tuning = self.tuning;
+        let issuer = match issuer {
+            Some(issuer) if check.problems.is_empty() => issuer,
+            _ => return Err(ConfigError::of(check.problems)),
+        };
+        Ok(Settings {
+            rules: Rules {
+                audience: self.audience,
+                accept_missing_issuer: self.accept_missing_issuer,
+                accept_missing_audience: self.accept_missing_audience,
+                clock_skew,
+                clock_tolerance,
+                groups: GroupsClaim::new(&self.groups_claim),
+                groups_match_all: self.groups_match_all,
+                binding: self.binding,
+            },
+            issuer,
+            client: self.client,
+            tuning: Tuning {
+                introspect_jwt_tokens: tuning.introspect_jwt_tokens
+                    || (introspection_endpoint.is_some() && jwks_uri.is_none()),
+                max_stale: tuning.max_stale.max(tuning.metadata_lifetime).max(tuning.jwks_lifetime),
+                ..tuning
+            },
+            introspection_endpoint,
+            jwks_uri,
+            trust_store: self.trust_store,
+        })
+    }
+
+    fn check_client(&self, check: &mut Check) {
+        check.client(self.client.as_ref());
+        let cannot_introspect = "there are no client credentials to introspect with";
+        if self.client.is_none() && self.tuning.introspect_jwt_tokens {
+            check.problem(
+                "introspect_jwt_tokens",
+                "INTROSPECT_JWT_TOKENS",
+                format!("is true, but {cannot_introspect}"),
+            );
+        }
+        if self.client.is_none() && self.introspection_endpoint.is_some() {
+            check.problem("introspection_endpoint", "", format!("is set, but {cannot_introspect}"));
+        }
+        let uses_mtls = self.client.as_ref().is_some_and(|client| client.authentication.uses_mtls());
+        if self.trust_store.is_some() && !uses_mtls {
+            let message = "is set, but the client authentication method does not use mutual TLS";
+            check.problem("trust_store_id", "TRUST_STORE_ID", message);
+        }
+        if uses_mtls && !cfg!(feature = "rustls") {
+            check.problem(
+                "client",
+                "CLIENT_AUTH_METHOD",
+                "uses mutual TLS, which needs the crate's feature `rustls`",
+            );
+        }
+    }
+
+    fn check_rules(&self, check: &mut Check) {
+        if self.audience.trim().is_empty() {
+            let message = "is missing or empty, wanted is the identifier of this API as it stands in `aud`";
+            check.problem("audience", "AUDIENCE", message);
+        }
+        if self.groups_claim.trim().is_empty() {
+            check.problem(
+                "groups_claim",
+                "GROUPS_CLAIM",
+                "is empty, wanted is a claim's name or a JSON pointer",
+            );
+        }
+    }
+
+    fn check_tuning(&self, check: &mut Check) {
+        let tuning = &self.tuning;
+        let (second, hour, day) =
+            (Duration::from_secs(1), Duration::from_secs(3600), Duration::from_secs(86_400));
+        let (instant, two_minutes) = (Duration::from_millis(1), Duration::from_secs(120));
+        let verdicts = tuning.introspection_cache.unwrap_or_default();
+        for (method, variable, value, least, most) in [
+            ("metadata_cache", "METADATA_CACHE_DURATION", tuning.metadata_lifetime, second, day),
+            ("jwks_cache", "JWKS_CACHE_DURATION", tuning.jwks_lifetime, second, day),
+            ("jwks_cooldown", "", tuning.jwks_cooldown, second, hour),
+            ("max_stale", "", tuning.max_stale, second, 7 * day),
+            ("response_timeout", "RESPONSE_TIMEOUT", tuning.response_timeout, instant, two_minutes),
+            ("introspection_cache", "INTROSPECTION_CACHE_DURATION", verdicts, Duration::ZERO, day),
+        ] {
+            check.range(method, variable, value, least, most);
+        }
+        for (method, value) in [
+            ("max_response_size", tuning.max_response_size),
+            ("max_token_length", tuning.max_token_length),
+            ("max_calls", tuning.max_calls),
+            ("cache_entries", tuning.cache_entries),
+        ] {
+            if value == 0 {
+                check.problem(method, "", "is 0, wanted is at least 1");
+            }
+        }
+        if tuning.algorithms.is_empty() {
+            check.problem("algorithms", "", "is an empty list: no JWT could pass");
+        }
+        if self.hooks.cache.is_some() && tuning.introspection_cache.is_none() {
+            check.problem("cache_store", "", "is set, but introspection_cache is not: nothing would be kept");
+        }
+        for (method, variable, value) in
+            [("realm", "REALM", &tuning.realm), ("resource_metadata", "", &tuning.resource_metadata)]
+        {
+            if value.as_deref().is_some_and(|value| !is_quotable(value)) {
+                check.problem(
+                    method,
+                    variable,
+                    "has characters outside printable ASCII, which a header cannot carry",
+                );
+            }
+        }
+    }
+}
+
+/// How a setting is called where it was set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    /// The prefix of the variables, `None` for the builder's methods.
+    prefix: Option<String>,
+}
+
+impl Names {
+    pub(crate) fn variables(prefix: &str) -> Self {
+        Self { prefix: Some(prefix.to_owned()) }
+    }
+
+    fn of(&self, method: &str, variable: &str) -> String {
+        match &self.prefix {
+            Some(prefix) => format!("{prefix}{variable}"),
+            None => method.to_owned(),
+        }
+    }
+}
+
+/// Collects the problems of a configuration.
+struct Check {
+    problems: Vec<ConfigProblem>,
+    names: Names,
+}
+
+impl Check {
+    fn problem(&mut self, method: &str, variable: &str, message: impl Into<String>) {
+        self.problems.push(ConfigProblem::new(self.names.of(method, variable), message));
+    }
+
+    fn parsed<T>(
+        &mut self,
+        method: &str,
+        variable: &str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            // Credentials in a URL are refused, but must not be shown either.
+            Err(wanted) => {
+                let seen = if text.contains('@') {
+                    "[not shown: it may hold credentials]".to_owned()
+                } else {
+                    format!("{text:?}")
+                };
+                self.problem(method, variable, format!("is {seen}, wanted is {wanted}"));
+                None
+            }
+        }
+    }
+
+    fn seconds(&mut self, method: &str, variable: &str, value: Duration, most: Duration) -> i64 {
+        if value > most || value.subsec_nanos() > 0 {
+            self.problem(
+                method,
+                variable,
+                format!("is {value:?}, wanted are whole seconds up to {}", most.as_secs()),
+            );
+        }
+        i64::try_from(value.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    fn range(&mut self, method: &str, variable: &str, value: Duration, least: Duration, most: Duration) {
+        if !(least..=most).contains(&value) {
+            self.problem(
+                method,
+                variable,
+                format!("is {value:?}, wanted is a duration from {least:?} to {most:?}"),
+            );
+        }
+    }
+
+    fn client(&mut self, client: Option<&Client>) {
+        let Some(client) = client else { return };
+        if client.id.is_empty() {
+            self.problem("client", "CLIENT_ID", "is empty");
+        }
+        if let Err(message) = client.authentication.check(&client.id) {
+            let method = client.authentication.method();
+            self.problem("client", "CLIENT_SECRET", format!("does not fit {method}: {message}"));
+        }
+    }
+}
