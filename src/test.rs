@@ -28,6 +28,7 @@
 //! A [`TestClock`] moves time for the code under test, and for the issuer if it is given to its builder. A mistake in
 //! the use of this module panics, as an assertion would.
 
+mod algorithm;
 mod answer;
 mod builder;
 mod client;
@@ -46,13 +47,14 @@ mod tls;
 
 use std::fmt;
 
+pub use algorithm::Algorithm;
 pub use builder::TestIssuerBuilder;
 pub use clock::TestClock;
 pub use endpoint::{Endpoint, RecordedRequest};
 pub use fault::Fault;
 pub use issuer::TestIssuer;
 pub use jwt::JwtOptions;
-pub use key::{Algorithm, TestKey};
+pub use key::TestKey;
 pub use keyring::Rotation;
 
 const CLIENT_ID: &str = "api-server";
