@@ -7,7 +7,7 @@ use actix_protect_api::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{Answer, basic, post};
+use super::{Answer, basic, decoded, post};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const ODD_ID: &str = "https://api.example/ä:b";
@@ -47,6 +47,10 @@ fn wrong_credentials_are_an_invalid_client() {
         assert_eq!((answer.status, answer.json()), (401, json!({ "error": "invalid_client" })), "{header}");
         assert!(answer.header("www-authenticate").unwrap().starts_with("Basic "));
     }
+    // Would read the same decoded, but is not encoded as it must be.
+    let issuer = TestIssuer::builder().client("slash", "a/b").start();
+    assert_eq!(ask(&issuer, Some(&basic("slash", "a/b")), &[]).status, 200);
+    assert_eq!(ask(&issuer, Some(&unencoded("slash", "a/b")), &[]).status, 401);
     assert_eq!(ask(&issuer, Some(&basic(id, secret)), &[("client_id", ODD_ID)]).status, 401);
     assert_eq!(ask(&issuer, None, &[]).status, 401);
     assert_eq!(ask(&issuer, None, &[("client_id", id)]).status, 401);
@@ -119,6 +123,11 @@ fn assertions_of_both_kinds_are_verified() {
     for key in [&stranger, &ed, &by_public_key, &unsigned, &TestKey::hmac("", "")] {
         assert_eq!(status(key, "ec", json!({})), 401, "{key:?}");
     }
+    let other_name = ec.jws(
+        &json!({ "alg": "ES384" }),
+        &decoded(&assertion(&issuer, &ec, "ec", "other name", &json!({}))).1,
+    );
+    assert_eq!(present(&issuer, &other_name), 401);
     assert_eq!(status(&TestKey::hmac("guess", ""), issuer.client_id(), json!({})), 401);
     assert_eq!(status(&unsigned, issuer.client_id(), json!({})), 401);
 }
