@@ -30,6 +30,7 @@
 //! A [`TestClock`] moves time for the code under test, and for the issuer if it is given to its builder. A mistake in
 //! the use of this module panics, as an assertion would.
 
+mod algorithm;
 mod answer;
 mod builder;
 mod caller;
@@ -49,6 +50,7 @@ mod tls;
 
 use std::fmt;
 
+pub use algorithm::Algorithm;
 pub use builder::TestIssuerBuilder;
 pub use caller::authenticate;
 pub use clock::TestClock;
@@ -56,7 +58,7 @@ pub use endpoint::{Endpoint, RecordedRequest};
 pub use fault::Fault;
 pub use issuer::TestIssuer;
 pub use jwt::JwtOptions;
-pub use key::{Algorithm, TestKey};
+pub use key::TestKey;
 pub use keyring::Rotation;
 
 const CLIENT_ID: &str = "api-server";

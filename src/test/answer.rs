@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
+    algorithm::Algorithm,
     client::{self, Client},
     endpoint::{Endpoint, RecordedRequest},
     http::Response,
     jwt::JwtOptions,
-    key::{self, Algorithm},
+    key,
     state::{State, Token},
 };
 

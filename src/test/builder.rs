@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::{
     APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET,
+    algorithm::Algorithm,
     client::{Client, Credential},
     issuer::TestIssuer,
-    key::{Algorithm, TestKey},
+    key::TestKey,
     must,
     server::{Server, Shared},
     state::State,

@@ -8,11 +8,7 @@ use base64::{
 };
 use serde_json::{Map, Value};
 
-use super::{
-    endpoint::RecordedRequest,
-    http::Response,
-    key::{Algorithm, TestKey},
-};
+use super::{algorithm::Algorithm, endpoint::RecordedRequest, http::Response, key::TestKey};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The longest life of an assertion, in seconds.

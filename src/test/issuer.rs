@@ -5,12 +5,14 @@ use std::{fmt, sync::Arc};
 use serde_json::{Map, Value};
 
 use super::{
-    APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET, answer,
+    APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET,
+    algorithm::Algorithm,
+    answer,
     builder::TestIssuerBuilder,
     endpoint::{Endpoint, RecordedRequest},
     fault::Fault,
     jwt::{self, JwtOptions},
-    key::{Algorithm, TestKey},
+    key::TestKey,
     keyring::Rotation,
     must,
     server::{Server, Shared},

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::key::{Algorithm, TestKey};
+use super::{algorithm::Algorithm, key::TestKey};
 
 /// How [`TestIssuer::jwt_with`](super::TestIssuer::jwt_with) builds a token. The default is that of
 /// [`TestIssuer::jwt`](super::TestIssuer::jwt): ES256, the issuer's current key, its `kid`, `typ` `at+jwt`.

@@ -8,75 +8,14 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
-        ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED, ECDSA_P521_SHA512_FIXED_SIGNING, ED25519,
-        EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256,
-        RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
-        RSA_PKCS1_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
-        RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair, UnparsedPublicKey,
-        VerificationAlgorithm,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
+        EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair, UnparsedPublicKey,
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{der, must};
-
-/// How a token is signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256
-    Rs256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384
-    Rs384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512
-    Rs512,
-    /// RSASSA-PSS with SHA-256
-    Ps256,
-    /// RSASSA-PSS with SHA-384
-    Ps384,
-    /// RSASSA-PSS with SHA-512
-    Ps512,
-    /// ECDSA with P-256 and SHA-256
-    Es256,
-    /// ECDSA with P-384 and SHA-384
-    Es384,
-    /// ECDSA with P-521 and SHA-512
-    Es512,
-    /// Ed25519, named `EdDSA`
-    EdDsa,
-    /// HMAC with SHA-256
-    Hs256,
-    /// HMAC with SHA-384
-    Hs384,
-    /// HMAC with SHA-512
-    Hs512,
-    /// No signature, `none`: to see it refused
-    None,
-}
-
-impl Algorithm {
-    /// The name in a JOSE header's `alg`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-            Self::Ps256 => "PS256",
-            Self::Ps384 => "PS384",
-            Self::Ps512 => "PS512",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Es512 => "ES512",
-            Self::EdDsa => "EdDSA",
-            Self::Hs256 => "HS256",
-            Self::Hs384 => "HS384",
-            Self::Hs512 => "HS512",
-            Self::None => "none",
-        }
-    }
-}
+use super::{algorithm::Algorithm, der, must};
 
 /// A key pair, or a shared secret, made for tests: it hands out its private half. `Debug` does not.
 ///
@@ -144,8 +83,8 @@ impl TestKey {
     pub fn with_algorithm(mut self, algorithm: Algorithm) -> Self {
         let fits = algorithm == self.algorithm
             || match *self.material {
-                Material::Rsa(_) => rsa_encoding(algorithm).is_some(),
-                Material::Secret(_) => hmac_algorithm(algorithm).is_some(),
+                Material::Rsa(_) => algorithm.is_rsa(),
+                Material::Secret(_) => algorithm.hmac().is_some(),
                 Material::Ec(_) | Material::Ed(_) => false,
             };
         must(fits.then_some(()).ok_or(algorithm), "use this key with that algorithm");
@@ -175,7 +114,7 @@ impl TestKey {
                 // An uncompressed point: 4, x, y (SEC 1 section 2.3.3).
                 let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
                 let (x, y) = point.split_at(point.len() / 2);
-                json!({ "kty": "EC", "crv": curve(self.algorithm), "x": base64url(x), "y": base64url(y) })
+                json!({ "kty": "EC", "crv": self.algorithm.curve(), "x": base64url(x), "y": base64url(y) })
             }
             Material::Ed(pair) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": base64url(pair.public_key().as_ref()) })
@@ -234,14 +173,16 @@ impl TestKey {
         let random = SystemRandom::new();
         match &*self.material {
             Material::Rsa(pair) => {
-                let encoding = must(rsa_encoding(self.algorithm).ok_or(self.algorithm), "sign with RSA");
+                let encoding = must(self.algorithm.rsa_encoding().ok_or(self.algorithm), "sign with RSA");
                 let mut signature = vec![0; pair.public_modulus_len()];
                 must(pair.sign(encoding, &random, message, &mut signature), "sign with RSA");
                 signature
             }
             Material::Ec(pair) => must(pair.sign(&random, message), "sign with ECDSA").as_ref().to_vec(),
             Material::Ed(pair) => pair.sign(message).as_ref().to_vec(),
-            Material::Secret(secret) => hmac_algorithm(self.algorithm)
+            Material::Secret(secret) => self
+                .algorithm
+                .hmac()
                 .map(|algorithm| hmac::sign(&hmac::Key::new(algorithm, secret), message).as_ref().to_vec())
                 .unwrap_or_default(),
         }
@@ -264,12 +205,12 @@ impl TestKey {
             Material::Ec(pair) => pair.public_key().as_ref(),
             Material::Ed(pair) => pair.public_key().as_ref(),
             Material::Secret(secret) => {
-                return hmac_algorithm(self.algorithm).is_some_and(|algorithm| {
+                return self.algorithm.hmac().is_some_and(|algorithm| {
                     hmac::verify(&hmac::Key::new(algorithm, secret), message, signature).is_ok()
                 });
             }
         };
-        verification(self.algorithm).is_some_and(|algorithm| {
+        self.algorithm.verification().is_some_and(|algorithm| {
             UnparsedPublicKey::new(algorithm, public).verify(message, signature).is_ok()
         })
     }
@@ -307,49 +248,4 @@ fn number(numbers: &[&[u8]], index: usize) -> String {
 
 fn ec(algorithm: &'static EcdsaSigningAlgorithm) -> Material {
     Material::Ec(must(EcdsaKeyPair::generate(algorithm), "generate an EC key"))
-}
-
-fn curve(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Es384 => "P-384",
-        Algorithm::Es512 => "P-521",
-        _ => "P-256",
-    }
-}
-
-fn rsa_encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
-    Some(match algorithm {
-        Algorithm::Rs256 => &RSA_PKCS1_SHA256,
-        Algorithm::Rs384 => &RSA_PKCS1_SHA384,
-        Algorithm::Rs512 => &RSA_PKCS1_SHA512,
-        Algorithm::Ps256 => &RSA_PSS_SHA256,
-        Algorithm::Ps384 => &RSA_PSS_SHA384,
-        Algorithm::Ps512 => &RSA_PSS_SHA512,
-        _ => return None,
-    })
-}
-
-fn hmac_algorithm(algorithm: Algorithm) -> Option<hmac::Algorithm> {
-    match algorithm {
-        Algorithm::Hs256 => Some(hmac::HMAC_SHA256),
-        Algorithm::Hs384 => Some(hmac::HMAC_SHA384),
-        Algorithm::Hs512 => Some(hmac::HMAC_SHA512),
-        _ => None,
-    }
-}
-
-fn verification(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
-    Some(match algorithm {
-        Algorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
-        Algorithm::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
-        Algorithm::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
-        Algorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
-        Algorithm::Ps384 => &RSA_PSS_2048_8192_SHA384,
-        Algorithm::Ps512 => &RSA_PSS_2048_8192_SHA512,
-        Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
-        Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
-        Algorithm::Es512 => &ECDSA_P521_SHA512_FIXED,
-        Algorithm::EdDsa => &ED25519,
-        _ => return None,
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::key::{Algorithm, TestKey};
+use super::{algorithm::Algorithm, key::TestKey};
 
 /// What a rotation does with the keys before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl KeyRing {
             return key.clone();
         }
         let key = self.generate(algorithm);
-        if is_public(algorithm) {
+        if algorithm.is_asymmetric() {
             self.published.push(key.clone());
         }
         self.current.insert(algorithm, key.clone());
@@ -78,19 +78,14 @@ impl KeyRing {
     /// RSA keys are slow to make: those of one generation share the numbers.
     fn generate(&self, algorithm: Algorithm) -> TestKey {
         let kid = format!("{}-{}", algorithm.name().to_lowercase(), self.generation);
-        let sibling =
-            if is_rsa(algorithm) { self.current.values().find(|key| is_rsa(key.algorithm())) } else { None };
+        let sibling = if algorithm.is_rsa() {
+            self.current.values().find(|key| key.algorithm().is_rsa())
+        } else {
+            None
+        };
         match sibling {
             Some(key) => key.clone().with_kid(&kid).with_algorithm(algorithm),
             None => TestKey::generate(algorithm, &kid),
         }
     }
-}
-
-fn is_rsa(algorithm: Algorithm) -> bool {
-    matches!(algorithm.name().get(..2), Some("RS" | "PS"))
-}
-
-fn is_public(algorithm: Algorithm) -> bool {
-    !matches!(algorithm, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 | Algorithm::None)
 }

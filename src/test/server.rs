@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{oneshot, watch},
 };
@@ -21,6 +21,8 @@ use super::{
     must,
     state::State,
 };
+
+const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What the handle in the test and the serving thread have in common.
 pub(super) struct Shared {
@@ -170,7 +172,16 @@ async fn serve<S: Wire>(mut stream: S, shared: &Shared) {
             Ok(false) | Err(_) => break,
         }
     }
+    close(stream).await;
+}
+
+/// Closes so that the peer still gets the last answer: a socket closed with unread input would be reset. What the peer
+/// goes on sending is read and dropped, for a while.
+async fn close<S: Wire>(mut stream: S) {
     stream.shutdown().await.ok();
+    let rest = &mut stream.take(LINGER_BYTES);
+    let (mut nowhere, time) = (tokio::io::sink(), Duration::from_secs(1));
+    tokio::time::timeout(time, tokio::io::copy(rest, &mut nowhere)).await.ok();
 }
 
 fn apply(fault: Option<Fault>, mut response: Response) -> (Response, Delivery) {
