@@ -33,7 +33,7 @@ pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>>
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::Duration};
 ///
-/// use actix_protect_api::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache};
+/// use actix_protect_api::cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache};
 ///
 /// /// Stands for a client of a store that speaks text and drops entries by itself.
 /// #[derive(Debug, Default)]
