@@ -104,7 +104,7 @@ async fn private_key_jwt_is_accepted_with_every_algorithm() {
         ("client-eddsa", "EdDSA"),
     ] {
         let key = keys["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).unwrap();
-        let authentication = ClientAuthentication::private_key_jwt(&key.to_string()).unwrap();
+        let authentication = ClientAuthentication::private_key_jwt(key.to_string());
         let app = serve(&server, "rs-private-key-jwt", authentication);
 
         let sent = assert_accepted(&server, &app).await;

@@ -1,6 +1,6 @@
 //! Mutual TLS (RFC 8705): tokens that are bound to a client certificate, and authentication by one.
 
-use actix_protect_api::{CertificateBinding, ClientAuthentication, Identity, ProtectApiBuilder};
+use actix_protect_api::{ClientAuthentication, Identity, ProtectApiBuilder, certificate::CertificateBinding};
 
 use crate::{app::ProtectedApp, server::Server};
 
