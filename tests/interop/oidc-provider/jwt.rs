@@ -1,6 +1,15 @@
 //! JWT access tokens (RFC 9068), validated with the server's published keys.
 
-use actix_protect_api::ProtectApiBuilder;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_protect_api::{Clock, ProtectApiBuilder, SystemClock};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::{app::ProtectedApp, server::Server};
@@ -62,7 +71,7 @@ async fn a_token_with_a_symmetric_signature_is_refused() {
 #[actix_web::test]
 async fn an_expired_token_is_refused() {
     let server = find().await;
-    let app = serve(server.without_client("http").clock_tolerance(std::time::Duration::ZERO));
+    let app = serve(server.without_client("http").clock_tolerance(Duration::ZERO));
 
     app.get("/", server.token("jwt-expired")).await.assert_invalid_token();
 }
@@ -158,14 +167,16 @@ async fn unavailable_keys_are_not_the_callers_fault() {
 #[actix_web::test]
 async fn an_added_key_is_found_and_the_old_one_still_counts() {
     let server = find().await;
-    let app = serve(server.without_client("http"));
+    let clock = MovableClock::default();
+    let app = serve(server.without_client("http").clock(clock.clone()));
     let before = server.mint("es256").await;
     app.get("/", &before).await.claims();
 
     server.rotate("add").await;
     let after = server.mint("es256").await;
-
     assert_ne!(kid(&before), kid(&after));
+    clock.advance(COOLDOWN);
+
     app.get("/", &after).await.claims();
     app.get("/", &before).await.claims();
     assert_eq!(server.requests(KEYS).await, 2);
@@ -174,35 +185,62 @@ async fn an_added_key_is_found_and_the_old_one_still_counts() {
 #[actix_web::test]
 async fn a_replaced_key_is_found_and_the_old_one_no_longer_counts() {
     let server = find().await;
-    let app = serve(server.without_client("http"));
+    let clock = MovableClock::default();
+    let app = serve(server.without_client("http").clock(clock.clone()));
     let before = server.mint("es256").await;
     app.get("/", &before).await.claims();
 
     server.rotate("replace").await;
     let after = server.mint("es256").await;
-
     assert_ne!(kid(&before), kid(&after));
+    clock.advance(COOLDOWN);
+
     app.get("/", &after).await.claims();
     app.get("/", &before).await.assert_invalid_token();
 }
 
 #[actix_web::test]
-async fn a_key_replaced_under_its_old_name_is_found() {
+async fn a_key_replaced_under_its_old_name_is_found_once_the_keys_are_fetched_again() {
     let server = find().await;
-    let app = serve(server.without_client("http"));
+    let clock = MovableClock::default();
+    let app = serve(server.without_client("http").clock(clock.clone()));
     let before = server.mint("es256").await;
     app.get("/", &before).await.claims();
 
     server.rotate("same_kid").await;
     let after = server.mint("es256").await;
-
     assert_eq!(kid(&before), kid(&after));
+    clock.advance(LIFETIME);
+
     app.get("/", &after).await.claims();
     app.get("/", &before).await.assert_invalid_token();
 }
 
+/// Past the default `jwks_cooldown`, and past the default `jwks_cache`.
+const COOLDOWN: Duration = Duration::from_secs(31);
+const LIFETIME: Duration = Duration::from_secs(301);
+
+/// The system's clock, and how far the test has moved it.
+#[derive(Clone, Debug, Default)]
+struct MovableClock(SystemClock, Arc<AtomicU64>);
+
+impl MovableClock {
+    fn advance(&self, by: Duration) {
+        self.1.fetch_add(by.as_secs(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for MovableClock {
+    fn unix_time(&self) -> i64 {
+        self.0.unix_time() + i64::try_from(self.1.load(Ordering::Relaxed)).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic() + Duration::from_secs(self.1.load(Ordering::Relaxed))
+    }
+}
+
 fn kid(token: &str) -> Value {
-    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     let (header, _) = token.split_once('.').unwrap();
     let header: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
     header["kid"].clone()
