@@ -36,12 +36,16 @@ async fn client_secret_basic_is_accepted_and_stays_out_of_the_form() {
 }
 
 #[actix_web::test]
-async fn client_secret_basic_form_encodes_an_odd_id_and_secret() {
+async fn an_odd_id_and_secret_are_form_encoded_in_the_header_and_in_the_body() {
     let server = find().await;
-    let app =
-        serve(&server, ODD_CLIENT, ClientAuthentication::client_secret_basic(server.secret(ODD_CLIENT)));
+    let secret = server.secret(ODD_CLIENT);
 
-    assert_accepted(&server, &app).await;
+    // The server takes either method where one of the two is registered.
+    for authentication in
+        [ClientAuthentication::client_secret_basic(secret), ClientAuthentication::client_secret_post(secret)]
+    {
+        assert_accepted(&server, &serve(&server, ODD_CLIENT, authentication)).await;
+    }
 }
 
 #[actix_web::test]

@@ -1,14 +1,8 @@
 //! JWT access tokens (RFC 9068), validated with the server's published keys.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use actix_protect_api::{Clock, ProtectApiBuilder, SystemClock};
+use actix_protect_api::{ProtectApiBuilder, test::TestClock};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
@@ -94,6 +88,42 @@ async fn an_encrypted_token_is_the_callers_fault() {
 }
 
 #[actix_web::test]
+async fn what_only_looks_like_a_jwt_is_the_callers_fault() {
+    let server = find().await;
+    let (no_client, client) = (serve(server.without_client("http")), serve(server.with_client("http")));
+    let segment = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let (none, twice) = (segment(r#"{"alg":"none"}"#), segment(r#"{"alg":"ES256","alg":"ES256"}"#));
+
+    let mut wrong = Vec::new();
+    for token in [
+        format!("{none}.e30."),
+        format!("{none}.e30"),
+        format!("{none}.e30.AAAA.AAAA"),
+        format!("{none}.e30.AAAA.AAAA.AAAA"),
+        format!("{none}.AAAA.AAAA"),
+        format!("{none}.A.A"),
+        format!("{none}.."),
+        format!("{none}...."),
+        format!("{twice}.e30.AAAA"),
+        none,
+        "e30.e30.AAAA".to_owned(),
+        "e30.AAAA.AAAA.AAAA.AAAA".to_owned(),
+        "a.b.c".to_owned(),
+        "a.b.c.d.e".to_owned(),
+        "..".to_owned(),
+        ".".to_owned(),
+    ] {
+        for app in [&no_client, &client] {
+            let status = app.get("/", &token).await.status;
+            if !matches!(status, 400 | 401) {
+                wrong.push((status, token.clone()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[actix_web::test]
 async fn a_tampered_token_is_refused() {
     let server = find().await;
     let app = serve(server.with_client("http"));
@@ -167,7 +197,7 @@ async fn unavailable_keys_are_not_the_callers_fault() {
 #[actix_web::test]
 async fn an_added_key_is_found_and_the_old_one_still_counts() {
     let server = find().await;
-    let clock = MovableClock::default();
+    let clock = TestClock::new();
     let app = serve(server.without_client("http").clock(clock.clone()));
     let before = server.mint("es256").await;
     app.get("/", &before).await.claims();
@@ -185,7 +215,7 @@ async fn an_added_key_is_found_and_the_old_one_still_counts() {
 #[actix_web::test]
 async fn a_replaced_key_is_found_and_the_old_one_no_longer_counts() {
     let server = find().await;
-    let clock = MovableClock::default();
+    let clock = TestClock::new();
     let app = serve(server.without_client("http").clock(clock.clone()));
     let before = server.mint("es256").await;
     app.get("/", &before).await.claims();
@@ -202,7 +232,7 @@ async fn a_replaced_key_is_found_and_the_old_one_no_longer_counts() {
 #[actix_web::test]
 async fn a_key_replaced_under_its_old_name_is_found_once_the_keys_are_fetched_again() {
     let server = find().await;
-    let clock = MovableClock::default();
+    let clock = TestClock::new();
     let app = serve(server.without_client("http").clock(clock.clone()));
     let before = server.mint("es256").await;
     app.get("/", &before).await.claims();
@@ -219,26 +249,6 @@ async fn a_key_replaced_under_its_old_name_is_found_once_the_keys_are_fetched_ag
 /// Past the default `jwks_cooldown`, and past the default `jwks_cache`.
 const COOLDOWN: Duration = Duration::from_secs(31);
 const LIFETIME: Duration = Duration::from_secs(301);
-
-/// The system's clock, and how far the test has moved it.
-#[derive(Clone, Debug, Default)]
-struct MovableClock(SystemClock, Arc<AtomicU64>);
-
-impl MovableClock {
-    fn advance(&self, by: Duration) {
-        self.1.fetch_add(by.as_secs(), Ordering::Relaxed);
-    }
-}
-
-impl Clock for MovableClock {
-    fn unix_time(&self) -> i64 {
-        self.0.unix_time() + i64::try_from(self.1.load(Ordering::Relaxed)).unwrap()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.monotonic() + Duration::from_secs(self.1.load(Ordering::Relaxed))
-    }
-}
 
 fn kid(token: &str) -> Value {
     let (header, _) = token.split_once('.').unwrap();

@@ -263,10 +263,10 @@ async fn metadata_of_another_issuer_is_our_fault() {
     let app = serve(server.with_client("http"));
     let metadata =
         json!({"issuer": "https://other.example.test", "introspection_endpoint": server.issuer("http")});
-    let fault =
-        json!({"status": 200, "type": "application/json", "body": Value::to_string(&metadata), "times": 5});
-
-    server.fail_next("/openid-configuration", fault).await;
+    for document in ["/openid-configuration", "/oauth-authorization-server"] {
+        let body = Value::to_string(&metadata);
+        server.fail_next(document, json!({"status": 200, "type": "application/json", "body": body})).await;
+    }
 
     app.get("/", server.token("opaque-valid")).await.assert_our_fault(500);
     assert_eq!(server.requests(ENDPOINT).await, 0);
