@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# mint.sh FOLDER: takes tokens of every kind from the running server and writes INTEROP_STATE/tokens.json.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export MODULES=$1/node_modules
+NODE_NO_WARNINGS=1 exec node "$here/mint.mjs"
