@@ -103,8 +103,9 @@ pub enum TokenFault {
     /// Bound to a client certificate or key that was not shown (RFC 8705, RFC 9449).
     #[display("the token is bound to another certificate or key")]
     Binding,
-    /// No validator takes it: an opaque token where introspection is not configured.
-    #[display("opaque tokens are not accepted: introspection is not configured")]
+    /// No validator takes it: an opaque token where introspection is not configured, or one of a kind that the
+    /// authorization server does not introspect.
+    #[display("tokens of this kind are not accepted")]
     Unsupported,
     /// The token or certificate resolver failed.
     #[display("the resolver failed")]

@@ -20,6 +20,7 @@ pub mod guard;
 mod json;
 mod jwk;
 mod jwks;
+mod limiter;
 mod metadata;
 mod middleware;
 mod policy;

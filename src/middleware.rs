@@ -138,6 +138,7 @@ impl ProtectApi {
         Self { shared, mount: Arc::default() }
     }
 
+    #[cfg(feature = "test-util")]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

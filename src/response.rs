@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::{
     challenge::Challenge,
     error::{AuthError, AuthErrorKind},
+    limiter::Limiter,
 };
 
 /// Writes the body of refusals. The status and the headers are not its to change.
@@ -83,10 +84,12 @@ impl ErrorRenderer for ProblemJson {
 }
 
 /// How one API answers: its challenge parameters and its renderer.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Answers {
-    pub(crate) challenge: Challenge,
-    pub(crate) renderer: Option<Arc<dyn ErrorRenderer>>,
+    challenge: Challenge,
+    renderer: Option<Arc<dyn ErrorRenderer>>,
+    warnings: Limiter,
+    errors: Limiter,
 }
 
 impl fmt::Debug for Answers {
@@ -96,15 +99,41 @@ impl fmt::Debug for Answers {
 }
 
 impl Answers {
+    pub(crate) fn new(challenge: Challenge, renderer: Option<Arc<dyn ErrorRenderer>>) -> Self {
+        Self { challenge, renderer, ..Self::default() }
+    }
+
     /// Turns an error into its answer, and logs it.
     pub(crate) fn reject(&self, error: AuthError, request: &HttpRequest) -> Rejection {
-        log(&error);
+        self.log(&error);
         let challenge = challenge(&self.challenge, &error);
         let body = match &self.renderer {
             Some(renderer) => renderer.render(&error, request),
             None => ErrorBody::of_message(message(error.kind())),
         };
         Rejection { error, challenge, body }
+    }
+
+    /// A caller's fault is everyday business; one of the authorization server is worth a warning; one of ours an error.
+    /// The loud ones are few, so that nobody can fill the log: in between, they are at debug level too.
+    fn log(&self, error: &AuthError) {
+        let level = match error.kind() {
+            AuthErrorKind::Upstream(_) if self.warnings.is_due() => log::Level::Warn,
+            AuthErrorKind::Misconfigured(_) if self.errors.is_due() => log::Level::Error,
+            AuthErrorKind::MissingToken
+            | AuthErrorKind::InvalidRequest(_)
+            | AuthErrorKind::InvalidToken(_)
+            | AuthErrorKind::InsufficientScope
+            | AuthErrorKind::InsufficientGroups
+            | AuthErrorKind::Upstream(_)
+            | AuthErrorKind::Misconfigured(_) => log::Level::Debug,
+        };
+        if log::log_enabled!(target: crate::LOG, level) {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let separator = if cause.is_empty() { "" } else { ": " };
+            let status = status(error.kind()).as_u16();
+            log::log!(target: crate::LOG, level, status; "request refused: {error}{separator}{cause}");
+        }
     }
 }
 
@@ -203,25 +232,6 @@ fn challenge(challenge: &Challenge, error: &AuthError) -> Option<HeaderValue> {
     }
 }
 
-/// A caller's fault is everyday business; one of the authorization server is worth a warning; one of ours an error.
-fn log(error: &AuthError) {
-    let level = match error.kind() {
-        AuthErrorKind::MissingToken
-        | AuthErrorKind::InvalidRequest(_)
-        | AuthErrorKind::InvalidToken(_)
-        | AuthErrorKind::InsufficientScope
-        | AuthErrorKind::InsufficientGroups => log::Level::Debug,
-        AuthErrorKind::Upstream(_) => log::Level::Warn,
-        AuthErrorKind::Misconfigured(_) => log::Level::Error,
-    };
-    if log::log_enabled!(target: crate::LOG, level) {
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        let separator = if cause.is_empty() { "" } else { ": " };
-        let status = status(error.kind()).as_u16();
-        log::log!(target: crate::LOG, level, status; "request refused: {error}{separator}{cause}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -237,7 +247,7 @@ mod tests {
 
     #[actix_web::test]
     async fn every_kind_has_its_status_challenge_and_body() {
-        let realm = Answers { challenge: Challenge::new(Some("api"), None), renderer: None };
+        let realm = Answers::new(Challenge::new(Some("api"), None), None);
         for (error, status, challenge, body) in [
             (AuthError::new(AuthErrorKind::MissingToken), 401, Some("Bearer realm=\"api\""), "unauthorized"),
             (
@@ -299,7 +309,7 @@ mod tests {
     #[actix_web::test]
     async fn a_renderer_changes_the_body_and_nothing_else() {
         let renderer = |error: &AuthError, _: &HttpRequest| ErrorBody::text(format!("no: {error}"));
-        let answers = Answers { renderer: Some(Arc::new(renderer)), ..Answers::default() };
+        let answers = Answers::new(Challenge::default(), Some(Arc::new(renderer)));
         let response = answer(&answers, AuthError::token(TokenFault::Inactive));
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.headers().contains_key(WWW_AUTHENTICATE));
@@ -308,7 +318,7 @@ mod tests {
 
     #[actix_web::test]
     async fn problem_json_has_type_title_and_status() {
-        let answers = Answers { renderer: Some(Arc::new(ProblemJson)), ..Answers::default() };
+        let answers = Answers::new(Challenge::default(), Some(Arc::new(ProblemJson)));
         let response = answer(&answers, AuthError::new(AuthErrorKind::InsufficientScope));
         assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "application/problem+json");
         let body: serde_json::Value =

@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     config::{Hooks, Settings},
     response::Answers,
-    upstream::{Tls, WorkerClient, hardened_client},
+    upstream::{WorkerClient, hardened_client},
     validator::Validator,
 };
 
@@ -52,12 +52,19 @@ impl Shared {
     }
 
     /// This worker's hardened client, presenting our certificate where the authentication method wants that.
+    #[cfg(feature = "rustls")]
     pub(crate) fn worker_client(&self) -> WorkerClient {
         WorkerClient::of(self.id, || hardened_client(self.tls()))
     }
 
+    /// This worker's hardened client. It speaks no TLS: for loopback issuers only.
+    #[cfg(not(feature = "rustls"))]
+    pub(crate) fn worker_client(&self) -> WorkerClient {
+        WorkerClient::of(self.id, hardened_client)
+    }
+
     #[cfg(feature = "rustls")]
-    fn tls(&self) -> Tls {
+    fn tls(&self) -> Option<Arc<rustls::ClientConfig>> {
         let identity = self.settings.client.as_ref().and_then(|client| client.authentication.identity());
         let config = match identity {
             Some(identity) => tls::client_config_with(identity),
@@ -71,9 +78,6 @@ impl Shared {
             .ok()
     }
 
-    #[cfg(not(feature = "rustls"))]
-    fn tls(&self) -> Tls {}
-
     fn new(settings: Settings, hooks: Hooks) -> Self {
         let clock = hooks.clock();
         let challenge =
@@ -81,7 +85,7 @@ impl Shared {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             validator: Validator::new(&settings, &hooks, &clock),
-            answers: Answers { challenge, renderer: hooks.renderer.clone() },
+            answers: Answers::new(challenge, hooks.renderer.clone()),
             clock,
             settings,
             hooks,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    io::ErrorKind,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
@@ -10,6 +11,7 @@ use std::{
 
 use actix_web::{
     body::{BodySize, MessageBody},
+    error::ParseError,
     http::{
         StatusCode, Uri,
         header::{
@@ -19,8 +21,8 @@ use actix_web::{
     },
     web::{self, Bytes, BytesMut},
 };
-use awc::error::{ConnectError, SendRequestError};
-use futures_util::StreamExt as _;
+use awc::error::{ConnectError, PayloadError, SendRequestError};
+use futures_util::{Stream, StreamExt as _};
 
 use crate::error::{AuthError, UpstreamFault};
 
@@ -52,11 +54,30 @@ impl Reply {
     }
 }
 
-/// Fetches a public document.
+/// Why there is no reply.
+pub(crate) enum Failure {
+    /// The connection closed before a byte of an answer: a kept-alive one that the server had given up. Asking again is
+    /// safe for whoever may ask twice.
+    ClosedEarly(AuthError),
+    Other(AuthError),
+}
+
+impl From<Failure> for AuthError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::ClosedEarly(error) | Failure::Other(error) => error,
+        }
+    }
+}
+
+/// Fetches a public document; once more if a kept-alive connection turns out to be closed.
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
     let request =
-        client.get(uri.clone()).insert_header((ACCEPT, HeaderValue::from_static("application/json")));
-    call(request, Bytes::new(), limits).await
+        || client.get(uri.clone()).insert_header((ACCEPT, HeaderValue::from_static("application/json")));
+    match call(request(), Bytes::new(), limits).await {
+        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), limits).await?),
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Posts a form, with our credentials in it or in the header.
@@ -66,7 +87,7 @@ pub(crate) async fn post_form(
     authorization: Option<HeaderValue>,
     form: Bytes,
     limits: Limits,
-) -> Result<Reply, AuthError> {
+) -> Result<Reply, Failure> {
     let mut request = client
         .post(uri.clone())
         .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
@@ -78,45 +99,54 @@ pub(crate) async fn post_form(
 }
 
 /// Sends once. Statuses that tell of a busy or failing server are errors here, all others are the caller's to judge.
-async fn call(request: awc::ClientRequest, body: Bytes, limits: Limits) -> Result<Reply, AuthError> {
+async fn call(request: awc::ClientRequest, body: Bytes, limits: Limits) -> Result<Reply, Failure> {
     // Answers are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
     let request = request
         .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
         .no_decompress()
         .timeout(limits.deadline);
     let exchange = async {
-        let mut response = request.send_body(OnceBody(body)).await.map_err(|error| send_fault(&error))?;
-        let status = response.status();
-        if is_failing(status) {
-            let after = retry_after(response.headers());
-            return Err(AuthError::upstream(UpstreamFault::Failing)
-                .because(format!("it answered {}", status.as_u16()))
-                .retry_after(after));
-        }
-        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(bad_answer("a compressed body, which was not asked for"));
-        }
-        let is_json = is_json(response.headers());
-        let announced = content_length(response.headers());
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.next().await {
-            let chunk = chunk.map_err(|error| bad_answer(format!("the body broke off: {error}")))?;
-            if body.len() + chunk.len() > limits.max_body {
-                return Err(bad_answer(format!("a body of more than {} bytes", limits.max_body)));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        // awc takes a connection that ends too early for the end of the body.
-        if announced.is_some_and(|length| length != body.len()) {
-            return Err(bad_answer("a body that was cut short"));
-        }
-        Ok(Reply { status: status.as_u16(), body: body.freeze(), is_json })
+        let response = request.send_body(OnceBody(body)).await.map_err(|error| send_fault(&error))?;
+        read(response, limits).await.map_err(Failure::Other)
     };
     match tokio::time::timeout(limits.deadline, exchange).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(AuthError::upstream(UpstreamFault::TimedOut)
-            .because(format!("no complete answer within {:?}", limits.deadline))),
+        Err(_) => Err(Failure::Other(
+            AuthError::upstream(UpstreamFault::TimedOut)
+                .because(format!("no complete answer within {:?}", limits.deadline)),
+        )),
     }
+}
+
+async fn read<B>(mut response: awc::ClientResponse<B>, limits: Limits) -> Result<Reply, AuthError>
+where
+    B: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let status = response.status();
+    if is_failing(status) {
+        let after = retry_after(response.headers());
+        return Err(AuthError::upstream(UpstreamFault::Failing)
+            .because(format!("it answered {}", status.as_u16()))
+            .retry_after(after));
+    }
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(bad_answer("a compressed body, which was not asked for"));
+    }
+    let is_json = is_json(response.headers());
+    let announced = content_length(response.headers());
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.next().await {
+        let chunk = chunk.map_err(|error| bad_answer(format!("the body broke off: {error}")))?;
+        if body.len() + chunk.len() > limits.max_body {
+            return Err(bad_answer(format!("a body of more than {} bytes", limits.max_body)));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    // awc takes a connection that ends too early for the end of the body.
+    if announced.is_some_and(|length| length != body.len()) {
+        return Err(bad_answer("a body that was cut short"));
+    }
+    Ok(Reply { status: status.as_u16(), body: body.freeze(), is_json })
 }
 
 pub(crate) fn bad_answer(detail: impl Into<String>) -> AuthError {
@@ -148,17 +178,27 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// awc's errors are neither `Send` nor ours to expose: what is left is the class and a text.
-fn send_fault(error: &SendRequestError) -> AuthError {
+fn send_fault(error: &SendRequestError) -> Failure {
     let fault = match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {
             UpstreamFault::TimedOut
         }
-        SendRequestError::Response(parse) if !parse.to_string().contains("IO error") => {
-            UpstreamFault::BadAnswer
-        }
+        SendRequestError::Response(ParseError::Io(_) | ParseError::Incomplete) => UpstreamFault::Unreachable,
+        SendRequestError::Response(_) => UpstreamFault::BadAnswer,
         _ => UpstreamFault::Unreachable,
     };
-    AuthError::upstream(fault).because(error.to_string())
+    let closed_early = match error {
+        SendRequestError::Connect(ConnectError::Disconnected) => true,
+        SendRequestError::Send(io) | SendRequestError::Response(ParseError::Io(io)) => {
+            matches!(
+                io.kind(),
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
+            )
+        }
+        _ => false,
+    };
+    let error = AuthError::upstream(fault).because(error.to_string());
+    if closed_early { Failure::ClosedEarly(error) } else { Failure::Other(error) }
 }
 
 /// A body that can be sent exactly once. awc follows redirects unless told not to, and repeats a plain body on 307 and
@@ -215,24 +255,16 @@ impl std::fmt::Debug for WorkerClient {
     }
 }
 
-/// How many connections the hardened client keeps to one host at most, per worker. awc's own default, chosen here
-/// too: the bound on calls in flight lies below it, so that calls wait there, where waiting is bounded, and not in awc.
-const CONNECTIONS_PER_HOST: usize = 100;
+/// How many connections one worker's client opens at most. awc's own default, chosen here too: the bound on calls in
+/// flight lies below it, so that calls wait there, where waiting is bounded, and not in awc.
+const CONNECTIONS: usize = 100;
 
-/// Where the hardened client's TLS settings come from.
-#[cfg(feature = "rustls")]
-pub(crate) type Tls = Option<std::sync::Arc<rustls::ClientConfig>>;
-#[cfg(not(feature = "rustls"))]
-pub(crate) type Tls = ();
-
-/// The hardened client: no redirects, TLS by rustls with the platform's certificates (without the feature `rustls`, or
-/// without settings: no TLS at all), kept-alive connections. The deadline is per call.
-#[cfg_attr(
-    not(feature = "rustls"),
-    expect(unused_variables, clippy::unit_arg, reason = "there are no TLS settings")
-)]
-pub(crate) fn hardened_client(tls: Tls) -> awc::Client {
-    let connector = awc::Connector::new().limit(CONNECTIONS_PER_HOST);
+/// The hardened client: no redirects, TLS by rustls with the platform's certificates (none at all without the feature
+/// `rustls`, or where it cannot be set up), kept-alive connections. The deadline is per call.
+pub(crate) fn hardened_client(
+    #[cfg(feature = "rustls")] tls: Option<std::sync::Arc<rustls::ClientConfig>>,
+) -> awc::Client {
+    let connector = awc::Connector::new().limit(CONNECTIONS);
     #[cfg(feature = "rustls")]
     let connector = match tls {
         Some(tls) => connector.rustls_0_23(tls),

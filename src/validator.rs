@@ -154,7 +154,7 @@ impl Validator {
                  and so will be all others"
             );
         }
-        AuthError::token(TokenFault::Unsupported)
+        AuthError::token(TokenFault::Unsupported).because("introspection is not configured")
     }
 }
 

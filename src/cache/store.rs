@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{CacheKey, Hit, Lifetime, Now, Ticket, Verdict, expires_at};
-use crate::claims::Claims;
+use crate::{claims::Claims, limiter::Limiter};
 
 /// What a store's methods return: a boxed future. It need not be `Send`, because it is awaited on the worker that the
 /// request came to, and there it stays.
@@ -186,7 +186,7 @@ pub(crate) struct CustomStore {
     lifetime: Lifetime,
     deadline: Duration,
     evictions: AtomicU64,
-    complaints: Complaints,
+    warnings: Limiter,
 }
 
 impl CustomStore {
@@ -195,7 +195,7 @@ impl CustomStore {
 
     pub(crate) fn new(store: Arc<dyn IntrospectionCache>, lifetime: Duration, deadline: Duration) -> Self {
         let lifetime = Lifetime::new(lifetime);
-        Self { store, lifetime, deadline, evictions: AtomicU64::new(0), complaints: Complaints::default() }
+        Self { store, lifetime, deadline, evictions: AtomicU64::new(0), warnings: Limiter::default() }
     }
 
     pub(crate) async fn get(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
@@ -230,51 +230,29 @@ impl CustomStore {
         match tokio::time::timeout(self.deadline, call).await {
             Ok(Ok(done)) => Some(done),
             Ok(Err(error)) => {
-                self.complaints.log(&error.0, now);
+                self.warn(&error.0, now);
                 None
             }
             Err(_) => {
-                self.complaints.log(&"no answer within the deadline", now);
+                self.warn(&"no answer within the deadline", now);
                 None
             }
         }
     }
-}
 
-/// One warning in ten seconds, however many requests meet the same failure.
-#[derive(Debug, Default)]
-struct Complaints {
-    /// When the next warning is due, in milliseconds of the monotonic clock.
-    next: AtomicU64,
-}
-
-impl Complaints {
-    const EVERY: Duration = Duration::from_secs(10);
-
-    fn log(&self, cause: &dyn fmt::Display, now: Now) {
-        if self.is_due(now) {
-            log::warn!("the store of introspection verdicts failed, which counts as a miss: {cause}");
+    fn warn(&self, cause: &dyn fmt::Display, now: Now) {
+        if self.warnings.is_due_at(now.monotonic) {
+            log::warn!(
+                target: crate::LOG,
+                "the store of introspection verdicts failed, which counts as a miss: {cause}"
+            );
         }
-    }
-
-    fn is_due(&self, now: Now) -> bool {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (at, next) = (millis(now.monotonic), millis(now.monotonic.saturating_add(Self::EVERY)));
-        // Whoever moves the mark is the one that speaks.
-        self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| (at >= due).then_some(next))
-            .is_ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::HashMap,
-        future::pending,
-        sync::{Mutex, atomic::AtomicUsize},
-        thread,
-    };
+    use std::{collections::HashMap, future::pending, sync::Mutex};
 
     use serde_json::{Value, json};
 
@@ -450,25 +428,6 @@ mod tests {
         *shared.evicted_meanwhile.lock().unwrap() = Some(store.clone());
         store.insert(&key, &Verdict::Inactive, store.ticket(), at(0, 0)).await;
         assert_eq!(shared.raw(&key), None);
-    }
-
-    #[test]
-    fn one_warning_in_ten_seconds() {
-        let complaints = Complaints::default();
-        let told = AtomicUsize::new(0);
-        let complain = |seconds| {
-            thread::scope(|scope| {
-                for _ in 0..4 {
-                    scope.spawn(|| {
-                        for _ in 0..1000 {
-                            told.fetch_add(complaints.is_due(at(seconds, 0)).into(), Ordering::Relaxed);
-                        }
-                    });
-                }
-            });
-            told.load(Ordering::Relaxed)
-        };
-        assert_eq!([0, 9, 10, 15, 21].map(complain), [1, 1, 2, 2, 3]);
     }
 
     #[test]

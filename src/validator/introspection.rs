@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use actix_web::http::Uri;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     bearer::BearerToken,
@@ -17,7 +17,7 @@ use crate::{
     gate::{Gate, GateLimits},
     json::strict_object,
     token_type,
-    upstream::{self, Limits, Reply, bad_answer},
+    upstream::{self, Failure, Limits, Reply, bad_answer},
 };
 
 /// Introspection of one configuration, shared by all workers.
@@ -111,22 +111,34 @@ impl Introspection {
         Ok(verdict)
     }
 
+    /// Introspecting twice is as good as once, so a closed kept-alive connection costs a second try: with a form of its
+    /// own, since an assertion counts only once.
     async fn call(
         &self,
         token: &BearerToken,
         client: &awc::Client,
         target: &Target,
     ) -> Result<Verdict, AuthError> {
+        match self.send(token, client, target).await {
+            Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target).await?),
+            outcome => read(&outcome?),
+        }
+    }
+
+    async fn send(
+        &self,
+        token: &BearerToken,
+        client: &awc::Client,
+        target: &Target,
+    ) -> Result<Reply, Failure> {
         let Client { id, authentication } = &self.client;
         // Room for the token, the hint and a client's id and secret.
-        let mut serializer =
-            form_urlencoded::Serializer::new(String::with_capacity(token.as_str().len() + 256));
-        serializer.append_pair("token", token.as_str()).append_pair("token_type_hint", "access_token");
-        let authorization =
-            authentication.apply(id, &target.issuer, self.clock.unix_time(), &mut serializer)?;
-        let body = serializer.finish().into();
-        let reply = upstream::post_form(client, &target.endpoint, authorization, body, self.limits).await?;
-        read(&reply)
+        let mut form = form_urlencoded::Serializer::new(String::with_capacity(token.as_str().len() + 256));
+        form.append_pair("token", token.as_str()).append_pair("token_type_hint", "access_token");
+        let authorization = authentication
+            .apply(id, &target.issuer, self.clock.unix_time(), &mut form)
+            .map_err(Failure::Other)?;
+        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), self.limits).await
     }
 }
 
@@ -144,12 +156,10 @@ fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
     }
 }
 
-/// RFC 7662 section 2.2. `active` must be the JSON boolean: a server that answers `"true"` is not understood.
+/// RFC 7662 section 2.2.
 fn read(reply: &Reply) -> Result<Verdict, AuthError> {
     if !reply.is_ok() {
-        // 401 and 403 mean our own credentials, 400 and 404 our idea of the endpoint: nothing that a caller did.
-        let detail = format!("it answered {}", reply.status);
-        return Err(AuthError::setup(SetupFault::Refused).because(detail));
+        return Err(refusal(reply));
     }
     if !reply.is_json() {
         return Err(bad_answer("an introspection answer that is not JSON by its content type"));
@@ -157,6 +167,20 @@ fn read(reply: &Reply) -> Result<Verdict, AuthError> {
     parse(&reply.body)
 }
 
+/// 401 and 403 mean our own credentials, 400 and 404 our idea of the endpoint: nothing that a caller did. But some servers
+/// answer so for the kind of token that they do not introspect (an encrypted JWT, say), which any caller can send.
+fn refusal(reply: &Reply) -> AuthError {
+    let says_unsupported = |members: Map<String, Value>| {
+        members.get("error").and_then(Value::as_str) == Some("unsupported_token_type")
+    };
+    if reply.status == 400 && strict_object(&reply.body).is_ok_and(says_unsupported) {
+        return AuthError::token(TokenFault::Unsupported)
+            .because("the server does not introspect such tokens");
+    }
+    AuthError::setup(SetupFault::Refused).because(format!("it answered {}", reply.status))
+}
+
+/// `active` must be the JSON boolean: a server that answers `"true"` is not understood.
 fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
     let mut members = strict_object(body)
         .map_err(|error| bad_answer(format!("an introspection answer that is no JSON object: {error}")))?;

@@ -83,7 +83,8 @@ impl Local {
         let Some(jwt) = Jwt::read(token) else { return Ok(None) };
         let mut current = self.keys.get(fetch).await?;
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
-        if outcome == Err(TokenFault::UnknownKey)
+        // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
+        if matches!(outcome, Err(TokenFault::UnknownKey | TokenFault::Signature))
             && let Some(newer) = self.keys.newer_than(&current, fetch).await
         {
             current = newer;

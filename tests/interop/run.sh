@@ -69,7 +69,7 @@ one() {
 
 await_ready() {
   local deadline=$((SECONDS + 60))
-  until grep -q '^READY ' "$log"; do
+  until grep -qs '^READY ' "$log"; do
     kill -0 "$pid" 2>/dev/null || die "$server ended before it was ready"
     ((SECONDS < deadline)) || die "$server was not ready within 60 s"
     sleep 0.1

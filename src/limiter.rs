@@ -1,0 +1,64 @@
+//! Keeps the log readable while something is down: one loud record in ten seconds, however many requests meet it.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    started: Instant,
+    /// When the next record is due, in milliseconds of the caller's clock.
+    next: AtomicU64,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self { started: Instant::now(), next: AtomicU64::new(0) }
+    }
+}
+
+impl Limiter {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Whether it is time to speak, by a clock of its own.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_due_at(self.started.elapsed())
+    }
+
+    /// Whether it is time to speak, by the caller's monotonic clock. Whoever moves the mark is the one that speaks.
+    pub(crate) fn is_due_at(&self, now: Duration) -> bool {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (at, next) = (millis(now), millis(now.saturating_add(Self::EVERY)));
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| (at >= due).then_some(next))
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, thread};
+
+    use super::*;
+
+    #[test]
+    fn one_record_in_ten_seconds() {
+        let limiter = Limiter::default();
+        let told = AtomicUsize::new(0);
+        let speak = |seconds| {
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for _ in 0..1000 {
+                            let due = limiter.is_due_at(Duration::from_secs(seconds));
+                            told.fetch_add(due.into(), Ordering::Relaxed);
+                        }
+                    });
+                }
+            });
+            told.load(Ordering::Relaxed)
+        };
+        assert_eq!([0, 9, 10, 15, 21].map(speak), [1, 1, 2, 2, 3]);
+    }
+}
