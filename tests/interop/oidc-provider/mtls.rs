@@ -1,6 +1,10 @@
 //! Mutual TLS (RFC 8705): tokens that are bound to a client certificate, and authentication by one.
 
-use actix_protect_api::{ClientAuthentication, Identity, ProtectApiBuilder, certificate::CertificateBinding};
+use actix_protect_api::{
+    ClientAuthentication, Identity, ProtectApiBuilder, ResolverError,
+    certificate::{CertificateBinding, CertificateThumbprint},
+};
+use actix_web::HttpRequest;
 
 use crate::{app::ProtectedApp, server::Server};
 
@@ -21,6 +25,34 @@ async fn a_bound_token_without_its_certificate_is_refused() {
 
     for name in BOUND {
         app.get("/", server.token(name)).await.assert_invalid_token();
+    }
+}
+
+/// As behind a proxy that has seen this certificate.
+fn shown(file: &str) -> impl Fn(&HttpRequest) -> Result<Option<CertificateThumbprint>, ResolverError> + use<> {
+    let thumbprint = CertificateThumbprint::from_pem(&Server::file(file)).unwrap();
+    move |_: &HttpRequest| Ok(Some(thumbprint))
+}
+
+#[actix_web::test]
+async fn a_bound_token_with_its_certificate_is_taken_and_with_another_refused() {
+    let server = find().await;
+    for (file, taken) in [
+        ("client-ca.pem", ["mtls-ca-opaque", "mtls-ca-jwt"]),
+        ("client-selfsigned.pem", ["mtls-self-opaque", "mtls-self-jwt"]),
+    ] {
+        for binding in [CertificateBinding::WhenPresent, CertificateBinding::Required] {
+            let builder = server.with_client("https").certificate_binding(binding);
+            let app = serve(builder.certificate_resolver(shown(file)));
+            for name in BOUND {
+                let answer = app.get("/", server.token(name)).await;
+                if taken.contains(&name) {
+                    answer.claims();
+                } else {
+                    answer.assert_invalid_token();
+                }
+            }
+        }
     }
 }
 
