@@ -25,7 +25,8 @@
 //! All but introspection may be called by pages of any origin (CORS). It speaks HTTP/1.1 with keep-alive; a request's
 //! head may have 64 KiB, its body 1 MiB.
 //!
-//! Handlers can also be tested without any server: [`authenticate`] makes a request count as validated.
+//! Handlers can also be tested without any server: [`authenticate`] makes a request count as validated,
+//! and [`assert_protected`] finds routes that were left open.
 //!
 //! A [`TestClock`] moves time for the code under test, and for the issuer if it is given to its builder. A mistake in
 //! the use of this module panics, as an assertion would.
@@ -47,6 +48,7 @@ mod keyring;
 mod server;
 mod state;
 mod tls;
+mod walk;
 
 use std::fmt;
 
@@ -60,6 +62,7 @@ pub use issuer::TestIssuer;
 pub use jwt::JwtOptions;
 pub use key::TestKey;
 pub use keyring::Rotation;
+pub use walk::assert_protected;
 
 const CLIENT_ID: &str = "api-server";
 /// RFC 7518 section 3.2 wants 32 bytes for HS256.

@@ -29,7 +29,9 @@ async fn a_bound_token_without_its_certificate_is_refused() {
 }
 
 /// As behind a proxy that has seen this certificate.
-fn shown(file: &str) -> impl Fn(&HttpRequest) -> Result<Option<CertificateThumbprint>, ResolverError> + use<> {
+fn shown(
+    file: &str,
+) -> impl Fn(&HttpRequest) -> Result<Option<CertificateThumbprint>, ResolverError> + use<> {
     let thumbprint = CertificateThumbprint::from_pem(&Server::file(file)).unwrap();
     move |_: &HttpRequest| Ok(Some(thumbprint))
 }
