@@ -37,6 +37,7 @@ pub(crate) struct Settings {
 /// The settings that are used as they were given, after their ranges were checked. What each means, and its default's
 /// reason, stands at the builder's method.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Tuning {
     pub(crate) introspect_jwt_tokens: bool,
     pub(crate) algorithms: Vec<Algorithm>,
@@ -56,6 +57,7 @@ pub(crate) struct Tuning {
     pub(crate) max_waiting: usize,
     pub(crate) realm: Option<String>,
     pub(crate) resource_metadata: Option<String>,
+    pub(crate) error_reference: bool,
 }
 
 impl Default for Tuning {
@@ -79,6 +81,7 @@ impl Default for Tuning {
             max_waiting: 1024,
             realm: None,
             resource_metadata: None,
+            error_reference: false,
         }
     }
 }

@@ -23,6 +23,7 @@ mod jwks;
 mod limiter;
 mod metadata;
 mod middleware;
+mod observe;
 mod policy;
 mod refresh;
 mod request;

@@ -11,6 +11,7 @@ use crate::{
     config::Settings,
     discovery::{self, Issuer, Metadata, Needs},
     error::AuthError,
+    observe,
     refresh::{Dated, Lifetimes, Refreshed},
     upstream::Limits,
 };
@@ -41,6 +42,7 @@ impl Known {
 pub(crate) struct KnownMetadata {
     discovery: Arc<Discovery>,
     kept: Arc<Refreshed<Known>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// How the metadata is found.
@@ -76,11 +78,11 @@ impl KnownMetadata {
             cooldown: settings.tuning.metadata_lifetime,
         };
         let kept = if discovery.needs.introspection || discovery.needs.jwks {
-            Refreshed::new("metadata", lifetimes, clock)
+            Refreshed::new("metadata", lifetimes, Arc::clone(&clock))
         } else {
-            Refreshed::fixed("metadata", discovery.given(), clock)
+            Refreshed::fixed("metadata", discovery.given(), Arc::clone(&clock))
         };
-        Self { discovery: Arc::new(discovery), kept: Arc::new(kept) }
+        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), clock }
     }
 
     /// The last good metadata, however old.
@@ -100,7 +102,9 @@ impl KnownMetadata {
         client: awc::Client,
     ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
         let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
-        async move { kept.get(|| async move { discovery.fetch(&client).await }).await }
+        let clock = Arc::clone(&self.clock);
+        let fetch = || observe::fetch("metadata", clock, async move { discovery.fetch(&client).await });
+        async move { kept.get(fetch).await }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     certificate::{self, CertificateThumbprint},
     config::{ProtectApiBuilder, env},
     error::{AuthError, AuthErrorKind, ConfigError, TokenFault},
+    observe,
     policy::{self, Requirements},
     request::{Authenticated, Session},
     scope::Scope,
@@ -293,7 +294,9 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let inner = Rc::clone(&self.0);
         Box::pin(async move {
-            match inner.protect.authenticate(&request, &inner.client).await {
+            let outcome = inner.protect.authenticate(&request, &inner.client).await;
+            observe::decided(outcome.as_ref().map(Session::via).map_err(AuthError::kind));
+            match outcome {
                 Ok(session) => {
                     request.extensions_mut().insert(session);
                     inner.service.call(request).await.map(ServiceResponse::map_into_left_body)
@@ -321,7 +324,7 @@ impl ProtectApi {
         let certificate = self.certificate(request)?;
         if let Some(outer) = self.outer_verdict(request) {
             self.judge(&outer.validated, certificate.as_ref())?;
-            return Ok(Session::of(&self.shared, outer));
+            return Ok(Session::inherited(&self.shared, outer));
         }
         let Some(token) = self.token(request).await? else {
             let missing = AuthError::new(AuthErrorKind::MissingToken);

@@ -10,6 +10,7 @@ use crate::{
     bearer::BearerToken,
     claims::{Audience, Claims},
     error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
+    observe::Via,
     policy,
     response::{Answers, Rejection},
     scope::Scopes,
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct Session {
     shared: Arc<Shared>,
     authenticated: Option<Authenticated>,
+    /// How this mount came to its verdict; `None` for the anonymous.
+    via: Option<Via>,
 }
 
 /// A caller with a valid token.
@@ -33,11 +36,21 @@ pub(crate) struct Authenticated {
 
 impl Session {
     pub(crate) fn anonymous(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), authenticated: None }
+        Self { shared: Arc::clone(shared), authenticated: None, via: None }
     }
 
     pub(crate) fn of(shared: &Arc<Shared>, authenticated: Authenticated) -> Self {
-        Self { shared: Arc::clone(shared), authenticated: Some(authenticated) }
+        let via = Some(authenticated.validated.via);
+        Self { shared: Arc::clone(shared), authenticated: Some(authenticated), via }
+    }
+
+    /// With the verdict of a mount further out.
+    pub(crate) fn inherited(shared: &Arc<Shared>, authenticated: Authenticated) -> Self {
+        Self { shared: Arc::clone(shared), authenticated: Some(authenticated), via: Some(Via::OuterMount) }
+    }
+
+    pub(crate) fn via(&self) -> Option<Via> {
+        self.via
     }
 
     pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {

@@ -64,8 +64,11 @@ impl ErrorBody {
         Self::new("text/plain; charset=utf-8", "")
     }
 
-    fn of_message(message: &'static str) -> Self {
-        Self::json(&json!({ "message": message }))
+    fn of_message(message: &'static str, reference: Option<&str>) -> Self {
+        Self::json(&match reference {
+            Some(reference) => json!({ "message": message, "reference": reference }),
+            None => json!({ "message": message }),
+        })
     }
 }
 
@@ -88,6 +91,8 @@ impl ErrorRenderer for ProblemJson {
 pub(crate) struct Answers {
     challenge: Challenge,
     renderer: Option<Arc<dyn ErrorRenderer>>,
+    /// Whether bodies carry the reference of the log record.
+    shows_reference: bool,
     warnings: Limiter,
     errors: Limiter,
 }
@@ -103,20 +108,30 @@ impl Answers {
         Self { challenge, renderer, ..Self::default() }
     }
 
+    pub(crate) fn showing_reference(mut self, shows: bool) -> Self {
+        self.shows_reference = shows;
+        self
+    }
+
     /// Turns an error into its answer, and logs it.
     pub(crate) fn reject(&self, error: AuthError, request: &HttpRequest) -> Rejection {
-        self.log(&error);
+        let error = self.log(error);
         let challenge = challenge(&self.challenge, &error);
         let body = match &self.renderer {
             Some(renderer) => renderer.render(&error, request),
-            None => ErrorBody::of_message(message(error.kind())),
+            None => ErrorBody::of_message(
+                message(error.kind()),
+                error.reference().filter(|_| self.shows_reference),
+            ),
         };
         Rejection { error, challenge, body }
     }
 
     /// A caller's fault is everyday business; one of the authorization server is worth a warning; one of ours an error.
     /// The loud ones are few, so that nobody can fill the log: in between, they are at debug level too.
-    fn log(&self, error: &AuthError) {
+    ///
+    /// The error comes back with a random reference if somebody gets to see one: the log, or the caller.
+    fn log(&self, error: AuthError) -> AuthError {
         let level = match error.kind() {
             AuthErrorKind::Upstream(_) if self.warnings.is_due() => log::Level::Warn,
             AuthErrorKind::Misconfigured(_) if self.errors.is_due() => log::Level::Error,
@@ -128,12 +143,19 @@ impl Answers {
             | AuthErrorKind::Upstream(_)
             | AuthErrorKind::Misconfigured(_) => log::Level::Debug,
         };
-        if log::log_enabled!(target: crate::LOG, level) {
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let is_logged = log::log_enabled!(target: crate::LOG, level);
+        let error = if is_logged || self.shows_reference { error.referred_to_as(reference()) } else { error };
+        if is_logged {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             let separator = if cause.is_empty() { "" } else { ": " };
-            let status = status(error.kind()).as_u16();
-            log::log!(target: crate::LOG, level, status; "request refused: {error}{separator}{cause}");
+            let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
+            let reference = error.reference().unwrap_or_default();
+            log::log!(
+                target: crate::LOG, level, status, fault, reference;
+                "request refused: {error}{separator}{cause} [{reference}]"
+            );
         }
+        error
     }
 }
 
@@ -183,6 +205,16 @@ impl ResponseError for Rejection {
             return response.finish();
         }
         response.insert_header((CONTENT_TYPE, self.body.content_type.clone())).body(self.body.bytes.clone())
+    }
+}
+
+/// 64 random bits: what a caller reads to the support, and the support finds in the log.
+fn reference() -> String {
+    let mut bytes = [0; 8];
+    // Without random numbers there is no reference worth the name; the refusal stands all the same.
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
+        Err(_) => String::new(),
     }
 }
 
@@ -314,6 +346,29 @@ mod tests {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.headers().contains_key(WWW_AUTHENTICATE));
         assert_eq!(to_bytes(response.into_body()).await.unwrap(), "no: the token is not active");
+    }
+
+    #[actix_web::test]
+    async fn a_reference_is_shown_only_where_that_is_switched_on() {
+        let shows = Answers::default().showing_reference(true);
+        for (answers, shown) in [(&shows, true), (&Answers::default(), false)] {
+            let response = answer(answers, AuthError::token(TokenFault::Inactive));
+            let reference = response.extensions().get::<AuthError>().unwrap().reference().map(str::to_owned);
+            let bytes = to_bytes(response.into_body()).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(
+                body.get("reference").and_then(|value| value.as_str().map(str::to_owned)),
+                reference.filter(|_| shown)
+            );
+            assert_eq!(body.get("reference").is_some(), shown);
+        }
+        let one = answer(&shows, AuthError::token(TokenFault::Inactive));
+        let two = answer(&shows, AuthError::token(TokenFault::Inactive));
+        let of = |response: &HttpResponse| {
+            response.extensions().get::<AuthError>().unwrap().reference().map(str::to_owned)
+        };
+        assert_ne!(of(&one), of(&two));
+        assert_eq!(of(&one).unwrap().len(), 16);
     }
 
     #[actix_web::test]

@@ -85,7 +85,8 @@ impl Shared {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             validator: Validator::new(&settings, &hooks, &clock),
-            answers: Answers::new(challenge, hooks.renderer.clone()),
+            answers: Answers::new(challenge, hooks.renderer.clone())
+                .showing_reference(settings.tuning.error_reference),
             clock,
             settings,
             hooks,

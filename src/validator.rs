@@ -26,6 +26,7 @@ use crate::{
     error::{AuthError, SetupFault, TokenFault},
     gate::Gate,
     metadata::{Known, KnownMetadata},
+    observe::Via,
     refresh::Dated,
     status::{Introspecting, Status},
     upstream::Limits,
@@ -39,6 +40,7 @@ pub(crate) struct Validated {
     pub(crate) known: Arc<Dated<Known>>,
     /// How old the verdict is.
     pub(crate) age: Duration,
+    pub(crate) via: Via,
 }
 
 #[derive(Debug)]
@@ -81,18 +83,18 @@ impl Validator {
         // A server without published keys has no JWTs that we could validate: they are opaque to us.
         if let Some(local) = &self.local
             && known.document.metadata.jwks_uri.is_some()
-            && let Some(claims) = local.validate(key, token.as_str(), &self.metadata, &client).await?
+            && let Some((claims, via)) = local.validate(key, token.as_str(), &self.metadata, &client).await?
         {
-            return Ok(Validated { claims, known, age: Duration::ZERO });
+            return Ok(Validated { claims, known, age: Duration::ZERO, via });
         }
         let Some(introspection) = &self.introspection else { return Err(self.unsupported()) };
         let target = || {
             let fresh = self.metadata.get(client());
             async move { Target::of(&fresh.await?.document) }
         };
-        let Hit { verdict, age } = introspection.verdict(key, token, max_age, &client, target).await?;
+        let (Hit { verdict, age }, via) = introspection.verdict(key, token, max_age, &client, target).await?;
         match verdict {
-            Verdict::Active(claims) => Ok(Validated { claims, known, age }),
+            Verdict::Active(claims) => Ok(Validated { claims, known, age, via }),
             Verdict::Inactive => Err(AuthError::token(TokenFault::Inactive)),
         }
     }

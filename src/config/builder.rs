@@ -263,6 +263,14 @@ impl ProtectApiBuilder {
         self
     }
 
+    /// Whether the default body of a refusal carries a random `reference` that also stands in its log record, so that
+    /// support can find the reason without the caller learning it. A [`renderer`](Self::renderer) of your own finds it in
+    /// [`AuthError::reference`](crate::AuthError::reference). Default: no.
+    pub fn error_reference(mut self, show: bool) -> Self {
+        self.tuning.error_reference = show;
+        self
+    }
+
     /// Writes the bodies of refusals. Default: `{"message":"unauthorized"}` and the like.
     pub fn renderer(mut self, renderer: impl ErrorRenderer + 'static) -> Self {
         self.hooks.renderer = Some(Arc::new(renderer));

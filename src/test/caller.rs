@@ -10,6 +10,7 @@ use crate::{
     bearer::BearerToken,
     claims::Claims,
     middleware::ProtectApi,
+    observe::Via,
     request::{Authenticated, Session},
     validator::Validated,
 };
@@ -67,7 +68,7 @@ impl ProtectApi {
             .extend::<Map<String, Value>>(must(serde_json::from_value(claims), "take the claims of a test"));
         let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
-        let validated = Arc::new(Validated { claims, known, age: Duration::ZERO });
+        let validated = Arc::new(Validated { claims, known, age: Duration::ZERO, via: Via::Introspection });
         Session::of(shared, Authenticated { validated, token })
     }
 }

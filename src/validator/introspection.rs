@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     bearer::BearerToken,
-    breaker::{Breaker, BreakerLimits},
+    breaker::{Breaker, BreakerLimits, BreakerState},
     cache::{self, Cache, CacheKey, CustomStore, Hit, Now, Verdict, VerdictCache},
     claims::Claims,
     clock::Clock,
@@ -16,6 +16,7 @@ use crate::{
     flight::Flights,
     gate::{Gate, GateLimits},
     json::strict_object,
+    observe::{self, Via},
     token_type,
     upstream::{self, Failure, Limits, Reply, bad_answer},
 };
@@ -71,19 +72,19 @@ impl Introspection {
         max_age: Option<Duration>,
         client: &impl Fn() -> awc::Client,
         target: impl Fn() -> T,
-    ) -> Result<Hit, AuthError>
+    ) -> Result<(Hit, Via), AuthError>
     where
         T: Future<Output = Result<Target, AuthError>> + 'static,
     {
         if let Some(hit) = self.cache.get(&key, Now::of(&*self.clock), max_age).await {
-            return Ok(hit);
+            return Ok((hit, Via::Cache));
         }
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
             async move { this.ask(key, &token, &client, target.await?).await }
         };
         let verdict = self.flights.join(key, call).await?;
-        Ok(Hit { verdict, age: Duration::ZERO })
+        Ok((Hit { verdict, age: Duration::ZERO }, Via::Introspection))
     }
 
     /// Forgets one token.
@@ -104,8 +105,13 @@ impl Introspection {
         let _pass = self.gate.enter().await?;
         let attempt = self.breaker.admit(self.clock.monotonic())?;
         let asked = self.cache.ticket();
+        observe::in_flight(self.gate.in_flight());
+        let call = observe::Call::start("introspection");
         let outcome = self.call(token, client, &target).await;
+        call.end(&outcome);
         attempt.record(&outcome, self.clock.monotonic());
+        observe::in_flight(self.gate.in_flight().saturating_sub(1));
+        observe::paused(self.breaker.state() != BreakerState::Closed);
         let verdict = outcome?;
         self.cache.insert(&key, &verdict, asked, Now::of(&*self.clock)).await;
         Ok(verdict)

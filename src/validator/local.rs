@@ -15,6 +15,7 @@ use crate::{
     error::{AuthError, SetupFault, TokenFault, UpstreamFault},
     jwks::KeySet,
     metadata::{Known, KnownMetadata},
+    observe::{self, Via},
     refresh::{Dated, Lifetimes, Refreshed},
     upstream::{self, Limits, bad_answer},
 };
@@ -27,6 +28,7 @@ pub(crate) struct Local {
     keys: Arc<Refreshed<PublishedKeys>>,
     rules: Rules,
     limits: Limits,
+    clock: Arc<dyn Clock>,
     remembered: Option<Cache<CacheKey, Remembered>>,
 }
 
@@ -52,7 +54,8 @@ impl Local {
             cooldown: settings.tuning.jwks_cooldown,
         };
         Self {
-            keys: Arc::new(Refreshed::new("key set", lifetimes, clock)),
+            keys: Arc::new(Refreshed::new("key set", lifetimes, Arc::clone(&clock))),
+            clock,
             rules: Rules {
                 algorithms: settings.tuning.algorithms.as_slice().into(),
                 require_at_jwt: settings.tuning.require_at_jwt,
@@ -69,15 +72,19 @@ impl Local {
         token: &str,
         metadata: &KnownMetadata,
         client: &impl Fn() -> awc::Client,
-    ) -> Result<Option<Claims>, AuthError> {
+    ) -> Result<Option<(Claims, Via)>, AuthError> {
         if token.bytes().filter(|byte| *byte == b'.').count() != 2 {
             return Ok(None);
         }
-        let fetch = || fetch(metadata.get(client()), client(), self.limits);
+        let fetch = || {
+            let (clock, fetching) =
+                (Arc::clone(&self.clock), fetch(metadata.get(client()), client(), self.limits));
+            observe::fetch("key_set", clock, fetching)
+        };
         if let Some(remembered) = self.remembered.as_ref().and_then(|cache| cache.get(&key)) {
             let current = self.keys.get(fetch).await?;
             if current.document.fingerprint == remembered.fingerprint {
-                return Ok(Some(remembered.claims));
+                return Ok(Some((remembered.claims, Via::RememberedSignature)));
             }
         }
         let Some(jwt) = Jwt::read(token) else { return Ok(None) };
@@ -100,7 +107,7 @@ impl Local {
                 Remembered { claims: claims.clone(), fingerprint: current.document.fingerprint },
             );
         }
-        Ok(Some(claims))
+        Ok(Some((claims, Via::Signature)))
     }
 
     /// Whether a key set is known, however old.

@@ -1,0 +1,73 @@
+//! What is wrong with a configuration.
+
+use std::{error::Error as StdError, fmt};
+
+/// What is wrong with the configuration: **all** of it, found before the first request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<ConfigProblem>,
+}
+
+/// One problem of a [`ConfigError`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfigProblem {
+    /// The variable (`MONOCLOUD_BACKEND_AUDIENCE`) or the builder's method (`audience`).
+    pub name: String,
+    /// What was seen (unless it is a secret) and what is wanted.
+    pub message: String,
+}
+
+impl ConfigError {
+    pub(crate) fn of(problems: Vec<ConfigProblem>) -> Self {
+        Self { problems }
+    }
+
+    /// Every problem, in the order in which they were found.
+    pub fn problems(&self) -> &[ConfigProblem] {
+        &self.problems
+    }
+}
+
+impl ConfigProblem {
+    pub(crate) fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.message)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.as_slice() {
+            [one] => write!(f, "invalid configuration: {one}"),
+            many => {
+                write!(f, "invalid configuration, {} problems:", many.len())?;
+                many.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+            }
+        }
+    }
+}
+
+impl StdError for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_error_lists_every_problem() {
+        let error = ConfigError::of(vec![
+            ConfigProblem::new("A", "is missing"),
+            ConfigProblem::new("B", "is \"x\", a number is wanted"),
+        ]);
+        assert_eq!(
+            error.to_string(),
+            "invalid configuration, 2 problems:\n  - A: is missing\n  - B: is \"x\", a number is wanted"
+        );
+    }
+}

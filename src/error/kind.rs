@@ -1,0 +1,202 @@
+//! The classes of refusals, and the reasons within them.
+
+use derive_more::Display;
+
+/// The class of an [`AuthError`](super::AuthError), and so its answer.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AuthErrorKind {
+    /// No `Authorization` header, or one of another scheme than `Bearer`. Answered 401 without an error code.
+    #[display("no bearer token")]
+    MissingToken,
+    /// The credentials are not what RFC 6750 section 2.1 describes. Answered 400.
+    #[display("{_0}")]
+    InvalidRequest(RequestFault),
+    /// The token does not open this API. Answered 401.
+    #[display("{_0}")]
+    InvalidToken(TokenFault),
+    /// The token is good, but lacks a scope. Answered 403.
+    #[display("a required scope is missing")]
+    InsufficientScope,
+    /// The token is good, but its subject is in none of the required groups. Answered 403.
+    #[display("a required group is missing")]
+    InsufficientGroups,
+    /// The authorization server could not be asked. Answered 503: the token may be perfectly good.
+    #[display("{_0}")]
+    Upstream(UpstreamFault),
+    /// This application, or its registration at the authorization server, is set up wrongly. Answered 500.
+    #[display("{_0}")]
+    Misconfigured(SetupFault),
+}
+
+impl AuthErrorKind {
+    /// The class as a stable name, for metrics and logs: one of `missing_token`, `invalid_request`, `invalid_token`,
+    /// `insufficient_scope`, `insufficient_groups`, `upstream`, `misconfigured`.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::MissingToken => "missing_token",
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidToken(_) => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientGroups => "insufficient_groups",
+            Self::Upstream(_) => "upstream",
+            Self::Misconfigured(_) => "misconfigured",
+        }
+    }
+
+    /// The reason within the class as a stable name, such as `expired`; the class itself where it has no reasons.
+    pub fn fault(self) -> &'static str {
+        match self {
+            Self::MissingToken | Self::InsufficientScope | Self::InsufficientGroups => self.class(),
+            Self::InvalidRequest(RequestFault::Malformed) => "malformed_credentials",
+            Self::InvalidRequest(RequestFault::MultipleTokens) => "multiple_tokens",
+            Self::InvalidRequest(RequestFault::TooLarge) => "too_large",
+            Self::InvalidToken(TokenFault::Inactive) => "inactive",
+            Self::InvalidToken(TokenFault::Malformed) => "malformed",
+            Self::InvalidToken(TokenFault::Expired) => "expired",
+            Self::InvalidToken(TokenFault::NotYetValid) => "not_yet_valid",
+            Self::InvalidToken(TokenFault::Issuer) => "issuer",
+            Self::InvalidToken(TokenFault::Audience) => "audience",
+            Self::InvalidToken(TokenFault::MissingClaim) => "missing_claim",
+            Self::InvalidToken(TokenFault::Signature) => "signature",
+            Self::InvalidToken(TokenFault::UnknownKey) => "unknown_key",
+            Self::InvalidToken(TokenFault::Algorithm) => "algorithm",
+            Self::InvalidToken(TokenFault::Type) => "type",
+            Self::InvalidToken(TokenFault::Binding) => "binding",
+            Self::InvalidToken(TokenFault::Unsupported) => "unsupported",
+            Self::InvalidToken(TokenFault::Resolver) => "resolver",
+            Self::InvalidToken(TokenFault::Claims) => "claims",
+            Self::Upstream(UpstreamFault::Unreachable) => "unreachable",
+            Self::Upstream(UpstreamFault::TimedOut) => "timed_out",
+            Self::Upstream(UpstreamFault::Failing) => "failing",
+            Self::Upstream(UpstreamFault::BadAnswer) => "bad_answer",
+            Self::Upstream(UpstreamFault::NoKeys) => "no_keys",
+            Self::Upstream(UpstreamFault::Saturated) => "saturated",
+            Self::Upstream(UpstreamFault::Paused) => "paused",
+            Self::Misconfigured(SetupFault::Refused) => "refused",
+            Self::Misconfigured(SetupFault::Issuer) => "issuer_mismatch",
+            Self::Misconfigured(SetupFault::Endpoint) => "endpoint",
+            Self::Misconfigured(SetupFault::InsecureEndpoint) => "insecure_endpoint",
+            Self::Misconfigured(SetupFault::Credentials) => "credentials",
+            Self::Misconfigured(SetupFault::NotMounted) => "not_mounted",
+        }
+    }
+}
+
+/// What is wrong with the credentials in the request.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestFault {
+    /// Not `Bearer`, one or more spaces, and a `b64token`.
+    #[display("the Authorization header is malformed")]
+    Malformed,
+    /// More than one `Authorization` header.
+    #[display("there is more than one Authorization header")]
+    MultipleTokens,
+    /// Longer than the configured maximum.
+    #[display("the token is too long")]
+    TooLarge,
+}
+
+/// What is wrong with the token.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TokenFault {
+    /// The authorization server says that it is not active (expired, revoked, or never issued).
+    #[display("the token is not active")]
+    Inactive,
+    /// It, or one of its claims, is not well-formed.
+    #[display("the token or one of its claims is malformed")]
+    Malformed,
+    /// `exp` has passed.
+    #[display("the token has expired")]
+    Expired,
+    /// `nbf` (or `iat`) lies in the future.
+    #[display("the token is not valid yet")]
+    NotYetValid,
+    /// `iss` is another issuer.
+    #[display("the token was issued by another issuer")]
+    Issuer,
+    /// `aud` does not name this API.
+    #[display("the token is meant for another audience")]
+    Audience,
+    /// A claim that must be there is not.
+    #[display("a required claim is missing")]
+    MissingClaim,
+    /// The signature does not verify.
+    #[display("the signature does not verify")]
+    Signature,
+    /// No published key fits.
+    #[display("no published key fits the token")]
+    UnknownKey,
+    /// Signed with an algorithm that is not accepted.
+    #[display("the algorithm is not accepted")]
+    Algorithm,
+    /// A token of another type: a refresh token, an ID token, a logout token.
+    #[display("the token is not an access token")]
+    Type,
+    /// Bound to a client certificate or key that was not shown (RFC 8705, RFC 9449).
+    #[display("the token is bound to another certificate or key")]
+    Binding,
+    /// No validator takes it: an opaque token where introspection is not configured, or one of a kind that the
+    /// authorization server does not introspect.
+    #[display("tokens of this kind are not accepted")]
+    Unsupported,
+    /// The token or certificate resolver failed.
+    #[display("the resolver failed")]
+    Resolver,
+    /// The claims do not fit the type that the handler asks for.
+    #[display("the claims do not fit the type that the handler asks for")]
+    Claims,
+}
+
+/// What went wrong on the way to the authorization server.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UpstreamFault {
+    /// No connection, a failed TLS handshake, or one that broke off.
+    #[display("the authorization server is unreachable")]
+    Unreachable,
+    /// No complete answer before the deadline.
+    #[display("the authorization server did not answer in time")]
+    TimedOut,
+    /// It answered 408, 429 or 5xx.
+    #[display("the authorization server is overloaded or failing")]
+    Failing,
+    /// An answer that is not what the protocol says: not JSON, too large, cut short, without `active`.
+    #[display("the authorization server gave a broken answer")]
+    BadAnswer,
+    /// No usable signing keys.
+    #[display("the authorization server's keys are not available")]
+    NoKeys,
+    /// Too many calls are under way already.
+    #[display("too many calls to the authorization server are under way")]
+    Saturated,
+    /// The circuit breaker is open after repeated failures.
+    #[display("calls to the authorization server are paused after repeated failures")]
+    Paused,
+}
+
+/// What is set up wrongly.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SetupFault {
+    /// The introspection endpoint answered 400, 401, 403, 404 or another unexpected status.
+    #[display("the introspection endpoint refused our request")]
+    Refused,
+    /// The metadata names another issuer than the configured one.
+    #[display("the metadata names another issuer")]
+    Issuer,
+    /// The metadata lacks an endpoint that is needed.
+    #[display("the metadata lacks an endpoint that is needed")]
+    Endpoint,
+    /// An endpoint is neither https nor on loopback.
+    #[display("an endpoint is neither https nor on loopback")]
+    InsecureEndpoint,
+    /// The client's key or certificate cannot be used (any more).
+    #[display("the client's credentials cannot be used")]
+    Credentials,
+    /// An extractor or guard runs without `ProtectApi` in front of it.
+    #[display("AuthenticatedRequest is used on a route that no ProtectApi is wrapped around")]
+    NotMounted,
+}
