@@ -9,3 +9,4 @@
 )]
 
 mod issuer;
+mod metrics;
