@@ -8,5 +8,12 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod support;
+
+mod cache;
+mod discovery;
+mod faults;
+mod flight;
 mod issuer;
+mod jwt;
 mod metrics;

@@ -1,0 +1,335 @@
+//! How the endpoints are found, and what happens while they cannot be.
+
+use std::{net::TcpListener, time::Duration};
+
+use actix_protect_api::{
+    SetupFault, TokenFault,
+    UpstreamFault::{BadAnswer, Failing, Unreachable},
+    test::{Endpoint, Fault, TestIssuer},
+};
+use serde_json::{Value, json};
+
+use crate::support::{
+    server::Server,
+    service::{OK, api, api_with, introspecting, jwts_only, setup, timed_issuer, token, upstream},
+};
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn metadata(issuer: &TestIssuer) -> Value {
+    let mut seen = Value::Null;
+    issuer.set_metadata(|metadata| {
+        seen = metadata.clone();
+        metadata
+    });
+    seen
+}
+
+/// How often each document was asked for: OIDC, RFC 8414.
+fn asked(issuer: &TestIssuer) -> (usize, usize) {
+    (issuer.count(Endpoint::Discovery), issuer.count(Endpoint::AuthorizationServerMetadata))
+}
+
+#[actix_web::test]
+async fn the_oidc_document_comes_first_and_suffices() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    for _ in 0..3 {
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+    }
+    assert_eq!(asked(&issuer), (1, 0));
+    let request = &issuer.requests(Endpoint::Discovery)[0];
+    assert_eq!((request.method.as_str(), request.header("accept")), ("GET", Some("application/json")));
+    assert_eq!(request.header("authorization"), None);
+}
+
+#[actix_web::test]
+async fn rfc_8414_is_asked_where_there_is_no_oidc_document() {
+    for path in ["", "/tenant/a"] {
+        let issuer = TestIssuer::builder().path(path).start();
+        issuer.set_served(Endpoint::Discovery, false);
+        let api = api(introspecting(&issuer)).await;
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK, "{path:?}");
+        assert_eq!(asked(&issuer), (1, 1));
+        let target = &issuer.requests(Endpoint::AuthorizationServerMetadata)[0].target;
+        assert_eq!(*target, format!("/.well-known/oauth-authorization-server{path}"));
+    }
+}
+
+#[actix_web::test]
+async fn a_path_may_also_stand_in_front_of_the_well_known_part() {
+    let issuer = TestIssuer::builder().path("/tenant/a").start();
+    issuer.set_served(Endpoint::Discovery, false);
+    issuer.set_served(Endpoint::AuthorizationServerMetadata, false);
+    issuer.fault(Endpoint::Other, Fault::body(metadata(&issuer).to_string()).always());
+    let api = api(introspecting(&issuer)).await;
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+    let target = &issuer.requests(Endpoint::Other)[0].target;
+    assert_eq!(target, "/tenant/a/.well-known/oauth-authorization-server");
+}
+
+#[actix_web::test]
+async fn an_oidc_document_without_introspection_endpoint_is_completed_by_rfc_8414() {
+    let issuer = TestIssuer::start();
+    let mut lacking = metadata(&issuer);
+    lacking.as_object_mut().unwrap().remove("introspection_endpoint").unwrap();
+    issuer.fault(Endpoint::Discovery, Fault::body(lacking.to_string()).always());
+    let needy = api(introspecting(&issuer)).await;
+    assert_eq!(needy.outcome(&issuer.opaque(json!({}))).await, OK);
+    assert_eq!(needy.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!(asked(&issuer), (1, 1));
+
+    // Who needs the keys alone asks no further.
+    let frugal = api(jwts_only(&issuer)).await;
+    assert_eq!(frugal.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!(asked(&issuer), (2, 1));
+}
+
+#[actix_web::test]
+async fn metadata_without_introspection_endpoint_anywhere_is_our_misconfiguration() {
+    let issuer = TestIssuer::start();
+    issuer.set_metadata(|mut metadata| {
+        metadata["introspection_endpoint"] = Value::Null;
+        metadata
+    });
+    let api = api(introspecting(&issuer)).await;
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, setup(SetupFault::Endpoint));
+    assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK, "the keys are there");
+}
+
+#[actix_web::test]
+async fn what_is_no_metadata_is_passed_over() {
+    type Break = fn(String) -> Fault;
+    let good = |issuer: &TestIssuer| metadata(issuer).to_string();
+    let cases: [(&str, Break); 9] = [
+        ("an HTML page", |_| Fault::content_type("text/html").with_body("<html></html>")),
+        ("HTML by its type alone", |_| Fault::content_type("text/html")),
+        ("not JSON", |_| Fault::body("nonsense")),
+        ("no object", |good| Fault::body(format!("[{good}]"))),
+        ("a member twice", |good| Fault::body(good.replacen('{', "{\"issuer\":\"https://a.example\",", 1))),
+        ("no issuer", |_| Fault::body("{}")),
+        ("201", |good| Fault::body(good).with_status(201)),
+        ("403", |_| Fault::status(403)),
+        ("a megabyte too much", |good| Fault::body(good + &" ".repeat(1024 * 1024))),
+    ];
+    for (what, fault) in cases {
+        let issuer = TestIssuer::start();
+        issuer.fault(Endpoint::Discovery, fault(good(&issuer)).always());
+        let one = api(introspecting(&issuer)).await;
+        assert_eq!(one.outcome(&issuer.opaque(json!({}))).await, OK, "{what}");
+        assert_eq!(asked(&issuer), (1, 1), "{what}");
+
+        // Nor is it metadata in the second place.
+        issuer.fault(Endpoint::AuthorizationServerMetadata, fault(good(&issuer)).always());
+        let other = api(introspecting(&issuer).realm("another configuration")).await;
+        assert_eq!(other.outcome(&issuer.opaque(json!({}))).await, upstream(BadAnswer), "{what}");
+    }
+}
+
+#[actix_web::test]
+async fn a_failing_server_is_not_asked_for_the_next_document() {
+    let issuer = TestIssuer::start();
+    issuer.fault(Endpoint::Discovery, Fault::status(503).with_header("Retry-After", "7").always());
+    let answer = api(introspecting(&issuer)).await.get("/", "token").await;
+    assert_eq!((answer.outcome(), answer.retry_after), (upstream(Failing), Some(7)));
+    assert_eq!(asked(&issuer), (1, 0));
+}
+
+#[actix_web::test]
+async fn metadata_of_another_issuer_is_our_misconfiguration() {
+    let issuer = TestIssuer::start();
+    let own = issuer.issuer().to_owned();
+    for stated in ["https://issuer.example.test".to_owned(), format!("{own}/tenant"), own.to_uppercase()] {
+        issuer.set_metadata(|mut metadata| {
+            metadata["issuer"] = stated.clone().into();
+            metadata
+        });
+        let api = api(introspecting(&issuer).realm(stated.clone())).await;
+        let answer = api.outcome(&issuer.opaque(json!({}))).await;
+        assert_eq!(answer, setup(SetupFault::Issuer), "{stated}");
+    }
+    assert_eq!(issuer.count(Endpoint::Introspection), 0);
+}
+
+#[actix_web::test]
+async fn the_issuers_slash_may_differ_but_tokens_must_say_what_the_document_says() {
+    for with_slash in [true, false] {
+        let issuer = TestIssuer::builder().trailing_slash(with_slash).start();
+        let base = issuer.issuer().trim_end_matches('/').to_owned();
+        let slashed = format!("{base}/");
+        let (stated, other) = if with_slash { (&slashed, &base) } else { (&base, &slashed) };
+        for configured in [&base, &slashed] {
+            let credentials =
+                actix_protect_api::ClientAuthentication::client_secret_basic(issuer.client_secret());
+            let builder = actix_protect_api::ProtectApi::builder(configured, issuer.audience())
+                .client(issuer.client_id(), credentials);
+            let api = api(builder).await;
+            for mint in [TestIssuer::opaque, TestIssuer::jwt] {
+                assert_eq!(api.outcome(&mint(&issuer, json!({ "iss": stated }))).await, OK);
+                let foreign = mint(&issuer, json!({ "iss": other }));
+                assert_eq!(api.outcome(&foreign).await, token(TokenFault::Issuer), "{configured} {other}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_endpoint_that_is_not_https_is_our_misconfiguration() {
+    for (name, url) in [
+        ("introspection_endpoint", "http://issuer.example.test/introspect"),
+        ("introspection_endpoint", "https://user:password@issuer.example.test/introspect"),
+        ("introspection_endpoint", "ftp://127.0.0.1/introspect"),
+        ("jwks_uri", "http://issuer.example.test/jwks"),
+        ("jwks_uri", "file:///etc/passwd"),
+    ] {
+        let issuer = TestIssuer::start();
+        issuer.set_metadata(|mut metadata| {
+            metadata[name] = url.into();
+            metadata
+        });
+        let api = api(introspecting(&issuer)).await;
+        let answer = api.outcome(&issuer.opaque(json!({}))).await;
+        assert_eq!(answer, setup(SetupFault::InsecureEndpoint), "{name} {url}");
+    }
+}
+
+#[actix_web::test]
+async fn given_endpoints_need_no_discovery() {
+    let issuer = TestIssuer::start();
+    let both = introspecting(&issuer)
+        .introspection_endpoint(issuer.url(Endpoint::Introspection))
+        .jwks_uri(issuer.url(Endpoint::Jwks));
+    let both = api(both).await;
+    assert_eq!(both.outcome(&issuer.opaque(json!({}))).await, OK);
+    assert_eq!(both.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (1, 1));
+
+    let introspection = introspecting(&issuer).introspection_endpoint(issuer.url(Endpoint::Introspection));
+    let introspection = api(introspection).await;
+    assert_eq!(introspection.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (2, 1));
+
+    let keys = api(jwts_only(&issuer).jwks_uri(issuer.url(Endpoint::Jwks))).await;
+    assert_eq!(keys.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!(asked(&issuer), (0, 0));
+}
+
+#[actix_web::test]
+async fn many_first_requests_over_all_workers_share_one_discovery_and_one_key_set() {
+    let issuer = TestIssuer::start();
+    let delay = Duration::from_millis(150);
+    issuer.fault(Endpoint::Discovery, Fault::delay(delay).always());
+    issuer.fault(Endpoint::Jwks, Fault::delay(delay).always());
+    let server = Server::start(&introspecting(&issuer).build().unwrap(), 4);
+    let tokens: Vec<_> = (0..60).map(|_| issuer.jwt(json!({}))).collect();
+    let statuses = server.statuses(tokens.iter().map(String::as_str)).await;
+    assert_eq!(statuses, [200; 60]);
+    assert_eq!((asked(&issuer), issuer.count(Endpoint::Jwks)), ((1, 0), 1));
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn an_api_that_starts_before_its_issuer_heals_by_itself() {
+    let (model, clock) = timed_issuer();
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let credentials = actix_protect_api::ClientAuthentication::client_secret_post(model.client_secret());
+    let builder =
+        actix_protect_api::ProtectApi::builder(format!("http://127.0.0.1:{port}"), model.audience())
+            .client(model.client_id(), credentials)
+            .clock(clock.clone());
+    let api = api(builder).await;
+    let answer = api.get("/", "token").await;
+    assert_eq!((answer.outcome(), answer.retry_after), (upstream(Unreachable), Some(1)));
+
+    let issuer = TestIssuer::builder().port(port).clock(clock.clone()).start();
+    let good = issuer.opaque(json!({}));
+    assert_eq!(api.outcome(&good).await, upstream(Unreachable), "the pause is not over");
+    assert_eq!(issuer.connections(), 0);
+    clock.advance(seconds(1));
+    assert_eq!(api.outcome(&good).await, OK);
+}
+
+#[actix_web::test]
+async fn failing_discovery_pauses_longer_and_longer_whatever_comes_meanwhile() {
+    let (issuer, clock) = timed_issuer();
+    issuer.fault(Endpoint::Discovery, Fault::status(500).always());
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    for (failures, pause) in [1, 2, 4, 8].into_iter().enumerate() {
+        for number in 0..50 {
+            let answer = api.get("/", &format!("token-{number}")).await;
+            assert_eq!((answer.outcome(), answer.retry_after), (upstream(Failing), Some(pause)));
+        }
+        assert_eq!(issuer.count(Endpoint::Discovery), failures + 1);
+        clock.advance(seconds(pause));
+    }
+    issuer.clear_faults();
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+}
+
+#[actix_web::test]
+async fn the_last_good_metadata_stays_while_refreshing_fails_until_it_is_too_old() {
+    let (issuer, clock) = timed_issuer();
+    let builder = introspecting(&issuer).clock(clock.clone());
+    let builder = builder.metadata_cache(seconds(100)).jwks_cache(seconds(100)).max_stale(seconds(1000));
+    let api = api(builder).await;
+    let good = issuer.opaque(json!({}));
+    assert_eq!(api.outcome(&good).await, OK);
+    issuer.fault(Endpoint::Discovery, Fault::status(500).always());
+    for step in [100, 400, 499] {
+        clock.advance(seconds(step));
+        assert_eq!(api.outcome(&good).await, OK, "after {step} s more");
+    }
+    assert!(issuer.count(Endpoint::Discovery) > 1, "it was tried");
+    clock.advance(seconds(1));
+    assert_eq!(api.outcome(&good).await, upstream(Failing));
+    issuer.clear_faults();
+    clock.advance(seconds(30));
+    assert_eq!(api.outcome(&good).await, OK);
+}
+
+#[actix_web::test]
+async fn metadata_counts_for_its_lifetime_and_then_the_new_one_does() {
+    let (issuer, clock) = timed_issuer();
+    let elsewhere = TestIssuer::start();
+    let api = api(introspecting(&issuer).clock(clock.clone()).metadata_cache(seconds(100))).await;
+    let good = issuer.opaque(json!({}));
+    assert_eq!(api.outcome(&good).await, OK);
+    issuer.set_metadata(|mut metadata| {
+        metadata["introspection_endpoint"] = elsewhere.url(Endpoint::Introspection).into();
+        metadata
+    });
+    clock.advance(seconds(79));
+    assert_eq!(api.outcome(&good).await, OK);
+    assert_eq!((asked(&issuer), elsewhere.connections()), ((1, 0), 0));
+    clock.advance(seconds(21));
+    assert_eq!(api.outcome(&good).await, token(TokenFault::Inactive), "nobody knows the token there");
+    assert_eq!((asked(&issuer), elsewhere.count(Endpoint::Introspection)), ((2, 0), 1));
+}
+
+#[actix_web::test]
+async fn a_redirect_of_discovery_is_not_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
+        // What is there claims to be our issuer's.
+        elsewhere.fault(Endpoint::Discovery, Fault::body(metadata(&issuer).to_string()).always());
+        let redirect = Fault::redirect(&elsewhere.url(Endpoint::Discovery)).with_status(status);
+        issuer.fault(Endpoint::Discovery, redirect.clone().always());
+        issuer.fault(Endpoint::AuthorizationServerMetadata, redirect.always());
+        let api = api(introspecting(&issuer)).await;
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, upstream(BadAnswer), "{status}");
+        assert_eq!(elsewhere.connections(), 0, "{status}");
+    }
+}
+
+#[actix_web::test]
+async fn a_client_of_the_users_own_that_follows_redirects_still_gets_no_other_issuers_metadata() {
+    let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
+    let redirect = Fault::redirect(&elsewhere.url(Endpoint::Discovery));
+    issuer.fault(Endpoint::Discovery, redirect.clone().always());
+    issuer.fault(Endpoint::AuthorizationServerMetadata, redirect.always());
+    let api = api_with(introspecting(&issuer), awc::Client::default()).await;
+    assert_eq!(api.outcome(&elsewhere.opaque(json!({}))).await, setup(SetupFault::Issuer));
+    assert_eq!(elsewhere.count(Endpoint::Introspection), 0);
+}

@@ -1,0 +1,315 @@
+//! Many requests at once: one call per token, a bound on calls, and the circuit breaker.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use actix_protect_api::{
+    TokenFault,
+    UpstreamFault::{Failing, Paused, Saturated, TimedOut, Unreachable},
+    test::{Endpoint, Fault, TestIssuer},
+};
+use actix_web::rt::{self, time::timeout};
+use futures_util::future::{join, join_all};
+use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use crate::support::{
+    server::Server,
+    service::{Api, OK, Outcome, api, introspecting, timed_issuer, token, upstream},
+};
+
+const TTL: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// With a cache and without: sharing calls does not need one.
+fn caching(issuer: &TestIssuer, caches: bool) -> actix_protect_api::ProtectApi {
+    let builder = introspecting(issuer).introspection_cache(if caches { TTL } else { Duration::ZERO });
+    builder.build().unwrap()
+}
+
+#[actix_web::test]
+async fn concurrent_requests_with_one_token_share_one_call_over_all_workers() {
+    for caches in [true, false] {
+        let issuer = TestIssuer::start();
+        let server = Server::start(&caching(&issuer, caches), 4);
+        let good = issuer.opaque(json!({}));
+        // The metadata is known then.
+        assert_eq!(server.status("another").await, 401);
+        issuer.reset_counters();
+        issuer.fault(Endpoint::Introspection, Fault::hold().with_delay(Duration::from_millis(50)).always());
+        let requests = server.statuses([good.as_str(); 200]);
+        let meanwhile = async {
+            issuer.received(Endpoint::Introspection, 1).await;
+            server.arrived(201).await;
+            issuer.release(Endpoint::Introspection);
+        };
+        let (statuses, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+        assert_eq!(statuses, [200; 200]);
+        assert_eq!(issuer.count(Endpoint::Introspection), 1, "caches: {caches}");
+        server.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn different_tokens_do_not_share_a_call() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    let (alice, bob) = (issuer.opaque(json!({ "sub": "alice" })), issuer.opaque(json!({ "sub": "bob" })));
+    issuer.fault(Endpoint::Introspection, Fault::hold().always());
+    let requests = join(api.get("/", &alice), api.get("/", &bob));
+    let meanwhile = async {
+        issuer.received(Endpoint::Introspection, 2).await;
+        issuer.clear_faults();
+    };
+    let ((first, second), ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+    assert_eq!((&first.body["sub"], &second.body["sub"]), (&json!("alice"), &json!("bob")));
+}
+
+#[actix_web::test]
+async fn a_caller_that_hangs_up_takes_nobody_along() {
+    for caches in [true, false] {
+        let issuer = TestIssuer::start();
+        let server = Server::start(&caching(&issuer, caches), 4);
+        let good = issuer.opaque(json!({}));
+        assert_eq!(server.status("another").await, 401);
+        issuer.reset_counters();
+        issuer.fault(Endpoint::Introspection, Fault::hold().always());
+
+        let mut leader = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {good}\r\n\r\n");
+        leader.write_all(request.as_bytes()).await.unwrap();
+        let followers = server.statuses([good.as_str(); 8]);
+        let meanwhile = async {
+            server.arrived(1 + 1 + 8).await;
+            // A reset, upon which the server drops the request; after a mere end of the stream it would go on.
+            leader.set_zero_linger().unwrap();
+            drop(leader);
+            rt::time::sleep(Duration::from_millis(100)).await;
+            issuer.release(Endpoint::Introspection);
+        };
+        let lead = issuer.received(Endpoint::Introspection, 1);
+        timeout(PATIENCE, lead).await.expect("the leader's call was not made");
+        let (statuses, ()) = timeout(PATIENCE, join(followers, meanwhile)).await.expect("somebody hangs");
+        assert_eq!(statuses, [200; 8]);
+        assert_eq!(issuer.count(Endpoint::Introspection), 1, "caches: {caches}");
+        server.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_failed_call_is_tried_once_more_for_all_who_waited() {
+    for caches in [true, false] {
+        let issuer = TestIssuer::start();
+        let server = Server::start(&caching(&issuer, caches), 4);
+        let good = issuer.opaque(json!({}));
+        assert_eq!(server.status("another").await, 401);
+        issuer.reset_counters();
+        issuer.fault(Endpoint::Introspection, Fault::hold().with_status(500));
+        issuer.fault(Endpoint::Introspection, Fault::hold().with_status(500).always());
+        let requests = server.statuses([good.as_str(); 40]);
+        let meanwhile = async {
+            issuer.received(Endpoint::Introspection, 1).await;
+            server.arrived(41).await;
+            issuer.release(Endpoint::Introspection);
+            issuer.received(Endpoint::Introspection, 2).await;
+            // Those who waited with them have a moment to join.
+            rt::time::sleep(Duration::from_millis(100)).await;
+            issuer.release(Endpoint::Introspection);
+        };
+        let (statuses, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+        assert_eq!(statuses, [503; 40]);
+        assert_eq!(issuer.count(Endpoint::Introspection), 2, "caches: {caches}");
+        issuer.clear_faults();
+        assert_eq!(server.status(&good).await, 200, "and nothing of it stays");
+        server.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn one_failure_is_the_leaders_alone() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    let good = issuer.opaque(json!({}));
+    assert_eq!(api.outcome(&good).await, OK);
+    issuer.fault(Endpoint::Introspection, Fault::hold().with_status(500));
+    let requests = join_all((0..20).map(|_| api.outcome(&good)));
+    let meanwhile = async {
+        issuer.received(Endpoint::Introspection, 2).await;
+        issuer.release(Endpoint::Introspection);
+    };
+    let (outcomes, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == OK).count(), 19, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == upstream(Failing)).count(), 1);
+    assert_eq!(issuer.count(Endpoint::Introspection), 3);
+}
+
+/// Sends so many random tokens at once, while introspection answers nobody, and tells how they ended.
+async fn spray(api: &Api, issuer: &TestIssuer, tokens: usize, calls: usize) -> Vec<Outcome> {
+    issuer.reset_counters();
+    issuer.fault(Endpoint::Introspection, Fault::hold().always());
+    let random: Vec<_> = (0..tokens).map(|number| format!("random-{number}")).collect();
+    let ended = AtomicUsize::new(0);
+    let requests = join_all(random.iter().map(|token| async {
+        let outcome = api.outcome(token).await;
+        ended.fetch_add(1, Ordering::SeqCst);
+        outcome
+    }));
+    let meanwhile = async {
+        issuer.received(Endpoint::Introspection, calls).await;
+        rt::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(
+            issuer.count(Endpoint::Introspection),
+            calls,
+            "all under way at once: none was answered yet"
+        );
+        let turned_away = ended.load(Ordering::SeqCst);
+        issuer.clear_faults();
+        turned_away
+    };
+    let (outcomes, turned_away) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+    let saturated = outcomes.iter().filter(|outcome| **outcome == upstream(Saturated)).count();
+    assert_eq!(turned_away, saturated, "whoever finds no place is told so at once");
+    outcomes
+}
+
+#[actix_web::test]
+async fn random_tokens_never_cause_more_calls_at_once_than_allowed() {
+    let issuer = TestIssuer::start();
+    let strict = api(introspecting(&issuer).max_calls(4).max_waiting(0)).await;
+    let good = issuer.opaque(json!({}));
+    assert_eq!(strict.outcome(&good).await, OK);
+    let outcomes = spray(&strict, &issuer, 60, 4).await;
+    let inactive = outcomes.iter().filter(|outcome| **outcome == token(TokenFault::Inactive)).count();
+    let saturated = outcomes.iter().filter(|outcome| **outcome == upstream(Saturated)).count();
+    assert_eq!((inactive, saturated), (4, 56));
+    assert_eq!(strict.outcome(&good).await, OK, "the places are given back");
+}
+
+#[actix_web::test]
+async fn a_bounded_number_of_requests_waits_for_a_place() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer).max_calls(4).max_waiting(10)).await;
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+    let outcomes = spray(&api, &issuer, 60, 4).await;
+    let inactive = outcomes.iter().filter(|outcome| **outcome == token(TokenFault::Inactive)).count();
+    assert_eq!(inactive, 14);
+    assert_eq!(issuer.count(Endpoint::Introspection), 14);
+}
+
+#[actix_web::test]
+async fn after_failures_in_a_row_calls_pause_and_one_probe_heals() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    let good = issuer.opaque(json!({}));
+    assert_eq!(api.outcome(&good).await, OK);
+    issuer.reset_counters();
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    for _ in 0..5 {
+        assert_eq!(api.outcome(&good).await, upstream(Failing));
+    }
+    for number in 0..50 {
+        let answer = api.get("/", &format!("random-{number}")).await;
+        assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(5)));
+    }
+    assert_eq!(issuer.count(Endpoint::Introspection), 5);
+
+    // The probe is alone, and the others do not wait for it.
+    issuer.clear_faults();
+    issuer.fault(Endpoint::Introspection, Fault::hold().always());
+    clock.advance(Duration::from_secs(5));
+    let others = async {
+        issuer.received(Endpoint::Introspection, 6).await;
+        for number in 0..20 {
+            let answer = api.get("/", &format!("random-{number}")).await;
+            assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(1)));
+        }
+        issuer.clear_faults();
+    };
+    let (probe, ()) = timeout(PATIENCE, join(api.outcome(&good), others)).await.expect("somebody hangs");
+    assert_eq!(probe, OK);
+    assert_eq!(issuer.count(Endpoint::Introspection), 6);
+    assert_eq!(api.outcome("random").await, token(TokenFault::Inactive));
+}
+
+#[actix_web::test]
+async fn every_way_of_failing_counts_for_the_pause() {
+    let issuer = TestIssuer::start();
+    let (long, short) = (PATIENCE, Duration::from_millis(100));
+    for (fault, deadline, wanted) in [
+        (Fault::status(503), long, Failing),
+        (Fault::reset(), long, Unreachable),
+        (Fault::hold(), short, TimedOut),
+        (Fault::trickle(Duration::from_millis(30)), short, TimedOut),
+    ] {
+        let endpoint = issuer.url(Endpoint::Introspection);
+        let builder = introspecting(&issuer).introspection_endpoint(endpoint).response_timeout(deadline);
+        let api = api(builder).await;
+        issuer.fault(Endpoint::Introspection, fault.always());
+        let good = issuer.opaque(json!({}));
+        for _ in 0..5 {
+            assert_eq!(api.outcome(&good).await, upstream(wanted));
+        }
+        assert_eq!(api.outcome(&good).await, upstream(Paused), "after {wanted:?}");
+        issuer.clear_faults();
+    }
+}
+
+#[actix_web::test]
+async fn a_failed_probe_prolongs_the_pause() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    for number in 0..5 {
+        assert_eq!(api.outcome(&format!("random-{number}")).await, upstream(Failing));
+    }
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(api.outcome("random").await, upstream(Failing));
+    assert_eq!(api.get("/", "random").await.retry_after, Some(10));
+    assert_eq!(issuer.count(Endpoint::Introspection), 6);
+}
+
+#[actix_web::test]
+async fn a_retry_after_of_the_server_is_heeded_at_once() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    let good = issuer.opaque(json!({}));
+    issuer.fault(Endpoint::Introspection, Fault::status(429).with_header("Retry-After", "30"));
+    assert_eq!(api.get("/", &good).await.retry_after, Some(30));
+    let answer = api.get("/", &good).await;
+    assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(30)));
+    assert_eq!(issuer.count(Endpoint::Introspection), 1);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(api.outcome(&good).await, OK);
+}
+
+#[actix_web::test]
+async fn broken_answers_and_refusals_of_one_token_do_not_pause_the_others() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    let good = issuer.opaque(json!({}));
+    issuer.set_answer("broken", "{\"active\":\"true\"}");
+    for _ in 0..10 {
+        assert_eq!(api.get("/", "broken").await.status, 503);
+    }
+    issuer.fault(Endpoint::Introspection, Fault::status(401).times(10));
+    for _ in 0..10 {
+        assert_eq!(api.get("/", &good).await.status, 500);
+    }
+    assert_eq!(api.outcome(&good).await, OK);
+}
+
+#[actix_web::test]
+async fn a_paused_server_does_not_take_jwts_and_remembered_verdicts_away() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer).introspection_cache(TTL)).await;
+    let (good, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
+    assert_eq!(api.outcome(&good).await, OK);
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    for number in 0..6 {
+        assert_eq!(api.get("/", &format!("random-{number}")).await.status, 503);
+    }
+    assert_eq!(api.outcome("random").await, upstream(Paused));
+    assert_eq!((api.outcome(&good).await, api.outcome(&jwt).await), (OK, OK));
+}

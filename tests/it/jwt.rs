@@ -1,0 +1,448 @@
+//! JWTs, with the keys that the issuer publishes over the network.
+
+use std::time::Duration;
+
+use actix_protect_api::{
+    Algorithm, Clock as _, TokenFault,
+    UpstreamFault::{BadAnswer, Failing, NoKeys},
+    test::{self, Endpoint, Fault, JwtOptions, Rotation, TestClock, TestIssuer, TestKey},
+};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::service::{
+    Api, NO_SCOPE, OK, api, introspecting, jwts_only, timed_issuer, token, upstream,
+};
+
+const UNKNOWN_KEY: crate::support::service::Outcome = token(TokenFault::UnknownKey);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// An issuer and an API that knows JWTs only, in the same time.
+async fn timed() -> (TestIssuer, TestClock, Api) {
+    let (issuer, clock) = timed_issuer();
+    let api = api(jwts_only(&issuer).clock(clock.clone())).await;
+    (issuer, clock, api)
+}
+
+/// A JWT that outlives whatever a test does with the clock.
+fn lasting(issuer: &TestIssuer, clock: &TestClock) -> String {
+    issuer.jwt(json!({ "exp": clock.unix_time() + 1_000_000 }))
+}
+
+fn fetches(issuer: &TestIssuer) -> usize {
+    issuer.count(Endpoint::Jwks)
+}
+
+#[actix_web::test]
+async fn every_algorithm_is_verified() {
+    use test::Algorithm::{EdDsa, Es256, Es384, Es512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+
+    let all = [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, Es256, Es384, Es512, EdDsa];
+    assert_eq!(all.len(), Algorithm::ALL.len());
+    let issuer = TestIssuer::builder().algorithms(all).start();
+    let api = api(jwts_only(&issuer)).await;
+    for algorithm in all {
+        let options = JwtOptions::new().algorithm(algorithm);
+        let good = issuer.jwt_with(options.clone(), json!({ "sub": algorithm.name() }));
+        let answer = api.get("/", &good).await;
+        assert_eq!((answer.outcome(), &answer.body["sub"]), (OK, &json!(algorithm.name())));
+
+        // The same key's id, another key.
+        let kid = issuer.key(algorithm).kid().to_owned();
+        let forged = issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(algorithm, &kid)), json!({}));
+        assert_eq!(api.outcome(&forged).await, token(TokenFault::Signature), "{algorithm:?}");
+    }
+    assert_eq!((fetches(&issuer), issuer.count(Endpoint::Introspection)), (1, 0));
+}
+
+#[actix_web::test]
+async fn unsigned_and_symmetric_tokens_are_refused() {
+    let issuer = TestIssuer::start();
+    let api = api(jwts_only(&issuer)).await;
+    let public = issuer.key(test::Algorithm::Es256);
+    let as_secret = TestKey::hmac(public.jwk().to_string(), public.kid());
+    for options in [
+        JwtOptions::new().algorithm(test::Algorithm::None),
+        JwtOptions::new().algorithm(test::Algorithm::None).header("alg", "None"),
+        JwtOptions::new().algorithm(test::Algorithm::Hs256),
+        JwtOptions::new().key(&as_secret),
+        JwtOptions::new().header("alg", "ES256K"),
+    ] {
+        let bad = issuer.jwt_with(options, json!({}));
+        assert_eq!(api.outcome(&bad).await, token(TokenFault::Algorithm));
+    }
+    let empty = TestKey::hmac("", "empty");
+    issuer.publish_jwks(json!({ "keys": [public.jwk(), empty.jwk()] }));
+    assert_eq!(
+        api.outcome(&issuer.jwt_with(JwtOptions::new().key(&empty), json!({}))).await,
+        token(TokenFault::Algorithm)
+    );
+}
+
+#[actix_web::test]
+async fn claims_of_a_jwt_decide_as_they_should() {
+    use TokenFault::{Audience, Expired, Issuer, Malformed, MissingClaim, NotYetValid, Type};
+
+    let (issuer, clock, api) = timed().await;
+    let (now, iss) = (clock.unix_time(), issuer.issuer().to_owned());
+    for (claims, wanted) in [
+        (json!({}), OK),
+        (json!({ "sub": null, "jti": null, "iat": null, "client_id": null }), OK),
+        (json!({ "exp": null }), token(MissingClaim)),
+        (json!({ "exp": now - 59 }), OK),
+        (json!({ "exp": now - 60 }), token(Expired)),
+        (json!({ "exp": format!("{}", now + 100) }), token(Malformed)),
+        (json!({ "nbf": now + 61 }), token(NotYetValid)),
+        (json!({ "iss": null }), token(MissingClaim)),
+        (json!({ "iss": ["https://issuer.example.test", iss] }), token(Malformed)),
+        (json!({ "iss": "https://issuer.example.test" }), token(Issuer)),
+        (json!({ "aud": null }), token(MissingClaim)),
+        (json!({ "aud": "https://other.example.test" }), token(Audience)),
+        (json!({ "token_use": "id" }), token(Type)),
+        (json!({ "events": {} }), token(Type)),
+        (json!({ "at_hash": "x" }), token(Type)),
+    ] {
+        assert_eq!(api.outcome(&issuer.jwt(claims.clone())).await, wanted, "{claims}");
+    }
+    let header = |name: &str, value: Value| issuer.jwt_with(JwtOptions::new().header(name, value), json!({}));
+    for (bad, wanted) in [
+        (header("typ", json!("JWT")), OK),
+        (header("typ", json!(null)), OK),
+        (header("typ", json!("logout+jwt")), token(Type)),
+        (header("typ", json!("dpop+jwt")), token(Type)),
+        (header("crit", json!(["exp"])), token(Malformed)),
+        (header("b64", json!(false)), token(Malformed)),
+    ] {
+        assert_eq!(api.outcome(&bad).await, wanted);
+    }
+}
+
+#[actix_web::test]
+async fn a_header_that_names_keys_elsewhere_is_not_followed() {
+    let (issuer, evil) = (TestIssuer::start(), TestIssuer::start());
+    let api = api(jwts_only(&issuer)).await;
+    let key = evil.key(test::Algorithm::Es256).with_kid("not-published");
+    for (name, value) in [
+        ("jku", json!(evil.url(Endpoint::Jwks))),
+        ("x5u", json!(evil.url(Endpoint::Other))),
+        ("jwk", key.jwk()),
+    ] {
+        let bad = issuer.jwt_with(JwtOptions::new().key(&key).header(name, value), json!({}));
+        assert_eq!(api.get("/", &bad).await.status, 401, "{name}");
+    }
+    // Nor is the issuer that a token names.
+    let foreign = evil.jwt(json!({}));
+    assert_eq!(api.get("/", &foreign).await.status, 401);
+    assert_eq!(evil.connections(), 0);
+}
+
+#[actix_web::test]
+async fn a_new_key_is_found_within_one_cooldown() {
+    let (issuer, clock, api) = timed().await;
+    let old = lasting(&issuer, &clock);
+    assert_eq!(api.outcome(&old).await, OK);
+    issuer.rotate_keys(Rotation::Add);
+    let new = lasting(&issuer, &clock);
+    clock.advance(seconds(29));
+    for _ in 0..5 {
+        assert_eq!(api.outcome(&new).await, UNKNOWN_KEY, "the key set was fetched a moment ago");
+    }
+    assert_eq!(fetches(&issuer), 1);
+    clock.advance(seconds(1));
+    assert_eq!(api.outcome(&new).await, OK);
+    assert_eq!(api.outcome(&old).await, OK, "its key is still published");
+    assert_eq!(fetches(&issuer), 2);
+}
+
+#[actix_web::test]
+async fn a_flood_of_unknown_keys_costs_one_fetch_in_each_cooldown_and_drives_nothing_out() {
+    let (issuer, clock, api) = timed().await;
+    let good = lasting(&issuer, &clock);
+    assert_eq!(api.outcome(&good).await, OK);
+    let foreign = TestKey::generate(test::Algorithm::Es256, "foreign");
+    let flood: Vec<_> = (0..60)
+        .map(|number| {
+            issuer.jwt_with(JwtOptions::new().key(&foreign).kid(&format!("kid-{number}")), json!({}))
+        })
+        .collect();
+    for round in 1..=3 {
+        clock.advance(seconds(30));
+        for outcome in join_all(flood.iter().map(|bad| api.outcome(bad))).await {
+            assert_eq!(outcome, UNKNOWN_KEY);
+        }
+        for bad in &flood {
+            assert_eq!(api.outcome(bad).await, UNKNOWN_KEY);
+        }
+        assert_eq!(fetches(&issuer), 1 + round);
+        assert_eq!(api.outcome(&good).await, OK);
+    }
+    issuer.fault(Endpoint::Jwks, Fault::status(500).always());
+    clock.advance(seconds(30));
+    for bad in &flood {
+        assert_eq!(api.outcome(bad).await, UNKNOWN_KEY, "the caller's fault, as the last good keys have it");
+    }
+    assert_eq!(api.outcome(&good).await, OK);
+    assert_eq!(fetches(&issuer), 5);
+}
+
+#[actix_web::test]
+async fn a_withdrawn_key_stops_working_within_the_cache_duration() {
+    for (remembers, rotation) in [
+        (true, Rotation::Replace),
+        (false, Rotation::Replace),
+        (true, Rotation::SameKid),
+        (false, Rotation::SameKid),
+    ] {
+        let (issuer, clock) = timed_issuer();
+        let api = api(jwts_only(&issuer).clock(clock.clone()).remember_jwts(remembers)).await;
+        let old = lasting(&issuer, &clock);
+        assert_eq!(api.outcome(&old).await, OK);
+        issuer.rotate_keys(rotation);
+        let new = lasting(&issuer, &clock);
+        clock.advance(seconds(239));
+        assert_eq!(api.outcome(&old).await, OK, "the key set counts");
+        clock.advance(seconds(61));
+        let fault =
+            if rotation == Rotation::Replace { TokenFault::UnknownKey } else { TokenFault::Signature };
+        assert_eq!(api.outcome(&old).await, token(fault), "{rotation:?}, remembers: {remembers}");
+        assert_eq!(api.outcome(&new).await, OK);
+        assert_eq!(fetches(&issuer), 2);
+    }
+}
+
+#[actix_web::test]
+async fn looking_for_a_new_key_also_finds_that_an_old_one_is_withdrawn() {
+    let (issuer, clock, api) = timed().await;
+    let old = lasting(&issuer, &clock);
+    assert_eq!(api.outcome(&old).await, OK);
+    issuer.rotate_keys(Rotation::Replace);
+    let new = lasting(&issuer, &clock);
+    clock.advance(seconds(30));
+    assert_eq!(api.outcome(&old).await, OK);
+    assert_eq!(api.outcome(&new).await, OK);
+    assert_eq!(api.outcome(&old).await, UNKNOWN_KEY, "also one that was verified before");
+}
+
+#[actix_web::test]
+async fn keys_that_cannot_be_fetched_are_the_servers_fault() {
+    for (what, fault, wanted) in [
+        ("failing", Fault::status(500), upstream(Failing)),
+        ("not there", Fault::status(404), upstream(BadAnswer)),
+        ("not JSON", Fault::body("nonsense"), upstream(BadAnswer)),
+        ("no keys", Fault::body("{}"), upstream(BadAnswer)),
+        ("twice", Fault::body("{\"keys\":[],\"keys\":[]}"), upstream(BadAnswer)),
+        ("HTML", Fault::content_type("text/html"), upstream(BadAnswer)),
+        ("text", Fault::content_type("text/plain"), upstream(BadAnswer)),
+        ("cut short", Fault::truncate(), upstream(BadAnswer)),
+        ("too large", Fault::body(" ".repeat(2 << 20)), upstream(BadAnswer)),
+        ("an empty set", Fault::body("{\"keys\":[]}"), upstream(NoKeys)),
+        ("no usable key", Fault::body("{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"},7]}"), upstream(NoKeys)),
+    ] {
+        let issuer = TestIssuer::start();
+        issuer.fault(Endpoint::Jwks, fault.always());
+        let api = api(jwts_only(&issuer)).await;
+        assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, wanted, "{what}");
+    }
+}
+
+#[actix_web::test]
+async fn a_redirect_of_the_key_set_is_not_followed() {
+    let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
+    issuer.fault(Endpoint::Jwks, Fault::redirect(&elsewhere.url(Endpoint::Jwks)).always());
+    let api = api(jwts_only(&issuer)).await;
+    let forged = issuer.jwt_with(JwtOptions::new().key(&elsewhere.key(test::Algorithm::Es256)), json!({}));
+    assert_eq!(api.outcome(&forged).await, upstream(BadAnswer));
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[actix_web::test]
+async fn a_key_set_may_be_called_json_in_several_ways() {
+    for content_type in ["application/json", "application/jwk-set+json", "application/json; charset=UTF-8"] {
+        let issuer = TestIssuer::start();
+        issuer.set_jwks_content_type(content_type);
+        let api = api(jwts_only(&issuer)).await;
+        assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK, "{content_type}");
+    }
+}
+
+#[actix_web::test]
+async fn the_last_good_keys_outlive_an_outage_until_they_are_too_old() {
+    let (issuer, clock) = timed_issuer();
+    let builder =
+        jwts_only(&issuer).clock(clock.clone()).jwks_cache(seconds(100)).metadata_cache(seconds(100));
+    let api = api(builder.max_stale(seconds(1000))).await;
+    let (seen, fresh) = (lasting(&issuer, &clock), lasting(&issuer, &clock));
+    assert_eq!(api.outcome(&seen).await, OK);
+    for endpoint in [Endpoint::Jwks, Endpoint::Discovery] {
+        issuer.fault(endpoint, Fault::status(500).always());
+    }
+    for step in [100, 500, 399] {
+        clock.advance(seconds(step));
+        assert_eq!(api.outcome(&seen).await, OK, "after {step} s more");
+        let unseen = lasting(&issuer, &clock);
+        assert_eq!(api.outcome(&unseen).await, OK);
+    }
+    clock.advance(seconds(1));
+    for any in [&seen, &fresh] {
+        assert_eq!(api.outcome(any).await, upstream(Failing));
+    }
+    issuer.clear_faults();
+    clock.advance(seconds(60));
+    assert_eq!(api.outcome(&seen).await, OK);
+}
+
+#[actix_web::test]
+async fn a_flood_during_an_outage_of_the_keys_costs_one_fetch_in_each_pause() {
+    let (issuer, clock, api) = timed().await;
+    issuer.fault(Endpoint::Jwks, Fault::status(500).always());
+    let tokens: Vec<_> = (0..40).map(|_| lasting(&issuer, &clock)).collect();
+    for (failures, pause) in [1, 2, 4].into_iter().enumerate() {
+        for outcome in join_all(tokens.iter().map(|good| api.outcome(good))).await {
+            assert_eq!(outcome, upstream(Failing));
+        }
+        assert_eq!(fetches(&issuer), failures + 1);
+        clock.advance(seconds(pause));
+    }
+    issuer.clear_faults();
+    assert_eq!(api.outcome(&tokens[0]).await, OK);
+}
+
+#[actix_web::test]
+async fn without_credentials_an_opaque_token_is_refused_and_nobody_is_asked() {
+    let issuer = TestIssuer::start();
+    let api = api(jwts_only(&issuer)).await;
+    let opaque = issuer.opaque(json!({}));
+    for unsupported in [&opaque, "a.b", "a.b.c", "a.b.c.d.e", "e30.e30.e30"] {
+        let outcome = api.outcome(unsupported).await;
+        assert_eq!(outcome, token(TokenFault::Unsupported), "{unsupported}");
+    }
+    assert_eq!(issuer.count(Endpoint::Introspection), 0);
+}
+
+#[actix_web::test]
+async fn jwts_are_introspected_where_the_settings_say_so() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer).introspect_jwt_tokens(true)).await;
+    let jwt = issuer.jwt(json!({}));
+    assert_eq!(api.outcome(&jwt).await, OK);
+    issuer.revoke(&jwt);
+    assert_eq!(api.outcome(&jwt).await, token(TokenFault::Inactive));
+    let forged =
+        issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(test::Algorithm::Es256, "x")), json!({}));
+    assert_eq!(api.outcome(&forged).await, OK, "this issuer says so: it minted it");
+    assert_eq!((issuer.count(Endpoint::Introspection), fetches(&issuer)), (3, 0));
+}
+
+#[actix_web::test]
+async fn by_default_a_jwt_is_never_sent_to_the_issuer() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    let bad =
+        issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(test::Algorithm::Es256, "x")), json!({}));
+    assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!(api.outcome(&bad).await, UNKNOWN_KEY, "though the issuer would call it active");
+    assert_eq!(api.outcome(&issuer.jwt(json!({ "exp": 1 }))).await, token(TokenFault::Expired));
+    assert_eq!(issuer.count(Endpoint::Introspection), 0);
+}
+
+#[actix_web::test]
+async fn what_only_looks_like_a_jwt_is_introspected() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    let claims = issuer.claims(&issuer.opaque(json!({ "active": true }))).to_string();
+    for (count, opaque) in ["a.b.c.d.e", "a.b.c", "e30.e30.e30", "..", "a.b"].into_iter().enumerate() {
+        issuer.set_answer(opaque, &claims);
+        assert_eq!(api.outcome(opaque).await, OK, "{opaque}");
+        assert_eq!(issuer.count(Endpoint::Introspection), count + 1);
+    }
+}
+
+#[actix_web::test]
+async fn a_server_without_published_keys_has_its_jwts_introspected() {
+    let issuer = TestIssuer::start();
+    issuer.set_metadata(|mut metadata| {
+        metadata["jwks_uri"] = Value::Null;
+        metadata
+    });
+    let both = api(introspecting(&issuer)).await;
+    assert_eq!(both.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!((issuer.count(Endpoint::Introspection), fetches(&issuer)), (1, 0));
+    let neither = api(jwts_only(&issuer)).await;
+    assert_eq!(neither.outcome(&issuer.jwt(json!({}))).await, token(TokenFault::Unsupported));
+}
+
+#[actix_web::test]
+async fn a_remembered_jwt_is_judged_anew_each_time() {
+    let (issuer, clock, api) = timed().await;
+    let now = clock.unix_time();
+    let reader = issuer.jwt(json!({ "scope": "read", "exp": now + 100 }));
+    for _ in 0..2 {
+        assert_eq!(api.outcome_at("/read", &reader).await, OK);
+        assert_eq!(api.outcome_at("/write", &reader).await, NO_SCOPE);
+        assert_eq!(
+            api.outcome_at("/team", &reader).await.unwrap_err().to_string(),
+            "a required group is missing"
+        );
+    }
+    clock.advance(seconds(159));
+    assert_eq!(api.outcome(&reader).await, OK, "within the tolerance of 60 s");
+    clock.advance(seconds(1));
+    for path in ["/", "/read", "/write"] {
+        assert_eq!(api.outcome_at(path, &reader).await, token(TokenFault::Expired));
+    }
+    // A clock that is set back does not bring it into the future either.
+    let later = issuer.jwt(json!({ "nbf": clock.unix_time(), "exp": clock.unix_time() + 100 }));
+    assert_eq!(api.outcome(&later).await, OK);
+    clock.set_unix_time(clock.unix_time() - 61);
+    assert_eq!(api.outcome(&later).await, token(TokenFault::NotYetValid));
+}
+
+#[actix_web::test]
+async fn a_remembered_jwt_with_another_ending_is_another_jwt() {
+    let issuer = TestIssuer::start();
+    let api = api(jwts_only(&issuer)).await;
+    let good = issuer.jwt(json!({}));
+    assert_eq!(api.outcome(&good).await, OK);
+    let dot = good.rfind('.').unwrap();
+    let mut forged = good.clone();
+    let flipped = if good.as_bytes()[dot + 1] == b'A' { "B" } else { "A" };
+    forged.replace_range(dot + 1..dot + 2, flipped);
+    assert_eq!(api.outcome(&forged).await, token(TokenFault::Signature));
+    assert_eq!(api.outcome(&good).await, OK);
+}
+
+#[actix_web::test]
+async fn settings_narrow_what_a_jwt_may_be() {
+    let issuer = TestIssuer::start();
+    let mint = |algorithm, typ: &str| {
+        issuer.jwt_with(JwtOptions::new().algorithm(algorithm).header("typ", typ), json!({}))
+    };
+    let (es256, eddsa) =
+        (mint(test::Algorithm::Es256, "at+jwt"), mint(test::Algorithm::EdDsa, "application/at+jwt"));
+    let plain = mint(test::Algorithm::Es256, "JWT");
+
+    let narrow = api(jwts_only(&issuer).algorithms([Algorithm::ES256])).await;
+    assert_eq!(narrow.outcome(&es256).await, OK);
+    assert_eq!(narrow.outcome(&eddsa).await, token(TokenFault::Algorithm));
+
+    let strict = api(jwts_only(&issuer).require_at_jwt(true)).await;
+    assert_eq!((strict.outcome(&es256).await, strict.outcome(&eddsa).await), (OK, OK));
+    assert_eq!(strict.outcome(&plain).await, token(TokenFault::Type));
+}
+
+#[actix_web::test]
+async fn a_given_jwks_uri_counts_more_than_the_discovered_one() {
+    let (issuer, keys) = (TestIssuer::start(), TestIssuer::start());
+    let with = |key: &TestKey| issuer.jwt_with(JwtOptions::new().key(key), json!({}));
+    let (own, other) =
+        (issuer.key(test::Algorithm::Es256), keys.key(test::Algorithm::Es256).with_kid("es256-1"));
+    for builder in [jwts_only(&issuer), introspecting(&issuer)] {
+        let api = api(builder.jwks_uri(keys.url(Endpoint::Jwks))).await;
+        assert_eq!(api.outcome(&with(&other)).await, OK);
+        assert_eq!(api.outcome(&with(&own)).await, token(TokenFault::Signature));
+    }
+    assert_eq!((fetches(&issuer), fetches(&keys)), (0, 2));
+}
