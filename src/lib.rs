@@ -58,6 +58,7 @@ pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 pub use status::{Introspecting, Status};
+pub use upstream::hardened_client;
 
 /// The target of the crate's log records.
 const LOG: &str = "actix_protect_api";

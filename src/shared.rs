@@ -5,8 +5,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-#[cfg(feature = "rustls")]
-use crate::tls;
 use crate::{
     challenge::Challenge,
     clock::Clock,
@@ -15,6 +13,8 @@ use crate::{
     upstream::{WorkerClient, hardened_client},
     validator::Validator,
 };
+#[cfg(feature = "rustls")]
+use crate::{tls, upstream::client_with};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -52,30 +52,28 @@ impl Shared {
     }
 
     /// This worker's hardened client, presenting our certificate where the authentication method wants that.
-    #[cfg(feature = "rustls")]
     pub(crate) fn worker_client(&self) -> WorkerClient {
-        WorkerClient::of(self.id, || hardened_client(self.tls()))
-    }
-
-    /// This worker's hardened client. It speaks no TLS: for loopback issuers only.
-    #[cfg(not(feature = "rustls"))]
-    pub(crate) fn worker_client(&self) -> WorkerClient {
-        WorkerClient::of(self.id, hardened_client)
+        WorkerClient::of(self.id, || self.client())
     }
 
     #[cfg(feature = "rustls")]
-    fn tls(&self) -> Option<Arc<rustls::ClientConfig>> {
-        let identity = self.settings.client.as_ref().and_then(|client| client.authentication.identity());
-        let config = match identity {
-            Some(identity) => tls::client_config_with(identity),
-            None => tls::client_config(),
+    fn client(&self) -> awc::Client {
+        let Some(identity) =
+            self.settings.client.as_ref().and_then(|client| client.authentication.identity())
+        else {
+            return hardened_client();
         };
-        // Without TLS the server still starts, and loopback issuers still work; https ones are answered 503.
-        config
-            .inspect_err(
-                |error| log::error!(target: crate::LOG, "no TLS to the authorization server: {error}"),
-            )
-            .ok()
+        // Without TLS the server still starts; introspection, which needs it, is answered 503.
+        let config = tls::client_config_with(identity).inspect_err(
+            |error| log::error!(target: crate::LOG, "no TLS to the authorization server: {error}"),
+        );
+        client_with(config.ok())
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it is used")]
+    fn client(&self) -> awc::Client {
+        hardened_client()
     }
 
     fn new(settings: Settings, hooks: Hooks) -> Self {

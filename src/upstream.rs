@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{
@@ -33,6 +33,13 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
     /// Bytes of body.
     pub(crate) max_body: usize,
+}
+
+impl Limits {
+    /// What is left of the deadline for a second try.
+    pub(crate) fn since(self, started: Instant) -> Self {
+        Self { deadline: self.deadline.saturating_sub(started.elapsed()), ..self }
+    }
 }
 
 /// An answer with a status that the caller interprets.
@@ -74,8 +81,9 @@ impl From<Failure> for AuthError {
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
     let request =
         || client.get(uri.clone()).insert_header((ACCEPT, HeaderValue::from_static("application/json")));
+    let started = Instant::now();
     match call(request(), Bytes::new(), limits).await {
-        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), limits).await?),
+        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), limits.since(started)).await?),
         outcome => Ok(outcome?),
     }
 }
@@ -261,7 +269,7 @@ const CONNECTIONS: usize = 100;
 
 /// The hardened client: no redirects, TLS by rustls with the platform's certificates (none at all without the feature
 /// `rustls`, or where it cannot be set up), kept-alive connections. The deadline is per call.
-pub(crate) fn hardened_client(
+pub(crate) fn client_with(
     #[cfg(feature = "rustls")] tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 ) -> awc::Client {
     let connector = awc::Connector::new().limit(CONNECTIONS);
@@ -277,6 +285,23 @@ pub(crate) fn hardened_client(
         .no_default_headers()
         .add_default_header((USER_AGENT, HeaderValue::from_static(AGENT)))
         .finish()
+}
+
+/// The HTTP client that this crate uses where the app data has none: for those who want to put it there themselves, and
+/// use it for calls of their own. One per worker: call this inside the closure of `HttpServer::new`.
+///
+/// It follows no redirects, which would carry credentials to another place and believe what it answers; it speaks TLS with
+/// the platform's certificates (`SSL_CERT_FILE` counts), keeps connections alive, and opens 100 of them at most. **It has no
+/// deadline of its own**: the calls of this crate bring theirs. Without the feature `rustls` it speaks no TLS.
+pub fn hardened_client() -> awc::Client {
+    client_with(
+        #[cfg(feature = "rustls")]
+        crate::tls::client_config()
+            .inspect_err(
+                |error| log::error!(target: crate::LOG, "no TLS to the authorization server: {error}"),
+            )
+            .ok(),
+    )
 }
 
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

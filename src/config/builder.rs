@@ -199,7 +199,8 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The largest answer of the authorization server, in bytes. Default: 1 MiB.
+    /// The largest answer of the authorization server, in bytes: of introspection, and of the metadata and the key set too.
+    /// Default: 1 MiB.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.tuning.max_response_size = bytes;
         self

@@ -1,6 +1,10 @@
 //! Token introspection (RFC 7662): ask the authorization server what a token is worth.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::http::Uri;
 use serde_json::{Map, Value};
@@ -125,8 +129,11 @@ impl Introspection {
         client: &awc::Client,
         target: &Target,
     ) -> Result<Verdict, AuthError> {
-        match self.send(token, client, target).await {
-            Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target).await?),
+        let started = Instant::now();
+        match self.send(token, client, target, self.limits).await {
+            Err(Failure::ClosedEarly(_)) => {
+                read(&self.send(token, client, target, self.limits.since(started)).await?)
+            }
             outcome => read(&outcome?),
         }
     }
@@ -136,6 +143,7 @@ impl Introspection {
         token: &BearerToken,
         client: &awc::Client,
         target: &Target,
+        limits: Limits,
     ) -> Result<Reply, Failure> {
         let Client { id, authentication } = &self.client;
         // Room for the token, the hint and a client's id and secret.
@@ -144,7 +152,7 @@ impl Introspection {
         let authorization = authentication
             .apply(id, &target.issuer, self.clock.unix_time(), &mut form)
             .map_err(Failure::Other)?;
-        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), self.limits).await
+        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), limits).await
     }
 }
 
