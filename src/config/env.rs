@@ -97,7 +97,7 @@ impl Reader<'_> {
         self.problems.push(ConfigProblem::new(format!("{}{variable}", self.prefix), message));
     }
 
-    /// The values that count: with our prefix, Unicode, not blank. Other variables of the process may be anything.
+    /// The values that count: with our prefix, known, Unicode, not blank. Other variables of the process may be anything.
     fn values(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Values {
         let mut ours = Vec::new();
         let mut seen = BTreeSet::new();
@@ -106,17 +106,21 @@ impl Reader<'_> {
             else {
                 continue;
             };
-            seen.insert(name.clone());
+            if !seen.insert(name.clone()) {
+                self.problem(&name, "is set twice");
+                continue;
+            }
+            if !KNOWN.contains(&name.as_str()) {
+                log::warn!(target: crate::LOG, "{}{name} is not a variable that is known here: it is ignored", self.prefix);
+                continue;
+            }
             match value.into_string() {
                 Ok(value) if value.trim().is_empty() => {}
                 Ok(value) => ours.push((name, value.trim().to_owned())),
                 Err(_) => self.problem(&name, "is not Unicode"),
             }
         }
-        for name in seen.iter().filter(|name| !KNOWN.contains(&name.as_str())) {
-            log::warn!(target: crate::LOG, "{}{name} is not a variable that is known here: it is ignored", self.prefix);
-        }
-        // Every field is an optional string, so this cannot fail.
+        // Every field is an optional string, and no name occurs twice or in two letter cases: this cannot fail.
         envy::from_iter(ours).unwrap_or_default()
     }
 
