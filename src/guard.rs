@@ -42,6 +42,16 @@ pub trait RequiredScopes {
 
 /// An [`AuthenticatedRequest`] whose token grants all scopes of `R`: a handler that takes it cannot be called without
 /// them. Refuses with the middleware's 403.
+///
+/// A type without [`RequiredScopes`] does not compile as a handler's argument:
+///
+/// ```compile_fail,E0277
+/// # use actix_protect_api::Scoped;
+/// # use actix_web::web;
+/// struct NoScopes;
+/// async fn publish(_: Scoped<NoScopes>) -> &'static str { "published" }
+/// web::post().to(publish);
+/// ```
 pub struct Scoped<R, C = Claims> {
     request: AuthenticatedRequest<C>,
     scopes: PhantomData<fn() -> R>,

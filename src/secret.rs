@@ -8,6 +8,11 @@ use zeroize::Zeroizing;
 ///
 /// `Debug` prints `Secret([redacted])`; there is no `Display`, no `Serialize` and no `Deref`. The memory is
 /// overwritten when the value is dropped. Equality takes the same time wherever two secrets of one length differ.
+///
+/// ```compile_fail,E0277
+/// # use actix_protect_api::Secret;
+/// println!("{}", Secret::from("hush"));
+/// ```
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
