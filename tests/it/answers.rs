@@ -1,0 +1,367 @@
+//! What a refusal looks like from outside, and what it must not tell.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    time::Duration,
+};
+
+use actix_protect_api::{
+    AuthError, AuthErrorKind, ClientAuthentication, ErrorBody, ErrorRenderer, ProblemJson, ProtectApi,
+    test::{Endpoint, Fault, TestIssuer},
+};
+use actix_web::{
+    App, HttpRequest,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::{Next, from_fn},
+    web,
+};
+use serde_json::{Value, json};
+
+use crate::support::app::{
+    Answer, INVALID, MALFORMED, MISSING, NOT_IN_GROUP, OURS, Refusal, TestApp, UNAVAILABLE, builder,
+    needs_scope, protect, serve, show_kind, whoami,
+};
+
+fn app_of(protect: ProtectApi) -> TestApp {
+    serve!(move || {
+        App::new().wrap(protect.clone()).wrap(from_fn(show_kind)).route("/", web::get().to(whoami))
+    })
+}
+
+/// A port on which nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// Only these headers may be on a refusal: nothing else can tell anything.
+#[track_caller]
+fn tells_nothing(answer: &Answer) {
+    let known = [
+        "content-length",
+        "content-type",
+        "cache-control",
+        "www-authenticate",
+        "retry-after",
+        "date",
+        "connection",
+        "x-kind",
+    ];
+    for (name, _) in &answer.headers {
+        assert!(known.contains(&name.as_str()), "{name}: {answer:?}");
+    }
+}
+
+#[actix_web::test]
+async fn every_invalid_token_is_answered_alike_whatever_is_wrong_with_it() {
+    let issuer = TestIssuer::start();
+    let app = app_of(protect(&issuer));
+    let revoked = issuer.opaque(json!({}));
+    issuer.revoke(&revoked);
+    let answered = |body: &str| {
+        let token = issuer.opaque(json!({}));
+        issuer.set_answer(&token, body);
+        token
+    };
+    let (iss, aud) = (issuer.issuer(), issuer.audience());
+    let past = answered(&json!({ "active": true, "iss": iss, "aud": aud, "exp": 1_000 }).to_string());
+    let early =
+        answered(&json!({ "active": true, "iss": iss, "aud": aud, "nbf": 4_000_000_000_u32 }).to_string());
+    let odd = answered(&json!({ "active": true, "iss": iss, "aud": aud, "exp": "soon" }).to_string());
+    for (token, kind) in [
+        ("nobody-knows-me".to_owned(), "Inactive"),
+        (revoked, "Inactive"),
+        (past, "Expired"),
+        (early, "NotYetValid"),
+        (odd, "Malformed"),
+        (issuer.opaque(json!({ "iss": "https://evil.example.test" })), "Issuer"),
+        (issuer.opaque(json!({ "iss": null })), "MissingClaim"),
+        (issuer.opaque(json!({ "aud": "https://other.example.test" })), "Audience"),
+        (issuer.opaque(json!({ "aud": null })), "MissingClaim"),
+        (issuer.opaque(json!({ "token_type": "refresh_token" })), "Type"),
+        (issuer.opaque(json!({ "cnf": { "x5t#S256": "bm90LWEtcmVhbC10aHVtYnByaW50" } })), "Binding"),
+        (format!("{}A", issuer.jwt(json!({}))), "Malformed"),
+        (issuer.jwt(json!({ "exp": 1_000 })), "Expired"),
+        (issuer.jwt(json!({ "exp": null })), "MissingClaim"),
+    ] {
+        let answer = app.get("/").token(&token).send().await;
+        answer.refuses(INVALID);
+        tells_nothing(&answer);
+        let seen = answer.header("x-kind").unwrap();
+        // How a signature is broken is not the point here.
+        if kind != "Malformed" {
+            assert_eq!(seen, format!("InvalidToken({kind})"));
+        }
+        assert!(seen.starts_with("InvalidToken("));
+    }
+}
+
+#[actix_web::test]
+async fn faults_of_the_authorization_server_are_503_and_tell_nothing() {
+    let not_json = Fault::real().with_body("{").with_header("Content-Length", "1");
+    let redirect_body = Fault::body("<html>Internal error at https://internal.example.test</html>");
+    for (fault, kind) in [
+        (Fault::status(500), "Failing"),
+        (Fault::status(503).with_body("java.lang.NullPointerException"), "Failing"),
+        (Fault::status(429), "Failing"),
+        (Fault::reset(), "Unreachable"),
+        (Fault::truncate(), "BadAnswer"),
+        (Fault::hold(), "TimedOut"),
+        (not_json, "BadAnswer"),
+        (redirect_body, "BadAnswer"),
+        (Fault::content_type("text/html"), "BadAnswer"),
+    ] {
+        for endpoint in [Endpoint::Introspection, Endpoint::Discovery] {
+            let issuer = TestIssuer::start();
+            let app = app_of(builder(&issuer).response_timeout(Duration::from_millis(300)).build().unwrap());
+            if endpoint == Endpoint::Discovery {
+                issuer.set_served(Endpoint::AuthorizationServerMetadata, false);
+            }
+            issuer.fault(endpoint, fault.clone().always());
+            let token = issuer.opaque(json!({}));
+            let answer = app.get("/").token(&token).send().await;
+            issuer.clear_faults();
+            let at = format!("{endpoint:?} {fault:?}");
+            assert_eq!((answer.status, answer.challenge()), (503, None), "{at}: {answer:?}");
+            answer.refuses(UNAVAILABLE);
+            tells_nothing(&answer);
+            if endpoint == Endpoint::Introspection {
+                assert_eq!(answer.header("x-kind"), Some(format!("Upstream({kind})").as_str()), "{at}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_authorization_server_that_is_not_there_is_a_503_that_tells_nothing() {
+    let protect = ProtectApi::builder(nobody(), "api")
+        .client("api", ClientAuthentication::client_secret_basic("hush-hush"))
+        .build()
+        .unwrap();
+    let app = app_of(protect);
+    for _ in 0..3 {
+        let answer = app.get("/").token("any").send().await;
+        answer.refuses(UNAVAILABLE);
+        tells_nothing(&answer);
+    }
+    // Whoever shows no token learns nothing of it either.
+    app.get("/").send().await.refuses(MISSING);
+    app.get("/").token("not a token").send().await.refuses(MALFORMED);
+}
+
+#[actix_web::test]
+async fn faults_of_our_own_setup_are_500_and_tell_nothing() {
+    // Wrong credentials.
+    let issuer = TestIssuer::start();
+    let wrong = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), ClientAuthentication::client_secret_basic("not-the-secret"))
+        .build()
+        .unwrap();
+    let answer = app_of(wrong).get("/").token(&issuer.opaque(json!({}))).send().await;
+    answer.refuses(OURS);
+    tells_nothing(&answer);
+    assert_eq!(answer.header("x-kind"), Some("Misconfigured(Refused)"));
+    // An issuer that calls itself otherwise, and one without the endpoint that is needed.
+    for (member, value, kind) in [
+        ("issuer", Value::from("https://other.example.test"), "Issuer"),
+        ("introspection_endpoint", Value::Null, "Endpoint"),
+        ("introspection_endpoint", Value::from("http://internal.example.test/i"), "InsecureEndpoint"),
+    ] {
+        let issuer = TestIssuer::start();
+        issuer.set_metadata(|mut metadata| {
+            metadata[member] = value;
+            metadata
+        });
+        let answer = app_of(protect(&issuer)).get("/").token(&issuer.opaque(json!({}))).send().await;
+        answer.refuses(OURS);
+        tells_nothing(&answer);
+        assert_eq!(answer.header("x-kind"), Some(format!("Misconfigured({kind})").as_str()));
+    }
+}
+
+#[actix_web::test]
+async fn retry_after_is_passed_on_and_absent_otherwise() {
+    let issuer = TestIssuer::start();
+    let app = app_of(protect(&issuer));
+    let token = issuer.opaque(json!({ "sub": "alice" }));
+    issuer.fault(Endpoint::Introspection, Fault::status(503));
+    let answer = app.get("/").token(&token).send().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, None));
+    issuer.fault(Endpoint::Introspection, Fault::status(429).with_header("Retry-After", "7"));
+    let answer = app.get("/").token(&token).send().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("7")));
+    tells_nothing(&answer);
+}
+
+/// The five refusals that a stranger can provoke, at an API of one's own making.
+async fn refusals(issuer: &TestIssuer, protect: ProtectApi) -> Vec<Answer> {
+    let scoped = protect.clone().scopes(["posts:write"]);
+    let grouped = protect.clone().groups(["staff"]);
+    let app = serve!(move || {
+        App::new()
+            .service(web::resource("/scope").wrap(scoped.clone()).route(web::get().to(whoami)))
+            .service(web::resource("/group").wrap(grouped.clone()).route(web::get().to(whoami)))
+    });
+    let token = issuer.opaque(json!({}));
+    let mut answers = Vec::new();
+    for call in [
+        app.get("/scope"),
+        app.get("/scope").token("not a token"),
+        app.get("/scope").token("nobody-knows-me"),
+        app.get("/scope").token(&token),
+        app.get("/group").token(&token),
+    ] {
+        answers.push(call.send().await);
+    }
+    issuer.fault(Endpoint::Introspection, Fault::status(503));
+    answers.push(app.get("/scope").token(&token).send().await);
+    issuer.fault(Endpoint::Introspection, Fault::status(403));
+    answers.push(app.get("/scope").token(&token).send().await);
+    answers
+}
+
+#[actix_web::test]
+async fn the_default_refusals_are_exactly_these() {
+    let issuer = TestIssuer::start();
+    let answers = refusals(&issuer, protect(&issuer)).await;
+    let scope: &'static str = needs_scope("posts:write").leak();
+    let expected: [Refusal; 7] =
+        [MISSING, MALFORMED, INVALID, (403, Some(scope), "forbidden"), NOT_IN_GROUP, UNAVAILABLE, OURS];
+    for (answer, expected) in answers.iter().zip(expected) {
+        answer.refuses(expected);
+        tells_nothing(answer);
+    }
+}
+
+#[actix_web::test]
+async fn realm_and_resource_metadata_stand_in_every_challenge() {
+    let issuer = TestIssuer::start();
+    let metadata = "https://api.example.test/.well-known/oauth-protected-resource";
+    let protect = builder(&issuer).realm("the \"posts\" API\\1").resource_metadata(metadata).build().unwrap();
+    let prefix = format!("Bearer realm=\"the \\\"posts\\\" API\\\\1\", resource_metadata=\"{metadata}\"");
+    let answers = refusals(&issuer, protect).await;
+    let challenges: Vec<_> = answers.iter().map(Answer::challenge).collect();
+    assert_eq!(challenges[0], Some(prefix.as_str()));
+    for (challenge, error) in challenges[1..5].iter().zip([
+        "invalid_request",
+        "invalid_token",
+        "insufficient_scope",
+        "insufficient_scope",
+    ]) {
+        let start = format!("{prefix}, error=\"{error}\", ");
+        assert!(challenge.is_some_and(|challenge| challenge.starts_with(&start)), "{challenge:?}");
+    }
+    assert_eq!(challenges[5..], [None, None]);
+}
+
+#[actix_web::test]
+async fn a_renderer_writes_the_body_and_changes_nothing_else() {
+    let issuer = TestIssuer::start();
+    let plain = refusals(&issuer, protect(&issuer)).await;
+    let renderer = |error: &AuthError, request: &HttpRequest| match error.kind() {
+        AuthErrorKind::MissingToken => ErrorBody::empty(),
+        AuthErrorKind::InvalidToken(_) => ErrorBody::text("no such luck"),
+        AuthErrorKind::InsufficientScope => {
+            ErrorBody::new("text/html", format!("<p>{}</p>", error.required_scopes()))
+        }
+        _ => ErrorBody::json(&json!({ "path": request.path(), "retry": error.is_retryable() })),
+    };
+    let rendered = refusals(&issuer, builder(&issuer).renderer(renderer).build().unwrap()).await;
+    let bodies = [
+        (None, ""),
+        (Some("application/json"), "{\"path\":\"/scope\",\"retry\":false}"),
+        (Some("text/plain; charset=utf-8"), "no such luck"),
+        (Some("text/html"), "<p>posts:write</p>"),
+        (Some("application/json"), "{\"path\":\"/group\",\"retry\":false}"),
+        (Some("application/json"), "{\"path\":\"/scope\",\"retry\":true}"),
+        (Some("application/json"), "{\"path\":\"/scope\",\"retry\":false}"),
+    ];
+    for ((rendered, plain), (content_type, body)) in rendered.iter().zip(&plain).zip(bodies) {
+        rendered.is(plain.status, body);
+        assert_eq!(rendered.header("content-type"), content_type);
+        for name in ["www-authenticate", "cache-control", "retry-after"] {
+            assert_eq!(rendered.header(name), plain.header(name));
+        }
+    }
+}
+
+#[actix_web::test]
+async fn problem_json_is_ready_made() {
+    let issuer = TestIssuer::start();
+    let protect = builder(&issuer).renderer(ProblemJson::default()).build().unwrap();
+    let titles = [
+        (401, "Unauthorized"),
+        (400, "Bad Request"),
+        (401, "Unauthorized"),
+        (403, "Forbidden"),
+        (403, "Forbidden"),
+        (503, "Service Unavailable"),
+        (500, "Internal Server Error"),
+    ];
+    for (answer, (status, title)) in refusals(&issuer, protect).await.iter().zip(titles) {
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(body, json!({ "type": "about:blank", "title": title, "status": status }));
+    }
+}
+
+#[actix_web::test]
+async fn a_renderer_of_ones_own_type_is_a_renderer() {
+    struct Teapot;
+    impl ErrorRenderer for Teapot {
+        fn render(&self, _: &AuthError, _: &HttpRequest) -> ErrorBody {
+            ErrorBody::text("short and stout")
+        }
+    }
+    let issuer = TestIssuer::start();
+    let app = app_of(builder(&issuer).renderer(Teapot).build().unwrap());
+    app.get("/").send().await.is(401, "short and stout");
+}
+
+#[actix_web::test]
+async fn middleware_outside_finds_the_error_in_the_extensions_of_the_answer() {
+    async fn count(
+        request: ServiceRequest,
+        next: Next<impl MessageBody>,
+    ) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
+        let mut response = next.call(request).await?;
+        let seen = response.response().extensions().get::<AuthError>().map(|error| {
+            let (fault, retry) = (error.is_client_fault(), error.is_retryable());
+            format!("{:?} scopes={} caller={fault} retry={retry}", error.kind(), error.required_scopes())
+        });
+        let seen = seen.unwrap_or_else(|| "none".to_owned());
+        response.headers_mut().insert("x-seen".parse().unwrap(), seen.parse().unwrap());
+        Ok(response)
+    }
+    async fn strict(caller: actix_protect_api::AuthenticatedRequest) -> actix_web::Result<&'static str> {
+        caller.require_scopes(["root"])?;
+        Ok("root")
+    }
+    let issuer = TestIssuer::start();
+    let protect = protect(&issuer).scopes(["read"]);
+    let app = serve!(move || {
+        App::new()
+            .wrap(protect.clone())
+            .wrap(from_fn(count))
+            .route("/", web::get().to(whoami))
+            .route("/strict", web::get().to(strict))
+    });
+    let reader = issuer.opaque(json!({ "scope": "read" }));
+    let other = issuer.opaque(json!({}));
+    issuer.fault(Endpoint::Introspection, Fault::real());
+    for (call, seen) in [
+        (app.get("/").token(&reader), "none"),
+        (app.get("/"), "MissingToken scopes= caller=true retry=false"),
+        (app.get("/").token("a b"), "InvalidRequest(Malformed) scopes= caller=true retry=false"),
+        (app.get("/").token("x"), "InvalidToken(Inactive) scopes= caller=true retry=false"),
+        (app.get("/").token(&other), "InsufficientScope scopes=read caller=true retry=false"),
+        (app.get("/strict").token(&reader), "InsufficientScope scopes=root caller=true retry=false"),
+    ] {
+        assert_eq!(call.send().await.header("x-seen"), Some(seen));
+    }
+    issuer.fault(Endpoint::Introspection, Fault::status(500));
+    let answer = app.get("/").token(&reader).send().await;
+    assert_eq!(answer.header("x-seen"), Some("Upstream(Failing) scopes= caller=false retry=true"));
+}

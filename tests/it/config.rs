@@ -1,0 +1,498 @@
+//! The configuration from variables: what each means, and what is said of a wrong one. That the settings do what they
+//! say is shown in `options.rs`.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use actix_protect_api::{
+    ClientAuthentication, ConfigError, ProtectApi,
+    test::{Algorithm, Endpoint, TestIssuer, TestKey},
+};
+use actix_web::{App, web};
+use serde_json::json;
+
+use crate::support::{
+    app::{serve, whoami},
+    logs,
+};
+
+const PREFIX: &str = "MONOCLOUD_BACKEND_";
+const SECRET: &str = "hunter2-and-more-than-32-bytes-of-it";
+
+/// The smallest configuration with these variables over it; an empty value takes one away.
+fn read(changes: &[(&str, &str)]) -> Result<ProtectApi, ConfigError> {
+    let mut variables = vec![("TENANT_DOMAIN", "tenant.example.test"), ("AUDIENCE", "my-api")];
+    variables.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
+    variables.extend(changes);
+    ProtectApi::try_from_variables(
+        PREFIX,
+        variables.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value)),
+    )
+}
+
+/// With a client that has a secret.
+fn read_with_client(changes: &[(&str, &str)]) -> Result<ProtectApi, ConfigError> {
+    read(&[&[("CLIENT_ID", "me"), ("CLIENT_SECRET", SECRET)], changes].concat())
+}
+
+/// `NAME: message` of each problem, without the prefix.
+fn problems(result: Result<ProtectApi, ConfigError>) -> Vec<String> {
+    let error = result.expect_err("the configuration was accepted");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "a secret is shown: {error}");
+    let strip = |name: &str| name.strip_prefix(PREFIX).expect("no prefix").to_owned();
+    error.problems().iter().map(|problem| format!("{}: {}", strip(&problem.name), problem.message)).collect()
+}
+
+#[track_caller]
+fn only_problem(result: Result<ProtectApi, ConfigError>, start: &str, part: &str) {
+    let problems = problems(result);
+    assert!(
+        problems.len() == 1 && problems[0].starts_with(start) && problems[0].contains(part),
+        "wanted {start:?} … {part:?}: {problems:#?}"
+    );
+}
+
+/// A folder of this test's own; removed with all that is in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("protect-api-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[test]
+fn two_variables_are_enough_and_everything_else_has_its_default() {
+    let by_variables = format!("{:?}", read(&[]).unwrap());
+    let by_builder = format!("{:?}", ProtectApi::builder("tenant.example.test", "my-api").build().unwrap());
+    assert_eq!(by_variables, by_builder);
+    for part in [
+        "clock_skew: 0",
+        "clock_tolerance: 60",
+        "Name(\"groups\")",
+        "groups_match_all: false",
+        "jwks_lifetime: 300s",
+        "metadata_lifetime: 300s",
+        "introspect_jwt_tokens: false",
+        "binding: WhenPresent",
+        "response_timeout: 10s",
+        "introspection_cache: None",
+        "accept_missing_issuer: false",
+        "accept_missing_audience: false",
+        "client: None",
+        "realm: None",
+        "trust_store: None",
+    ] {
+        assert!(by_variables.contains(part), "{part}: {by_variables}");
+    }
+}
+
+#[test]
+fn every_variable_sets_its_setting() {
+    for (name, value, part) in [
+        ("TENANT_DOMAIN", "https://other.example.test/t/", "\"https://other.example.test/t/\""),
+        ("TENANT_DOMAIN", "http://127.0.0.1:8081", "\"http://127.0.0.1:8081\""),
+        ("AUDIENCE", "https://api.example.test", "audience: \"https://api.example.test\""),
+        ("CLIENT_ID", "another", "id: \"another\""),
+        ("GROUPS_CLAIM", "roles", "Name(\"roles\")"),
+        ("GROUPS_CLAIM", "/realm_access/roles", "Pointer(\"realm_access\", \"/roles\")"),
+        ("GROUPS_MATCH_ALL", "true", "groups_match_all: true"),
+        ("GROUPS_MATCH_ALL", "1", "groups_match_all: true"),
+        ("GROUPS_MATCH_ALL", "TRUE", "groups_match_all: true"),
+        ("CLOCK_SKEW", "5", "clock_skew: 5"),
+        ("CLOCK_TOLERANCE", "7", "clock_tolerance: 7"),
+        ("CLOCK_TOLERANCE", "0", "clock_tolerance: 0"),
+        ("JWKS_CACHE_DURATION", "11", "jwks_lifetime: 11s"),
+        ("METADATA_CACHE_DURATION", "12", "metadata_lifetime: 12s"),
+        ("INTROSPECT_JWT_TOKENS", "true", "introspect_jwt_tokens: true"),
+        ("VALIDATE_CERTIFICATE_BINDING", "required", "binding: Required"),
+        ("VALIDATE_CERTIFICATE_BINDING", "dangerously_ignore", "binding: DangerouslyIgnore"),
+        ("RESPONSE_TIMEOUT", "1500", "response_timeout: 1.5s"),
+        ("INTROSPECTION_CACHE_DURATION", "30", "introspection_cache: Some(30s)"),
+        ("ACCEPT_MISSING_ISSUER", "true", "accept_missing_issuer: true"),
+        ("DANGEROUSLY_ACCEPT_MISSING_AUDIENCE", "true", "accept_missing_audience: true"),
+        ("REALM", "posts", "realm: Some(\"posts\")"),
+        ("CLIENT_AUTH_METHOD", "client_secret_basic", "SecretBasic,"),
+    ] {
+        assert!(!format!("{:?}", read_with_client(&[]).unwrap()).contains(part), "{part} is the default");
+        let changes = [("CLIENT_ID", "me"), ("CLIENT_SECRET", SECRET)];
+        let changes: Vec<_> =
+            changes.into_iter().filter(|(one, _)| *one != name).chain([(name, value)]).collect();
+        let text = format!("{:?}", read(&changes).unwrap());
+        assert!(text.contains(part), "{name}={value}: {text}");
+        // White space around a value is not part of it.
+        let padded = format!("  {value}\t");
+        let padded: Vec<_> = changes
+            .iter()
+            .map(|(one, value)| if *one == name { (name, padded.as_str()) } else { (*one, *value) })
+            .collect();
+        assert_eq!(format!("{:?}", read(&padded).unwrap()), text);
+    }
+    // Values that say the default.
+    for (name, value) in [
+        ("GROUPS_MATCH_ALL", "false"),
+        ("GROUPS_MATCH_ALL", "0"),
+        ("INTROSPECTION_CACHE_DURATION", "0"),
+        ("VALIDATE_CERTIFICATE_BINDING", "when_present"),
+        ("DANGEROUSLY_ACCEPT_MISSING_AUDIENCE", "false"),
+        ("CLIENT_AUTH_METHOD", "client_secret_post"),
+    ] {
+        let text = |changes: &[_]| format!("{:?}", read_with_client(changes).unwrap());
+        assert_eq!(text(&[(name, value)]), text(&[]), "{name}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    let plain = format!("{:?}", read(&[]).unwrap());
+    for name in [
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "CLIENT_SECRET_FILE",
+        "CLIENT_AUTH_METHOD",
+        "CLIENT_SECRET_BASIC_ENCODING",
+        "CLIENT_CERTIFICATE_FILE",
+        "CLIENT_KEY_FILE",
+        "SPIFFE_JWT_FILE",
+        "TRUST_STORE_ID",
+        "GROUPS_CLAIM",
+        "GROUPS_MATCH_ALL",
+        "CLOCK_SKEW",
+        "CLOCK_TOLERANCE",
+        "JWKS_CACHE_DURATION",
+        "METADATA_CACHE_DURATION",
+        "INTROSPECT_JWT_TOKENS",
+        "VALIDATE_CERTIFICATE_BINDING",
+        "RESPONSE_TIMEOUT",
+        "INTROSPECTION_CACHE_DURATION",
+        "ACCEPT_MISSING_ISSUER",
+        "DANGEROUSLY_ACCEPT_MISSING_AUDIENCE",
+        "REALM",
+    ] {
+        for blank in ["", " \t"] {
+            assert_eq!(format!("{:?}", read(&[(name, blank)]).unwrap()), plain, "{name}");
+        }
+    }
+    only_problem(read(&[("TENANT_DOMAIN", "")]), "TENANT_DOMAIN: ", "is missing");
+    only_problem(read(&[("AUDIENCE", " ")]), "AUDIENCE: ", "is missing");
+}
+
+#[test]
+fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
+    for (name, value, wanted) in [
+        ("TENANT_DOMAIN", "http://tenant.example.test", "https"),
+        ("TENANT_DOMAIN", "ftp://tenant.example.test", "https"),
+        ("TENANT_DOMAIN", "https://tenant.example.test/?a=b", "without query"),
+        ("TENANT_DOMAIN", "https://tenant.example.test/#a", "fragment"),
+        ("TENANT_DOMAIN", "https://", "https"),
+        ("TENANT_DOMAIN", "https://me:hunter2@tenant.example.test", "credentials"),
+        ("TENANT_DOMAIN", "me:hunter2@tenant.example.test", "credentials"),
+        ("GROUPS_MATCH_ALL", "yes", "true or false"),
+        ("INTROSPECT_JWT_TOKENS", "on", "true or false"),
+        ("ACCEPT_MISSING_ISSUER", "2", "true or false"),
+        ("DANGEROUSLY_ACCEPT_MISSING_AUDIENCE", "maybe", "true or false"),
+        ("CLOCK_SKEW", "-5", "whole number of seconds"),
+        ("CLOCK_SKEW", "3601", "up to 3600"),
+        ("CLOCK_TOLERANCE", "1.5", "whole number of seconds"),
+        ("CLOCK_TOLERANCE", "5s", "whole number of seconds"),
+        ("CLOCK_TOLERANCE", "99999999999999999999999", "whole number of seconds"),
+        ("CLOCK_TOLERANCE", "18446744073709551615", "up to 3600"),
+        ("JWKS_CACHE_DURATION", "0", "from 1s"),
+        ("JWKS_CACHE_DURATION", "five", "whole number of seconds"),
+        ("METADATA_CACHE_DURATION", "86401", "from 1s to 86400s"),
+        ("METADATA_CACHE_DURATION", "0x10", "whole number of seconds"),
+        ("RESPONSE_TIMEOUT", "10s", "whole number of milliseconds"),
+        ("RESPONSE_TIMEOUT", "0", "from 1ms"),
+        ("RESPONSE_TIMEOUT", "120001", "to 120s"),
+        ("INTROSPECTION_CACHE_DURATION", "86401", "86400s"),
+        ("INTROSPECTION_CACHE_DURATION", "1e3", "whole number of seconds"),
+        ("VALIDATE_CERTIFICATE_BINDING", "Required", "when_present, required or dangerously_ignore"),
+        ("CLIENT_AUTH_METHOD", "client_secret", "client_secret_post, client_secret_basic"),
+        ("CLIENT_AUTH_METHOD", "none", "spiffe_x509"),
+        ("TRUST_STORE_ID", "ts1", "mutual TLS"),
+        ("REALM", "caf\u{e9}", "printable ASCII"),
+        ("REALM", "a\r\nSet-Cookie: b", "printable ASCII"),
+    ] {
+        only_problem(read_with_client(&[(name, value)]), &format!("{name}: "), wanted);
+    }
+    only_problem(
+        read(&[("INTROSPECT_JWT_TOKENS", "true")]),
+        "INTROSPECT_JWT_TOKENS: ",
+        "no client credentials",
+    );
+    let raw = [("CLIENT_AUTH_METHOD", "client_secret_basic"), ("CLIENT_SECRET_BASIC_ENCODING", "base64")];
+    only_problem(read_with_client(&raw), "CLIENT_SECRET_BASIC_ENCODING: ", "form or raw");
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let seen = problems(read(&[
+        ("TENANT_DOMAIN", "http://tenant.example.test"),
+        ("AUDIENCE", ""),
+        ("CLIENT_SECRET", SECRET),
+        ("CLOCK_SKEW", "soon"),
+        ("RESPONSE_TIMEOUT", "0"),
+        ("GROUPS_MATCH_ALL", "perhaps"),
+        ("REALM", "\u{e9}"),
+    ]));
+    let mut names: Vec<_> = seen.iter().filter_map(|problem| problem.split(':').next()).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "AUDIENCE",
+            "CLIENT_ID",
+            "CLOCK_SKEW",
+            "GROUPS_MATCH_ALL",
+            "REALM",
+            "RESPONSE_TIMEOUT",
+            "TENANT_DOMAIN"
+        ]
+    );
+    let none: [(&str, &str); 0] = [];
+    let error = ProtectApi::try_from_variables(PREFIX, none).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("MONOCLOUD_BACKEND_TENANT_DOMAIN: is missing"), "{text}");
+    assert!(text.contains("MONOCLOUD_BACKEND_AUDIENCE: is missing"), "{text}");
+}
+
+#[test]
+fn another_prefix_is_another_set_of_variables() {
+    let variables = [
+        ("MY_API_TENANT_DOMAIN", "mine.example.test"),
+        ("MY_API_AUDIENCE", "mine"),
+        ("MONOCLOUD_BACKEND_TENANT_DOMAIN", "http://nonsense"),
+        ("MONOCLOUD_BACKEND_CLOCK_SKEW", "nonsense"),
+    ];
+    let text = format!("{:?}", ProtectApi::try_from_variables("MY_API_", variables).unwrap());
+    assert!(text.contains("mine.example.test"));
+    let error = ProtectApi::try_from_variables("OTHER_", variables).unwrap_err();
+    let names: Vec<_> = error.problems().iter().map(|problem| problem.name.as_str()).collect();
+    assert_eq!(names, ["OTHER_TENANT_DOMAIN", "OTHER_AUDIENCE"]);
+}
+
+#[test]
+fn an_unknown_variable_is_ignored_with_a_warning() {
+    logs::capture();
+    assert_eq!(
+        format!("{:?}", read(&[("CLOCK_SKEWW", "5"), ("audience", "lower-case")]).unwrap()),
+        format!("{:?}", read(&[]).unwrap())
+    );
+    assert!(logs::any(
+        |record| record.starts_with("WARN") && record.contains("MONOCLOUD_BACKEND_CLOCK_SKEWW")
+    ));
+    assert!(logs::any(|record| record.starts_with("WARN") && record.contains("MONOCLOUD_BACKEND_audience")));
+}
+
+#[test]
+fn a_variable_that_is_set_twice_is_a_problem() {
+    only_problem(read(&[("REALM", "one"), ("REALM", "two")]), "REALM: ", "set twice");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_not_unicode_is_a_problem_only_in_our_own_variables() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let bytes = || OsString::from_vec(b"hunter2\xff".to_vec());
+    let os = |text: &str| OsString::from(text);
+    let base = [
+        (os("MONOCLOUD_BACKEND_TENANT_DOMAIN"), os("tenant.example.test")),
+        (os("MONOCLOUD_BACKEND_AUDIENCE"), os("my-api")),
+    ];
+    let foreign = [
+        (os("PATH"), bytes()),
+        (bytes(), os("x")),
+        (OsString::from_vec(b"MONOCLOUD_BACKEND_\xff".to_vec()), os("x")),
+        (os("MONOCLOUD_BACKEND_UNKNOWN"), bytes()),
+    ];
+    assert!(ProtectApi::try_from_variables(PREFIX, base.clone().into_iter().chain(foreign)).is_ok());
+    for name in ["CLIENT_SECRET", "REALM", "CLOCK_SKEW"] {
+        let ours = [(os(&format!("{PREFIX}{name}")), bytes()), (os("MONOCLOUD_BACKEND_CLIENT_ID"), os("me"))];
+        let problems = problems(ProtectApi::try_from_variables(PREFIX, base.clone().into_iter().chain(ours)));
+        assert!(problems.contains(&format!("{name}: is not Unicode")), "{problems:?}");
+    }
+}
+
+/// A method, the variables that it needs, and how it is shown.
+type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c str);
+
+#[test]
+fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
+    let folder = Folder::new();
+    let made = rcgen::generate_simple_self_signed(["me".to_owned()]).unwrap();
+    let certificate = folder.file("certificate.pem", &made.cert.pem());
+    let key = folder.file("key.pem", &made.signing_key.serialize_pem());
+    let svid = {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let claims = json!({ "sub": "spiffe://example.test/me", "exp": 4_000_000_000_u32 });
+        folder.file("svid.jwt", &format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string())))
+    };
+    let jwk = TestKey::generate(Algorithm::Es256, "k1").private_jwk().to_string();
+    let files = [("CLIENT_CERTIFICATE_FILE", certificate.as_str()), ("CLIENT_KEY_FILE", key.as_str())];
+    let cases: [Case<'_>; 8] = [
+        ("client_secret_post", &[("CLIENT_SECRET", SECRET)], "SecretPost"),
+        ("client_secret_basic", &[("CLIENT_SECRET", SECRET)], "SecretBasic"),
+        ("client_secret_jwt", &[("CLIENT_SECRET", SECRET)], "SecretJwt"),
+        ("private_key_jwt", &[("CLIENT_SECRET", &jwk)], "PrivateKeyJwt"),
+        ("tls_client_auth", &files, "TlsClientAuth"),
+        ("self_signed_tls_client_auth", &files, "SelfSignedTlsClientAuth"),
+        ("spiffe_x509", &files, "SpiffeX509"),
+        ("spiffe_jwt", &[("SPIFFE_JWT_FILE", &svid)], "SpiffeJwt"),
+    ];
+    for (method, needs, shown) in cases {
+        let base = [("CLIENT_ID", "me"), ("CLIENT_AUTH_METHOD", method)];
+        let text = format!("{:?}", read(&[&base, needs].concat()).unwrap());
+        assert!(text.contains(&format!("ClientAuthentication({shown}, ")), "{method}: {text}");
+        assert!(!text.contains("hunter2") && !text.contains(&jwk));
+        // Each thing that is missing is named.
+        for (missing, _) in needs {
+            let rest: Vec<_> = needs.iter().copied().filter(|(name, _)| name != missing).collect();
+            only_problem(read(&[&base[..], &rest].concat()), &format!("{missing}: is missing"), method);
+        }
+        // Credentials without a client.
+        let problems = problems(read(&[&base[1..], needs].concat()));
+        assert!(
+            !problems.is_empty()
+                && problems.iter().all(|problem| problem.starts_with("CLIENT_ID: is missing"))
+        );
+    }
+    // What is there, but of no use.
+    let missing = folder.0.join("nowhere").to_str().unwrap().to_owned();
+    for (method, wrong) in [
+        ("private_key_jwt", vec![("CLIENT_SECRET", SECRET)]),
+        ("private_key_jwt", vec![("CLIENT_SECRET", "{\"kty\":\"oct\",\"k\":\"hunter2\"}")]),
+        ("client_secret_post", vec![("CLIENT_SECRET_FILE", missing.as_str())]),
+        (
+            "tls_client_auth",
+            vec![("CLIENT_CERTIFICATE_FILE", key.as_str()), ("CLIENT_KEY_FILE", key.as_str())],
+        ),
+        ("spiffe_jwt", vec![("SPIFFE_JWT_FILE", missing.as_str())]),
+    ] {
+        let base = [("CLIENT_ID", "me"), ("CLIENT_AUTH_METHOD", method)];
+        only_problem(read(&[&base[..], &wrong].concat()), "CLIENT_SECRET: ", method);
+    }
+    // `raw` is another way to write the same header.
+    let raw = [("CLIENT_AUTH_METHOD", "client_secret_basic"), ("CLIENT_SECRET_BASIC_ENCODING", "raw")];
+    assert!(format!("{:?}", read_with_client(&raw).unwrap()).contains("SecretBasicRaw"));
+}
+
+#[actix_web::test]
+async fn a_secret_may_be_in_a_file_instead() {
+    let folder = Folder::new();
+    let issuer = TestIssuer::start();
+    let path = folder.file("secret", &format!("{}\n", issuer.client_secret()));
+    let mut variables = issuer.variables();
+    variables.retain(|(name, _)| name != "MONOCLOUD_BACKEND_CLIENT_SECRET");
+    variables.push(("MONOCLOUD_BACKEND_CLIENT_SECRET_FILE".to_owned(), path.clone()));
+    let protect = ProtectApi::try_from_variables(PREFIX, variables).unwrap();
+    let app = serve!(move || App::new().wrap(protect.clone()).route("/", web::get().to(whoami)));
+    app.get("/").token(&issuer.opaque(json!({ "sub": "alice" }))).send().await.is(200, "alice");
+    let form = issuer.requests(Endpoint::Introspection)[0].form();
+    assert_eq!(
+        form.get("client_secret").map(String::as_str),
+        Some(issuer.client_secret()),
+        "post is the default"
+    );
+
+    only_problem(read_with_client(&[("CLIENT_SECRET_FILE", &path)]), "CLIENT_SECRET: ", "both set");
+    for (name, content) in [("empty", ""), ("blank", "\n")] {
+        let path = folder.file(name, content);
+        let changes = [("CLIENT_ID", "me"), ("CLIENT_SECRET_FILE", path.as_str())];
+        only_problem(read(&changes), "CLIENT_SECRET: ", "client_secret_post");
+    }
+}
+
+#[test]
+fn the_builder_reports_by_the_names_of_its_methods() {
+    let seconds = std::time::Duration::from_secs;
+    let error = ProtectApi::builder("http://tenant.example.test", " ")
+        .client("", ClientAuthentication::client_secret_post(""))
+        .introspection_endpoint("http://tenant.example.test/i")
+        .jwks_uri("jwks")
+        .trust_store_id("ts1")
+        .groups_claim(" ")
+        .algorithms([])
+        .clock_skew(std::time::Duration::from_millis(1500))
+        .clock_tolerance(seconds(3601))
+        .metadata_cache(seconds(0))
+        .jwks_cache(seconds(86_401))
+        .jwks_cooldown(seconds(0))
+        .max_stale(seconds(0))
+        .response_timeout(seconds(0))
+        .introspection_cache(seconds(86_401))
+        .max_response_size(0)
+        .max_token_length(0)
+        .max_calls(0)
+        .cache_entries(0)
+        .realm("\n")
+        .resource_metadata("\u{e9}")
+        .build()
+        .unwrap_err();
+    let mut names: Vec<_> = error.problems().iter().map(|problem| problem.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(
+        names,
+        [
+            "algorithms",
+            "audience",
+            "cache_entries",
+            "client",
+            "clock_skew",
+            "clock_tolerance",
+            "groups_claim",
+            "introspection_cache",
+            "introspection_endpoint",
+            "issuer",
+            "jwks_cache",
+            "jwks_cooldown",
+            "jwks_uri",
+            "max_calls",
+            "max_response_size",
+            "max_stale",
+            "max_token_length",
+            "metadata_cache",
+            "realm",
+            "resource_metadata",
+            "response_timeout",
+            "trust_store_id",
+        ]
+    );
+    assert!(error.to_string().starts_with("invalid configuration, "));
+    for name in names {
+        assert!(error.to_string().contains(&format!("\n  - {name}: ")), "{name}: {error}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let base = || ProtectApi::builder("tenant.example.test", "my-api");
+    let name = |result: Result<ProtectApi, ConfigError>| result.unwrap_err().problems()[0].name.clone();
+    assert_eq!(name(base().introspect_jwt_tokens(true).build()), "introspect_jwt_tokens");
+    assert_eq!(
+        name(base().introspection_endpoint("https://tenant.example.test/i").build()),
+        "introspection_endpoint"
+    );
+    assert_eq!(name(base().cache_store(crate::options::Store::default()).build()), "cache_store");
+}

@@ -1,0 +1,120 @@
+//! Who may name what in `src`: few places speak HTTP outwards, write statuses, read the environment.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The files of `src` without those that are tests, and without the test issuer, by their path below `src`.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+    let is_test = |name: &str| {
+        name.starts_with("test/")
+            || ["test.rs", "client_auth/testing.rs"].contains(&name)
+            || name.ends_with("tests.rs")
+    };
+    let sources: Vec<_> = found
+        .iter()
+        .map(|path| (name(path), fs::read_to_string(path).unwrap()))
+        .filter(|(name, _)| !is_test(name))
+        .map(|(name, text)| (name, without_tests(&text)))
+        .collect();
+    assert!(sources.len() > 30, "the sources were not found");
+    sources
+}
+
+/// Up to the module of tests, which stands last in a file.
+fn without_tests(text: &str) -> String {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+}
+
+/// Lines of code, not of documentation, that name it.
+fn naming(sources: &[(String, String)], is_named: impl Fn(&str) -> bool) -> Vec<(&str, &str)> {
+    let lines =
+        sources.iter().flat_map(|(name, text)| text.lines().map(move |line| (name.as_str(), line.trim())));
+    lines.filter(|(_, line)| !line.starts_with("//")).filter(|(_, line)| is_named(line)).collect()
+}
+
+#[track_caller]
+fn only(allowed: &[&str], is_named: impl Fn(&str) -> bool) {
+    let sources = sources();
+    let seen = naming(&sources, is_named);
+    let outside: Vec<_> = seen.iter().filter(|(name, _)| !allowed.contains(name)).collect();
+    assert!(outside.is_empty(), "{outside:#?}");
+    for name in allowed {
+        assert!(
+            seen.iter().any(|(seen, _)| seen == name),
+            "{name} is allowed to and does not: shorten the list"
+        );
+    }
+}
+
+/// As a path of its own, not as the end of another name.
+fn names(line: &str, path: &str) -> bool {
+    let mut parts = line.split(path).peekable();
+    while let Some(before) = parts.next() {
+        let is_own =
+            !before.ends_with(|character: char| character.is_alphanumeric() || "_:".contains(character));
+        if is_own && parts.peek().is_some() {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn only_upstream_speaks_http_to_the_outside() {
+    only(&["upstream.rs"], |line| {
+        names(&line.replace("awc::Client", ""), "awc::") || line.contains("use awc")
+    });
+}
+
+#[test]
+fn only_response_makes_statuses_and_only_upstream_reads_them() {
+    only(&["response.rs", "upstream.rs"], |line| line.contains("StatusCode"));
+}
+
+#[test]
+fn only_the_reader_of_variables_looks_at_the_environment() {
+    only(&["config/env.rs"], |line| {
+        line.contains("std::env")
+            || names(line, "envy::")
+            || line.contains("std::{env")
+            || names(line, "env::var")
+    });
+}
+
+/// What makes TLS clients, what holds their certificate, and what brings the two together.
+#[test]
+fn few_files_know_rustls() {
+    only(&["client_auth/identity.rs", "shared.rs", "tls.rs", "upstream.rs"], |line| {
+        names(line, "rustls::") || names(line, "rustls_native_certs::") || line.contains("use rustls")
+    });
+}
+
+#[test]
+fn nothing_validates_tokens_with_a_second_library() {
+    only(&[], |line| line.contains("jsonwebtoken"));
+}
+
+#[test]
+fn nothing_prints() {
+    only(&[], |line| ["println!", "eprintln!", "dbg!", "print!"].iter().any(|name| names(line, name)));
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_read() {
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= 450, "{name} has {lines} lines without its tests");
+    }
+}

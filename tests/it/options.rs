@@ -1,0 +1,389 @@
+//! Every option of the builder has an effect. Those that have tests of their own elsewhere: `realm`,
+//! `resource_metadata`, `renderer` (`answers.rs`), `token_resolver`, `async_token_resolver`, `certificate_resolver`,
+//! `certificate_binding` (`token_resolver.rs`), `groups_claim`, `groups_match_all` (`mounts.rs`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix_protect_api::{
+    Algorithm, ClientAuthentication, Identity, ProtectApi, ProtectApiBuilder,
+    cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
+    test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
+};
+use actix_web::{App, middleware::from_fn, rt, web};
+use serde_json::json;
+
+use crate::support::app::{
+    INVALID, MALFORMED, OURS, TestApp, UNAVAILABLE, builder, serve, show_kind, whoami,
+};
+
+fn serving(builder: ProtectApiBuilder) -> TestApp {
+    serving_of(builder.build().unwrap())
+}
+
+fn serving_of(protect: ProtectApi) -> TestApp {
+    serve!(move || {
+        App::new().wrap(protect.clone()).wrap(from_fn(show_kind)).route("/", web::get().to(whoami))
+    })
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+async fn status(app: &TestApp, token: &str) -> u16 {
+    app.get("/").token(token).send().await.status
+}
+
+/// An issuer and a clock that it shares with the API.
+fn with_clock() -> (TestIssuer, TestClock) {
+    let clock = TestClock::new();
+    (TestIssuer::builder().clock(clock.clone()).start(), clock)
+}
+
+#[actix_web::test]
+async fn without_a_client_opaque_tokens_are_refused_and_jwts_are_not() {
+    let issuer = TestIssuer::start();
+    let app = serving(ProtectApi::builder(issuer.issuer(), issuer.audience()));
+    app.get("/").token(&issuer.opaque(json!({}))).send().await.refuses(INVALID);
+    app.get("/").token(&issuer.jwt(json!({ "sub": "alice" }))).send().await.is(200, "alice");
+    assert_eq!(issuer.count(Endpoint::Introspection), 0);
+}
+
+#[actix_web::test]
+async fn endpoints_that_are_given_are_not_discovered() {
+    let issuer = TestIssuer::start();
+    let client = || ClientAuthentication::client_secret_post(issuer.client_secret());
+    let introspection = issuer.url(Endpoint::Introspection);
+    let both = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), client())
+        .introspection_endpoint(&introspection)
+        .jwks_uri(issuer.url(Endpoint::Jwks));
+    let app = serving(both);
+    assert_eq!(status(&app, &issuer.opaque(json!({}))).await, 200);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (1, 0));
+    assert_eq!(status(&app, &issuer.jwt(json!({}))).await, 200);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (1, 1));
+    // With the introspection endpoint alone, JWTs are introspected too.
+    let one = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), client())
+        .introspection_endpoint(&introspection);
+    assert_eq!(status(&serving(one), &issuer.jwt(json!({}))).await, 200);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (2, 1));
+    assert_eq!(issuer.count(Endpoint::Discovery), 0);
+}
+
+#[actix_web::test]
+async fn the_trust_store_chooses_the_alias_of_the_endpoint() {
+    let issuer = TestIssuer::start();
+    let (plain, additional) = (issuer.url(Endpoint::Introspection), issuer.url(Endpoint::Other));
+    issuer.set_metadata(|mut metadata| {
+        metadata["mtls_endpoint_aliases"] = json!({ "introspection_endpoint": plain });
+        metadata["mtls_additional_endpoint_aliases"] =
+            json!({ "ts1": { "introspection_endpoint": additional } });
+        metadata
+    });
+    let make = || {
+        let made = rcgen::generate_simple_self_signed(["me".to_owned()]).unwrap();
+        let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+        ProtectApi::builder(issuer.issuer(), issuer.audience())
+            .client("me", ClientAuthentication::tls_client_auth(identity))
+    };
+    let token = issuer.opaque(json!({}));
+    serving(make()).get("/").token(&token).send().await.refuses(OURS);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 0));
+    serving(make().trust_store_id("ts1")).get("/").token(&token).send().await.refuses(OURS);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 1));
+    // One that is not published is no reason to take another.
+    serving(make().trust_store_id("ts2")).get("/").token(&token).send().await.refuses(OURS);
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 1));
+}
+
+#[actix_web::test]
+async fn clock_skew_and_tolerance_move_the_end_of_a_token() {
+    let (issuer, clock) = with_clock();
+    let token = issuer.jwt(json!({}));
+    let make = || builder(&issuer).clock(clock.clone());
+    let exact = serving(make().clock_tolerance(Duration::ZERO));
+    let tolerant = serving(make());
+    let skewed = serving(make().clock_tolerance(Duration::ZERO).clock_skew(seconds(30)));
+    let mut seen = Vec::new();
+    // Tokens live an hour.
+    for step in [3569, 1, 29, 1, 59, 1] {
+        clock.advance(seconds(step));
+        seen.push((
+            status(&exact, &token).await,
+            status(&tolerant, &token).await,
+            status(&skewed, &token).await,
+        ));
+    }
+    assert_eq!(
+        seen,
+        [
+            (200, 200, 200),
+            (200, 200, 401),
+            (200, 200, 401),
+            (401, 200, 401),
+            (401, 200, 401),
+            (401, 401, 401)
+        ]
+    );
+}
+
+#[actix_web::test]
+async fn missing_issuer_and_audience_are_refused_unless_accepted() {
+    let issuer = TestIssuer::start();
+    let no_issuer = issuer.opaque(json!({ "iss": null }));
+    let no_audience = issuer.opaque(json!({ "aud": null }));
+    let wrong = [
+        issuer.opaque(json!({ "iss": "https://evil.example.test" })),
+        issuer.opaque(json!({ "aud": "another" })),
+    ];
+    for (builder, issuer_missing, audience_missing) in [
+        (builder(&issuer), 401, 401),
+        (builder(&issuer).accept_missing_issuer(true), 200, 401),
+        (builder(&issuer).dangerous().accept_missing_audience(), 401, 200),
+    ] {
+        let app = serving(builder);
+        assert_eq!(status(&app, &no_issuer).await, issuer_missing);
+        assert_eq!(status(&app, &no_audience).await, audience_missing);
+        for token in &wrong {
+            assert_eq!(status(&app, token).await, 401);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn jwts_are_introspected_if_asked_for() {
+    let issuer = TestIssuer::start();
+    let local = serving(builder(&issuer));
+    let remote = serving(builder(&issuer).introspect_jwt_tokens(true));
+    let token = issuer.jwt(json!({}));
+    issuer.revoke(&token);
+    assert_eq!(status(&local, &token).await, 200);
+    assert_eq!(issuer.count(Endpoint::Introspection), 0);
+    assert_eq!(status(&remote, &token).await, 401);
+    assert_eq!(issuer.count(Endpoint::Introspection), 1);
+}
+
+#[actix_web::test]
+async fn algorithms_and_types_of_jwts_can_be_narrowed() {
+    let issuer = TestIssuer::start();
+    let token = issuer.jwt(json!({}));
+    let plain = issuer.jwt_with(JwtOptions::new().header("typ", "JWT"), json!({}));
+    for (builder, expected) in [
+        (builder(&issuer), [200, 200]),
+        (builder(&issuer).algorithms([Algorithm::ES256]), [200, 200]),
+        (builder(&issuer).algorithms([Algorithm::RS256, Algorithm::EdDSA]), [401, 401]),
+        (builder(&issuer).require_at_jwt(true), [200, 401]),
+    ] {
+        let app = serving(builder);
+        assert_eq!([status(&app, &token).await, status(&app, &plain).await], expected);
+    }
+}
+
+#[actix_web::test]
+async fn remembering_jwts_changes_no_answer() {
+    let (issuer, clock) = with_clock();
+    let good = issuer.jwt(json!({}));
+    for remember in [true, false] {
+        let app = serving(builder(&issuer).clock(clock.clone()).remember_jwts(remember));
+        let short = issuer.jwt(json!({ "exp": actix_protect_api::Clock::unix_time(&clock) + 10 }));
+        for _ in 0..3 {
+            assert_eq!((status(&app, &good).await, status(&app, &short).await), (200, 200));
+        }
+        clock.advance(seconds(70));
+        assert_eq!((status(&app, &good).await, status(&app, &short).await), (200, 401));
+    }
+}
+
+#[actix_web::test]
+async fn metadata_and_keys_are_fetched_again_when_their_time_is_over() {
+    let (issuer, clock) = with_clock();
+    let make = || builder(&issuer).clock(clock.clone());
+    let default = serving(make());
+    let metadata = serving(make().metadata_cache(seconds(20)));
+    let keys = serving(make().jwks_cache(seconds(20)));
+    let (jwt, opaque) = (issuer.jwt(json!({})), issuer.opaque(json!({})));
+    let mut seen = Vec::new();
+    for app in [&default, &metadata, &keys] {
+        assert_eq!((status(app, &jwt).await, status(app, &opaque).await), (200, 200));
+    }
+    clock.advance(seconds(25));
+    for app in [&default, &metadata, &keys] {
+        issuer.reset_counters();
+        assert_eq!((status(app, &jwt).await, status(app, &opaque).await), (200, 200));
+        seen.push((issuer.count(Endpoint::Discovery), issuer.count(Endpoint::Jwks)));
+    }
+    assert_eq!(seen, [(0, 0), (1, 0), (0, 1)]);
+}
+
+#[actix_web::test]
+async fn an_unknown_key_is_looked_for_once_in_each_cooldown() {
+    let (issuer, clock) = with_clock();
+    let make = || builder(&issuer).clock(clock.clone());
+    let default = serving(make());
+    let eager = serving(make().jwks_cooldown(seconds(5)));
+    let good = issuer.jwt(json!({}));
+    let unknown = issuer.jwt_with(JwtOptions::new().kid("nobody-has-this"), json!({}));
+    assert_eq!((status(&default, &good).await, status(&eager, &good).await), (200, 200));
+    clock.advance(seconds(10));
+    for (app, fetches) in [(&default, 0), (&eager, 1)] {
+        issuer.reset_counters();
+        for _ in 0..5 {
+            assert_eq!(status(app, &unknown).await, 401);
+        }
+        assert_eq!(issuer.count(Endpoint::Jwks), fetches);
+    }
+}
+
+#[actix_web::test]
+async fn stale_keys_are_used_up_to_their_maximum_age() {
+    let (issuer, clock) = with_clock();
+    let make = || builder(&issuer).clock(clock.clone()).jwks_cache(seconds(10));
+    let hour = serving(make());
+    let minute = serving(make().max_stale(seconds(300)));
+    let token = issuer.jwt(json!({}));
+    assert_eq!((status(&hour, &token).await, status(&minute, &token).await), (200, 200));
+    issuer.fault(Endpoint::Jwks, Fault::status(500).always());
+    clock.advance(seconds(120));
+    assert_eq!((status(&hour, &token).await, status(&minute, &token).await), (200, 200));
+    clock.advance(seconds(240));
+    assert_eq!(status(&hour, &token).await, 200);
+    minute.get("/").token(&token).send().await.refuses(UNAVAILABLE);
+}
+
+#[actix_web::test]
+async fn an_answer_that_takes_too_long_or_is_too_long_is_not_waited_for() {
+    let issuer = TestIssuer::start();
+    let token = issuer.opaque(json!({ "sub": "alice", "padding": "x".repeat(10_000) }));
+    issuer.fault(Endpoint::Introspection, Fault::hold());
+    let hasty = serving(builder(&issuer).response_timeout(Duration::from_millis(100)));
+    let answer = hasty.get("/").token(&token).send().await;
+    answer.refuses(UNAVAILABLE);
+    assert_eq!(answer.header("x-kind"), Some("Upstream(TimedOut)"));
+    issuer.clear_faults();
+    for (size, kind) in [(20_000, None), (5_000, Some("Upstream(BadAnswer)"))] {
+        let app = serving(builder(&issuer).max_response_size(size));
+        assert_eq!(app.get("/").token(&token).send().await.header("x-kind"), kind);
+    }
+}
+
+#[actix_web::test]
+async fn the_length_of_tokens_is_bounded_as_configured() {
+    let issuer = TestIssuer::start();
+    let app = serving(builder(&issuer).max_token_length(100));
+    app.get("/").token(&"a".repeat(100)).send().await.refuses(INVALID);
+    app.get("/").token(&"a".repeat(101)).send().await.refuses(MALFORMED);
+    let app = serving(builder(&issuer).max_token_length(32 * 1024));
+    app.get("/").token(&"a".repeat(32 * 1024)).send().await.refuses(INVALID);
+}
+
+#[actix_web::test]
+async fn verdicts_are_kept_as_long_as_configured() {
+    let (issuer, clock) = with_clock();
+    let make = || builder(&issuer).clock(clock.clone());
+    let token = issuer.opaque(json!({}));
+    for (builder, counts) in [
+        (make(), [1, 2, 3]),
+        (make().introspection_cache(Duration::ZERO), [1, 2, 3]),
+        (make().introspection_cache(seconds(20)), [1, 1, 2]),
+    ] {
+        let app = serving(builder);
+        issuer.reset_counters();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            assert_eq!(status(&app, &token).await, 200);
+            seen.push(issuer.count(Endpoint::Introspection));
+            clock.advance(seconds(15));
+        }
+        assert_eq!(seen, counts);
+    }
+}
+
+#[actix_web::test]
+async fn the_cache_holds_as_many_entries_and_bytes_as_configured() {
+    let issuer = TestIssuer::start();
+    let make = || builder(&issuer).introspection_cache(seconds(60));
+    let tokens: Vec<_> = (0..40).map(|_| issuer.opaque(json!({ "padding": "x".repeat(500) }))).collect();
+    for (builder, least, most) in
+        [(make(), 40, 40), (make().cache_entries(4), 40 + 36, 80), (make().cache_bytes(5_000), 40 + 20, 80)]
+    {
+        let app = serving(builder);
+        issuer.reset_counters();
+        for token in tokens.iter().chain(&tokens) {
+            assert_eq!(status(&app, token).await, 200);
+        }
+        let calls = issuer.count(Endpoint::Introspection);
+        assert!((least..=most).contains(&calls), "{calls} calls, wanted {least} to {most}");
+    }
+}
+
+/// A store of the app's own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Store(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl IntrospectionCache for Store {
+    fn get<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>> {
+        let entry = self.0.lock().unwrap().get(&key.to_hex()).cloned();
+        Box::pin(
+            async move { entry.map(|text| serde_json::from_str(&text)).transpose().map_err(CacheError::new) },
+        )
+    }
+
+    fn set<'a>(&'a self, key: &'a CacheKey, value: &'a CachedVerdict, _: Duration) -> CacheFuture<'a, ()> {
+        let text = serde_json::to_string(value).unwrap();
+        self.0.lock().unwrap().insert(key.to_hex(), text);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn delete<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, ()> {
+        self.0.lock().unwrap().remove(&key.to_hex());
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[actix_web::test]
+async fn a_store_of_ones_own_keeps_the_verdicts_and_never_sees_a_token() {
+    let issuer = TestIssuer::start();
+    let store = Store::default();
+    let make = || builder(&issuer).introspection_cache(seconds(60)).cache_store(store.clone());
+    let token = issuer.opaque(json!({ "sub": "alice" }));
+    for app in [serving(make()), serving(make())] {
+        app.get("/").token(&token).send().await.is(200, "alice");
+    }
+    assert_eq!(issuer.count(Endpoint::Introspection), 1, "the second one did not find it");
+    let entries = store.0.lock().unwrap().clone();
+    assert_eq!(entries.len(), 1);
+    assert!(!format!("{entries:?}").contains(&token));
+}
+
+#[actix_web::test]
+async fn calls_and_those_who_wait_for_one_are_bounded_as_configured() {
+    let issuer = TestIssuer::start();
+    let protect = builder(&issuer).max_calls(2).max_waiting(1).build().unwrap();
+    let app = serving_of(protect.clone());
+    assert_eq!(status(&app, &issuer.opaque(json!({}))).await, 200);
+    issuer.reset_counters();
+    issuer.fault(Endpoint::Introspection, Fault::hold().always());
+    let start = || rt::spawn(app.get("/").token(&issuer.opaque(json!({}))).send());
+    let mut admitted = vec![start(), start()];
+    issuer.received(Endpoint::Introspection, 2).await;
+    admitted.push(start());
+    while protect.status().calls_waiting == 0 {
+        rt::time::sleep(Duration::from_millis(1)).await;
+    }
+    // No place to call, none to wait.
+    let answer = app.get("/").token(&issuer.opaque(json!({}))).send().await;
+    answer.refuses(UNAVAILABLE);
+    assert_eq!(answer.header("x-kind"), Some("Upstream(Saturated)"));
+    assert_eq!(issuer.count(Endpoint::Introspection), 2);
+    issuer.clear_faults();
+    for call in admitted {
+        assert_eq!(call.await.unwrap().status, 200);
+    }
+    assert_eq!(issuer.count(Endpoint::Introspection), 3);
+}
