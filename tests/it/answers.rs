@@ -22,6 +22,7 @@ use crate::support::app::{
     Answer, INVALID, MALFORMED, MISSING, NOT_IN_GROUP, OURS, Refusal, TestApp, UNAVAILABLE, builder,
     needs_scope, protect, serve, show_kind, whoami,
 };
+use crate::support::logs;
 
 fn app_of(protect: ProtectApi) -> TestApp {
     serve!(move || {
@@ -364,4 +365,16 @@ async fn middleware_outside_finds_the_error_in_the_extensions_of_the_answer() {
     issuer.fault(Endpoint::Introspection, Fault::status(500));
     let answer = app.get("/").token(&reader).send().await;
     assert_eq!(answer.header("x-seen"), Some("Upstream(Failing) scopes= caller=false retry=true"));
+}
+
+#[actix_web::test]
+async fn a_reference_ties_the_answer_to_the_log_where_it_is_asked_for() {
+    logs::capture();
+    let issuer = TestIssuer::start();
+    let app = app_of(builder(&issuer).error_reference(true).build().unwrap());
+    let answer = app.get("/").token("nobody-knows-me").send().await;
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    let reference = body["reference"].as_str().unwrap();
+    assert_eq!((answer.status, &body), (401, &json!({ "message": "unauthorized", "reference": reference })));
+    assert!(logs::any(|record| record.contains("the token is not active") && record.contains(reference)));
 }

@@ -93,10 +93,10 @@ fn only_the_reader_of_variables_looks_at_the_environment() {
     });
 }
 
-/// What makes TLS clients, what holds their certificate, and what brings the two together.
+/// What makes TLS clients, and what holds their certificate.
 #[test]
 fn few_files_know_rustls() {
-    only(&["client_auth/identity.rs", "shared.rs", "tls.rs", "upstream.rs"], |line| {
+    only(&["client_auth/identity.rs", "tls.rs", "upstream.rs"], |line| {
         names(line, "rustls::") || names(line, "rustls_native_certs::") || line.contains("use rustls")
     });
 }

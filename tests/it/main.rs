@@ -1,4 +1,4 @@
-//! The integration tests, one binary: what callers and app developers see, over real sockets.
+//! The integration tests, one binary: what callers and app developers see, and what lies behind it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,14 +9,14 @@
 
 mod support;
 
+mod answers;
+mod bearer;
 mod cache;
+mod config;
+mod cors;
 mod discovery;
 mod faults;
 mod flight;
-mod answers;
-mod bearer;
-mod config;
-mod cors;
 mod from_env;
 mod import_rules;
 mod issuer;

@@ -1,6 +1,6 @@
-//! Every option of the builder has an effect. Those that have tests of their own elsewhere: `realm`,
-//! `resource_metadata`, `renderer` (`answers.rs`), `token_resolver`, `async_token_resolver`, `certificate_resolver`,
-//! `certificate_binding` (`token_resolver.rs`), `groups_claim`, `groups_match_all` (`mounts.rs`).
+//! Every option of the builder has an effect. Those that have tests of their own elsewhere: `realm`, `renderer`,
+//! `resource_metadata`, `error_reference` (`answers.rs`); `token_resolver`, `async_token_resolver`,
+//! `certificate_resolver`, `certificate_binding` (`token_resolver.rs`); `groups_claim`, `groups_match_all` (`mounts.rs`).
 
 use std::{
     collections::BTreeMap,
