@@ -223,7 +223,12 @@ impl Check {
         }
         if let Err(message) = client.authentication.check(&client.id) {
             let method = client.authentication.method();
-            self.problem("client", "CLIENT_SECRET", format!("does not fit {method}: {message}"));
+            let variable = match method {
+                "spiffe_jwt" => "SPIFFE_JWT_FILE",
+                _ if client.authentication.uses_mtls() => "CLIENT_CERTIFICATE_FILE",
+                _ => "CLIENT_SECRET",
+            };
+            self.problem("client", variable, format!("does not fit {method}: {message}"));
         }
     }
 }

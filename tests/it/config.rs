@@ -390,7 +390,12 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         ("spiffe_jwt", vec![("SPIFFE_JWT_FILE", missing.as_str())]),
     ] {
         let base = [("CLIENT_ID", "me"), ("CLIENT_AUTH_METHOD", method)];
-        only_problem(read(&[&base[..], &wrong].concat()), "CLIENT_SECRET: ", method);
+        let variable = match method {
+            "tls_client_auth" | "self_signed_tls_client_auth" | "spiffe_x509" => "CLIENT_CERTIFICATE_FILE: ",
+            "spiffe_jwt" => "SPIFFE_JWT_FILE: ",
+            _ => "CLIENT_SECRET: ",
+        };
+        only_problem(read(&[&base[..], &wrong].concat()), variable, method);
     }
     // `raw` is another way to write the same header.
     let raw = [("CLIENT_AUTH_METHOD", "client_secret_basic"), ("CLIENT_SECRET_BASIC_ENCODING", "raw")];
