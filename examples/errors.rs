@@ -2,8 +2,8 @@
 //! further out that finds the `AuthError` in the response.
 //!
 //! ```text
-//! cargo run --example errors --features test-util               starts the API and prints commands to paste
-//! cargo run --example errors --features test-util -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example errors               starts the API and prints commands to paste
+//! cargo run --example errors -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
 mod support;

@@ -1,8 +1,8 @@
 //! Groups: any of them or all of them, as names or as objects, in the claim `groups` or somewhere deeper.
 //!
 //! ```text
-//! cargo run --example groups --features test-util               starts the API and prints commands to paste
-//! cargo run --example groups --features test-util -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example groups               starts the API and prints commands to paste
+//! cargo run --example groups -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
 mod support;

@@ -1,8 +1,8 @@
 //! One route for everybody that shows more to those who are known.
 //!
 //! ```text
-//! cargo run --example optional_auth --features test-util               starts the API and prints commands to paste
-//! cargo run --example optional_auth --features test-util -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example optional_auth               starts the API and prints commands to paste
+//! cargo run --example optional_auth -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
 mod support;

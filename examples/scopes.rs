@@ -2,8 +2,8 @@
 //! between routes.
 //!
 //! ```text
-//! cargo run --example scopes --features test-util               starts the API and prints commands to paste
-//! cargo run --example scopes --features test-util -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example scopes               starts the API and prints commands to paste
+//! cargo run --example scopes -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
 mod support;

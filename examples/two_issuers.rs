@@ -4,8 +4,8 @@
 //! `ProtectApi::from_env_with_prefix("STAFF_")`.
 //!
 //! ```text
-//! cargo run --example two_issuers --features test-util               starts the API and prints commands to paste
-//! cargo run --example two_issuers --features test-util -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example two_issuers               starts the API and prints commands to paste
+//! cargo run --example two_issuers -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
 mod support;

@@ -90,6 +90,7 @@ impl Table {
     }
 
     /// Something that is no single call.
+    #[expect(clippy::needless_pass_by_value, reason = "literals are easier to read than references to them")]
     pub fn row<T: Display + PartialEq>(&mut self, title: &str, expected: T, seen: T) {
         let holds = expected == seen;
         self.print(title, &expected, &seen.to_string(), holds);
@@ -121,7 +122,7 @@ pub struct Call {
     status: u16,
     shows: Vec<(&'static str, String)>,
     lacks: Vec<&'static str>,
-    body: Option<&'static str>,
+    body: Vec<&'static str>,
 }
 
 /// The request.
@@ -146,7 +147,7 @@ impl Call {
             status: 200,
             shows: Vec::new(),
             lacks: Vec::new(),
-            body: None,
+            body: Vec::new(),
         }
     }
 
@@ -199,7 +200,7 @@ impl Call {
 
     /// A part of the body.
     pub fn body(mut self, part: &'static str) -> Self {
-        self.body = Some(part);
+        self.body.push(part);
         self
     }
 }
@@ -239,7 +240,7 @@ impl Call {
         let holds = status == self.status
             && self.shows.iter().all(|(name, part)| header(headers, name).contains(part))
             && self.lacks.iter().all(|name| !headers.contains_key(*name))
-            && self.body.is_none_or(|part| body.contains(part));
+            && self.body.iter().all(|part| body.contains(part));
         let challenge = header(headers, WWW_AUTHENTICATE.as_str());
         let mut detail = if challenge.is_empty() { body.trim().replace('\n', " ") } else { challenge };
         let others = self.shows.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("www-authenticate"));
