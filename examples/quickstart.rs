@@ -4,16 +4,13 @@
 //! cargo run --example quickstart               starts both and prints commands to paste
 //! cargo run --example quickstart -- --check    calls the API itself, prints what it saw, exits 1 on a difference
 //! ```
-#![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 mod support;
-
-use std::{io, process::ExitCode};
 
 use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
 use actix_web::{App, HttpServer, Responder, web};
 use serde_json::json;
-use support::{Call, base_url, check, port, wants_check};
+use support::{Call, Outcome, base_url, port};
 
 async fn data(caller: AuthenticatedRequest) -> impl Responder {
     web::Json(caller.claims().clone())
@@ -28,15 +25,14 @@ async fn team(caller: AuthenticatedRequest) -> String {
 }
 
 #[actix_web::main]
-async fn main() -> io::Result<ExitCode> {
+async fn main() -> Outcome {
     env_logger::init();
 
     // In production this is your authorization server, and `ProtectApi::from_env()` knows it from the environment.
     let issuer = TestIssuer::start();
     let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
         .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()
-        .map_err(io::Error::other)?;
+        .build()?;
 
     let server = HttpServer::new(move || {
         let posts = web::resource("/api/posts").wrap(protect.clone().scopes(["posts:write"]));
@@ -75,22 +71,5 @@ async fn main() -> io::Result<ExitCode> {
         Call::get("inside the group", "/api/team").token(&engineer).answers(200).body("engineering"),
     ];
 
-    if wants_check() {
-        let running = server.run();
-        let handle = running.handle();
-        actix_web::rt::spawn(running);
-        let outcome = check(&base, &calls).await;
-        handle.stop(false).await;
-        return Ok(outcome);
-    }
-    println!(
-        "The API listens on {base}, the authorization server on {}. Try, in another terminal:\n",
-        issuer.issuer()
-    );
-    for call in &calls {
-        println!("{}", call.as_curl(&base));
-    }
-    println!("\nStop with Ctrl-C.");
-    server.run().await?;
-    Ok(ExitCode::SUCCESS)
+    support::run(server.run(), &base, &calls).await
 }

@@ -73,8 +73,15 @@ impl ErrorBody {
 }
 
 /// The renderer for `application/problem+json` (RFC 9457): `type` (`about:blank`), `title` and `status`.
+///
+/// ```
+/// use actix_protect_api::{ProblemJson, ProtectApi};
+///
+/// let protect = ProtectApi::builder("https://issuer.example.test", "my-api").renderer(ProblemJson).build()?;
+/// # Ok::<(), actix_protect_api::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "it is named as a value, as in the example")]
 pub struct ProblemJson;
 
 impl ErrorRenderer for ProblemJson {

@@ -2,9 +2,19 @@
 #![expect(clippy::print_stdout, reason = "the examples print")]
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each example uses a part of it")]
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{error::Error, fmt::Display, net::SocketAddr, process::ExitCode};
 
-use actix_web::http::{Method, header::WWW_AUTHENTICATE};
+use actix_web::{
+    dev::{Server, ServerHandle},
+    http::{
+        Method,
+        header::{HeaderMap, WWW_AUTHENTICATE},
+    },
+    rt,
+};
+
+/// What `main` returns.
+pub type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// Whether the example shall check itself.
 pub fn wants_check() -> bool {
@@ -21,6 +31,84 @@ pub fn base_url(addresses: &[SocketAddr]) -> String {
     addresses.first().map(|address| format!("http://{address}")).unwrap_or_default()
 }
 
+/// The end of most examples: makes the calls and tells whether all went as they should, or prints them and serves until
+/// Ctrl-C.
+pub async fn run(server: Server, base: &str, calls: &[Call]) -> Outcome {
+    if wants_check() {
+        let handle = start(server);
+        let outcome = check(base, calls).await;
+        handle.stop(false).await;
+        return Ok(outcome);
+    }
+    serve(server, base, calls).await
+}
+
+/// Prints the calls as curl commands and serves until Ctrl-C.
+pub async fn serve(server: Server, base: &str, calls: &[Call]) -> Outcome {
+    println!("The API listens on {base}. Try, in another terminal:\n");
+    for call in calls {
+        println!("{}", call.as_curl(base));
+    }
+    println!("Stop with Ctrl-C.");
+    server.await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves in the background.
+pub fn start(server: Server) -> ServerHandle {
+    let handle = server.handle();
+    rt::spawn(server);
+    handle
+}
+
+/// Makes every call and prints a table; fails if one answers otherwise than it should.
+pub async fn check(base: &str, calls: &[Call]) -> ExitCode {
+    let mut table = Table::new();
+    for call in calls {
+        table.call(base, call).await;
+    }
+    table.finish()
+}
+
+/// What was expected and what was seen, line by line.
+pub struct Table {
+    client: awc::Client,
+    rows: usize,
+    failures: usize,
+}
+
+impl Table {
+    pub fn new() -> Self {
+        println!("{:<5} {:<36} {:<8} seen", "", "call", "expected");
+        Self { client: awc::Client::default(), rows: 0, failures: 0 }
+    }
+
+    /// Makes a call.
+    pub async fn call(&mut self, base: &str, call: &Call) {
+        let (seen, holds) = call.make(&self.client, base).await;
+        self.print(call.title, &call.status, &seen, holds);
+    }
+
+    /// Something that is no single call.
+    #[expect(clippy::needless_pass_by_value, reason = "literals are easier to read than references to them")]
+    pub fn row<T: Display + PartialEq>(&mut self, title: &str, expected: T, seen: T) {
+        let holds = expected == seen;
+        self.print(title, &expected, &seen.to_string(), holds);
+    }
+
+    fn print(&mut self, title: &str, expected: &dyn Display, seen: &str, holds: bool) {
+        self.rows += 1;
+        self.failures += usize::from(!holds);
+        let verdict = if holds { "ok" } else { "FAIL" };
+        println!("{verdict:<5} {title:<36} {:<8} {seen}", expected.to_string());
+    }
+
+    pub fn finish(self) -> ExitCode {
+        println!("{} calls, {} differ", self.rows, self.failures);
+        if self.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
 /// One request, and what it should answer.
 #[derive(Clone)]
 pub struct Call {
@@ -28,11 +116,16 @@ pub struct Call {
     method: Method,
     path: &'static str,
     headers: Vec<(&'static str, String)>,
+    form: Option<String>,
+    client: Option<awc::Client>,
+    curl_options: String,
     status: u16,
-    challenge: Option<&'static str>,
-    body: Option<&'static str>,
+    shows: Vec<(&'static str, String)>,
+    lacks: Vec<&'static str>,
+    body: Vec<&'static str>,
 }
 
+/// The request.
 impl Call {
     pub fn get(title: &'static str, path: &'static str) -> Self {
         Self::new(title, Method::GET, path)
@@ -43,7 +136,19 @@ impl Call {
     }
 
     pub fn new(title: &'static str, method: Method, path: &'static str) -> Self {
-        Self { title, method, path, headers: Vec::new(), status: 200, challenge: None, body: None }
+        Self {
+            title,
+            method,
+            path,
+            headers: Vec::new(),
+            form: None,
+            client: None,
+            curl_options: String::new(),
+            status: 200,
+            shows: Vec::new(),
+            lacks: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     pub fn token(self, token: &str) -> Self {
@@ -55,64 +160,98 @@ impl Call {
         self
     }
 
+    /// An encoded form as the body.
+    pub fn form(mut self, form: impl Into<String>) -> Self {
+        self.form = Some(form.into());
+        self.header("Content-Type", "application/x-www-form-urlencoded")
+    }
+
+    /// Makes the call with this client, where the default one will not do, and curl with these options.
+    pub fn with(mut self, client: &awc::Client, curl_options: &str) -> Self {
+        self.client = Some(client.clone());
+        self.curl_options = format!(" {curl_options}");
+        self
+    }
+}
+
+/// The answer.
+impl Call {
     pub fn answers(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
     /// A part of the `WWW-Authenticate` header.
-    pub fn challenge(mut self, part: &'static str) -> Self {
-        self.challenge = Some(part);
+    pub fn challenge(self, part: &'static str) -> Self {
+        self.shows("WWW-Authenticate", part)
+    }
+
+    /// A part of a header.
+    pub fn shows(mut self, name: &'static str, part: impl Into<String>) -> Self {
+        self.shows.push((name, part.into()));
+        self
+    }
+
+    /// A header that is not there.
+    pub fn lacks(mut self, name: &'static str) -> Self {
+        self.lacks.push(name);
         self
     }
 
     /// A part of the body.
     pub fn body(mut self, part: &'static str) -> Self {
-        self.body = Some(part);
+        self.body.push(part);
         self
     }
+}
 
+impl Call {
     pub fn as_curl(&self, base: &str) -> String {
         let method = if self.method == Method::GET { String::new() } else { format!(" -X {}", self.method) };
         let headers: Vec<String> =
             self.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
         let headers = headers.concat();
-        format!("# {}: {}\ncurl -i{method}{headers} {base}{}\n", self.title, self.status, self.path)
+        let form = self.form.as_ref().map(|form| format!(" -d '{form}'")).unwrap_or_default();
+        let Self { title, status, path, curl_options, .. } = self;
+        format!("# {title}: {status}\ncurl -i{curl_options}{method}{headers}{form} '{base}{path}'\n")
     }
 
     /// What was seen, and whether it is what should be.
     async fn make(&self, client: &awc::Client, base: &str) -> (String, bool) {
+        let client = self.client.as_ref().unwrap_or(client);
         let mut request = client.request(self.method.clone(), format!("{base}{}", self.path));
         for (name, value) in &self.headers {
             request = request.append_header((*name, value.as_str()));
         }
-        let mut response = match request.send().await {
+        let sent = match &self.form {
+            Some(form) => request.send_body(form.clone()),
+            None => request.send(),
+        };
+        let mut response = match sent.await {
             Ok(response) => response,
             Err(error) => return (format!("no answer: {error}"), false),
         };
+        let body = match response.body().await {
+            Ok(body) => String::from_utf8_lossy(&body).into_owned(),
+            Err(error) => return (format!("no whole answer: {error}"), false),
+        };
         let status = response.status().as_u16();
-        let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-        let challenge = challenge.unwrap_or_default().to_owned();
-        let body = response.body().await.unwrap_or_default();
-        let body = String::from_utf8_lossy(&body);
+        let headers = response.headers();
         let holds = status == self.status
-            && self.challenge.is_none_or(|part| challenge.contains(part))
-            && self.body.is_none_or(|part| body.contains(part));
-        let detail = if challenge.is_empty() { body.trim().to_owned() } else { challenge };
-        (format!("{status} {}", detail.chars().take(100).collect::<String>()), holds)
+            && self.shows.iter().all(|(name, part)| header(headers, name).contains(part))
+            && self.lacks.iter().all(|name| !headers.contains_key(*name))
+            && self.body.iter().all(|part| body.contains(part));
+        let challenge = header(headers, WWW_AUTHENTICATE.as_str());
+        let mut detail = if challenge.is_empty() { body.trim().replace('\n', " ") } else { challenge };
+        let others = self.shows.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("www-authenticate"));
+        for (name, _) in others {
+            detail = format!("{name}: {}; {detail}", header(headers, name));
+        }
+        (format!("{status} {}", detail.chars().take(110).collect::<String>()), holds)
     }
 }
 
-/// Makes every call and prints a table; fails if one answers otherwise than it should.
-pub async fn check(base: &str, calls: &[Call]) -> ExitCode {
-    let client = awc::Client::default();
-    let mut failures = 0;
-    println!("{:<5} {:<28} {:<8} seen", "", "call", "expected");
-    for call in calls {
-        let (seen, holds) = call.make(&client, base).await;
-        failures += i32::from(!holds);
-        println!("{:<5} {:<28} {:<8} {seen}", if holds { "ok" } else { "FAIL" }, call.title, call.status);
-    }
-    println!("{} calls, {failures} differ", calls.len());
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn header(headers: &HeaderMap, name: &str) -> String {
+    let values: Vec<_> = headers.get_all(name).filter_map(|value| value.to_str().ok()).collect();
+    values.join(", ")
 }

@@ -1,0 +1,191 @@
+//! A page in the browser (plain HTML and JavaScript, in this folder) that gets a token, calls a protected API of another
+//! origin, shows its claims and the challenges of refusals, and revokes the token.
+//!
+//! The page gets its token as the client `app` with a secret, because that needs no person to log in. **A page of yours
+//! must not have a secret**: it uses the authorization code grant with PKCE. What it does with the token is the same.
+//!
+//! ```text
+//! cargo run --example cors_spa               prints the address to open in a browser
+//! cargo run --example cors_spa -- --check    does by HTTP what a browser would, exits 1 on a difference
+//! tests/browser/run.sh                       clicks through it with a real browser
+//! ```
+#![expect(clippy::print_stdout, reason = "it tells the address to open")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use actix_cors::Cors;
+use actix_protect_api::{
+    AuthenticatedRequest, ClientAuthentication, ProtectApi,
+    test::{Endpoint, TestIssuer},
+};
+use actix_web::{
+    App, HttpResponse, HttpServer, Responder,
+    http::{
+        Method,
+        header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
+    web,
+};
+use serde_json::{Value, json};
+use support::{Call, Outcome, Table, base_url, start, wants_check};
+
+async fn claims(caller: AuthenticatedRequest) -> impl Responder {
+    web::Json(caller.into_claims())
+}
+
+/// What the page may call, as this API sees it.
+fn cors(page: &str) -> Cors {
+    Cors::default()
+        .allowed_origin(page)
+        .allowed_methods([Method::GET])
+        .allowed_headers([AUTHORIZATION])
+        // Otherwise the page could not read why it was refused.
+        .expose_headers([WWW_AUTHENTICATE])
+        .max_age(600)
+}
+
+/// The page's own server: four files. The policy lets the page talk to the API and the authorization server only.
+fn page(settings: &Value, policy: &str) -> impl FnOnce(&mut web::ServiceConfig) {
+    let file = |media_type: &'static str, content: String, policy: &str| {
+        let policy = policy.to_owned();
+        web::get().to(move || {
+            let mut answer = HttpResponse::Ok();
+            answer.insert_header((CONTENT_TYPE, media_type));
+            answer.insert_header((CONTENT_SECURITY_POLICY, policy.as_str()));
+            std::future::ready(answer.body(content.clone()))
+        })
+    };
+    let html = file("text/html; charset=utf-8", include_str!("index.html").to_owned(), policy);
+    let script = file("text/javascript", include_str!("app.js").to_owned(), policy);
+    let style = file("text/css", include_str!("style.css").to_owned(), policy);
+    let settings = file("application/json", settings.to_string(), policy);
+    move |config| {
+        config.route("/", html).route("/app.js", script).route("/style.css", style);
+        config.route("/settings.json", settings);
+    }
+}
+
+#[actix_web::main]
+async fn main() -> Outcome {
+    env_logger::init();
+    let issuer = TestIssuer::start();
+    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+        .realm("cors_spa")
+        .build()?;
+
+    // The ports are free ones, so both addresses have to be known before either server can be told of the other.
+    let (api_port, page_port) = (listener()?, listener()?);
+    let (api, page_url) = (base_url(&[api_port.local_addr()?]), base_url(&[page_port.local_addr()?]));
+    let settings = json!({
+        "api": api,
+        "issuer": issuer.issuer(),
+        "token_endpoint": issuer.url(Endpoint::Token),
+        "revocation_endpoint": issuer.url(Endpoint::Revocation),
+        "client_id": issuer.app_id(),
+        "client_secret": issuer.app_secret(),
+    });
+    let policy = format!("default-src 'self'; connect-src 'self' {api} {}", issuer.issuer());
+
+    let origin = page_url.clone();
+    let api_server = HttpServer::new(move || {
+        App::new()
+            .service(
+                web::resource("/claims")
+                    .wrap(protect.clone().scopes(["claims:read"]))
+                    .route(web::get().to(claims)),
+            )
+            .service(
+                web::resource("/admin").wrap(protect.clone().scopes(["admin"])).route(web::get().to(claims)),
+            )
+            .wrap(cors(&origin))
+    })
+    .workers(2)
+    .listen(api_port)?;
+    let page_server = HttpServer::new(move || App::new().configure(page(&settings, &policy)))
+        .workers(1)
+        .listen(page_port)?;
+
+    if wants_check() {
+        let servers = [start(api_server.run()), start(page_server.run())];
+        let outcome = check(&api, &page_url, &issuer).await;
+        for server in servers {
+            server.stop(false).await;
+        }
+        return Ok(outcome);
+    }
+    println!("Open {page_url}/ in a browser. Stop with Ctrl-C.");
+    start(page_server.run());
+    api_server.run().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listener() -> std::io::Result<std::net::TcpListener> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))
+}
+
+/// What a browser would need to see.
+async fn check(api: &str, page: &str, issuer: &TestIssuer) -> ExitCode {
+    let token = issuer.opaque(json!({ "sub": "app", "scope": "claims:read" }));
+    let credentials = format!("client_id={}&client_secret={}", issuer.app_id(), issuer.app_secret());
+    let from_page = |call: Call| call.header("Origin", page);
+    let to_api = |title, path| from_page(Call::get(title, path)).shows("Access-Control-Allow-Origin", page);
+    let challenged = |call: Call| call.shows("Access-Control-Expose-Headers", "www-authenticate");
+    let preflight = from_page(Call::new("the API's preflight", Method::OPTIONS, "/claims"))
+        .header("Access-Control-Request-Method", "GET")
+        .header("Access-Control-Request-Headers", "authorization")
+        .shows("Access-Control-Allow-Origin", page)
+        .shows("Access-Control-Allow-Methods", "GET")
+        .shows("Access-Control-Allow-Headers", "authorization");
+    let asked = |title, path, form: &str| {
+        from_page(Call::post(title, path))
+            .form(format!("{form}&{credentials}"))
+            .shows("Access-Control-Allow-Origin", "*")
+    };
+    let calls = [
+        (page, Call::get("the page", "/").shows("Content-Security-Policy", api.to_owned()).body("app.js")),
+        (page, Call::get("its script", "/app.js").shows("Content-Type", "text/javascript")),
+        (page, Call::get("its settings", "/settings.json").body("token_endpoint")),
+        (
+            issuer.issuer(),
+            asked("get a token", "/token", "grant_type=client_credentials&scope=claims%3Aread")
+                .body("access_token"),
+        ),
+        (api, preflight),
+        (
+            api,
+            challenged(to_api("without a token", "/claims"))
+                .answers(401)
+                .challenge("Bearer realm=\"cors_spa\""),
+        ),
+        (api, to_api("with the token", "/claims").token(&token).body("\"sub\":\"app\"")),
+        (
+            api,
+            challenged(to_api("what needs more", "/admin").token(&token))
+                .answers(403)
+                .challenge("scope=\"admin\""),
+        ),
+        (issuer.issuer(), asked("revoke the token", "/revoke", &format!("token={token}"))),
+        (
+            api,
+            challenged(to_api("with the revoked token", "/claims").token(&token))
+                .answers(401)
+                .challenge("error=\"invalid_token\""),
+        ),
+        (
+            api,
+            Call::get("from another page", "/claims")
+                .header("Origin", "https://evil.example.test")
+                .answers(401)
+                .lacks("Access-Control-Allow-Origin"),
+        ),
+    ];
+    let mut table = Table::new();
+    for (base, call) in &calls {
+        table.call(base, call).await;
+    }
+    table.finish()
+}

@@ -1,0 +1,160 @@
+//! Tokens that are bound to a client certificate (RFC 8705): stolen, they are of no use. TLS ends in actix here; where a
+//! proxy ends it, see `certificate_resolver`.
+//!
+//! ```text
+//! cargo run --example mtls --features mtls               starts the API and prints commands to paste
+//! cargo run --example mtls --features mtls -- --check    calls the API itself, exits 1 on a difference
+//! ```
+
+mod support;
+
+use std::{error::Error, fs, path::Path, sync::Arc};
+
+use actix_protect_api::{
+    AuthenticatedRequest, ClientAuthentication, ProtectApi,
+    certificate::{self, CertificateThumbprint},
+    test::TestIssuer,
+};
+use actix_web::{App, HttpServer, web};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    server::WebPkiClientVerifier,
+};
+use serde_json::json;
+use support::{Call, Outcome, port};
+
+async fn account(caller: AuthenticatedRequest) -> String {
+    format!("the account of {}", caller.subject().unwrap_or("a machine"))
+}
+
+/// The server's TLS: takes clients without a certificate as well, so that they get a proper 401.
+fn server_tls(authority: &Authority) -> Result<ServerConfig, Box<dyn Error>> {
+    let verifier = WebPkiClientVerifier::builder(authority.roots()?).allow_unauthenticated().build()?;
+    let own = authority.issue("127.0.0.1")?;
+    let tls = ServerConfig::builder().with_client_cert_verifier(verifier);
+    Ok(tls.with_single_cert(own.chain(), own.key()?)?)
+}
+
+#[actix_web::main]
+async fn main() -> Outcome {
+    env_logger::init();
+    let authority = Authority::new()?;
+    let (alice, mallory) = (authority.issue("alice")?, authority.issue("mallory")?);
+
+    let issuer = TestIssuer::start();
+    // `when_present`, the default, checks what is bound; with `required`, nothing else is accepted.
+    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+        .build()?;
+
+    let server =
+        HttpServer::new(move || App::new().wrap(protect.clone()).route("/account", web::get().to(account)))
+            // Notes the certificate of each connection.
+            .on_connect(certificate::on_connect)
+            .workers(2)
+            .bind_rustls_0_23(("127.0.0.1", port()), server_tls(&authority)?)?;
+    let base = support::base_url(&server.addrs()).replace("http:", "https:");
+
+    // What an authorization server writes into the token when the client shows its certificate at the token endpoint.
+    let thumbprint = CertificateThumbprint::from_der(alice.certificate.der())?.to_base64url();
+    let bound = json!({ "sub": "alice", "cnf": { "x5t#S256": thumbprint } });
+    let (opaque, jwt) = (issuer.opaque(bound.clone()), issuer.jwt(bound));
+    let unbound = issuer.opaque(json!({ "sub": "bob" }));
+
+    let with_alices = Caller::new(&authority, Some(&alice))?;
+    let with_mallorys = Caller::new(&authority, Some(&mallory))?;
+    let with_none = Caller::new(&authority, None)?;
+    let get =
+        |title, caller: &Caller| Call::get(title, "/account").with(&caller.client, &caller.curl_options);
+    let calls = [
+        get("the right certificate", &with_alices).token(&opaque).answers(200).body("of alice"),
+        get("another certificate", &with_mallorys).token(&opaque).answers(401).challenge("invalid_token"),
+        get("no certificate", &with_none).token(&opaque).answers(401).challenge("invalid_token"),
+        get("a JWT, the right certificate", &with_alices).token(&jwt).answers(200).body("of alice"),
+        get("a JWT, another certificate", &with_mallorys).token(&jwt).answers(401).challenge("invalid_token"),
+        get("a JWT, no certificate", &with_none).token(&jwt).answers(401).challenge("invalid_token"),
+        get("an unbound token", &with_none).token(&unbound).answers(200).body("of bob"),
+        get("no token", &with_alices).answers(401).challenge("Bearer"),
+    ];
+    support::run(server.run(), &base, &calls).await
+}
+
+/// A certificate authority for this run.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+struct Identity {
+    name: String,
+    certificate: Certificate,
+    key: KeyPair,
+}
+
+impl Authority {
+    fn new() -> Result<Self, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Authority of the mtls example");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
+    }
+
+    fn issue(&self, name: &str) -> Result<Identity, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new([name.to_owned()])?.signed_by(&key, &self.0)?;
+        Ok(Identity { name: name.to_owned(), certificate, key })
+    }
+
+    fn roots(&self) -> Result<Arc<RootCertStore>, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone())?;
+        Ok(Arc::new(roots))
+    }
+}
+
+impl Identity {
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.certificate.der().clone()]
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, Box<dyn Error>> {
+        Ok(PrivateKeyDer::try_from(self.key.serialize_der())?)
+    }
+}
+
+/// Somebody who calls the API: as a client for the check, and as options for curl.
+struct Caller {
+    client: awc::Client,
+    curl_options: String,
+}
+
+impl Caller {
+    fn new(authority: &Authority, identity: Option<&Identity>) -> Result<Self, Box<dyn Error>> {
+        let tls = ClientConfig::builder().with_root_certificates(authority.roots()?);
+        let tls = match identity {
+            Some(identity) => tls.with_client_auth_cert(identity.chain(), identity.key()?)?,
+            None => tls.with_no_client_auth(),
+        };
+        let connector = awc::Connector::new().rustls_0_23(Arc::new(tls));
+        let client = awc::Client::builder().connector(connector).finish();
+        let curl_options =
+            if support::wants_check() { String::new() } else { Self::curl_options(authority, identity)? };
+        Ok(Self { client, curl_options })
+    }
+
+    /// Writes the files that curl needs.
+    fn curl_options(authority: &Authority, identity: Option<&Identity>) -> std::io::Result<String> {
+        let folder = Path::new("target/mtls");
+        fs::create_dir_all(folder)?;
+        let write = |name: &str, content: String| {
+            let path = folder.join(name);
+            fs::write(&path, content).map(|()| path.display().to_string())
+        };
+        let mut options = format!("--cacert {}", write("ca.pem", authority.0.pem())?);
+        if let Some(Identity { name, certificate, key }) = identity {
+            let certificate = write(&format!("{name}.pem"), certificate.pem())?;
+            let key = write(&format!("{name}.key"), key.serialize_pem())?;
+            options = format!("{options} --cert {certificate} --key {key}");
+        }
+        Ok(options)
+    }
+}

@@ -1,0 +1,206 @@
+//! A cache of your own for introspection's verdicts: Redis, so that all instances of the API share what one has asked.
+//!
+//! Needs `redis-server` (Debian and Ubuntu: `apt-get install redis-server`), which it starts on a free port of loopback;
+//! or set `REDIS_URL`.
+//!
+//! ```text
+//! cargo run --example own_cache               starts the API and prints commands to paste
+//! cargo run --example own_cache -- --check    calls the API itself, exits 1 on a difference
+//! ```
+
+mod support;
+
+use std::{
+    error::Error,
+    fmt,
+    net::{Ipv4Addr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use actix_protect_api::{
+    AuthenticatedRequest, ClientAuthentication, ConfigError, ProtectApi,
+    cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
+    test::{Endpoint, TestIssuer},
+};
+use actix_web::{App, HttpServer, rt::time::sleep, web};
+use redis::{
+    AsyncCommands as _, Client,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use serde_json::json;
+use support::{Call, Outcome, Table, base_url, port};
+
+/// One connection that is shared by all workers and made anew when it breaks. Whoever can write to this Redis decides
+/// who is let in: give it a password, and TLS where it is not next door.
+#[derive(Clone)]
+struct Redis(ConnectionManager);
+
+impl Redis {
+    async fn connect(url: &str) -> redis::RedisResult<Self> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(Duration::from_millis(200)))
+            .set_response_timeout(Some(Duration::from_millis(200)));
+        Client::open(url)?.get_connection_manager_with_config(config).await.map(Self)
+    }
+
+    fn name(key: &CacheKey) -> String {
+        format!("verdict:{}", key.to_hex())
+    }
+}
+
+/// An error is a miss: the authorization server is asked, as without a cache.
+impl IntrospectionCache for Redis {
+    fn get<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>> {
+        Box::pin(async move {
+            let entry: Option<String> = self.0.clone().get(Self::name(key)).await.map_err(CacheError::new)?;
+            entry.map(|json| serde_json::from_str(&json)).transpose().map_err(CacheError::new)
+        })
+    }
+
+    fn set<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        value: &'a CachedVerdict,
+        lifetime: Duration,
+    ) -> CacheFuture<'a, ()> {
+        Box::pin(async move {
+            let entry = serde_json::to_string(value).map_err(CacheError::new)?;
+            // Zero is no lifetime for Redis.
+            let milliseconds = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).max(1);
+            self.0.clone().pset_ex(Self::name(key), entry, milliseconds).await.map_err(CacheError::new)
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, ()> {
+        Box::pin(async move { self.0.clone().del(Self::name(key)).await.map_err(CacheError::new) })
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redis")
+    }
+}
+
+async fn data(caller: AuthenticatedRequest) -> String {
+    format!("hello {}", caller.subject().unwrap_or("machine"))
+}
+
+fn protect(issuer: &TestIssuer, redis: &Redis) -> Result<ProtectApi, ConfigError> {
+    ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+        // A revoked token still works for that long.
+        .introspection_cache(Duration::from_secs(60))
+        .cache_store(redis.clone())
+        .build()
+}
+
+#[actix_web::main]
+async fn main() -> Outcome {
+    env_logger::init();
+    let (redis_server, url) = match std::env::var("REDIS_URL") {
+        Ok(url) => (None, url),
+        Err(_) => RedisServer::start().map(|(server, url)| (Some(server), url))?,
+    };
+    let redis = patiently_connect(&url).await?;
+    let issuer = TestIssuer::start();
+
+    // Two configurations with stores of their own stand for two instances: they share nothing but Redis.
+    let instances = [protect(&issuer, &redis)?, protect(&issuer, &redis)?];
+    let [first, second] = instances.clone();
+    let server = HttpServer::new(move || {
+        let instance =
+            |path, protect: &ProtectApi| web::resource(path).wrap(protect.clone()).route(web::get().to(data));
+        App::new().service(instance("/first", &first)).service(instance("/second", &second))
+    })
+    .workers(2)
+    .bind(("127.0.0.1", port()))?;
+    let base = base_url(&server.addrs());
+
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    let unknown = "never-issued";
+    let first = Call::get("the first instance asks", "/first").token(&alice).answers(200).body("alice");
+    let second = Call::get("the second one knows", "/second").token(&alice).answers(200).body("alice");
+    let refused =
+        Call::get("an unknown token", "/first").token(unknown).answers(401).challenge("invalid_token");
+    let again = Call::get("still unknown", "/second").token(unknown).answers(401).challenge("invalid_token");
+    if !support::wants_check() {
+        return support::serve(server.run(), &base, &[first, second, refused, again]).await;
+    }
+
+    let running = support::start(server.run());
+    let mut table = Table::new();
+    let asked = || issuer.count(Endpoint::Introspection);
+    table.call(&base, &first).await;
+    table.call(&base, &second).await;
+    table.row("introspections so far", 1, asked());
+    table.call(&base, &refused).await;
+    table.call(&base, &again).await;
+    table.row("introspections so far", 2, asked());
+
+    // Whoever learns of a revocation tells one instance, and no instance lets the token through.
+    issuer.revoke(&alice);
+    let [instance, _] = &instances;
+    instance.evict(&alice).await;
+    let evicted =
+        Call::get("revoked and evicted", "/second").token(&alice).answers(401).challenge("invalid_token");
+    table.call(&base, &evicted).await;
+    table.row("introspections so far", 3, asked());
+
+    if let Some(server) = redis_server {
+        let bob = issuer.opaque(json!({ "sub": "bob" }));
+        drop(server);
+        let call =
+            Call::get("without Redis: asked every time", "/first").token(&bob).answers(200).body("bob");
+        table.call(&base, &call).await;
+        table.call(&base, &call).await;
+        table.row("introspections so far", 5, asked());
+    }
+    running.stop(false).await;
+    Ok(table.finish())
+}
+
+/// A Redis that keeps nothing on disk and is stopped when dropped.
+struct RedisServer(Child);
+
+impl RedisServer {
+    fn start() -> Result<(Self, String), Box<dyn Error>> {
+        // Free a moment ago, so most likely still free when Redis takes it.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let arguments = format!("--bind 127.0.0.1 --port {port} --appendonly no --daemonize no");
+        let child = Command::new("redis-server")
+            .args(arguments.split(' '))
+            .args(["--save", ""])
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| {
+                format!(
+                    "cannot start redis-server: {error}; `apt-get install redis-server`, or set REDIS_URL"
+                )
+            })?;
+        Ok((Self(child), format!("redis://127.0.0.1:{port}/")))
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // Fails only if it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server that was just started is not there at once.
+async fn patiently_connect(url: &str) -> Result<Redis, Box<dyn Error>> {
+    let mut tries = 0;
+    loop {
+        match Redis::connect(url).await {
+            Err(_) if tries < 50 => {
+                tries += 1;
+                sleep(Duration::from_millis(100)).await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
