@@ -313,7 +313,7 @@ where
 
 impl ProtectApi {
     /// The request's way: token, verdict, policy.
-    async fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         request: &ServiceRequest,
         client: &WorkerClient,
