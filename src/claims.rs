@@ -14,8 +14,12 @@ use crate::scope::Scopes;
 #[derive(Clone)]
 pub struct Claims(Arc<Inner>);
 
+/// What every request looks at stands here once more: a search among the members compares with many names.
 struct Inner {
     members: Map<String, Value>,
+    issuer: Option<Box<str>>,
+    subject: Option<Box<str>>,
+    is_plain_bearer: bool,
     audience: Audience,
     scopes: Scopes,
     expires_at: Option<i64>,
@@ -92,17 +96,30 @@ impl Claims {
         let expires_at = numeric_date(&members, "exp", f64::floor)?;
         let not_before = numeric_date(&members, "nbf", f64::ceil)?;
         let issued_at = numeric_date(&members, "iat", f64::floor)?;
-        Ok(Self(Arc::new(Inner { members, audience, scopes, expires_at, not_before, issued_at })))
+        let text = |name| members.get(name).and_then(Value::as_str).map(Into::into);
+        let (issuer, subject) = (text("iss"), text("sub"));
+        let is_plain_bearer = is_plain_bearer(&members);
+        Ok(Self(Arc::new(Inner {
+            members,
+            issuer,
+            subject,
+            is_plain_bearer,
+            audience,
+            scopes,
+            expires_at,
+            not_before,
+            issued_at,
+        })))
     }
 
     /// The issuer (`iss`).
     pub fn issuer(&self) -> Option<&str> {
-        self.string("iss")
+        self.0.issuer.as_deref()
     }
 
     /// The subject (`sub`): the user, or the client where a machine speaks for itself. Some servers send none then.
     pub fn subject(&self) -> Option<&str> {
-        self.string("sub")
+        self.0.subject.as_deref()
     }
 
     /// The client that the token was issued to: `client_id`, or `azp` where there is none.
@@ -133,6 +150,12 @@ impl Claims {
     /// When the token was issued (`iat`), in seconds since 1970.
     pub fn issued_at(&self) -> Option<i64> {
         self.0.issued_at
+    }
+
+    /// Whether nothing in the claims speaks of a proof of possession: no `cnf`, and a `token_type` that is `Bearer`
+    /// or not stated.
+    pub(crate) fn is_plain_bearer(&self) -> bool {
+        self.0.is_plain_bearer
     }
 
     /// Any claim by its name.
@@ -174,6 +197,15 @@ impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_members(Map::deserialize(deserializer)?).map_err(D::Error::custom)
     }
+}
+
+fn is_plain_bearer(members: &Map<String, Value>) -> bool {
+    let is_bearer = match members.get("token_type") {
+        None | Some(Value::Null) => true,
+        Some(Value::String(token_type)) => token_type.eq_ignore_ascii_case("bearer"),
+        Some(_) => false,
+    };
+    is_bearer && matches!(members.get("cnf"), None | Some(Value::Null))
 }
 
 enum Strings<'a> {
@@ -270,6 +302,28 @@ mod tests {
     fn azp_names_the_client_where_client_id_is_missing() {
         assert_eq!(claims(json!({"azp": "spa"})).unwrap().client_id(), Some("spa"));
         assert_eq!(claims(json!({"azp": "spa", "client_id": "app"})).unwrap().client_id(), Some("app"));
+    }
+
+    #[test]
+    fn a_plain_bearer_token_says_nothing_of_a_proof_of_possession() {
+        for plain in [
+            json!({}),
+            json!({"token_type": "Bearer"}),
+            json!({"token_type": "bearer", "cnf": null}),
+            json!({"token_type": null}),
+        ] {
+            assert!(claims(plain.clone()).unwrap().is_plain_bearer(), "{plain}");
+        }
+        for other in [
+            json!({"token_type": "DPoP"}),
+            json!({"token_type": ""}),
+            json!({"token_type": 7}),
+            json!({"cnf": {}}),
+            json!({"cnf": false}),
+            json!({"token_type": "Bearer", "cnf": {"x5t#S256": "A"}}),
+        ] {
+            assert!(!claims(other.clone()).unwrap().is_plain_bearer(), "{other}");
+        }
     }
 
     #[test]

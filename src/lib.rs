@@ -4,6 +4,9 @@
 
 mod algorithm;
 mod bearer;
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub mod bench;
 mod breaker;
 pub mod cache;
 pub mod certificate;

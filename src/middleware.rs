@@ -313,7 +313,7 @@ where
 
 impl ProtectApi {
     /// The request's way: token, verdict, policy.
-    async fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         request: &ServiceRequest,
         client: &WorkerClient,
@@ -333,7 +333,7 @@ impl ProtectApi {
         let http = || client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
         let validated = self.shared.validator.validate(&token, self.mount.max_age, http).await?;
         self.judge(&validated, certificate.as_ref())?;
-        Ok(Session::of(&self.shared, Authenticated { validated: Arc::new(validated), token }))
+        Ok(Session::of(&self.shared, Authenticated { validated, token }))
     }
 
     /// The verdict that a mount of the same configuration further out has reached for this request.

@@ -30,7 +30,7 @@ pub(crate) struct Session {
 /// A caller with a valid token.
 #[derive(Clone)]
 pub(crate) struct Authenticated {
-    pub(crate) validated: Arc<Validated>,
+    pub(crate) validated: Validated,
     pub(crate) token: BearerToken,
 }
 
@@ -73,7 +73,7 @@ impl Session {
 ///   `None` in an `Option`, also a missing mount (which is logged as an error).
 pub struct AuthenticatedRequest<C = Claims> {
     request: HttpRequest,
-    session: Session,
+    shared: Arc<Shared>,
     authenticated: Authenticated,
     claims: C,
 }
@@ -111,7 +111,7 @@ impl<C> AuthenticatedRequest<C> {
     /// Every name by which the subject's groups can be meant: the strings of the groups claim, and the `id` and `name`
     /// of its objects.
     pub fn groups(&self) -> Vec<&str> {
-        policy::group_names(self.verdict(), &self.session.shared.settings.rules.groups).collect()
+        policy::group_names(self.verdict(), &self.shared.settings.rules.groups).collect()
     }
 
     /// The issuer, as its metadata spells it.
@@ -141,7 +141,7 @@ impl<C> AuthenticatedRequest<C> {
 
     /// Whether the subject is in this group.
     pub fn has_group(&self, group: &str) -> bool {
-        let mut names = policy::group_names(self.verdict(), &self.session.shared.settings.rules.groups);
+        let mut names = policy::group_names(self.verdict(), &self.shared.settings.rules.groups);
         names.any(|name| name == group)
     }
 
@@ -181,7 +181,7 @@ impl<C> AuthenticatedRequest<C> {
         groups: impl IntoIterator<Item = S>,
     ) -> Result<(), Rejection> {
         let groups: Vec<S> = groups.into_iter().collect();
-        let fulfilled = policy::in_groups(self.verdict(), &self.session.shared.settings.rules, &groups);
+        let fulfilled = policy::in_groups(self.verdict(), &self.shared.settings.rules, &groups);
         if fulfilled { Ok(()) } else { Err(self.reject(AuthError::new(AuthErrorKind::InsufficientGroups))) }
     }
 
@@ -191,7 +191,7 @@ impl<C> AuthenticatedRequest<C> {
     }
 
     fn reject(&self, error: AuthError) -> Rejection {
-        self.session.shared.answers.reject(error, &self.request)
+        self.shared.answers.reject(error, &self.request)
     }
 }
 
@@ -224,12 +224,13 @@ impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
         let Some(session) = session else {
             return Err(Answers::default().reject(AuthError::setup(SetupFault::NotMounted), request));
         };
-        let reject = |error| session.shared.answers.reject(error, request);
-        let Some(authenticated) = session.authenticated.clone() else {
+        let Session { shared, authenticated } = session;
+        let reject = |error| shared.answers.reject(error, request);
+        let Some(authenticated) = authenticated else {
             return Err(reject(AuthError::new(AuthErrorKind::MissingToken)));
         };
         let claims = claims_as::<C>(&authenticated.validated.claims).map_err(reject)?;
-        Ok(Self { request: request.clone(), session, authenticated, claims })
+        Ok(Self { request: request.clone(), shared, authenticated, claims })
     }
 }
 

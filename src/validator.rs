@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// A token that the issuer stands for. Nothing of our policy has been looked at yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Validated {
     pub(crate) claims: Claims,
     /// The metadata, with the issuer as it is spelled there.

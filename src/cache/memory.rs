@@ -238,7 +238,8 @@ fn size(claims: &Claims) -> u64 {
     const ENTRY: usize = 400;
     const PER_STRING: usize = 32;
     let members = claims.members().iter().map(|(name, value)| size_of_member(name, value)).sum::<usize>();
-    let strings = claims.scopes().iter().chain(claims.audience().iter());
+    let strings =
+        claims.scopes().iter().chain(claims.audience().iter()).chain(claims.issuer()).chain(claims.subject());
     u64_of(ENTRY + members + strings.map(|string| PER_STRING + string.len()).sum::<usize>())
 }
 

@@ -85,6 +85,10 @@ pub(crate) fn check(
     if binding == CertificateBinding::DangerouslyIgnore {
         return Ok(());
     }
+    // The usual token, decided without a look at its members.
+    if claims.is_plain_bearer() && binding != CertificateBinding::Required {
+        return Ok(());
+    }
     if claims.string("token_type").is_some_and(is_bound_type) {
         return Err(BindingFault::NotBearer);
     }

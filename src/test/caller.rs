@@ -1,6 +1,6 @@
 //! Requests that count as authenticated, for tests of handlers without any server.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use actix_web::HttpMessage;
 use serde_json::{Map, Value, json};
@@ -68,7 +68,7 @@ impl ProtectApi {
             .extend::<Map<String, Value>>(must(serde_json::from_value(claims), "take the claims of a test"));
         let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
-        let validated = Arc::new(Validated { claims, known, age: Duration::ZERO, via: Via::Introspection });
+        let validated = Validated { claims, known, age: Duration::ZERO, via: Via::Introspection };
         Session::of(shared, Authenticated { validated, token })
     }
 }

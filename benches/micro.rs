@@ -1,0 +1,116 @@
+//! The steps of a request one by one, and the whole way of a request whose token is known. See `benches/README.md`.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a benchmark stops where something is not as it expects"
+)]
+
+mod support;
+
+use std::hint::black_box;
+
+use actix_protect_api::{
+    bench::{Kept, PublishedKeys, Refusal, find_token},
+    test::{Algorithm, TestIssuer},
+};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use futures_util::FutureExt as _;
+use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
+use serde::Deserialize;
+
+criterion_group!(benches, steps, warm, first_sight);
+criterion_main!(benches);
+
+fn steps(criterion: &mut Criterion) {
+    let issuer = TestIssuer::start();
+    let kept = Kept::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
+    let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::Rs256));
+    for (name, token) in [("42 B", &short), ("1 KB", &long)] {
+        let request = support::request(token);
+        criterion.bench_with_input(
+            BenchmarkId::new("bearer", name),
+            request.headers(),
+            |bencher, headers| {
+                bencher.iter(|| find_token(black_box(headers)));
+            },
+        );
+        criterion.bench_with_input(BenchmarkId::new("digest", name), token, |bencher, token| {
+            bencher.iter(|| kept.key(black_box(token)));
+        });
+    }
+    let claims = support::claims_of(&issuer, &long);
+    for number in 0..1000 {
+        kept.insert(kept.key(&format!("token-{number}")), &claims);
+    }
+    let (known, unknown) = (kept.key("token-7"), kept.key("token-of-nobody"));
+    criterion.bench_function("cache/hit", |bencher| bencher.iter(|| kept.get(black_box(&known))));
+    criterion.bench_function("cache/miss", |bencher| bencher.iter(|| kept.get(black_box(&unknown))));
+
+    let (way, _) = support::warm(support::caching_api(&issuer), &short);
+    assert!(way.allows(&claims), "the policy refuses");
+    criterion.bench_function("policy", |bencher| bencher.iter(|| way.allows(black_box(&claims))));
+    let refusal = Refusal::new("api");
+    criterion.bench_function("challenge", |bencher| bencher.iter(|| black_box(&refusal).challenge()));
+}
+
+fn warm(criterion: &mut Criterion) {
+    let issuer = TestIssuer::start();
+    let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::Rs256));
+    let cases = [
+        ("opaque, 42 B", support::warm(support::caching_api(&issuer), &short)),
+        (
+            "JWT introspected, 1 KB",
+            support::warm(support::caching_api(&issuer).introspect_jwt_tokens(true), &long),
+        ),
+        ("JWT remembered, 1 KB", support::warm(support::caching_api(&issuer), &long)),
+    ];
+    for (name, (way, request)) in &cases {
+        criterion.bench_with_input(BenchmarkId::new("warm", name), request, |bencher, request| {
+            bencher.iter(|| way.accepts(black_box(request)).now_or_never().expect("nothing to wait for"));
+        });
+    }
+}
+
+fn first_sight(criterion: &mut Criterion) {
+    let issuer = TestIssuer::start();
+    let mut group = criterion.benchmark_group("JWT at first sight");
+    for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
+        let token = support::jwt(&issuer, algorithm);
+        let document = issuer.jwks().to_string();
+        let (way, _) = support::warm(support::caching_api(&issuer), &token);
+        let keys = PublishedKeys::parse(document.as_bytes()).expect("keys");
+        let ours = || keys.verify(black_box(&token)).is_some_and(|claims| way.allows(&claims));
+        assert!(ours(), "the token is refused");
+        group.bench_function(BenchmarkId::new("ours", algorithm.name()), |bencher| bencher.iter(ours));
+
+        let (key, validation) = by_jsonwebtoken(&issuer, &document, algorithm);
+        let theirs = || jsonwebtoken::decode::<TheirClaims>(black_box(&token), &key, &validation);
+        theirs().expect("the token is refused");
+        group.bench_function(BenchmarkId::new("jsonwebtoken", algorithm.name()), |bencher| {
+            bencher.iter(|| theirs().expect("the token is refused"));
+        });
+    }
+}
+
+/// What a handler usually wants.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only read from JSON")]
+struct TheirClaims {
+    sub: String,
+    iss: String,
+    exp: i64,
+    client_id: String,
+    scope: String,
+    groups: Vec<String>,
+}
+
+fn by_jsonwebtoken(issuer: &TestIssuer, document: &str, algorithm: Algorithm) -> (DecodingKey, Validation) {
+    let set: JwkSet = serde_json::from_str(document).expect("a key set");
+    let jwk = set.find(issuer.key(algorithm).kid()).expect("the key");
+    let mut validation = Validation::new(algorithm.name().parse().expect("an algorithm that it knows"));
+    validation.set_issuer(&[issuer.issuer()]);
+    validation.set_audience(&[issuer.audience()]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+    (DecodingKey::from_jwk(jwk).expect("a key"), validation)
+}
