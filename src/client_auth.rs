@@ -29,7 +29,7 @@ const LOG: &str = "actix_protect_api::client_auth";
 ///
 /// Made by the constructor of a method. Whether secret, key or certificate fit the method is checked at start-up; a
 /// credential that cannot be used later on, a file that is gone or a JWT-SVID that has expired, is a fault of this
-/// API's setup ([`SetupFault::Credentials`](crate::SetupFault::Credentials)) and never blamed on the caller.
+/// API's setup ([`SetupFault::Credentials`]) and never blamed on the caller.
 ///
 /// Two values are equal if they use the same method with the same credential. A clone is cheap.
 #[derive(Clone)]

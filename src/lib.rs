@@ -1,4 +1,116 @@
-//! Turns an actix-web 4 app into an OAuth 2.0 resource server.
+//! Turns an [actix-web](actix_web) 4 app into an OAuth 2.0 resource server.
+//!
+//! [`ProtectApi`] is wrapped around an app, a scope, a resource or a route and lets only requests with a valid access
+//! token through. Handlers take [`AuthenticatedRequest`] to learn who calls. JWTs are validated with the issuer's
+//! published keys (RFC 9068, RFC 8725), opaque tokens are introspected (RFC 7662).
+//!
+//! ```no_run
+//! use actix_protect_api::{AuthenticatedRequest, ProtectApi};
+//! use actix_web::{App, HttpServer, Responder, web};
+//!
+//! async fn data(caller: AuthenticatedRequest) -> impl Responder {
+//!     web::Json(caller.claims().clone())
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let protect = ProtectApi::from_env(); // MONOCLOUD_BACKEND_…; panics with everything that is wrong
+//!     HttpServer::new(move || {
+//!         let posts = web::resource("/api/posts").wrap(protect.clone().scopes(["posts:write"]));
+//!         App::new()
+//!             .wrap(protect.clone())
+//!             .route("/api/data", web::get().to(data))
+//!             .service(posts.route(web::post().to(data)))
+//!     })
+//!     .bind(("127.0.0.1", 8080))?
+//!     .run()
+//!     .await
+//! }
+//! ```
+//!
+//! What it answers, run against the [test issuer](guide::testing):
+//!
+//! ```
+//! use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
+//! use actix_web::{App, test, web};
+//! use serde_json::json;
+//!
+//! # #[actix_web::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let issuer = TestIssuer::start();
+//! let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+//!     .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+//!     .build()?;
+//! let who = |caller: AuthenticatedRequest| async move { caller.subject().unwrap_or("a machine").to_owned() };
+//! let app = test::init_service(
+//!     App::new()
+//!         .wrap(protect.clone())
+//!         .route("/who", web::get().to(who))
+//!         .service(web::resource("/posts").wrap(protect.scopes(["posts:write"])).route(web::get().to(who))),
+//! )
+//! .await;
+//!
+//! let token = issuer.opaque(json!({ "sub": "alice", "scope": "posts:read" }));
+//! let get = |path| test::TestRequest::get().uri(path);
+//! let with = |path, token: &str| get(path).insert_header(("Authorization", format!("Bearer {token}")));
+//!
+//! let body = test::call_and_read_body(&app, with("/who", &token).to_request()).await;
+//! assert_eq!(body, "alice");
+//! let response = test::call_service(&app, with("/posts", &token).to_request()).await;
+//! assert_eq!(response.status(), 403);
+//! let response = test::call_service(&app, get("/who").to_request()).await;
+//! assert_eq!(response.status(), 401);
+//! issuer.revoke(&token);
+//! let response = test::call_service(&app, with("/who", &token).to_request()).await;
+//! assert_eq!(response.status(), 401);
+//! # Ok(()) }
+//! ```
+//!
+//! # What is checked
+//!
+//! On every request: the form of the credentials (RFC 6750 section 2.1); the token's signature, or the issuer's word that
+//! it is active; `iss`, `aud`, `exp`, `nbf`; that it is an access token; the scopes and groups of each mount on the way;
+//! the client certificate that it is bound to (RFC 8705). What is remembered between requests is what the issuer said,
+//! never what was decided.
+//!
+//! # What is not checked
+//!
+//! What the subject may do with *this* object: only your handler knows. `iat` and `sub` beyond their shape. DPoP proofs:
+//! a token bound to such a key is refused. The whole list is in [`guide::limits`].
+//!
+//! # Rooms
+//!
+//! | You look for | It is |
+//! | --- | --- |
+//! | the middleware, its configuration | [`ProtectApi`], [`ProtectApiBuilder`], [`Dangerous`], [`ConfigError`] |
+//! | how the API authenticates itself to introspect | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`Identity`] |
+//! | the caller in a handler | [`AuthenticatedRequest`], [`Claims`], [`Audience`], [`Scopes`] |
+//! | scopes in a handler's signature, in the choice of a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
+//! | refusals: their class, their answer, their body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
+//! | client certificates | [`certificate`], [`CertificateBinding`] |
+//! | a cache that processes share | [`cache`] |
+//! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`Introspecting`] |
+//! | an authorization server for tests | `test` (feature `test-util`) |
+//! | longer texts | [`guide`] |
+//!
+//! # Crate features
+//!
+//! | Feature | Default |
+//! | --- | --- |
+//! | `rustls` | yes |
+//! | `mtls` | no |
+//! | `test-util` | no |
+//!
+//! - **`rustls`**: the worker's own HTTP client speaks TLS, by rustls with aws-lc-rs and the certificates of the platform
+//!   (`SSL_CERT_FILE` and a company's authority work). Switch it off if you put an `awc::Client` of your own into the app
+//!   data; without that, and without this feature, only issuers on loopback can be reached, and client authentication by
+//!   mutual TLS is refused at start-up.
+//! - **`mtls`**: `certificate::on_connect`, which reads the client's certificate where TLS ends in actix (rustls 0.23).
+//!   Not needed for certificates that a proxy passes on in a header, nor for presenting one of your own to the
+//!   authorization server.
+//! - **`test-util`**: the module `test`, with a real authorization server for tests. It brings a certificate generator and a
+//!   TLS server into the build: enable it under `[dev-dependencies]` only.
+//!
+//! No feature changes what another one does, and none switches a check off.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -20,6 +132,7 @@ mod error;
 mod flight;
 mod gate;
 pub mod guard;
+pub mod guide;
 mod json;
 mod jwk;
 mod jwks;

@@ -25,6 +25,8 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause: an authorization server that comes back is noticed within half a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How much of a server's `Retry-After` is believed: a wrong one must not close us out for a day.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// How long a document counts.
 #[derive(Clone, Copy, Debug)]
@@ -224,15 +226,14 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             }
             Err(error) => {
                 let count = state.failure.as_ref().map_or(0, |failure| failure.count);
-                let pause = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
+                let own = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
+                let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                let pause = own.max(asked);
                 log::warn!(
                     target: crate::LOG, document = self.name;
                     "fetching the {} failed, next try in {pause:?}: {error}{}", self.name, cause(&error)
                 );
-                let resume_at = self
-                    .clock
-                    .monotonic()
-                    .saturating_add(pause.max(error.retry_after_hint().unwrap_or_default()));
+                let resume_at = self.clock.monotonic().saturating_add(pause);
                 state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
             }
         }
@@ -317,6 +318,21 @@ mod tests {
 
         fn fetched(&self) -> usize {
             self.fetched.load(Ordering::SeqCst)
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_pause_that_the_server_asks_for_lasts_a_minute_at_most() {
+        for (asked, granted) in [(7, 7), (60, 60), (86_400, 60), (u64::MAX, 60)] {
+            let source = Source::new();
+            let busy =
+                AuthError::upstream(UpstreamFault::Failing).retry_after(Some(Duration::from_secs(asked)));
+            let error = source.refreshed.get(|| async { Err(busy) }).await.unwrap_err();
+            assert_eq!(error.retry_after_hint(), Some(Duration::from_secs(granted)));
+            source.advance(i64::try_from(granted).unwrap() - 1);
+            assert!(source.get().await.is_err());
+            source.advance(1);
+            assert_eq!(source.get().await.unwrap(), 1);
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
-/// The name of a verdict in an [`IntrospectionCache`](crate::IntrospectionCache): SHA-256 over the token and over whom
+/// The name of a verdict in an [`IntrospectionCache`](super::IntrospectionCache): SHA-256 over the token and over whom
 /// we asked about it (issuer, endpoint, client id).
 ///
 /// Two resource servers may share one store: an answer for one client or from one issuer never stands in for another.

@@ -309,7 +309,7 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The clock. Default: [`SystemClock`].
+    /// The clock. Default: [`SystemClock`](crate::SystemClock).
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.hooks.clock = Some(Arc::new(clock));
         self
