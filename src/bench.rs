@@ -31,7 +31,7 @@ pub struct Way {
 impl Way {
     /// As a worker goes it.
     pub fn new(protect: &ProtectApi) -> Self {
-        Self { client: protect.shared().worker_client(), protect: protect.clone() }
+        Self { client: protect.shared.worker_client(), protect: protect.clone() }
     }
 
     /// Token, verdict and policy; whether the request may go on to the handler.
@@ -41,7 +41,7 @@ impl Way {
 
     /// The policy alone, with the issuer that the claims name.
     pub fn allows(&self, claims: &Claims) -> bool {
-        let rules = &self.protect.shared().settings.rules;
+        let rules = &self.protect.shared.settings.rules;
         let (issuer, now) = (claims.issuer().unwrap_or_default(), SystemClock::new().unix_time());
         policy::check(claims, rules, &Requirements::default(), issuer, now, None).is_ok()
     }

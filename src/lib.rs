@@ -141,6 +141,7 @@ mod metadata;
 mod middleware;
 mod observe;
 mod policy;
+mod protect_api;
 mod refresh;
 mod request;
 mod response;
@@ -166,9 +167,9 @@ pub use error::{
     AuthError, AuthErrorKind, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault, UpstreamFault,
 };
 pub use guard::{RequiredScopes, Scoped};
-pub use middleware::ProtectApi;
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
+pub use protect_api::ProtectApi;
 pub use request::AuthenticatedRequest;
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use scope::{Scope, Scopes};

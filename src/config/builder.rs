@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     config::{Client, Hooks, Names, Tuning},
     error::{ConfigError, ConfigProblem},
-    middleware::ProtectApi,
+    protect_api::ProtectApi,
     response::ErrorRenderer,
     shared::Shared,
 };

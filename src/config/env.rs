@@ -8,7 +8,7 @@ use crate::{
     client_auth::{ClientAuthentication, Identity, SecretSource},
     config::{Names, ProtectApiBuilder},
     error::{ConfigError, ConfigProblem},
-    middleware::ProtectApi,
+    protect_api::ProtectApi,
     secret::Secret,
 };
 

@@ -9,8 +9,8 @@ use super::{LIFETIME, must};
 use crate::{
     bearer::BearerToken,
     claims::Claims,
-    middleware::ProtectApi,
     observe::Via,
+    protect_api::ProtectApi,
     request::{Authenticated, Session},
     validator::Validated,
 };
@@ -56,7 +56,7 @@ pub fn authenticate<R: HttpMessage>(protect: &ProtectApi, request: R, claims: Va
 impl ProtectApi {
     #[track_caller]
     fn session_for_test(&self, claims: Value) -> Session {
-        let shared = self.shared();
+        let shared = &self.shared;
         let now = shared.clock.unix_time();
         let known = shared.validator.metadata.assumed();
         let defaults = json!({
@@ -69,6 +69,6 @@ impl ProtectApi {
         let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
         let validated = Validated { claims, known, age: Duration::ZERO, via: Via::Introspection };
-        Session::of(shared, Authenticated { validated, token })
+        Session::of(&self.shared, Authenticated { validated, token })
     }
 }
