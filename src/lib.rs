@@ -89,6 +89,7 @@
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
 //! | a cache that processes share | [`cache`] |
 //! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`Introspecting`] |
+//! | the HTTP client for calls of your own | [`hardened_client`] |
 //! | an authorization server for tests | `test` (feature `test-util`) |
 //! | longer texts | [`guide`] |
 //!
@@ -98,6 +99,7 @@
 //! | --- | --- |
 //! | `rustls` | yes |
 //! | `mtls` | no |
+//! | `metrics` | no |
 //! | `test-util` | no |
 //!
 //! - **`rustls`**: the worker's own HTTP client speaks TLS, by rustls with aws-lc-rs and the certificates of the platform
@@ -107,6 +109,8 @@
 //! - **`mtls`**: `certificate::on_connect`, which reads the client's certificate where TLS ends in actix (rustls 0.23).
 //!   Not needed for certificates that a proxy passes on in a header, nor for presenting one of your own to the
 //!   authorization server.
+//! - **`metrics`**: decisions, calls and their durations through the facade of the `metrics` crate; the names are in
+//!   [`guide::errors`]. Without an exporter of yours they go nowhere.
 //! - **`test-util`**: the module `test`, with a real authorization server for tests. It brings a certificate generator and a
 //!   TLS server into the build: enable it under `[dev-dependencies]` only.
 //!
