@@ -2,8 +2,8 @@
 //! proxy ends it, see `certificate_resolver`.
 //!
 //! ```text
-//! cargo run --example mtls --features mtls               starts the API and prints commands to paste
-//! cargo run --example mtls --features mtls -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example mtls               starts the API and prints commands to paste
+//! cargo run --example mtls -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
 mod support;

@@ -290,7 +290,7 @@ async fn a_renderer_writes_the_body_and_changes_nothing_else() {
 #[actix_web::test]
 async fn problem_json_is_ready_made() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).renderer(ProblemJson::default()).build().unwrap();
+    let protect = builder(&issuer).renderer(ProblemJson).build().unwrap();
     let titles = [
         (401, "Unauthorized"),
         (400, "Bad Request"),
