@@ -182,7 +182,8 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 /// Only the delay form of RFC 9110 section 10.2.3; a date would make us trust the server's clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    // Nobody is sent away for longer than a minute: a server that is mistaken would close this API for a day.
+    Some(Duration::from_secs(seconds).min(Duration::from_secs(60)))
 }
 
 /// awc's errors are neither `Send` nor ours to expose: what is left is the class and a text.

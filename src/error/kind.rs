@@ -111,7 +111,7 @@ pub enum TokenFault {
     /// `exp` has passed.
     #[display("the token has expired")]
     Expired,
-    /// `nbf` (or `iat`) lies in the future.
+    /// `nbf` lies in the future.
     #[display("the token is not valid yet")]
     NotYetValid,
     /// `iss` is another issuer.
