@@ -18,7 +18,13 @@ const CLIENTS: usize = 12;
 /// Between the requests of one client.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// The tokens.
+/// Of good tokens, in seconds: longer than anybody waits.
+const LIFETIME: u64 = 1_000_000;
+/// How many tokens the watchers use up in a second, at most.
+const WATCHED_PER_SECOND: u64 = 3;
+
+/// The tokens. All opaque ones are minted before anything is measured, and JWTs never: the issuer remembers every token
+/// that it minted, and that shall not look like growth of the API.
 pub(super) struct Crowd {
     good: Vec<String>,
     good_jwts: RefCell<Rc<[String]>>,
@@ -26,11 +32,13 @@ pub(super) struct Crowd {
     expired: Vec<String>,
     bad_jwts: Vec<String>,
     unknown: Cell<usize>,
+    /// For the watchers.
+    unused: RefCell<Vec<String>>,
 }
 
 impl Crowd {
-    pub(super) fn new(issuer: &TestIssuer) -> Self {
-        let opaque = || issuer.opaque(json!({ "sub": "alice" }));
+    pub(super) fn new(issuer: &TestIssuer, duration: Duration) -> Self {
+        let opaque = || issuer.opaque(json!({ "sub": "alice", "exp": now() + LIFETIME }));
         let (revoked, expired) = (many(20, opaque), many(20, opaque));
         for token in &revoked {
             issuer.revoke(token);
@@ -49,7 +57,8 @@ impl Crowd {
         let ours = issuer.key(Algorithm::Es256);
         let forged = TestKey::generate(Algorithm::Es256, ours.kid());
         let forge = || issuer.jwt_with(JwtOptions::new().key(&forged), json!({ "sub": "alice" }));
-        let late = || issuer.jwt(past.clone());
+        let late = || jwt(issuer, now() - 3600);
+        let unused = usize::try_from(duration.as_secs() * WATCHED_PER_SECOND).unwrap_or(0);
         Self {
             good: many(100, opaque),
             good_jwts: RefCell::new(jwts(issuer)),
@@ -57,7 +66,13 @@ impl Crowd {
             expired: [expired, vec![lied_about]].concat(),
             bad_jwts: [many(20, forge), many(20, late)].concat(),
             unknown: Cell::new(0),
+            unused: RefCell::new(many(unused, opaque)),
         }
+    }
+
+    /// A good token that nobody has used.
+    fn unused(&self, issuer: &TestIssuer) -> String {
+        self.unused.borrow_mut().pop().unwrap_or_else(|| issuer.opaque(json!({ "sub": "bob" })))
     }
 
     /// From now on the clients use JWTs of the issuer's present key.
@@ -98,7 +113,22 @@ fn many(count: usize, make: impl Fn() -> String) -> Vec<String> {
 }
 
 fn jwts(issuer: &TestIssuer) -> Rc<[String]> {
-    many(50, || issuer.jwt(json!({ "sub": "alice" }))).into()
+    many(50, || jwt(issuer, now() + LIFETIME)).into()
+}
+
+/// A JWT of the issuer's present key.
+fn jwt(issuer: &TestIssuer, exp: u64) -> String {
+    let key = issuer.key(Algorithm::Es256);
+    let header = json!({ "alg": key.algorithm().name(), "typ": "at+jwt", "kid": key.kid() });
+    let claims = json!({
+        "iss": issuer.issuer(),
+        "aud": issuer.audience(),
+        "sub": "alice",
+        "client_id": "app",
+        "iat": now(),
+        "exp": exp,
+    });
+    key.jws(&header, &claims)
 }
 
 fn now() -> u64 {
@@ -114,8 +144,8 @@ pub(super) fn start(
 ) -> Vec<JoinHandle<()>> {
     let client = |number| rt::spawn(client(Rc::clone(scene), Rc::clone(crowd), address, number));
     let mut tasks: Vec<_> = (0..CLIENTS).map(client).collect();
-    tasks.push(rt::spawn(watch_revocations(Rc::clone(scene), address, kept)));
-    tasks.push(rt::spawn(watch_expiries(Rc::clone(scene), address)));
+    tasks.push(rt::spawn(watch_revocations(Rc::clone(scene), Rc::clone(crowd), address, kept)));
+    tasks.push(rt::spawn(watch_expiries(Rc::clone(scene), Rc::clone(crowd), address)));
     tasks
 }
 
@@ -131,25 +161,25 @@ async fn client(scene: Rc<Scene>, crowd: Rc<Crowd>, address: SocketAddr, number:
 }
 
 /// A token is good, is revoked, and is never let through again once no verdict of before may be used.
-async fn watch_revocations(scene: Rc<Scene>, address: SocketAddr, kept: Duration) {
+async fn watch_revocations(scene: Rc<Scene>, crowd: Rc<Crowd>, address: SocketAddr, kept: Duration) {
     let mut client = Client { scene: Rc::clone(&scene), caller: Caller::new(address), address };
     while !scene.is_over() {
-        let token = scene.issuer.opaque(json!({ "sub": "bob" }));
+        let token = crowd.unused(&scene.issuer);
         client.call(Truth::Good, "a token to be revoked", &token).await;
         scene.issuer.revoke(&token);
         rt::time::sleep(kept).await;
         client.call(Truth::Bad, "a token revoked just now", &token).await;
-        rt::time::sleep(Duration::from_millis(500)).await;
+        rt::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
 /// A token is good, comes of age, and is never let through again, whatever is remembered of it.
-async fn watch_expiries(scene: Rc<Scene>, address: SocketAddr) {
+async fn watch_expiries(scene: Rc<Scene>, crowd: Rc<Crowd>, address: SocketAddr) {
     let mut client = Client { scene: Rc::clone(&scene), caller: Caller::new(address), address };
     while !scene.is_over() {
         let exp = now() + 2;
-        let opaque = scene.issuer.opaque(json!({ "sub": "carol", "exp": exp }));
-        let jwt = scene.issuer.jwt(json!({ "sub": "carol", "exp": exp }));
+        let (opaque, jwt) = (crowd.unused(&scene.issuer), jwt(&scene.issuer, exp));
+        scene.issuer.set_claims(&opaque, json!({ "exp": exp }));
         for token in [&opaque, &jwt] {
             // Only to have it remembered; slow answers may come after its end.
             let _ = client.caller.status(token).await;

@@ -60,7 +60,7 @@ const fn rotating(name: &'static str, begin: fn(&TestIssuer)) -> Outage {
 }
 
 const DOCUMENTS: [Endpoint; 2] = [Discovery, AuthorizationServerMetadata];
-const EVERYTHING: [Endpoint; 4] = [Discovery, AuthorizationServerMetadata, Jwks, Introspection];
+pub(super) const EVERYTHING: [Endpoint; 4] = [Discovery, AuthorizationServerMetadata, Jwks, Introspection];
 
 const OUTAGES: [Outage; 25] = [
     rotating("everything resets", |issuer| always(issuer, &EVERYTHING, &Fault::reset())),
