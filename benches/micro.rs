@@ -1,10 +1,5 @@
 //! The steps of a request one by one, and the whole way of a request whose token is known. See `benches/README.md`.
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "a benchmark stops where something is not as it expects"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark stops where something is not as it expects")]
 
 mod support;
 

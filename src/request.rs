@@ -224,7 +224,7 @@ impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
         let Some(session) = session else {
             return Err(Answers::default().reject(AuthError::setup(SetupFault::NotMounted), request));
         };
-        let Session { shared, authenticated } = session;
+        let Session { shared, authenticated, .. } = session;
         let reject = |error| shared.answers.reject(error, request);
         let Some(authenticated) = authenticated else {
             return Err(reject(AuthError::new(AuthErrorKind::MissingToken)));

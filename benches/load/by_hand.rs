@@ -14,7 +14,7 @@ use actix_web::{
     error::{ErrorBadGateway, ErrorServiceUnavailable, ErrorUnauthorized},
     http::header::AUTHORIZATION,
     middleware::Next,
-    web::{self, Data, ReqData},
+    web::{Data, ReqData},
 };
 use awc::Client;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
@@ -26,8 +26,11 @@ pub(crate) struct ByHand {
     setup: Setup,
     endpoint: String,
     keys: HashMap<String, (DecodingKey, Validation)>,
-    kept: Option<Mutex<HashMap<String, (Instant, Arc<Claims>)>>>,
+    kept: Option<Mutex<HashMap<String, Kept>>>,
 }
+
+/// A verdict and when it was given.
+type Kept = (Instant, Arc<Claims>);
 
 #[derive(Deserialize)]
 struct Metadata {
@@ -37,6 +40,7 @@ struct Metadata {
 
 /// What it knows of its caller.
 #[derive(Deserialize)]
+#[expect(dead_code, reason = "a handler of another app would use them")]
 pub(crate) struct Claims {
     sub: String,
     iss: String,
@@ -184,7 +188,7 @@ async fn fetch<T: serde::de::DeserializeOwned>(client: &Client, url: &str) -> T 
     serde_json::from_slice(&response.body().await.expect("a body")).expect("a document")
 }
 
-fn tools(request: &HttpRequest) -> (Data<ByHand>, web::Data<Client>) {
+fn tools(request: &HttpRequest) -> (Data<ByHand>, Data<Client>) {
     let by_hand = request.app_data::<Data<ByHand>>().expect("in the app data").clone();
     (by_hand, request.app_data::<Data<Client>>().expect("in the app data").clone())
 }

@@ -98,7 +98,7 @@ impl Scenario {
                 let before = servers[index].cpu();
                 let answered =
                     f64::from(u32::try_from(requests.send(servers[index].port, duration)).unwrap());
-                let cpu = servers[index].cpu() - before;
+                let cpu = servers[index].cpu().saturating_sub(before);
                 micros[index].push(cpu.as_secs_f64() * 1e6 / answered);
                 rates[index].push(answered / duration.as_secs_f64());
             }

@@ -1,5 +1,11 @@
 //! What the benchmarks share: an issuer, an API that trusts it, and requests that it has already let through once.
-#![allow(dead_code, clippy::allow_attributes, reason = "each benchmark uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "each benchmark uses a part of it, and stops where something is not as it expects"
+)]
 
 use std::time::Duration;
 
