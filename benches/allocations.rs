@@ -30,7 +30,7 @@ const REQUESTS: usize = 1000;
 #[actix_web::main]
 async fn main() {
     let issuer = TestIssuer::start();
-    let (opaque, jwt) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::Es256));
+    let (opaque, jwt) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::ES256));
     let (api, caching) = (|| support::api(&issuer), || support::caching_api(&issuer));
     println!("| app | allocations/request | beyond the bare app | bytes/request |\n|---|---|---|---|");
     let bare = init_service(App::new().route("/", web::get().to(HttpResponse::Ok))).await;

@@ -93,7 +93,7 @@ fn operation(name: &str) {
     let issuer = TestIssuer::start();
     let token = support::opaque(&issuer);
     let request = support::request(&token);
-    let jwt = support::jwt(&issuer, Algorithm::Es256);
+    let jwt = support::jwt(&issuer, Algorithm::ES256);
     let claims = support::claims_of(&issuer, &jwt);
     let kept = Kept::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
     let (known, unknown) = (kept.key(&token), kept.key("of nobody"));

@@ -20,7 +20,7 @@ criterion_main!(benches);
 fn steps(criterion: &mut Criterion) {
     let issuer = TestIssuer::start();
     let kept = Kept::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
-    let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::Rs256));
+    let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::RS256));
     for (name, token) in [("42 B", &short), ("1 KB", &long)] {
         let request = support::request(token);
         criterion.bench_with_input(
@@ -51,7 +51,7 @@ fn steps(criterion: &mut Criterion) {
 
 fn warm(criterion: &mut Criterion) {
     let issuer = TestIssuer::start();
-    let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::Rs256));
+    let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::RS256));
     let cases = [
         ("opaque, 42 B", support::warm(support::caching_api(&issuer), &short)),
         (
@@ -70,7 +70,7 @@ fn warm(criterion: &mut Criterion) {
 fn first_sight(criterion: &mut Criterion) {
     let issuer = TestIssuer::start();
     let mut group = criterion.benchmark_group("JWT at first sight");
-    for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
+    for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
         let token = support::jwt(&issuer, algorithm);
         let document = issuer.jwks().to_string();
         let (way, _) = support::warm(support::caching_api(&issuer), &token);

@@ -38,22 +38,22 @@ const SCENARIOS: [Scenario; 7] = [
     },
     Scenario {
         name: "RS256, remembered",
-        tokens: Tokens::Jwt(Algorithm::Rs256),
+        tokens: Tokens::Jwt(Algorithm::RS256),
         servers: &["bare", "bare", "ours"],
     },
     Scenario {
         name: "RS256, each verified",
-        tokens: Tokens::Jwt(Algorithm::Rs256),
+        tokens: Tokens::Jwt(Algorithm::RS256),
         servers: &["hand", "hand", "ours-forgetful"],
     },
     Scenario {
         name: "ES256, each verified",
-        tokens: Tokens::Jwt(Algorithm::Es256),
+        tokens: Tokens::Jwt(Algorithm::ES256),
         servers: &["hand", "hand", "ours-forgetful"],
     },
     Scenario {
         name: "EdDSA, each verified",
-        tokens: Tokens::Jwt(Algorithm::EdDsa),
+        tokens: Tokens::Jwt(Algorithm::EdDSA),
         servers: &["hand", "hand", "ours-forgetful"],
     },
 ];
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &[String]) {
 
     leave_core_0();
     let issuer =
-        TestIssuer::builder().algorithms([Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]).start();
+        TestIssuer::builder().algorithms([Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]).start();
     println!("{rounds} rounds of {} ms; median [lowest-highest]", duration.as_millis());
     println!("| tokens | server | CPU µs/request | ratio of CPU to the first | requests/s |");
     println!("|---|---|---|---|---|");

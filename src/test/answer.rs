@@ -146,7 +146,7 @@ pub(super) fn mint_jwt(
     let defaults = json!({ "sub": super::APP_ID, "jti": key::base64url(&key::random::<16>()) });
     let claims = state.claims([defaults].into_iter().chain(claims));
     let keys = &mut state.keys;
-    let token = options.build(&claims, |algorithm| keys.signing(algorithm.unwrap_or(Algorithm::Es256)));
+    let token = options.build(&claims, |algorithm| keys.signing(algorithm.unwrap_or(Algorithm::ES256)));
     state.tokens.insert(token.clone(), Token { claims, ..Token::default() });
     token
 }

@@ -47,7 +47,7 @@ impl TestIssuerBuilder {
             resource_servers: vec![Client::with_secret(CLIENT_ID, CLIENT_SECRET)],
             apps: Vec::new(),
             jwt_access_tokens: false,
-            algorithms: vec![Algorithm::Es256],
+            algorithms: vec![Algorithm::ES256],
             clock: Arc::new(SystemClock::new()),
         }
     }

@@ -138,7 +138,7 @@ fn by_assertion<'a>(
 /// The key that must have signed: a secret with the HMAC that the header names, or the one registered key.
 fn assertion_key(credential: &Credential, algorithm: &str) -> Option<TestKey> {
     match credential {
-        Credential::Secret(secret) => [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512]
+        Credential::Secret(secret) => [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]
             .into_iter()
             .find(|one| one.name() == algorithm)
             .map(|one| TestKey::hmac(secret.as_bytes(), "").with_algorithm(one)),

@@ -39,19 +39,19 @@ impl TestKey {
     /// bytes; nothing at all for [`Algorithm::None`].
     pub fn generate(algorithm: Algorithm, kid: &str) -> Self {
         let material = match algorithm {
-            Algorithm::Rs256
-            | Algorithm::Rs384
-            | Algorithm::Rs512
-            | Algorithm::Ps256
-            | Algorithm::Ps384
-            | Algorithm::Ps512 => {
+            Algorithm::RS256
+            | Algorithm::RS384
+            | Algorithm::RS512
+            | Algorithm::PS256
+            | Algorithm::PS384
+            | Algorithm::PS512 => {
                 Material::Rsa(Box::new(must(RsaKeyPair::generate(KeySize::Rsa2048), "generate an RSA key")))
             }
-            Algorithm::Es256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
-            Algorithm::Es384 => ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
-            Algorithm::Es512 => ec(&ECDSA_P521_SHA512_FIXED_SIGNING),
-            Algorithm::EdDsa => Material::Ed(must(Ed25519KeyPair::generate(), "generate an Ed25519 key")),
-            Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => {
+            Algorithm::ES256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
+            Algorithm::ES384 => ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
+            Algorithm::ES512 => ec(&ECDSA_P521_SHA512_FIXED_SIGNING),
+            Algorithm::EdDSA => Material::Ed(must(Ed25519KeyPair::generate(), "generate an Ed25519 key")),
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
                 Material::Secret(random::<64>().to_vec())
             }
             Algorithm::None => Material::Secret(Vec::new()),
@@ -63,7 +63,7 @@ impl TestKey {
     pub fn hmac(secret: impl Into<Vec<u8>>, kid: &str) -> Self {
         Self {
             kid: kid.to_owned(),
-            algorithm: Algorithm::Hs256,
+            algorithm: Algorithm::HS256,
             material: Arc::new(Material::Secret(secret.into())),
         }
     }

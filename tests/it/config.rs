@@ -348,7 +348,7 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         let claims = json!({ "sub": "spiffe://example.test/me", "exp": 4_000_000_000_u32 });
         folder.file("svid.jwt", &format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string())))
     };
-    let jwk = TestKey::generate(Algorithm::Es256, "k1").private_jwk().to_string();
+    let jwk = TestKey::generate(Algorithm::ES256, "k1").private_jwk().to_string();
     let files = [("CLIENT_CERTIFICATE_FILE", certificate.as_str()), ("CLIENT_KEY_FILE", key.as_str())];
     let cases: [Case<'_>; 8] = [
         ("client_secret_post", &[("CLIENT_SECRET", SECRET)], "SecretPost"),

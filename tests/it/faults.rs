@@ -365,12 +365,12 @@ async fn client_secret_basic_raw_is_not_encoded() {
 #[actix_web::test]
 async fn client_assertions_are_accepted_and_used_once() {
     let keys = [
-        Algorithm::Rs256,
-        Algorithm::Ps256,
-        Algorithm::Es256,
-        Algorithm::Es384,
-        Algorithm::Es512,
-        Algorithm::EdDsa,
+        Algorithm::RS256,
+        Algorithm::PS256,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::ES512,
+        Algorithm::EdDSA,
     ]
     .map(|algorithm| TestKey::generate(algorithm, algorithm.name()));
     let mut builder = TestIssuer::builder();

@@ -38,9 +38,9 @@ fn fetches(issuer: &TestIssuer) -> usize {
 
 #[actix_web::test]
 async fn every_algorithm_is_verified() {
-    use test::Algorithm::{EdDsa, Es256, Es384, Es512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+    use test::Algorithm::{ES256, ES384, ES512, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
 
-    let all = [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, Es256, Es384, Es512, EdDsa];
+    let all = [RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA];
     assert_eq!(all.len(), Algorithm::ALL.len());
     let issuer = TestIssuer::builder().algorithms(all).start();
     let api = api(jwts_only(&issuer)).await;
@@ -62,12 +62,12 @@ async fn every_algorithm_is_verified() {
 async fn unsigned_and_symmetric_tokens_are_refused() {
     let issuer = TestIssuer::start();
     let api = api(jwts_only(&issuer)).await;
-    let public = issuer.key(test::Algorithm::Es256);
+    let public = issuer.key(test::Algorithm::ES256);
     let as_secret = TestKey::hmac(public.jwk().to_string(), public.kid());
     for options in [
         JwtOptions::new().algorithm(test::Algorithm::None),
         JwtOptions::new().algorithm(test::Algorithm::None).header("alg", "None"),
-        JwtOptions::new().algorithm(test::Algorithm::Hs256),
+        JwtOptions::new().algorithm(test::Algorithm::HS256),
         JwtOptions::new().key(&as_secret),
         JwtOptions::new().header("alg", "ES256K"),
     ] {
@@ -124,7 +124,7 @@ async fn claims_of_a_jwt_decide_as_they_should() {
 async fn a_header_that_names_keys_elsewhere_is_not_followed() {
     let (issuer, evil) = (TestIssuer::start(), TestIssuer::start());
     let api = api(jwts_only(&issuer)).await;
-    let key = evil.key(test::Algorithm::Es256).with_kid("not-published");
+    let key = evil.key(test::Algorithm::ES256).with_kid("not-published");
     for (name, value) in [
         ("jku", json!(evil.url(Endpoint::Jwks))),
         ("x5u", json!(evil.url(Endpoint::Other))),
@@ -162,7 +162,7 @@ async fn a_flood_of_unknown_keys_costs_one_fetch_in_each_cooldown_and_drives_not
     let (issuer, clock, api) = timed().await;
     let good = lasting(&issuer, &clock);
     assert_eq!(api.outcome(&good).await, OK);
-    let foreign = TestKey::generate(test::Algorithm::Es256, "foreign");
+    let foreign = TestKey::generate(test::Algorithm::ES256, "foreign");
     let flood: Vec<_> = (0..60)
         .map(|number| {
             issuer.jwt_with(JwtOptions::new().key(&foreign).kid(&format!("kid-{number}")), json!({}))
@@ -253,7 +253,7 @@ async fn a_redirect_of_the_key_set_is_not_followed() {
     let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
     issuer.fault(Endpoint::Jwks, Fault::redirect(&elsewhere.url(Endpoint::Jwks)).always());
     let api = api(jwts_only(&issuer)).await;
-    let forged = issuer.jwt_with(JwtOptions::new().key(&elsewhere.key(test::Algorithm::Es256)), json!({}));
+    let forged = issuer.jwt_with(JwtOptions::new().key(&elsewhere.key(test::Algorithm::ES256)), json!({}));
     assert_eq!(api.outcome(&forged).await, upstream(BadAnswer));
     assert_eq!(elsewhere.connections(), 0);
 }
@@ -331,7 +331,7 @@ async fn jwts_are_introspected_where_the_settings_say_so() {
     issuer.revoke(&jwt);
     assert_eq!(api.outcome(&jwt).await, token(TokenFault::Inactive));
     let forged =
-        issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(test::Algorithm::Es256, "x")), json!({}));
+        issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(test::Algorithm::ES256, "x")), json!({}));
     assert_eq!(api.outcome(&forged).await, OK, "this issuer says so: it minted it");
     assert_eq!((issuer.count(Endpoint::Introspection), fetches(&issuer)), (3, 0));
 }
@@ -341,7 +341,7 @@ async fn by_default_a_jwt_is_never_sent_to_the_issuer() {
     let issuer = TestIssuer::start();
     let api = api(introspecting(&issuer)).await;
     let bad =
-        issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(test::Algorithm::Es256, "x")), json!({}));
+        issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(test::Algorithm::ES256, "x")), json!({}));
     assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK);
     assert_eq!(api.outcome(&bad).await, UNKNOWN_KEY, "though the issuer would call it active");
     assert_eq!(api.outcome(&issuer.jwt(json!({ "exp": 1 }))).await, token(TokenFault::Expired));
@@ -421,8 +421,8 @@ async fn settings_narrow_what_a_jwt_may_be() {
         issuer.jwt_with(JwtOptions::new().algorithm(algorithm).header("typ", typ), json!({}))
     };
     let (es256, eddsa) =
-        (mint(test::Algorithm::Es256, "at+jwt"), mint(test::Algorithm::EdDsa, "application/at+jwt"));
-    let plain = mint(test::Algorithm::Es256, "JWT");
+        (mint(test::Algorithm::ES256, "at+jwt"), mint(test::Algorithm::EdDSA, "application/at+jwt"));
+    let plain = mint(test::Algorithm::ES256, "JWT");
 
     let narrow = api(jwts_only(&issuer).algorithms([Algorithm::ES256])).await;
     assert_eq!(narrow.outcome(&es256).await, OK);
@@ -438,7 +438,7 @@ async fn a_given_jwks_uri_counts_more_than_the_discovered_one() {
     let (issuer, keys) = (TestIssuer::start(), TestIssuer::start());
     let with = |key: &TestKey| issuer.jwt_with(JwtOptions::new().key(key), json!({}));
     let (own, other) =
-        (issuer.key(test::Algorithm::Es256), keys.key(test::Algorithm::Es256).with_kid("es256-1"));
+        (issuer.key(test::Algorithm::ES256), keys.key(test::Algorithm::ES256).with_kid("es256-1"));
     for builder in [jwts_only(&issuer), introspecting(&issuer)] {
         let api = api(builder.jwks_uri(keys.url(Endpoint::Jwks))).await;
         assert_eq!(api.outcome(&with(&other)).await, OK);

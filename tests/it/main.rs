@@ -9,6 +9,7 @@
 
 mod support;
 
+mod algorithms;
 mod answers;
 mod bearer;
 mod cache;

@@ -54,8 +54,8 @@ impl Crowd {
             members.insert("active".to_owned(), json!(true));
         }
         issuer.set_answer(&lied_about, &claims.to_string());
-        let ours = issuer.key(Algorithm::Es256);
-        let forged = TestKey::generate(Algorithm::Es256, ours.kid());
+        let ours = issuer.key(Algorithm::ES256);
+        let forged = TestKey::generate(Algorithm::ES256, ours.kid());
         let forge = || issuer.jwt_with(JwtOptions::new().key(&forged), json!({ "sub": "alice" }));
         let late = || jwt(issuer, now() - 3600);
         let unused = usize::try_from(duration.as_secs() * WATCHED_PER_SECOND).unwrap_or(0);
@@ -118,7 +118,7 @@ fn jwts(issuer: &TestIssuer) -> Rc<[String]> {
 
 /// A JWT of the issuer's present key.
 fn jwt(issuer: &TestIssuer, exp: u64) -> String {
-    let key = issuer.key(Algorithm::Es256);
+    let key = issuer.key(Algorithm::ES256);
     let header = json!({ "alg": key.algorithm().name(), "typ": "at+jwt", "kid": key.kid() });
     let claims = json!({
         "iss": issuer.issuer(),

@@ -90,11 +90,11 @@ fn present(issuer: &TestIssuer, assertion: &str) -> u16 {
 
 #[test]
 fn assertions_of_both_kinds_are_verified() {
-    let ec = TestKey::generate(Algorithm::Es256, "client-key");
-    let ed = TestKey::generate(Algorithm::EdDsa, "client-key");
+    let ec = TestKey::generate(Algorithm::ES256, "client-key");
+    let ed = TestKey::generate(Algorithm::EdDSA, "client-key");
     let issuer = TestIssuer::builder().client_with_key("ec", &ec).client_with_key("ed", &ed).start();
     let hs256 = TestKey::hmac(issuer.client_secret(), "");
-    let hs512 = hs256.clone().with_algorithm(Algorithm::Hs512);
+    let hs512 = hs256.clone().with_algorithm(Algorithm::HS512);
     let mut number = 0;
     let mut status = |key: &TestKey, id: &str, changes: Value| {
         number += 1;
@@ -117,7 +117,7 @@ fn assertions_of_both_kinds_are_verified() {
     ] {
         assert_eq!(status(&ec, "ec", defect.clone()), 401, "{defect}");
     }
-    let stranger = TestKey::generate(Algorithm::Es256, "client-key");
+    let stranger = TestKey::generate(Algorithm::ES256, "client-key");
     let by_public_key = TestKey::hmac(ec.public_pem(), "");
     let unsigned = TestKey::generate(Algorithm::None, "");
     for key in [&stranger, &ed, &by_public_key, &unsigned, &TestKey::hmac("", "")] {
@@ -134,7 +134,7 @@ fn assertions_of_both_kinds_are_verified() {
 
 #[test]
 fn an_assertion_is_good_once() {
-    let key = TestKey::generate(Algorithm::Ps256, "client-key");
+    let key = TestKey::generate(Algorithm::PS256, "client-key");
     let issuer = TestIssuer::builder().client_with_key("api", &key).start();
     let once = assertion(&issuer, &key, "api", "1", &json!({}));
     assert_eq!(present(&issuer, &once), 200);

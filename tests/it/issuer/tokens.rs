@@ -16,16 +16,16 @@ use serde_json::{Value, json};
 use super::{decoded, get, introspect, is_active};
 
 const ALL: [Algorithm; 10] = [
-    Algorithm::Rs256,
-    Algorithm::Rs384,
-    Algorithm::Rs512,
-    Algorithm::Ps256,
-    Algorithm::Ps384,
-    Algorithm::Ps512,
-    Algorithm::Es256,
-    Algorithm::Es384,
-    Algorithm::Es512,
-    Algorithm::EdDsa,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::ES512,
+    Algorithm::EdDSA,
 ];
 
 fn jwks(issuer: &TestIssuer) -> Value {
@@ -96,7 +96,7 @@ fn every_algorithm_verifies_with_the_published_key() {
         let token = issuer.jwt_with(JwtOptions::new().algorithm(algorithm), json!({}));
         assert_eq!(decoded(&token).0["alg"], algorithm.name());
         // jsonwebtoken has no ES512.
-        if algorithm == Algorithm::Es512 {
+        if algorithm == Algorithm::ES512 {
             assert!(verifies_p521(&jwks(&issuer), &token));
         } else {
             verified(&issuer, &token).unwrap_or_else(|error| panic!("{algorithm:?}: {error}"));
@@ -126,7 +126,7 @@ fn secrets_and_missing_signatures_are_not_published() {
     assert!(unsigned.ends_with('.'));
     assert_eq!(decoded(&unsigned).0["alg"], "none");
 
-    for algorithm in [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512] {
+    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
         let token = issuer.jwt_with(JwtOptions::new().algorithm(algorithm), json!({}));
         let secret = bytes(&issuer.key(algorithm).jwk(), "k");
         let mut validation = Validation::new(decode_header(&token).unwrap().alg);
@@ -135,7 +135,7 @@ fn secrets_and_missing_signatures_are_not_published() {
     }
     assert_eq!(kids(&issuer), ["es256-1"]);
 
-    let pem = issuer.key(Algorithm::Es256).public_pem();
+    let pem = issuer.key(Algorithm::ES256).public_pem();
     let confused =
         issuer.jwt_with(JwtOptions::new().key(&TestKey::hmac(pem.as_bytes(), "es256-1")), json!({}));
     let mut validation = Validation::new(jsonwebtoken::Algorithm::HS256);
@@ -166,7 +166,7 @@ fn header_and_payload_can_be_anything() {
 #[test]
 fn a_key_of_somebody_else_is_not_published() {
     let issuer = TestIssuer::start();
-    let stranger = TestKey::generate(Algorithm::Es256, "es256-1");
+    let stranger = TestKey::generate(Algorithm::ES256, "es256-1");
     let forged = issuer.jwt_with(JwtOptions::new().key(&stranger), json!({}));
     assert_eq!(verified(&issuer, &forged).unwrap_err(), "InvalidSignature");
     let unknown = issuer.jwt_with(JwtOptions::new().key(&stranger.with_kid("other")), json!({}));
@@ -215,7 +215,7 @@ fn the_key_set_can_be_replaced_by_anything() {
 #[test]
 fn private_keys_are_complete_and_public_ones_show_nothing_private() {
     let message = b"message";
-    let ec = TestKey::generate(Algorithm::Es256, "k");
+    let ec = TestKey::generate(Algorithm::ES256, "k");
     let jwk = ec.private_jwk();
     let point = [vec![4], bytes(&jwk, "x"), bytes(&jwk, "y")].concat();
     EcdsaKeyPair::from_private_key_and_public_key(
@@ -225,11 +225,11 @@ fn private_keys_are_complete_and_public_ones_show_nothing_private() {
     )
     .unwrap();
 
-    let ed = TestKey::generate(Algorithm::EdDsa, "k");
+    let ed = TestKey::generate(Algorithm::EdDSA, "k");
     let jwk = ed.private_jwk();
     Ed25519KeyPair::from_seed_and_public_key(&bytes(&jwk, "d"), &bytes(&jwk, "x")).unwrap();
 
-    let rsa = TestKey::generate(Algorithm::Rs256, "k");
+    let rsa = TestKey::generate(Algorithm::RS256, "k");
     let jwk = rsa.private_jwk();
     let member = |name| bytes(&jwk, name);
     let public_key = PublicKeyComponents { n: member("n"), e: member("e") };
@@ -256,10 +256,10 @@ fn private_keys_are_complete_and_public_ones_show_nothing_private() {
         let debug = format!("{key:?}");
         assert!(!debug.contains(private["d"].as_str().unwrap()), "{debug}");
     }
-    for key in [TestKey::generate(Algorithm::Es256, "k"), TestKey::generate(Algorithm::Es384, "k"), ed] {
+    for key in [TestKey::generate(Algorithm::ES256, "k"), TestKey::generate(Algorithm::ES384, "k"), ed] {
         let verification: &'static dyn aws_lc_rs::signature::VerificationAlgorithm = match key.algorithm() {
-            Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
-            Algorithm::Es384 => &ECDSA_P384_SHA384_FIXED,
+            Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
+            Algorithm::ES384 => &ECDSA_P384_SHA384_FIXED,
             _ => &ED25519,
         };
         UnparsedPublicKey::new(verification, key.public_der()).verify(message, &key.sign(message)).unwrap();
@@ -277,5 +277,5 @@ fn private_keys_are_complete_and_public_ones_show_nothing_private() {
 #[test]
 #[should_panic(expected = "cannot use this key with that algorithm")]
 fn a_curve_signs_with_one_algorithm() {
-    drop(TestKey::generate(Algorithm::Es256, "k").with_algorithm(Algorithm::Es384));
+    drop(TestKey::generate(Algorithm::ES256, "k").with_algorithm(Algorithm::ES384));
 }
