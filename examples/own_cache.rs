@@ -142,7 +142,7 @@ async fn main() -> Outcome {
     // Whoever learns of a revocation tells one instance, and no instance lets the token through.
     issuer.revoke(&alice);
     let [instance, _] = &instances;
-    instance.evict(&alice).await;
+    instance.evict(&alice).await.map_err(std::io::Error::other)?;
     let evicted =
         Call::get("revoked and evicted", "/second").token(&alice).answers(401).challenge("invalid_token");
     table.call(&base, &evicted).await;

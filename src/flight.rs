@@ -67,6 +67,16 @@ where
         }))
     }
 
+    /// Lets nobody else join the call for this key. Who waits for it already gets its outcome.
+    pub(crate) fn forget(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
+    /// The same for all keys.
+    pub(crate) fn forget_all(&self) {
+        self.lock().clear();
+    }
+
     /// The flight for this key, and whether this caller started it.
     fn board<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (watch::Receiver<Outcome<V>>, bool)
     where
@@ -81,7 +91,7 @@ where
             under_way.insert(key.clone(), flight.clone());
             (land, flight)
         };
-        let slot = Slot { flights: Arc::clone(self), key: key.clone() };
+        let slot = Slot { flights: Arc::clone(self), key: key.clone(), flight: flight.clone() };
         let calling = call();
         rt::spawn(async move {
             let outcome = calling.await;
@@ -102,15 +112,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Clears a flight's place, also when its task is dropped or panics.
+/// Clears a flight's place, also when its task is dropped or panics; not that of a later flight for the same key.
 struct Slot<K: Eq + Hash, V> {
     flights: Arc<Flights<K, V>>,
     key: K,
+    flight: watch::Receiver<Outcome<V>>,
 }
 
 impl<K: Eq + Hash, V> Drop for Slot<K, V> {
     fn drop(&mut self) {
-        lock(&self.flights.under_way).remove(&self.key);
+        let mut under_way = lock(&self.flights.under_way);
+        if under_way.get(&self.key).is_some_and(|flight| flight.same_channel(&self.flight)) {
+            under_way.remove(&self.key);
+        }
     }
 }
 
@@ -174,6 +188,36 @@ mod tests {
         assert!(leader.await.is_err(), "its client went away");
         assert_eq!(flights.join(1, call).await.unwrap(), 7);
         assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[actix_web::test]
+    async fn a_forgotten_call_is_joined_by_nobody_and_takes_no_later_ones_place() {
+        let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+        let call = |millis| {
+            let calls = Arc::clone(&calls);
+            move || {
+                let calls = Arc::clone(&calls);
+                async move {
+                    let number = calls.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                    Ok(number)
+                }
+            }
+        };
+        let early = rt::spawn({
+            let (flights, call) = (Arc::clone(&flights), call(20));
+            async move { flights.join(1, call).await }
+        });
+        tokio::task::yield_now().await;
+        flights.forget(&1);
+        let late = rt::spawn({
+            let (flights, call) = (Arc::clone(&flights), call(60));
+            async move { flights.join(1, call).await }
+        });
+        assert_eq!(early.await.unwrap().unwrap(), 0);
+        assert_eq!(flights.lock().len(), 1, "the later call is still there");
+        assert_eq!(flights.join(1, call(0)).await.unwrap(), 1, "and is joined");
+        assert_eq!(late.await.unwrap().unwrap(), 1);
     }
 
     #[actix_web::test]

@@ -95,11 +95,13 @@ impl<R: RequiredScopes + 'static, C: DeserializeOwned + 'static> FromRequest for
 /// A guard that says no makes actix try the next route and answer 404 or 405 in the end, never 403: to protect a route,
 /// wrap it or take [`Scoped`]. The mount must be further **out** than the route (an app or a scope), because guards run
 /// before what is wrapped around the route itself.
-pub fn has_scopes<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> impl Guard {
+pub fn has_scopes<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> HasScopes {
     HasScopes(scopes.into_iter().map(Into::into).collect())
 }
 
-struct HasScopes(Vec<String>);
+/// The guard that [`has_scopes`] makes.
+#[derive(Clone, Debug)]
+pub struct HasScopes(Vec<String>);
 
 impl Guard for HasScopes {
     fn check(&self, context: &GuardContext<'_>) -> bool {

@@ -8,9 +8,31 @@ use serde_json::{Map, Value};
 
 /// Parses a JSON object whose members all have different names. Deeper levels are `serde_json`'s own maps; nesting is
 /// bounded by its limit of 128 levels.
-pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    serde_json::from_slice::<StrictObject>(bytes).map(|object| object.0)
+pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, NotAnObject> {
+    match serde_json::from_slice::<StrictObject>(bytes) {
+        Ok(object) => Ok(object.0),
+        Err(error) => {
+            Err(NotAnObject { is_json: error.is_data(), line: error.line(), column: error.column() })
+        }
+    }
 }
+
+/// Where bytes stop being what they should be. `serde_json`'s own text may quote the document, claims and all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotAnObject {
+    is_json: bool,
+    line: usize,
+    column: usize,
+}
+
+impl fmt::Display for NotAnObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_json { "not an object with distinct members" } else { "not JSON" };
+        write!(f, "{what} at line {} column {}", self.line, self.column)
+    }
+}
+
+impl std::error::Error for NotAnObject {}
 
 struct StrictObject(Map<String, Value>);
 
@@ -50,6 +72,13 @@ mod tests {
         let object = strict_object(br#"{"active":true,"n":[1,{"a":null}]}"#).unwrap();
         assert_eq!(object.get("active"), Some(&Value::Bool(true)));
         assert_eq!(object.len(), 2);
+    }
+
+    #[test]
+    fn the_error_quotes_nothing() {
+        let error = strict_object(br#""{\"active\":true,\"sub\":\"alice\"}""#).unwrap_err();
+        assert_eq!(error.to_string(), "not an object with distinct members at line 1 column 37");
+        assert_eq!(strict_object(b"<alice>").unwrap_err().to_string(), "not JSON at line 1 column 1");
     }
 
     #[test]

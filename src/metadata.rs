@@ -103,7 +103,11 @@ impl KnownMetadata {
     ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
         let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
         let clock = Arc::clone(&self.clock);
-        let fetch = || observe::fetch("metadata", clock, async move { discovery.fetch(&client).await });
+        let fetch = || {
+            observe::fetch("metadata", discovery.issuer.as_str().into(), clock, async move {
+                discovery.fetch(&client).await
+            })
+        };
         async move { kept.get(fetch).await }
     }
 }

@@ -81,7 +81,10 @@ where
         let inner = Rc::clone(&self.0);
         Box::pin(async move {
             let outcome = inner.protect.authenticate(&request, &inner.client).await;
-            observe::decided(outcome.as_ref().map(Session::via).map_err(AuthError::kind));
+            observe::decided(
+                &inner.protect.shared.issuer,
+                outcome.as_ref().map(Session::via).map_err(AuthError::kind),
+            );
             match outcome {
                 Ok(session) => {
                     request.extensions_mut().insert(session);

@@ -18,7 +18,7 @@ pub(crate) struct Rules {
     /// RFC 7662 lets an introspection answer omit `iss` and `aud`; accepting that is a decision of the operator.
     pub(crate) accept_missing_issuer: bool,
     pub(crate) accept_missing_audience: bool,
-    /// Seconds by which our clock is ahead of the issuer's.
+    /// Seconds by which our clock is behind the issuer's: they are added to the time.
     pub(crate) clock_skew: i64,
     /// Seconds that a time may be off either way.
     pub(crate) clock_tolerance: i64,

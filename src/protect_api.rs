@@ -4,6 +4,7 @@ use std::{ffi::OsString, fmt, sync::Arc, time::Duration};
 
 use crate::{
     bearer::BearerToken,
+    cache::CacheError,
     config::{ProtectApiBuilder, env},
     error::ConfigError,
     policy::Requirements,
@@ -171,22 +172,32 @@ impl ProtectApi {
 
     /// Forgets what is remembered of this token, for whoever learns of a revocation: the next request with it asks
     /// anew. A JWT that is validated locally is not revoked by this.
-    pub async fn evict(&self, token: &str) {
-        if let Ok(token) = BearerToken::resolved(token, usize::MAX) {
-            self.shared.validator.evict(&token).await;
+    ///
+    /// # Errors
+    /// Only with a [store of your own](ProtectApiBuilder::cache_store): it failed or did not answer in time, or the metadata,
+    /// which its keys are made of, is not known to this process yet. The verdict may still be in it then.
+    pub async fn evict(&self, token: &str) -> Result<(), CacheError> {
+        match BearerToken::resolved(token, usize::MAX) {
+            Ok(token) => self.shared.validator.evict(&token).await,
+            // What is no token was never remembered.
+            Err(_) => Ok(()),
         }
     }
 
-    /// Forgets what is remembered of every token of this subject. Looks at every entry; a
-    /// [store of your own](ProtectApiBuilder::cache_store) cannot be searched and keeps its entries.
-    pub fn evict_subject(&self, subject: &str) {
-        self.shared.validator.evict_subject(subject);
+    /// Forgets what is remembered of every token of this subject. Looks at every entry.
+    ///
+    /// # Errors
+    /// With a [store of your own](ProtectApiBuilder::cache_store), which cannot be searched: its entries stay.
+    pub fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
+        self.shared.validator.evict_subject(subject)
     }
 
-    /// Forgets everything that is remembered of tokens. A [store of your own](ProtectApiBuilder::cache_store) keeps its
-    /// entries.
-    pub fn clear(&self) {
-        self.shared.validator.clear();
+    /// Forgets everything that is remembered of tokens.
+    ///
+    /// # Errors
+    /// With a [store of your own](ProtectApiBuilder::cache_store), which cannot be emptied from here: its entries stay.
+    pub fn clear(&self) -> Result<(), CacheError> {
+        self.shared.validator.clear()
     }
 
     #[track_caller]

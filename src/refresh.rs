@@ -125,30 +125,38 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         self.renew(fetch).await
     }
 
-    /// A newer document than the given one, for a reader that missed something in it. Gives the current one again
-    /// where the cooldown forbids a fetch or the fetch fails.
+    /// A newer document than the given one, for a reader that missed something in it; `None` where the cooldown forbids a
+    /// fetch, and an error while fetching fails: what was missed may be in the document that cannot be had.
     pub(crate) async fn newer_than<F>(
         self: &Arc<Self>,
         seen: &Arc<Dated<T>>,
         fetch: impl FnOnce() -> F,
-    ) -> Option<Arc<Dated<T>>>
+    ) -> Result<Option<Arc<Dated<T>>>, AuthError>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
         let is_newer = |current: &Arc<Dated<T>>| !Arc::ptr_eq(current, seen);
         if let Some(current) = self.current.load_full().filter(is_newer) {
-            return Some(current);
+            return Ok(Some(current));
         }
         let cooling = {
             let (state, now) = (self.state(), self.clock.monotonic());
             let recent = |start: Duration| now.saturating_sub(start) < self.lifetimes.cooldown;
             state.flight.is_none() && state.last_start.is_some_and(recent)
         };
-        if cooling {
-            return None;
+        if !cooling {
+            let _ = self.renew(fetch).await;
         }
-        let _ = self.renew(fetch).await;
-        self.current.load_full().filter(is_newer)
+        if let Some(current) = self.current.load_full().filter(is_newer) {
+            return Ok(Some(current));
+        }
+        self.state().failure.clone().map_or(Ok(None), |failure| Err(self.refusal(failure)))
+    }
+
+    /// The error of a failed fetch, with the time of the next try.
+    fn refusal(&self, failure: Failure) -> AuthError {
+        let pause = failure.resume_at.saturating_sub(self.clock.monotonic());
+        failure.error.retry_after(Some(pause))
     }
 
     /// Waits for the fetch in flight, or for a new one.
@@ -171,10 +179,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         match (current, failure) {
             (Some(current), _) if changed => Ok(current),
             (Some(current), Some(_)) if self.age(&current) < self.lifetimes.usable => Ok(current),
-            (_, Some(failure)) => {
-                let pause = failure.resume_at.saturating_sub(self.clock.monotonic());
-                Err(failure.error.retry_after(Some(pause)))
-            }
+            (_, Some(failure)) => Err(self.refusal(failure)),
             (_, None) => {
                 Err(AuthError::upstream(UpstreamFault::Unreachable).because("the fetch was abandoned"))
             }
@@ -406,11 +411,11 @@ mod tests {
         let first = source.refreshed.get(|| source.fetch()).await.unwrap();
         let newer = || source.refreshed.newer_than(&first, || source.fetch());
         for _ in 0..100 {
-            assert!(newer().await.is_none(), "it was fetched a moment ago");
+            assert!(newer().await.unwrap().is_none(), "it was fetched a moment ago");
         }
         source.advance(30);
         let seen = join_all((0..100).map(|_| newer())).await;
-        assert!(seen.into_iter().all(|newer| newer.unwrap().document == 2));
+        assert!(seen.into_iter().all(|newer| newer.unwrap().unwrap().document == 2));
         assert_eq!(source.fetched(), 2);
     }
 
@@ -420,7 +425,8 @@ mod tests {
         let first = source.refreshed.get(|| source.fetch()).await.unwrap();
         source.fails = true;
         source.advance(30);
-        assert!(source.refreshed.newer_than(&first, || source.fetch()).await.is_none());
+        let error = source.refreshed.newer_than(&first, || source.fetch()).await.map(|_| ()).unwrap_err();
+        assert!(error.is_retryable(), "what was missed may be in the one that cannot be had");
         assert_eq!(source.get().await.unwrap(), 1);
     }
 

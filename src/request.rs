@@ -1,6 +1,10 @@
 //! [`AuthenticatedRequest`]: what a handler gets to know of its caller.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use serde::de::DeserializeOwned;
@@ -215,14 +219,18 @@ impl<C: DeserializeOwned + 'static> FromRequest for AuthenticatedRequest<C> {
 }
 
 impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
-    /// The caller of this request, for code that has only the request at hand: middleware, extractors of your own.
+    /// The caller of this request, for code that has only the request at hand: extractors and middleware of your own.
+    ///
+    /// **In middleware, drop it before you call the inner service**, and do not put it into the request's extensions: it holds
+    /// the request, and actix panics where somebody else does while it chooses the route. Take what you need out of it,
+    /// such as a clone of the [claims](Self::claims).
     ///
     /// # Errors
     /// As the extractor.
     pub fn of(request: &HttpRequest) -> Result<Self, Rejection> {
         let session = request.extensions().get::<Session>().cloned();
         let Some(session) = session else {
-            return Err(Answers::default().reject(AuthError::setup(SetupFault::NotMounted), request));
+            return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
         let Session { shared, authenticated, via: _ } = session;
         let reject = |error| shared.answers.reject(error, request);
@@ -233,6 +241,9 @@ impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
         Ok(Self { request: request.clone(), shared, authenticated, claims })
     }
 }
+
+/// The answers of routes without a mount. One for all, so that its loud log lines are few.
+static UNMOUNTED: LazyLock<Answers> = LazyLock::new(Answers::default);
 
 fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthError> {
     // For `Claims` themselves: one reference count instead of a copy of every claim.

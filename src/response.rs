@@ -45,6 +45,9 @@ pub struct ErrorBody {
 
 impl ErrorBody {
     /// Any bytes with any content type.
+    ///
+    /// # Panics
+    /// If the content type cannot stand in a header. Make bodies of constant types only.
     pub fn new(content_type: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self { content_type: HeaderValue::from_static(content_type), bytes: bytes.into().into() }
     }

@@ -20,6 +20,8 @@ use crate::{tls, upstream::client_with};
 pub(crate) struct Shared {
     /// Tells configurations apart: of mounts in one request, and of clients in one worker.
     pub(crate) id: u64,
+    /// As configured: the label of metrics.
+    pub(crate) issuer: Arc<str>,
     pub(crate) settings: Settings,
     pub(crate) hooks: Hooks,
     pub(crate) answers: Answers,
@@ -82,6 +84,7 @@ impl Shared {
             Challenge::new(settings.tuning.realm.as_deref(), settings.tuning.resource_metadata.as_deref());
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            issuer: settings.issuer.as_str().into(),
             validator: Validator::new(&settings, &hooks, &clock),
             answers: Answers::new(challenge, hooks.renderer.clone())
                 .showing_reference(settings.tuning.error_reference),

@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     bearer::BearerToken,
-    cache::{Hit, Verdict},
+    cache::{CacheError, Hit, Verdict},
     claims::Claims,
     clock::Clock,
     config::{Hooks, Settings},
@@ -48,6 +48,7 @@ pub(crate) struct Validator {
     pub(crate) metadata: KnownMetadata,
     pub(crate) introspection: Option<Arc<Introspection>>,
     pub(crate) local: Option<Local>,
+    has_own_store: bool,
     warned_of_opaque_tokens: AtomicBool,
 }
 
@@ -62,6 +63,7 @@ impl Validator {
             introspection: Introspection::new(settings, hooks, limits, clock).map(Arc::new),
             local: (!settings.tuning.introspect_jwt_tokens)
                 .then(|| Local::new(settings, limits, Arc::clone(clock))),
+            has_own_store: hooks.cache.is_some(),
             warned_of_opaque_tokens: AtomicBool::new(false),
         }
     }
@@ -87,7 +89,13 @@ impl Validator {
         {
             return Ok(Validated { claims, known, age: Duration::ZERO, via });
         }
-        let Some(introspection) = &self.introspection else { return Err(self.unsupported()) };
+        let Some(introspection) = &self.introspection else {
+            // Without keys and without credentials no token at all could be validated: not the caller's fault.
+            if self.local.is_some() && known.document.metadata.jwks_uri.is_none() {
+                return Err(AuthError::setup(SetupFault::Endpoint).because("the metadata has no jwks_uri"));
+            }
+            return Err(self.unsupported());
+        };
         let target = || {
             let fresh = self.metadata.get(client());
             async move { Target::of(&fresh.await?.document) }
@@ -114,37 +122,48 @@ impl Validator {
         }
     }
 
-    pub(crate) async fn evict(&self, token: &BearerToken) {
-        // Without metadata nothing was ever remembered.
-        let Some(known) = self.metadata.last_known() else { return };
+    /// Everything that this process remembers is forgotten in any case; an error tells that a store may still know.
+    pub(crate) async fn evict(&self, token: &BearerToken) -> Result<(), CacheError> {
+        let Some(known) = self.metadata.last_known() else {
+            // Nothing is remembered here yet, but a store may have it from another process, under a key that is made of
+            // the metadata.
+            return if self.has_own_store {
+                Err(CacheError::new("the metadata is not known yet"))
+            } else {
+                Ok(())
+            };
+        };
         let key = known.document.key(token);
         if let Some(local) = &self.local {
             local.evict(&key);
         }
-        if let Some(introspection) = &self.introspection {
-            introspection.evict(&key).await;
+        match &self.introspection {
+            Some(introspection) => introspection.evict(&key).await,
+            None => Ok(()),
         }
     }
 
-    pub(crate) fn evict_subject(&self, subject: &str) {
+    pub(crate) fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
         if let Some(local) = &self.local {
             local.evict_subject(subject);
         }
-        if let Some(introspection) = &self.introspection
-            && introspection.cache.evict_subject(subject).is_none()
-        {
-            log::warn!(target: crate::LOG, "the cache store cannot be searched for a subject: its entries stay");
+        match &self.introspection {
+            Some(introspection) if introspection.evict_subject(subject).is_none() => {
+                Err(CacheError::new("the store cannot be searched for a subject"))
+            }
+            _ => Ok(()),
         }
     }
 
-    pub(crate) fn clear(&self) {
+    pub(crate) fn clear(&self) -> Result<(), CacheError> {
         if let Some(local) = &self.local {
             local.clear();
         }
-        if let Some(introspection) = &self.introspection
-            && !introspection.cache.clear()
-        {
-            log::warn!(target: crate::LOG, "the cache store cannot be emptied from here: its entries stay");
+        match &self.introspection {
+            Some(introspection) if !introspection.clear() => {
+                Err(CacheError::new("the store cannot be emptied from here"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     bearer::BearerToken,
     breaker::{Breaker, BreakerLimits, BreakerState},
-    cache::{self, Cache, CacheKey, CustomStore, Hit, Now, Verdict, VerdictCache},
+    cache::{self, Cache, CacheError, CacheKey, CustomStore, Hit, Now, Verdict, VerdictCache},
     claims::Claims,
     clock::Clock,
     config::{Client, Hooks, Settings},
@@ -28,6 +28,8 @@ use crate::{
 /// Introspection of one configuration, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Introspection {
+    /// As configured: the label of metrics.
+    issuer: Arc<str>,
     client: Client,
     pub(crate) cache: Cache,
     pub(crate) gate: Gate,
@@ -53,6 +55,7 @@ impl Introspection {
         clock: &Arc<dyn Clock>,
     ) -> Option<Self> {
         Some(Self {
+            issuer: settings.issuer.as_str().into(),
             client: settings.client.clone()?,
             cache: cache_of(settings, hooks),
             gate: Gate::new(GateLimits {
@@ -85,15 +88,31 @@ impl Introspection {
         }
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
-            async move { this.ask(key, &token, &client, target.await?).await }
+            async move { this.ask(key, &token, &client, target).await }
         };
         let verdict = self.flights.join(key, call).await?;
         Ok((Hit { verdict, age: Duration::ZERO }, Via::Introspection))
     }
 
-    /// Forgets one token.
-    pub(crate) async fn evict(&self, key: &CacheKey) {
-        self.cache.evict(key, Now::of(&*self.clock)).await;
+    /// Forgets one token. A call under way began before: who comes from now on makes one of their own.
+    pub(crate) async fn evict(&self, key: &CacheKey) -> Result<(), CacheError> {
+        let evicted = self.cache.evict(key).await;
+        self.flights.forget(key);
+        evicted
+    }
+
+    /// Forgets every token of a subject; `None` where the store cannot be searched.
+    pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
+        let evicted = self.cache.evict_subject(subject);
+        self.flights.forget_all();
+        evicted
+    }
+
+    /// Forgets everything; `false` where the store cannot be emptied.
+    pub(crate) fn clear(&self) -> bool {
+        let cleared = self.cache.clear();
+        self.flights.forget_all();
+        cleared
     }
 
     /// One call, behind the breaker and the gate; its verdict enters the cache before anybody judges it.
@@ -102,20 +121,23 @@ impl Introspection {
         key: CacheKey,
         token: &BearerToken,
         client: &awc::Client,
-        target: Target,
+        target: impl Future<Output = Result<Target, AuthError>>,
     ) -> Result<Verdict, AuthError> {
         // Before the gate, so that nobody queues up for a server that is left alone; and after, for the wait is long.
         self.breaker.check(self.clock.monotonic())?;
-        let _pass = self.gate.enter().await?;
+        let pass = self.gate.enter().await?;
+        let target = target.await?;
         let attempt = self.breaker.admit(self.clock.monotonic())?;
         let asked = self.cache.ticket();
-        observe::in_flight(self.gate.in_flight());
-        let call = observe::Call::start("introspection");
+        let call = observe::Call::start("introspection", &self.issuer);
+        observe::in_flight(&self.issuer, self.gate.in_flight());
         let outcome = self.call(token, client, &target).await;
         call.end(&outcome);
         attempt.record(&outcome, self.clock.monotonic());
-        observe::in_flight(self.gate.in_flight().saturating_sub(1));
-        observe::paused(self.breaker.state() != BreakerState::Closed);
+        // A slow store must not take the place of a call.
+        drop(pass);
+        observe::in_flight(&self.issuer, self.gate.in_flight());
+        observe::paused(&self.issuer, self.breaker.state() != BreakerState::Closed);
         let verdict = outcome?;
         self.cache.insert(&key, &verdict, asked, Now::of(&*self.clock)).await;
         Ok(verdict)

@@ -29,6 +29,7 @@ pub(crate) struct Local {
     rules: Rules,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    issuer: Arc<str>,
     remembered: Option<Cache<CacheKey, Remembered>>,
 }
 
@@ -56,6 +57,7 @@ impl Local {
         Self {
             keys: Arc::new(Refreshed::new("key set", lifetimes, Arc::clone(&clock))),
             clock,
+            issuer: settings.issuer.as_str().into(),
             rules: Rules {
                 algorithms: settings.tuning.algorithms.as_slice().into(),
                 require_at_jwt: settings.tuning.require_at_jwt,
@@ -79,7 +81,7 @@ impl Local {
         let fetch = || {
             let (clock, fetching) =
                 (Arc::clone(&self.clock), fetch(metadata.get(client()), client(), self.limits));
-            observe::fetch("key_set", clock, fetching)
+            observe::fetch("key_set", Arc::clone(&self.issuer), clock, fetching)
         };
         if let Some(remembered) = self.remembered.as_ref().and_then(|cache| cache.get(&key)) {
             let current = self.keys.get(fetch).await?;
@@ -91,11 +93,16 @@ impl Local {
         let mut current = self.keys.get(fetch).await?;
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
         // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
-        if matches!(outcome, Err(TokenFault::UnknownKey | TokenFault::Signature))
-            && let Some(newer) = self.keys.newer_than(&current, fetch).await
-        {
-            current = newer;
-            outcome = jwt.verify(&current.document.set, &self.rules);
+        if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome {
+            match self.keys.newer_than(&current, fetch).await {
+                Ok(Some(newer)) => {
+                    current = newer;
+                    outcome = jwt.verify(&current.document.set, &self.rules);
+                }
+                // The key may be a new one, which we cannot know now.
+                Err(error) if fault == TokenFault::UnknownKey => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
         }
         if outcome == Err(TokenFault::UnknownKey) && current.document.set.is_empty() {
             return Err(AuthError::upstream(UpstreamFault::NoKeys));

@@ -410,3 +410,63 @@ async fn nobody_can_tell_a_kept_verdict_from_a_new_one() {
     }
     assert!(saved > 50 && let_through > 10, "too few of each to mean anything: {saved}, {let_through}");
 }
+
+#[actix_web::test]
+async fn an_evicted_token_is_asked_about_again() {
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).introspection_cache(TTL).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let (alice, bob) = (issuer.opaque(json!({"sub": "alice"})), issuer.opaque(json!({"sub": "bob"})));
+    for known in [&alice, &bob] {
+        assert_eq!(api.outcome(known).await, OK);
+        issuer.revoke(known);
+        assert_eq!(api.outcome(known).await, OK, "the verdict is kept");
+    }
+    protect.evict(&alice).await.unwrap();
+    assert_eq!(api.outcome(&alice).await, INACTIVE);
+    assert_eq!(api.outcome(&bob).await, OK);
+    protect.evict_subject("bob").unwrap();
+    assert_eq!(api.outcome(&bob).await, token(TokenFault::Inactive));
+
+    let carol = issuer.opaque(json!({"sub": "carol"}));
+    assert_eq!(api.outcome(&carol).await, OK);
+    issuer.revoke(&carol);
+    protect.clear().unwrap();
+    assert_eq!(api.outcome(&carol).await, token(TokenFault::Inactive));
+}
+
+#[actix_web::test]
+async fn who_comes_after_an_eviction_joins_no_call_from_before() {
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).introspection_cache(TTL).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let bearer = issuer.opaque(json!({"sub": "alice"}));
+    issuer.fault(Endpoint::Introspection, Fault::hold());
+    let late = async {
+        issuer.received(Endpoint::Introspection, 1).await;
+        issuer.revoke(&bearer);
+        protect.evict(&bearer).await.unwrap();
+        assert_eq!(api.outcome(&bearer).await, INACTIVE);
+        issuer.release(Endpoint::Introspection);
+    };
+    let (early, ()) = futures_util::future::join(api.outcome(&bearer), late).await;
+    assert_eq!(early, INACTIVE, "what is true when the server answers");
+    assert_eq!(issuer.count(Endpoint::Introspection), 2);
+}
+
+#[actix_web::test]
+async fn an_eviction_that_a_store_does_not_take_is_told() {
+    let issuer = TestIssuer::start();
+    let store = Store::default();
+    let protect = introspecting(&issuer).introspection_cache(TTL).cache_store(store.clone()).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let bearer = issuer.opaque(json!({"sub": "alice"}));
+    assert!(
+        protect.evict(&bearer).await.is_err(),
+        "nothing is known yet of what the store's keys are made of"
+    );
+    assert_eq!(api.outcome(&bearer).await, OK);
+    protect.evict(&bearer).await.unwrap();
+    assert!(protect.evict_subject("alice").is_err(), "it cannot be searched");
+    assert!(protect.clear().is_err(), "nor emptied");
+}
