@@ -92,7 +92,8 @@ where
             (land, flight)
         };
         let slot = Slot { flights: Arc::clone(self), key: key.clone(), flight: flight.clone() };
-        let calling = call();
+        // Kilobytes, which would otherwise be moved into the closure, into the task, and into memory aligned for tasks.
+        let calling = Box::pin(call());
         rt::spawn(async move {
             let outcome = calling.await;
             // First out of the map, then announced: whoever comes later makes a call of their own.
