@@ -1,11 +1,17 @@
 //! Claims: what the issuer said of a token, in one shape whichever validator ran.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use crate::scope::Scopes;
+use crate::{
+    json::{Member, Members},
+    scope::Scopes,
+};
 
 /// The claims of a validated token: the members of an introspection answer (RFC 7662 section 2.2) or of a JWT's
 /// payload (RFC 9068 section 2.2).
@@ -14,17 +20,30 @@ use crate::scope::Scopes;
 #[derive(Clone)]
 pub struct Claims(Arc<Inner>);
 
-/// What every request looks at stands here once more: a search among the members compares with many names.
+/// What every request looks at is read once. The rest becomes a map when somebody asks for it, which most APIs never do.
 struct Inner {
-    members: Map<String, Value>,
+    members: OnceLock<Map<String, Value>>,
+    source: Source,
+    footprint: usize,
     issuer: Option<Box<str>>,
     subject: Option<Box<str>>,
+    client_id: Option<Box<str>>,
     is_plain_bearer: bool,
     audience: Audience,
     scopes: Scopes,
     expires_at: Option<i64>,
     not_before: Option<i64>,
     issued_at: Option<i64>,
+}
+
+/// What the map of all members is made of.
+enum Source {
+    /// The map was there first.
+    Map,
+    /// The payload of a JWT.
+    Payload(Box<[u8]>),
+    /// An introspection answer; its `active` is not a claim of the token.
+    Answer(Box<[u8]>),
 }
 
 /// Why a set of claims is not well-formed. Names the claim, never its value.
@@ -77,39 +96,18 @@ impl Claims {
     /// # Errors
     /// Names the first claim whose shape is another.
     pub fn from_members(members: Map<String, Value>) -> Result<Self, MalformedClaim> {
-        for name in ["iss", "sub", "client_id", "azp"] {
-            if !matches!(members.get(name), None | Some(Value::Null | Value::String(_))) {
-                return Err(MalformedClaim { name });
-            }
-        }
-        let audience = match strings(&members, "aud")? {
-            Strings::None => Audience::default(),
-            Strings::One(one) => Audience([one.into()].into()),
-            Strings::Many(many) => Audience(many.into_iter().map(Into::into).collect()),
-        };
-        let scope = if matches!(members.get("scope"), None | Some(Value::Null)) { "scp" } else { "scope" };
-        let scopes = match strings(&members, scope)? {
-            Strings::None => Scopes::default(),
-            Strings::One(list) => Scopes::parse(list),
-            Strings::Many(parts) => Scopes::from_parts(parts),
-        };
-        let expires_at = numeric_date(&members, "exp", f64::floor)?;
-        let not_before = numeric_date(&members, "nbf", f64::ceil)?;
-        let issued_at = numeric_date(&members, "iat", f64::floor)?;
-        let text = |name| members.get(name).and_then(Value::as_str).map(Into::into);
-        let (issuer, subject) = (text("iss"), text("sub"));
-        let is_plain_bearer = is_plain_bearer(&members);
-        Ok(Self(Arc::new(Inner {
-            members,
-            issuer,
-            subject,
-            is_plain_bearer,
-            audience,
-            scopes,
-            expires_at,
-            not_before,
-            issued_at,
-        })))
+        let inner = Inner::read(&Members::of(&members), Source::Map)?;
+        Ok(Self(Arc::new(Inner { members: members.into(), ..inner })))
+    }
+
+    /// The same from the payload of a JWT, whose members these are.
+    pub(crate) fn of_payload(members: &Members<'_>, payload: &[u8]) -> Result<Self, MalformedClaim> {
+        Ok(Self(Arc::new(Inner::read(members, Source::Payload(payload.into()))?)))
+    }
+
+    /// The same from an introspection answer, whose members these are.
+    pub(crate) fn of_answer(members: &Members<'_>, answer: &[u8]) -> Result<Self, MalformedClaim> {
+        Ok(Self(Arc::new(Inner::read(members, Source::Answer(answer.into()))?)))
     }
 
     /// The issuer (`iss`).
@@ -124,7 +122,7 @@ impl Claims {
 
     /// The client that the token was issued to: `client_id`, or `azp` where there is none.
     pub fn client_id(&self) -> Option<&str> {
-        self.string("client_id").or_else(|| self.string("azp"))
+        self.0.client_id.as_deref()
     }
 
     /// The audiences (`aud`).
@@ -160,7 +158,7 @@ impl Claims {
 
     /// Any claim by its name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.members.get(name)
+        self.members().get(name)
     }
 
     /// A string claim by its name.
@@ -170,26 +168,90 @@ impl Claims {
 
     /// All members, as the issuer sent them.
     pub fn members(&self) -> &Map<String, Value> {
-        &self.0.members
+        self.0.members.get_or_init(|| self.0.source.members())
+    }
+
+    /// About how many bytes the claims own on the heap, the map of all members included.
+    pub(crate) fn footprint(&self) -> usize {
+        self.0.footprint
+    }
+}
+
+impl Source {
+    fn members(&self) -> Map<String, Value> {
+        let (Self::Payload(json) | Self::Answer(json)) = self else { return Map::new() };
+        // The same bytes were read as an object before, by the same parser.
+        let mut members: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
+        if matches!(self, Self::Answer(_)) {
+            members.remove("active");
+        }
+        members
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Map => 0,
+            Self::Payload(json) | Self::Answer(json) => json.len(),
+        }
+    }
+}
+
+impl Inner {
+    fn read(members: &Members<'_>, source: Source) -> Result<Self, MalformedClaim> {
+        let text = |name| match members.get(name) {
+            None => Ok(None),
+            Some(Member::Text(text)) => Ok(Some(&**text)),
+            Some(Member::Other(_)) => Err(MalformedClaim { name }),
+        };
+        let (issuer, subject, client_id, azp) =
+            (text("iss")?, text("sub")?, text("client_id")?, text("azp")?);
+        let client = client_id.or(azp);
+        let audience = match strings(members, "aud")? {
+            Strings::None => Audience::default(),
+            Strings::One(one) => Audience([one.into()].into()),
+            Strings::Many(many) => Audience(many.into_iter().map(Into::into).collect()),
+        };
+        let scope = if members.get("scope").is_none() { "scp" } else { "scope" };
+        let scopes = match strings(members, scope)? {
+            Strings::None => Scopes::default(),
+            Strings::One(list) => Scopes::parse(list),
+            Strings::Many(parts) => Scopes::from_parts(parts),
+        };
+        Ok(Self {
+            members: OnceLock::new(),
+            footprint: source.len()
+                + footprint(members)
+                + strings_of(&audience, &scopes, [issuer, subject, client]),
+            source,
+            issuer: issuer.map(Into::into),
+            subject: subject.map(Into::into),
+            client_id: client.map(Into::into),
+            is_plain_bearer: is_plain_bearer(members),
+            audience,
+            scopes,
+            expires_at: numeric_date(members, "exp", f64::floor)?,
+            not_before: numeric_date(members, "nbf", f64::ceil)?,
+            issued_at: numeric_date(members, "iat", f64::floor)?,
+        })
     }
 }
 
 /// Shows the names of the claims, not their values: claims are personal data.
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Claims").field(&self.0.members.keys().collect::<Vec<_>>()).finish()
+        f.debug_tuple("Claims").field(&self.members().keys().collect::<Vec<_>>()).finish()
     }
 }
 
 impl PartialEq for Claims {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.members == other.0.members
+        Arc::ptr_eq(&self.0, &other.0) || self.members() == other.members()
     }
 }
 
 impl Serialize for Claims {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.members.serialize(serializer)
+        self.members().serialize(serializer)
     }
 }
 
@@ -199,13 +261,13 @@ impl<'de> Deserialize<'de> for Claims {
     }
 }
 
-fn is_plain_bearer(members: &Map<String, Value>) -> bool {
+fn is_plain_bearer(members: &Members<'_>) -> bool {
     let is_bearer = match members.get("token_type") {
-        None | Some(Value::Null) => true,
-        Some(Value::String(token_type)) => token_type.eq_ignore_ascii_case("bearer"),
-        Some(_) => false,
+        None => true,
+        Some(Member::Text(token_type)) => token_type.eq_ignore_ascii_case("bearer"),
+        Some(Member::Other(_)) => false,
     };
-    is_bearer && matches!(members.get("cnf"), None | Some(Value::Null))
+    is_bearer && members.get("cnf").is_none()
 }
 
 enum Strings<'a> {
@@ -214,16 +276,16 @@ enum Strings<'a> {
     Many(Vec<&'a str>),
 }
 
-fn strings<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<Strings<'a>, MalformedClaim> {
+fn strings<'a>(members: &'a Members<'_>, name: &'static str) -> Result<Strings<'a>, MalformedClaim> {
     match members.get(name) {
-        None | Some(Value::Null) => Ok(Strings::None),
-        Some(Value::String(one)) => Ok(Strings::One(one)),
-        Some(Value::Array(many)) => many
+        None => Ok(Strings::None),
+        Some(Member::Text(one)) => Ok(Strings::One(one)),
+        Some(Member::Other(Value::Array(many))) => many
             .iter()
             .map(|one| one.as_str().ok_or(MalformedClaim { name }))
             .collect::<Result<_, _>>()
             .map(Strings::Many),
-        Some(_) => Err(MalformedClaim { name }),
+        Some(Member::Other(_)) => Err(MalformedClaim { name }),
     }
 }
 
@@ -231,13 +293,13 @@ fn strings<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<St
 const LATEST: i64 = 253_402_300_799;
 
 fn numeric_date(
-    members: &Map<String, Value>,
+    members: &Members<'_>,
     name: &'static str,
     round: fn(f64) -> f64,
 ) -> Result<Option<i64>, MalformedClaim> {
     let number = match members.get(name) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Number(number)) => number,
+        None => return Ok(None),
+        Some(Member::Other(Value::Number(number))) => number,
         Some(_) => return Err(MalformedClaim { name }),
     };
     let seconds = number.as_i64().or_else(|| number.as_f64().and_then(|float| whole_seconds(round(float))));
@@ -251,6 +313,49 @@ fn whole_seconds(float: f64) -> Option<i64> {
     // Below 2^53 every whole number is a float of its own, so the conversion is exact; NaN fails the comparison.
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "the range is checked first")]
     (0.0..=9_007_199_254_740_991.0).contains(&float).then_some(float as i64)
+}
+
+/// About how many bytes these members take as a map.
+fn footprint(members: &Members<'_>) -> usize {
+    members.iter().map(|(name, member)| size_of_member(name, member)).sum()
+}
+
+/// And what stands beside the map: each string, and its place in a list.
+fn strings_of(audience: &Audience, scopes: &Scopes, others: [Option<&str>; 3]) -> usize {
+    let strings = audience.iter().chain(scopes.iter()).chain(others.into_iter().flatten());
+    strings.map(|string| 2 * ALLOCATION + string.len()).sum()
+}
+
+fn size_of_member(name: &str, member: &Member<'_>) -> usize {
+    let content = match member {
+        Member::Text(text) => ALLOCATION + text.len(),
+        Member::Other(value) => size_of_content(value),
+    };
+    slots(name) + content
+}
+
+/// A map's node has room for eleven members and is at least half full, hence about two slots for each.
+fn slots(name: &str) -> usize {
+    2 * (size_of::<String>() + size_of::<Value>()) + ALLOCATION + name.len()
+}
+
+/// What the allocator adds to and rounds up for each block.
+const ALLOCATION: usize = 16;
+
+/// The nesting is bounded where the JSON was read.
+fn size_of_content(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => ALLOCATION + text.len(),
+        Value::Array(items) => {
+            ALLOCATION
+                + items.iter().map(|item| 2 * size_of::<Value>() + size_of_content(item)).sum::<usize>()
+        }
+        Value::Object(members) => {
+            let sizes = members.iter().map(|(name, value)| slots(name) + size_of_content(value));
+            ALLOCATION + sizes.sum::<usize>()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What a token says of its own type: an ID token or a refresh token opens no API.
 
-use crate::claims::Claims;
+use crate::json::Members;
 
 /// The claims in which servers name the type of a token: Cognito's `token_use`, the `token_type` of introspection answers
 /// (RFC 7662 section 2.2), Keycloak's `typ`.
-pub(crate) fn said_by(claims: &Claims) -> impl Iterator<Item = &str> {
-    ["token_use", "token_type", "typ"].into_iter().filter_map(|name| claims.string(name))
+pub(crate) fn said_by<'m>(claims: &'m Members<'_>) -> impl Iterator<Item = &'m str> {
+    ["token_use", "token_type", "typ"].into_iter().filter_map(|name| claims.text(name))
 }
 
 /// What servers call the types of their tokens is registered nowhere: refused is what is known to be another type, so that

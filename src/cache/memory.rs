@@ -11,7 +11,6 @@ use quick_cache::{
     DefaultHashBuilder, UnitWeighter, Weighter,
     sync::{Cache as Segment, DefaultLifecycle},
 };
-use serde_json::Value;
 
 use super::{CacheKey, Hit, Lifetime, Now, Ticket, Verdict, expires_at};
 use crate::claims::Claims;
@@ -236,34 +235,7 @@ where
 /// About how many bytes an active entry takes: its slots, and what its claims own on the heap.
 fn size(claims: &Claims) -> u64 {
     const ENTRY: usize = 400;
-    const PER_STRING: usize = 32;
-    let members = claims.members().iter().map(|(name, value)| size_of_member(name, value)).sum::<usize>();
-    let strings =
-        claims.scopes().iter().chain(claims.audience().iter()).chain(claims.issuer()).chain(claims.subject());
-    u64_of(ENTRY + members + strings.map(|string| PER_STRING + string.len()).sum::<usize>())
-}
-
-/// A map's node has room for eleven members and is at least half full, hence about two slots for each.
-fn size_of_member(name: &str, value: &Value) -> usize {
-    2 * (size_of::<String>() + size_of::<Value>()) + ALLOCATION + name.len() + size_of_content(value)
-}
-
-/// What the allocator adds to and rounds up for each block.
-const ALLOCATION: usize = 16;
-
-/// The nesting is bounded where the JSON was read.
-fn size_of_content(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => ALLOCATION + text.len(),
-        Value::Array(items) => {
-            ALLOCATION
-                + items.iter().map(|item| 2 * size_of::<Value>() + size_of_content(item)).sum::<usize>()
-        }
-        Value::Object(members) => {
-            ALLOCATION + members.iter().map(|(name, value)| size_of_member(name, value)).sum::<usize>()
-        }
-    }
+    u64_of(ENTRY + claims.footprint())
 }
 
 fn u64_of(number: usize) -> u64 {
@@ -277,7 +249,7 @@ mod tests {
         thread,
     };
 
-    use serde_json::{Map, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::cache::{

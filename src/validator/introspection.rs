@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_web::http::Uri;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     bearer::BearerToken,
@@ -19,7 +19,7 @@ use crate::{
     error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
     flight::Flights,
     gate::{Gate, GateLimits},
-    json::strict_object,
+    json::{Member, Members},
     observe::{self, Via},
     token_type,
     upstream::{self, Failure, Limits, Reply, bad_answer},
@@ -206,10 +206,8 @@ fn read(reply: &Reply) -> Result<Verdict, AuthError> {
 /// 401 and 403 mean our own credentials, 400 and 404 our idea of the endpoint: nothing that a caller did. But some servers
 /// answer so for the kind of token that they do not introspect (an encrypted JWT, say), which any caller can send.
 fn refusal(reply: &Reply) -> AuthError {
-    let says_unsupported = |members: Map<String, Value>| {
-        members.get("error").and_then(Value::as_str) == Some("unsupported_token_type")
-    };
-    if reply.status == 400 && strict_object(&reply.body).is_ok_and(says_unsupported) {
+    let says_unsupported = |members: Members<'_>| members.text("error") == Some("unsupported_token_type");
+    if reply.status == 400 && Members::read(&reply.body).is_ok_and(says_unsupported) {
         return AuthError::token(TokenFault::Unsupported)
             .because("the server does not introspect such tokens");
     }
@@ -218,16 +216,16 @@ fn refusal(reply: &Reply) -> AuthError {
 
 /// `active` must be the JSON boolean: a server that answers `"true"` is not understood.
 fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
-    let mut members = strict_object(body)
+    let members = Members::read(body)
         .map_err(|error| bad_answer(format!("an introspection answer that is no JSON object: {error}")))?;
-    match members.remove("active") {
-        Some(Value::Bool(true)) => {}
-        Some(Value::Bool(false)) => return Ok(Verdict::Inactive),
+    match members.get("active") {
+        Some(Member::Other(Value::Bool(true))) => {}
+        Some(Member::Other(Value::Bool(false))) => return Ok(Verdict::Inactive),
         _ => return Err(bad_answer("an introspection answer whose `active` is no boolean")),
     }
-    let claims = Claims::from_members(members)
+    let claims = Claims::of_answer(&members, body)
         .map_err(|claim| AuthError::token(TokenFault::Malformed).because(claim))?;
-    if token_type::said_by(&claims).any(token_type::says_another_type) {
+    if token_type::said_by(&members).any(token_type::says_another_type) {
         return Err(AuthError::new(AuthErrorKind::InvalidToken(TokenFault::Type)));
     }
     Ok(Verdict::Active(claims))

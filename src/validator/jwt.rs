@@ -12,7 +12,7 @@ use crate::{
     algorithm::Algorithm,
     claims::Claims,
     error::TokenFault,
-    json::strict_object,
+    json::Members,
     jwks::KeySet,
     token_type::{self, says_access_token, says_another_type},
 };
@@ -77,9 +77,9 @@ impl<'t> Jwt<'t> {
         let algorithm = self.check_header(rules)?;
         self.check_signature(keys, algorithm)?;
         let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
-        let members = strict_object(&payload).map_err(|_| TokenFault::Malformed)?;
-        let claims = Claims::from_members(members).map_err(|_| TokenFault::Malformed)?;
-        if is_of_another_type(&claims, self.header.typ) {
+        let members = Members::read(&payload).map_err(|_| TokenFault::Malformed)?;
+        let claims = Claims::of_payload(&members, &payload).map_err(|_| TokenFault::Malformed)?;
+        if is_of_another_type(&members, self.header.typ) {
             return Err(TokenFault::Type);
         }
         if claims.issuer().is_none() || claims.expires_at().is_none() {
@@ -140,8 +140,8 @@ const FOREIGN: [&str; 5] = ["at_hash", "c_hash", "s_hash", "events", "token_intr
 /// A `nonce` belongs to ID tokens, but some servers copy it into the access token. So it is only taken for a sign where
 /// neither the header (`at+jwt`) nor a claim like Keycloak's `typ: Bearer` or Cognito's `token_use: access` says that this
 /// is an access token.
-fn is_of_another_type(claims: &Claims, typ: Typ) -> bool {
-    let has = |name: &str| claims.get(name).is_some_and(|value| !value.is_null());
+fn is_of_another_type(claims: &Members<'_>, typ: Typ) -> bool {
+    let has = |name: &str| claims.get(name).is_some();
     let mut is_access_token = typ == Typ::AccessToken;
     for said in token_type::said_by(claims) {
         if says_another_type(said) {
