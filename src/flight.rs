@@ -9,19 +9,44 @@ use std::{
     fmt,
     future::Future,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use actix_web::rt;
-use tokio::sync::watch;
+use quick_cache::DefaultHashBuilder;
+use tokio::sync::Notify;
 
 use crate::error::{AuthError, UpstreamFault};
 
-/// What a flight brings home.
+pub(crate) struct Flights<K, V> {
+    under_way: Mutex<HashMap<K, Arc<Flight<V>>, DefaultHashBuilder>>,
+}
+
+/// One call and those who wait for it.
+struct Flight<V> {
+    outcome: OnceLock<Outcome<V>>,
+    landed: Notify,
+}
+
+/// What a flight brings home; `None` if it was lost, because its worker stopped or its task panicked.
 type Outcome<V> = Option<Result<V, AuthError>>;
 
-pub(crate) struct Flights<K, V> {
-    under_way: Mutex<HashMap<K, watch::Receiver<Outcome<V>>>>,
+impl<V> Flight<V> {
+    async fn outcome(&self) -> &Outcome<V> {
+        // Made before the look, so that a landing right after the look is not missed.
+        let landed = self.landed.notified();
+        if let Some(outcome) = self.outcome.get() {
+            return outcome;
+        }
+        landed.await;
+        self.outcome.get().unwrap_or(&None)
+    }
+
+    /// Only the first outcome counts.
+    fn land(&self, outcome: Outcome<V>) {
+        let _is_first = self.outcome.set(outcome);
+        self.landed.notify_waiters();
+    }
 }
 
 impl<K, V> Default for Flights<K, V> {
@@ -52,13 +77,11 @@ where
     {
         let mut last = None;
         for _ in 0..TRIES {
-            let (mut flight, leads) = self.board(&key, &call);
-            let landed = flight.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-            match landed {
-                Some(Ok(value)) => return Ok(value),
-                Some(Err(error)) if leads => return Err(error),
-                Some(Err(error)) => last = Some(error),
-                // The leader's worker went away with its task.
+            let (flight, leads) = self.board(&key, &call);
+            match flight.outcome().await {
+                Some(Ok(value)) => return Ok(value.clone()),
+                Some(Err(error)) if leads => return Err(error.clone()),
+                Some(Err(error)) => last = Some(error.clone()),
                 None => last = None,
             }
         }
@@ -69,42 +92,38 @@ where
 
     /// Lets nobody else join the call for this key. Who waits for it already gets its outcome.
     pub(crate) fn forget(&self, key: &K) {
-        self.lock().remove(key);
+        lock(&self.under_way).remove(key);
     }
 
     /// The same for all keys.
     pub(crate) fn forget_all(&self) {
-        self.lock().clear();
+        lock(&self.under_way).clear();
     }
 
     /// The flight for this key, and whether this caller started it.
-    fn board<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (watch::Receiver<Outcome<V>>, bool)
+    fn board<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (Arc<Flight<V>>, bool)
     where
         F: Future<Output = Result<V, AuthError>> + 'static,
     {
-        let (land, flight) = {
-            let mut under_way = self.lock();
-            if let Some(flight) = under_way.get(key).filter(|flight| flight.has_changed().is_ok()) {
-                return (flight.clone(), false);
+        let flight = {
+            let mut under_way = lock(&self.under_way);
+            if let Some(flight) = under_way.get(key) {
+                return (Arc::clone(flight), false);
             }
-            let (land, flight) = watch::channel(None);
-            under_way.insert(key.clone(), flight.clone());
-            (land, flight)
+            let flight = Arc::new(Flight { outcome: OnceLock::new(), landed: Notify::new() });
+            under_way.insert(key.clone(), Arc::clone(&flight));
+            flight
         };
-        let slot = Slot { flights: Arc::clone(self), key: key.clone(), flight: flight.clone() };
+        let place = Place { flights: Arc::clone(self), key: key.clone(), flight: Arc::clone(&flight) };
         // Kilobytes, which would otherwise be moved into the closure, into the task, and into memory aligned for tasks.
         let calling = Box::pin(call());
+        // Not a part of the leader's own future: a client that reads its answers slowly keeps actix from polling that, and
+        // would hold up all the others.
         rt::spawn(async move {
             let outcome = calling.await;
-            // First out of the map, then announced: whoever comes later makes a call of their own.
-            drop(slot);
-            let _ = land.send(Some(outcome));
+            place.land(outcome);
         });
         (flight, true)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<Outcome<V>>>> {
-        lock(&self.under_way)
     }
 }
 
@@ -113,18 +132,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Clears a flight's place, also when its task is dropped or panics; not that of a later flight for the same key.
-struct Slot<K: Eq + Hash, V> {
+/// A flight's place among those under way. Dropped with its task, also by a panic, it leaves neither an entry nor a
+/// waiter behind.
+struct Place<K: Eq + Hash, V> {
     flights: Arc<Flights<K, V>>,
     key: K,
-    flight: watch::Receiver<Outcome<V>>,
+    flight: Arc<Flight<V>>,
 }
 
-impl<K: Eq + Hash, V> Drop for Slot<K, V> {
-    fn drop(&mut self) {
+impl<K: Eq + Hash, V> Place<K, V> {
+    /// First out of the map, then announced: whoever comes later makes a call of their own.
+    fn land(&self, outcome: Result<V, AuthError>) {
+        self.leave();
+        self.flight.land(Some(outcome));
+    }
+
+    /// Not for a later flight with the same key.
+    fn leave(&self) {
         let mut under_way = lock(&self.flights.under_way);
-        if under_way.get(&self.key).is_some_and(|flight| flight.same_channel(&self.flight)) {
+        if under_way.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
             under_way.remove(&self.key);
+        }
+    }
+}
+
+impl<K: Eq + Hash, V> Drop for Place<K, V> {
+    fn drop(&mut self) {
+        if self.flight.outcome.get().is_none() {
+            self.leave();
+            self.flight.land(None);
         }
     }
 }
@@ -155,7 +191,7 @@ mod tests {
         let outcomes = join_all((0..200).map(|_| flights.join(1, call))).await;
         assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 0));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
-        assert!(flights.lock().is_empty());
+        assert!(lock(&flights.under_way).is_empty());
         assert_eq!(flights.join(1, call).await.unwrap(), 1, "a later request makes a call of its own");
     }
 
@@ -216,7 +252,7 @@ mod tests {
             async move { flights.join(1, call).await }
         });
         assert_eq!(early.await.unwrap().unwrap(), 0);
-        assert_eq!(flights.lock().len(), 1, "the later call is still there");
+        assert_eq!(lock(&flights.under_way).len(), 1, "the later call is still there");
         assert_eq!(flights.join(1, call(0)).await.unwrap(), 1, "and is joined");
         assert_eq!(late.await.unwrap().unwrap(), 1);
     }
@@ -229,7 +265,7 @@ mod tests {
             Ok(0)
         };
         assert!(flights.join(1, panics).await.is_err());
-        assert!(flights.lock().is_empty());
+        assert!(lock(&flights.under_way).is_empty());
         assert_eq!(flights.join(1, || async { Ok(3) }).await.unwrap(), 3);
     }
 

@@ -11,7 +11,7 @@ use crate::{
     config::Settings,
     discovery::{self, Issuer, Metadata, Needs},
     error::AuthError,
-    observe,
+    observe::Observer,
     refresh::{Dated, Lifetimes, Refreshed},
     upstream::Limits,
 };
@@ -43,6 +43,7 @@ pub(crate) struct KnownMetadata {
     discovery: Arc<Discovery>,
     kept: Arc<Refreshed<Known>>,
     clock: Arc<dyn Clock>,
+    observer: Arc<Observer>,
 }
 
 /// How the metadata is found.
@@ -57,7 +58,12 @@ struct Discovery {
 }
 
 impl KnownMetadata {
-    pub(crate) fn new(settings: &Settings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        observer: &Arc<Observer>,
+    ) -> Self {
         let client = settings.client.as_ref();
         let discovery = Discovery {
             issuer: settings.issuer.clone(),
@@ -82,7 +88,7 @@ impl KnownMetadata {
         } else {
             Refreshed::fixed("metadata", discovery.given(), Arc::clone(&clock))
         };
-        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), clock }
+        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), clock, observer: Arc::clone(observer) }
     }
 
     /// The last good metadata, however old.
@@ -102,12 +108,8 @@ impl KnownMetadata {
         client: awc::Client,
     ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
         let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
-        let clock = Arc::clone(&self.clock);
-        let fetch = || {
-            observe::fetch("metadata", discovery.issuer.as_str().into(), clock, async move {
-                discovery.fetch(&client).await
-            })
-        };
+        let (clock, observer) = (Arc::clone(&self.clock), Arc::clone(&self.observer));
+        let fetch = || observer.fetch("metadata", clock, async move { discovery.fetch(&client).await });
         async move { kept.get(fetch).await }
     }
 }

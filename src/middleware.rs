@@ -23,7 +23,7 @@ use crate::{
     bearer::BearerToken,
     certificate::{self, CertificateThumbprint},
     error::{AuthError, AuthErrorKind, TokenFault},
-    observe, policy,
+    policy,
     protect_api::{Mount, ProtectApi},
     request::{Authenticated, Session},
     shared::Shared,
@@ -81,10 +81,11 @@ where
         let inner = Rc::clone(&self.0);
         Box::pin(async move {
             let outcome = inner.protect.authenticate(&request, &inner.client).await;
-            observe::decided(
-                &inner.protect.shared.issuer,
-                outcome.as_ref().map(Session::via).map_err(AuthError::kind),
-            );
+            inner
+                .protect
+                .shared
+                .observer
+                .decided(outcome.as_ref().map(Session::via).map_err(AuthError::kind));
             match outcome {
                 Ok(session) => {
                     request.extensions_mut().insert(session);

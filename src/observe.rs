@@ -13,8 +13,13 @@
 //! ([`AuthErrorKind::fault`]), empty where it was let through; `via` tells how the verdict came about, empty where there
 //! was none; `call` is `introspection`, `metadata` or `key_set`.
 
+#[cfg(feature = "metrics")]
+mod series;
+
 use std::{sync::Arc, time::Instant};
 
+#[cfg(feature = "metrics")]
+use self::series::Series;
 use crate::{
     clock::Clock,
     error::{AuthError, AuthErrorKind},
@@ -36,6 +41,10 @@ pub(crate) enum Via {
 }
 
 impl Via {
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 5] =
+        [Self::OuterMount, Self::Introspection, Self::Cache, Self::Signature, Self::RememberedSignature];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OuterMount => "outer_mount",
@@ -47,37 +56,90 @@ impl Via {
     }
 }
 
-/// One decision: let through with a verdict, as anonymous, or refused.
-#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only metrics tell issuers apart"))]
-pub(crate) fn decided(issuer: &Arc<str>, decision: Result<Option<Via>, AuthErrorKind>) {
-    let (outcome, fault, via) = match decision {
-        Ok(Some(via)) => ("allowed", "", via.name()),
-        Ok(None) => ("anonymous", "", ""),
-        Err(kind) => (kind.class(), kind.fault(), ""),
-    };
-    log::trace!(target: crate::LOG, outcome, fault, via; "decided");
+/// What is told of one configuration.
+#[derive(Debug)]
+pub(crate) struct Observer {
     #[cfg(feature = "metrics")]
-    metrics::counter!(
-        "protect_api_decisions_total",
-        "issuer" => Arc::clone(issuer), "outcome" => outcome, "fault" => fault, "via" => via
-    )
-    .increment(1);
+    series: Series,
+}
+
+#[cfg_attr(
+    not(feature = "metrics"),
+    expect(clippy::unused_self, unused_variables, reason = "metrics use them")
+)]
+impl Observer {
+    /// `issuer` as configured.
+    pub(crate) fn new(issuer: &str) -> Arc<Self> {
+        Arc::new(Self {
+            #[cfg(feature = "metrics")]
+            series: Series::new(issuer),
+        })
+    }
+
+    /// One decision: let through with a verdict, as anonymous, or refused.
+    pub(crate) fn decided(&self, decision: Result<Option<Via>, AuthErrorKind>) {
+        let (outcome, fault, via) = match decision {
+            Ok(Some(via)) => ("allowed", "", via.name()),
+            Ok(None) => ("anonymous", "", ""),
+            Err(kind) => (kind.class(), kind.fault(), ""),
+        };
+        log::trace!(target: crate::LOG, outcome, fault, via; "decided");
+        #[cfg(feature = "metrics")]
+        match decision {
+            Ok(Some(via)) => self.series.allowed(via),
+            Ok(None) | Err(_) => self.series.decision(outcome, fault),
+        }
+    }
+
+    /// A call to the authorization server starts.
+    pub(crate) fn call(self: &Arc<Self>, name: &'static str) -> Call {
+        Call { name, observer: Arc::clone(self), started: Instant::now() }
+    }
+
+    /// How many introspections are under way.
+    pub(crate) fn in_flight(&self, count: usize) {
+        #[cfg(feature = "metrics")]
+        self.series.in_flight(count);
+    }
+
+    /// Whether the circuit breaker holds calls back.
+    pub(crate) fn paused(&self, paused: bool) {
+        #[cfg(feature = "metrics")]
+        self.series.paused(paused);
+    }
+
+    /// A document is fetched.
+    pub(crate) async fn fetch<T>(
+        self: Arc<Self>,
+        name: &'static str,
+        clock: Arc<dyn Clock>,
+        fetching: impl Future<Output = Result<T, AuthError>>,
+    ) -> Result<T, AuthError> {
+        let call = self.call(name);
+        let outcome = fetching.await;
+        call.end(&outcome);
+        if outcome.is_ok() {
+            self.fetched(name, clock.unix_time());
+        }
+        outcome
+    }
+
+    fn fetched(&self, call: &'static str, unix_time: i64) {
+        #[cfg(feature = "metrics")]
+        self.series.fetched(call, unix_time);
+    }
 }
 
 /// A call to the authorization server that is under way.
 #[derive(Debug)]
 pub(crate) struct Call {
     name: &'static str,
-    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only metrics tell issuers apart"))]
-    issuer: Arc<str>,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "metrics use it"))]
+    observer: Arc<Observer>,
     started: Instant,
 }
 
 impl Call {
-    pub(crate) fn start(name: &'static str, issuer: &Arc<str>) -> Self {
-        Self { name, issuer: Arc::clone(issuer), started: Instant::now() }
-    }
-
     pub(crate) fn end<T>(self, outcome: &Result<T, AuthError>) {
         let elapsed = self.started.elapsed();
         let (call, outcome) =
@@ -85,49 +147,6 @@ impl Call {
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         log::trace!(target: crate::LOG, call, outcome, millis; "called the authorization server");
         #[cfg(feature = "metrics")]
-        metrics::histogram!(
-            "protect_api_upstream_seconds",
-            "issuer" => self.issuer, "call" => call, "outcome" => outcome
-        )
-        .record(elapsed.as_secs_f64());
+        self.observer.series.call(call, outcome, elapsed);
     }
-}
-
-/// How many introspections are under way.
-#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only metrics want to know"))]
-pub(crate) fn in_flight(issuer: &Arc<str>, count: usize) {
-    #[cfg(feature = "metrics")]
-    metrics::gauge!("protect_api_introspections_in_flight", "issuer" => Arc::clone(issuer))
-        .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-}
-
-/// Whether the circuit breaker holds calls back.
-#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only metrics want to know"))]
-pub(crate) fn paused(issuer: &Arc<str>, paused: bool) {
-    #[cfg(feature = "metrics")]
-    metrics::gauge!("protect_api_introspection_paused", "issuer" => Arc::clone(issuer))
-        .set(f64::from(u8::from(paused)));
-}
-
-/// A document being fetched.
-pub(crate) async fn fetch<T>(
-    name: &'static str,
-    issuer: Arc<str>,
-    clock: Arc<dyn Clock>,
-    fetching: impl Future<Output = Result<T, AuthError>>,
-) -> Result<T, AuthError> {
-    let call = Call::start(name, &issuer);
-    let outcome = fetching.await;
-    call.end(&outcome);
-    if outcome.is_ok() {
-        fetched(name, &issuer, clock.unix_time());
-    }
-    outcome
-}
-
-#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only metrics want to know"))]
-fn fetched(call: &'static str, issuer: &Arc<str>, unix_time: i64) {
-    #[cfg(feature = "metrics")]
-    metrics::gauge!("protect_api_fetched_timestamp_seconds", "issuer" => Arc::clone(issuer), "call" => call)
-        .set(f64::from(u32::try_from(unix_time).unwrap_or(u32::MAX)));
 }

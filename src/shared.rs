@@ -9,6 +9,7 @@ use crate::{
     challenge::Challenge,
     clock::Clock,
     config::{Hooks, Settings},
+    observe::Observer,
     response::Answers,
     upstream::{WorkerClient, hardened_client},
     validator::Validator,
@@ -20,8 +21,7 @@ use crate::{tls, upstream::client_with};
 pub(crate) struct Shared {
     /// Tells configurations apart: of mounts in one request, and of clients in one worker.
     pub(crate) id: u64,
-    /// As configured: the label of metrics.
-    pub(crate) issuer: Arc<str>,
+    pub(crate) observer: Arc<Observer>,
     pub(crate) settings: Settings,
     pub(crate) hooks: Hooks,
     pub(crate) answers: Answers,
@@ -79,13 +79,13 @@ impl Shared {
     }
 
     fn new(settings: Settings, hooks: Hooks) -> Self {
-        let clock = hooks.clock();
+        let (clock, observer) = (hooks.clock(), Observer::new(settings.issuer.as_str()));
         let challenge =
             Challenge::new(settings.tuning.realm.as_deref(), settings.tuning.resource_metadata.as_deref());
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            issuer: settings.issuer.as_str().into(),
-            validator: Validator::new(&settings, &hooks, &clock),
+            validator: Validator::new(&settings, &hooks, &clock, &observer),
+            observer,
             answers: Answers::new(challenge, hooks.renderer.clone())
                 .showing_reference(settings.tuning.error_reference),
             clock,

@@ -26,7 +26,7 @@ use crate::{
     error::{AuthError, SetupFault, TokenFault},
     gate::Gate,
     metadata::{Known, KnownMetadata},
-    observe::Via,
+    observe::{Observer, Via},
     refresh::Dated,
     status::{Introspecting, Status},
     upstream::Limits,
@@ -53,16 +53,21 @@ pub(crate) struct Validator {
 }
 
 impl Validator {
-    pub(crate) fn new(settings: &Settings, hooks: &Hooks, clock: &Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        hooks: &Hooks,
+        clock: &Arc<dyn Clock>,
+        observer: &Arc<Observer>,
+    ) -> Self {
         let limits = Limits {
             deadline: settings.tuning.response_timeout,
             max_body: settings.tuning.max_response_size,
         };
         Self {
-            metadata: KnownMetadata::new(settings, limits, Arc::clone(clock)),
-            introspection: Introspection::new(settings, hooks, limits, clock).map(Arc::new),
+            metadata: KnownMetadata::new(settings, limits, Arc::clone(clock), observer),
+            introspection: Introspection::new(settings, hooks, limits, clock, observer).map(Arc::new),
             local: (!settings.tuning.introspect_jwt_tokens)
-                .then(|| Local::new(settings, limits, Arc::clone(clock))),
+                .then(|| Local::new(settings, limits, Arc::clone(clock), observer)),
             has_own_store: hooks.cache.is_some(),
             warned_of_opaque_tokens: AtomicBool::new(false),
         }

@@ -20,7 +20,7 @@ use crate::{
     flight::Flights,
     gate::{Gate, GateLimits},
     json::{Member, Members},
-    observe::{self, Via},
+    observe::{Observer, Via},
     token_type,
     upstream::{self, Failure, Limits, Reply, bad_answer},
 };
@@ -28,8 +28,7 @@ use crate::{
 /// Introspection of one configuration, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Introspection {
-    /// As configured: the label of metrics.
-    issuer: Arc<str>,
+    observer: Arc<Observer>,
     client: Client,
     pub(crate) cache: Cache,
     pub(crate) gate: Gate,
@@ -53,9 +52,10 @@ impl Introspection {
         hooks: &Hooks,
         limits: Limits,
         clock: &Arc<dyn Clock>,
+        observer: &Arc<Observer>,
     ) -> Option<Self> {
         Some(Self {
-            issuer: settings.issuer.as_str().into(),
+            observer: Arc::clone(observer),
             client: settings.client.clone()?,
             cache: cache_of(settings, hooks),
             gate: Gate::new(GateLimits {
@@ -129,15 +129,15 @@ impl Introspection {
         let target = target.await?;
         let attempt = self.breaker.admit(self.clock.monotonic())?;
         let asked = self.cache.ticket();
-        let call = observe::Call::start("introspection", &self.issuer);
-        observe::in_flight(&self.issuer, self.gate.in_flight());
+        let call = self.observer.call("introspection");
+        self.observer.in_flight(self.gate.in_flight());
         let outcome = self.call(token, client, &target).await;
         call.end(&outcome);
         attempt.record(&outcome, self.clock.monotonic());
         // A slow store must not take the place of a call.
         drop(pass);
-        observe::in_flight(&self.issuer, self.gate.in_flight());
-        observe::paused(&self.issuer, self.breaker.state() != BreakerState::Closed);
+        self.observer.in_flight(self.gate.in_flight());
+        self.observer.paused(self.breaker.state() != BreakerState::Closed);
         let verdict = outcome?;
         self.cache.insert(&key, &verdict, asked, Now::of(&*self.clock)).await;
         Ok(verdict)

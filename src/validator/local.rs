@@ -15,7 +15,7 @@ use crate::{
     error::{AuthError, SetupFault, TokenFault, UpstreamFault},
     jwks::KeySet,
     metadata::{Known, KnownMetadata},
-    observe::{self, Via},
+    observe::{Observer, Via},
     refresh::{Dated, Lifetimes, Refreshed},
     upstream::{self, Limits, bad_answer},
 };
@@ -29,7 +29,7 @@ pub(crate) struct Local {
     rules: Rules,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    issuer: Arc<str>,
+    observer: Arc<Observer>,
     remembered: Option<Cache<CacheKey, Remembered>>,
 }
 
@@ -48,7 +48,12 @@ struct Remembered {
 }
 
 impl Local {
-    pub(crate) fn new(settings: &Settings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        observer: &Arc<Observer>,
+    ) -> Self {
         let lifetimes = Lifetimes {
             fresh: settings.tuning.jwks_lifetime,
             usable: settings.tuning.max_stale,
@@ -57,7 +62,7 @@ impl Local {
         Self {
             keys: Arc::new(Refreshed::new("key set", lifetimes, Arc::clone(&clock))),
             clock,
-            issuer: settings.issuer.as_str().into(),
+            observer: Arc::clone(observer),
             rules: Rules {
                 algorithms: settings.tuning.algorithms.as_slice().into(),
                 require_at_jwt: settings.tuning.require_at_jwt,
@@ -81,7 +86,7 @@ impl Local {
         let fetch = || {
             let (clock, fetching) =
                 (Arc::clone(&self.clock), fetch(metadata.get(client()), client(), self.limits));
-            observe::fetch("key_set", Arc::clone(&self.issuer), clock, fetching)
+            Arc::clone(&self.observer).fetch("key_set", clock, fetching)
         };
         if let Some(remembered) = self.remembered.as_ref().and_then(|cache| cache.get(&key)) {
             let current = self.keys.get(fetch).await?;

@@ -1,0 +1,98 @@
+//! The time series of one configuration, in the `metrics` facade.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{Key, Label, Level, Metadata, with_recorder};
+
+use super::Via;
+
+/// The names of what is told, with their labels. Those of a usual request are made once; which recorder they go to is
+/// asked anew each time, since it may be installed later.
+#[derive(Debug)]
+pub(super) struct Series {
+    issuer: Arc<str>,
+    allowed: [Key; Via::ALL.len()],
+    answered: Key,
+    in_flight: Key,
+    paused: Key,
+}
+
+const METADATA: Metadata<'static> = Metadata::new(crate::LOG, Level::INFO, Some(module_path!()));
+
+const INTROSPECTION: &str = "introspection";
+const ANSWERED: &str = "answered";
+
+impl Series {
+    pub(super) fn new(issuer: &str) -> Self {
+        let issuer: Arc<str> = issuer.into();
+        Self {
+            allowed: Via::ALL.map(|via| decision(&issuer, "allowed", "", via.name())),
+            answered: call(&issuer, INTROSPECTION, ANSWERED),
+            in_flight: key("protect_api_introspections_in_flight", &issuer, []),
+            paused: key("protect_api_introspection_paused", &issuer, []),
+            issuer,
+        }
+    }
+
+    pub(super) fn allowed(&self, via: Via) {
+        if let Some((_, key)) = Via::ALL.iter().zip(&self.allowed).find(|(known, _)| **known == via) {
+            count(key);
+        }
+    }
+
+    pub(super) fn decision(&self, outcome: &'static str, fault: &'static str) {
+        count(&decision(&self.issuer, outcome, fault, ""));
+    }
+
+    pub(super) fn call(&self, name: &'static str, outcome: &'static str, elapsed: Duration) {
+        let record = |key: &Key| {
+            with_recorder(|recorder| {
+                recorder.register_histogram(key, &METADATA).record(elapsed.as_secs_f64())
+            });
+        };
+        if (name, outcome) == (INTROSPECTION, ANSWERED) {
+            record(&self.answered);
+        } else {
+            record(&call(&self.issuer, name, outcome));
+        }
+    }
+
+    pub(super) fn in_flight(&self, count: usize) {
+        gauge(&self.in_flight, u32::try_from(count).unwrap_or(u32::MAX).into());
+    }
+
+    pub(super) fn paused(&self, paused: bool) {
+        gauge(&self.paused, u8::from(paused).into());
+    }
+
+    pub(super) fn fetched(&self, call: &'static str, unix_time: i64) {
+        let key = key("protect_api_fetched_timestamp_seconds", &self.issuer, [("call", call)]);
+        gauge(&key, u32::try_from(unix_time).unwrap_or(u32::MAX).into());
+    }
+}
+
+fn decision(issuer: &Arc<str>, outcome: &'static str, fault: &'static str, via: &'static str) -> Key {
+    key("protect_api_decisions_total", issuer, [("outcome", outcome), ("fault", fault), ("via", via)])
+}
+
+fn call(issuer: &Arc<str>, call: &'static str, outcome: &'static str) -> Key {
+    key("protect_api_upstream_seconds", issuer, [("call", call), ("outcome", outcome)])
+}
+
+fn key<const N: usize>(
+    name: &'static str,
+    issuer: &Arc<str>,
+    labels: [(&'static str, &'static str); N],
+) -> Key {
+    let issuer = Label::new("issuer", Arc::clone(issuer));
+    let others = labels.into_iter().map(|(name, value)| Label::from_static_parts(name, value));
+    Key::from_parts(name, [issuer].into_iter().chain(others).collect::<Vec<_>>())
+}
+
+fn count(key: &Key) {
+    with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(1));
+}
+
+fn gauge(key: &Key, value: f64) {
+    with_recorder(|recorder| recorder.register_gauge(key, &METADATA).set(value));
+}
