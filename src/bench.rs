@@ -16,8 +16,8 @@ use crate::{
     claims::Claims,
     clock::{Clock as _, SystemClock},
     jwks::KeySet,
+    middleware::Worker,
     policy::{self, Requirements},
-    upstream::WorkerClient,
     validator::jwt::{Jwt, Rules},
 };
 
@@ -25,18 +25,18 @@ use crate::{
 #[derive(Debug)]
 pub struct Way {
     protect: ProtectApi,
-    client: WorkerClient,
+    worker: Worker,
 }
 
 impl Way {
     /// As a worker goes it.
     pub fn new(protect: &ProtectApi) -> Self {
-        Self { client: protect.shared.worker_client(), protect: protect.clone() }
+        Self { worker: Worker::of(protect), protect: protect.clone() }
     }
 
     /// Token, verdict and policy; whether the request may go on to the handler.
     pub async fn accepts(&self, request: &ServiceRequest) -> bool {
-        self.protect.authenticate(request, &self.client).await.is_ok()
+        self.protect.authenticate(request, &self.worker).await.is_ok()
     }
 
     /// The policy alone, with the issuer that the claims name.

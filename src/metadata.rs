@@ -96,10 +96,19 @@ impl KnownMetadata {
         self.kept.last_known()
     }
 
-    /// What would be known if the metadata were as configured: for tests without a server.
-    #[cfg(feature = "test-util")]
-    pub(crate) fn assumed(&self) -> Arc<Dated<Known>> {
-        self.last_known().unwrap_or_else(|| Arc::new(Dated::undated(self.discovery.given())))
+    /// A look at the last good metadata, which costs less than to hold on to it.
+    pub(crate) fn peek<T>(&self, look: impl FnOnce(&Known) -> T) -> Option<T> {
+        self.kept.peek().as_deref().map(|known| look(&known.document))
+    }
+
+    /// A look at the issuer as the metadata spells it, or as configured while there is none (in tests without a server).
+    pub(crate) fn issuer<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        let known = self.kept.peek();
+        look(
+            known
+                .as_deref()
+                .map_or_else(|| self.discovery.issuer.as_str(), |known| &known.document.metadata.issuer),
+        )
     }
 
     /// The current metadata. Runs by itself, so that a task of its own may wait for it.

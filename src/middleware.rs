@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::{Ready, ready},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -21,11 +22,12 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::{
     bearer::BearerToken,
+    cache::Now,
     certificate::{self, CertificateThumbprint},
     error::{AuthError, AuthErrorKind, TokenFault},
     policy,
     protect_api::{Mount, ProtectApi},
-    request::{Authenticated, Session},
+    request::{Authenticated, Handle, Session},
     shared::Shared,
     upstream::WorkerClient,
     validator::Validated,
@@ -43,8 +45,11 @@ where
     type Future = Ready<Result<Self::Transform, Self::InitError>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        let client = self.shared.worker_client();
-        ready(Ok(ProtectApiService(Rc::new(Inner { service, protect: self.clone(), client }))))
+        ready(Ok(ProtectApiService(Rc::new(Inner {
+            service,
+            worker: Worker::of(self),
+            protect: self.clone(),
+        }))))
     }
 }
 
@@ -55,7 +60,21 @@ pub struct ProtectApiService<S>(Rc<Inner<S>>);
 struct Inner<S> {
     service: S,
     protect: ProtectApi,
+    worker: Worker,
+}
+
+/// What one worker needs for the requests of a configuration.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    shared: Handle,
     client: WorkerClient,
+}
+
+impl Worker {
+    pub(crate) fn of(protect: &ProtectApi) -> Self {
+        let shared = &protect.shared;
+        Self { client: shared.worker_client(), shared: Rc::new(Arc::clone(shared)) }
+    }
 }
 
 impl<S> fmt::Debug for ProtectApiService<S> {
@@ -80,12 +99,8 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let inner = Rc::clone(&self.0);
         Box::pin(async move {
-            let outcome = inner.protect.authenticate(&request, &inner.client).await;
-            inner
-                .protect
-                .shared
-                .observer
-                .decided(outcome.as_ref().map(Session::via).map_err(AuthError::kind));
+            let outcome = inner.protect.authenticate(&request, &inner.worker).await;
+            inner.worker.shared.observer.decided(outcome.as_ref().map(Session::via).map_err(AuthError::kind));
             match outcome {
                 Ok(session) => {
                     request.extensions_mut().insert(session);
@@ -93,7 +108,7 @@ where
                 }
                 // An answer, not an `Err`: errors skip the middleware outside of this one, such as CORS.
                 Err(error) => {
-                    let rejection = inner.protect.shared.answers.reject(error, request.request());
+                    let rejection = inner.worker.shared.answers.reject(error, request.request());
                     Ok(request.into_response(rejection.error_response()).map_into_right_body())
                 }
             }
@@ -106,33 +121,37 @@ impl ProtectApi {
     pub(crate) async fn authenticate(
         &self,
         request: &ServiceRequest,
-        client: &WorkerClient,
+        worker: &Worker,
     ) -> Result<Session, AuthError> {
+        let Worker { shared, client } = worker;
         if self.mount.allows_preflight && is_preflight(request) {
-            return Ok(Session::anonymous(&self.shared));
+            return Ok(Session::anonymous(shared));
         }
         let certificate = self.certificate(request)?;
         if let Some(outer) = self.outer_verdict(request) {
-            self.judge(&outer.validated, certificate.as_ref())?;
-            return Ok(Session::inherited(&self.shared, outer));
+            self.judge(&outer.validated, certificate.as_ref(), self.shared.clock.unix_time())?;
+            return Ok(Session::inherited(shared, outer));
         }
         let Some(token) = self.token(request).await? else {
             let missing = AuthError::new(AuthErrorKind::MissingToken);
-            return if self.mount.is_optional { Ok(Session::anonymous(&self.shared)) } else { Err(missing) };
+            return if self.mount.is_optional { Ok(Session::anonymous(shared)) } else { Err(missing) };
         };
         let http = || client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
-        let validated = self.shared.validator.validate(&token, self.mount.max_age, http).await?;
-        self.judge(&validated, certificate.as_ref())?;
-        Ok(Session::of(&self.shared, Authenticated { validated, token }))
+        let now = Now::of(&*self.shared.clock);
+        let validated = self.shared.validator.validate(&token, now, self.mount.max_age, http).await?;
+        // After a call it is later than before.
+        let unix_time = if validated.via.waited() { self.shared.clock.unix_time() } else { now.unix };
+        self.judge(&validated, certificate.as_ref(), unix_time)?;
+        Ok(Session::of(shared, Authenticated { validated, token }))
     }
 
     /// The verdict that a mount of the same configuration further out has reached for this request.
-    fn outer_verdict(&self, request: &ServiceRequest) -> Option<Authenticated> {
+    fn outer_verdict(&self, request: &ServiceRequest) -> Option<Rc<Authenticated>> {
         let extensions = request.extensions();
         let outer =
             extensions.get::<Session>().filter(|session| session.is_of(&self.shared))?.authenticated()?;
         let is_fresh = self.mount.max_age.is_none_or(|age| outer.validated.age <= age);
-        is_fresh.then(|| outer.clone())
+        is_fresh.then(|| Rc::clone(outer))
     }
 
     /// The token: from the user's resolver if there is one and it has one, else from the header.
@@ -165,18 +184,13 @@ impl ProtectApi {
         &self,
         validated: &Validated,
         certificate: Option<&CertificateThumbprint>,
+        unix_time: i64,
     ) -> Result<(), AuthError> {
-        let Shared { settings, clock, .. } = &*self.shared;
-        let issuer = &validated.known.document.metadata.issuer;
+        let Shared { settings, validator, .. } = &*self.shared;
         let Mount { requirements, .. } = &*self.mount;
-        policy::check(
-            &validated.claims,
-            &settings.rules,
-            requirements,
-            issuer,
-            clock.unix_time(),
-            certificate,
-        )
+        validator.metadata.issuer(|issuer| {
+            policy::check(&validated.claims, &settings.rules, requirements, issuer, unix_time, certificate)
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_web::rt;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use crate::{
@@ -37,6 +37,13 @@ pub(crate) struct Lifetimes {
     pub(crate) usable: Duration,
     /// A fetch asked for out of turn (an unknown `kid`) happens at most once in this time.
     pub(crate) cooldown: Duration,
+}
+
+impl Lifetimes {
+    /// Up to this age nobody thinks of a refresh.
+    fn quiet(&self) -> Duration {
+        self.fresh / 5 * 4
+    }
 }
 
 pub(crate) struct Refreshed<T> {
@@ -98,9 +105,22 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         this
     }
 
+    /// The last good document, however old, for a moment: it costs less than to hold on to it.
+    pub(crate) fn peek(&self) -> Guard<Option<Arc<Dated<T>>>> {
+        self.current.load()
+    }
+
     /// The last good document, however old.
     pub(crate) fn last_known(&self) -> Option<Arc<Dated<T>>> {
         self.current.load_full()
+    }
+
+    /// A look at the document, if it needs no refresh at this time.
+    pub(crate) fn if_fresh<R>(&self, now: Duration, look: impl FnOnce(&T) -> R) -> Option<R> {
+        let current = self.current.load();
+        let current = current.as_deref()?;
+        let is_fresh = now.saturating_sub(current.fetched_at) < self.lifetimes.quiet();
+        is_fresh.then(|| look(&current.document))
     }
 
     /// The document: the current one while it is fresh, else a new one. `fetch` runs on the calling worker.
@@ -113,7 +133,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     {
         if let Some(current) = self.current.load_full() {
             let age = self.age(&current);
-            if age < self.lifetimes.fresh / 5 * 4 {
+            if age < self.lifetimes.quiet() {
                 return Ok(current);
             }
             let failing = self.state().failure.is_some();

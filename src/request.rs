@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     fmt,
+    rc::Rc,
     sync::{Arc, LazyLock},
 };
 
@@ -22,35 +23,37 @@ use crate::{
     validator::Validated,
 };
 
+/// A worker's own handle to what all workers share: what each request clones is counted where no other worker counts.
+pub(crate) type Handle = Rc<Arc<Shared>>;
+
 /// What a mount leaves in the request's extensions.
 #[derive(Clone)]
 pub(crate) struct Session {
-    shared: Arc<Shared>,
-    authenticated: Option<Authenticated>,
+    shared: Handle,
+    authenticated: Option<Rc<Authenticated>>,
     /// How this mount came to its verdict; `None` for the anonymous.
     via: Option<Via>,
 }
 
 /// A caller with a valid token.
-#[derive(Clone)]
 pub(crate) struct Authenticated {
     pub(crate) validated: Validated,
     pub(crate) token: BearerToken,
 }
 
 impl Session {
-    pub(crate) fn anonymous(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), authenticated: None, via: None }
+    pub(crate) fn anonymous(shared: &Handle) -> Self {
+        Self { shared: Rc::clone(shared), authenticated: None, via: None }
     }
 
-    pub(crate) fn of(shared: &Arc<Shared>, authenticated: Authenticated) -> Self {
+    pub(crate) fn of(shared: &Handle, authenticated: Authenticated) -> Self {
         let via = Some(authenticated.validated.via);
-        Self { shared: Arc::clone(shared), authenticated: Some(authenticated), via }
+        Self { shared: Rc::clone(shared), authenticated: Some(Rc::new(authenticated)), via }
     }
 
     /// With the verdict of a mount further out.
-    pub(crate) fn inherited(shared: &Arc<Shared>, authenticated: Authenticated) -> Self {
-        Self { shared: Arc::clone(shared), authenticated: Some(authenticated), via: Some(Via::OuterMount) }
+    pub(crate) fn inherited(shared: &Handle, authenticated: Rc<Authenticated>) -> Self {
+        Self { shared: Rc::clone(shared), authenticated: Some(authenticated), via: Some(Via::OuterMount) }
     }
 
     pub(crate) fn via(&self) -> Option<Via> {
@@ -61,7 +64,7 @@ impl Session {
         Arc::ptr_eq(&self.shared, shared)
     }
 
-    pub(crate) fn authenticated(&self) -> Option<&Authenticated> {
+    pub(crate) fn authenticated(&self) -> Option<&Rc<Authenticated>> {
         self.authenticated.as_ref()
     }
 }
@@ -77,8 +80,8 @@ impl Session {
 ///   `None` in an `Option`, also a missing mount (which is logged as an error).
 pub struct AuthenticatedRequest<C = Claims> {
     request: HttpRequest,
-    shared: Arc<Shared>,
-    authenticated: Authenticated,
+    shared: Handle,
+    authenticated: Rc<Authenticated>,
     claims: C,
 }
 
@@ -120,7 +123,8 @@ impl<C> AuthenticatedRequest<C> {
 
     /// The issuer, as its metadata spells it.
     pub fn issuer(&self) -> &str {
-        &self.authenticated.validated.known.document.issuer
+        let Validated { claims, issuer, .. } = &self.authenticated.validated;
+        claims.issuer().or(issuer.as_deref()).unwrap_or_default()
     }
 
     /// The audiences of the token.

@@ -22,7 +22,7 @@ use actix_web::{
     web::{self, Bytes, BytesMut},
 };
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, future::LocalBoxFuture};
 
 use crate::error::{AuthError, UpstreamFault};
 
@@ -88,14 +88,15 @@ pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Resu
     }
 }
 
-/// Posts a form, with our credentials in it or in the header.
-pub(crate) async fn post_form(
+/// Posts a form, with our credentials in it or in the header. Boxed: a future of this size would be copied from one
+/// `async fn` to the next.
+pub(crate) fn post_form(
     client: &awc::Client,
     uri: &Uri,
     authorization: Option<HeaderValue>,
     form: Bytes,
     limits: Limits,
-) -> Result<Reply, Failure> {
+) -> LocalBoxFuture<'static, Result<Reply, Failure>> {
     let mut request = client
         .post(uri.clone())
         .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
@@ -103,7 +104,7 @@ pub(crate) async fn post_form(
     if let Some(value) = authorization {
         request = request.insert_header((AUTHORIZATION, value));
     }
-    call(request, form, limits).await
+    Box::pin(call(request, form, limits))
 }
 
 /// Sends once. Statuses that tell of a busy or failing server are errors here, all others are the caller's to judge.
@@ -169,10 +170,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = value.split(';').next().unwrap_or_default().trim();
     let subtype = essence.split_once('/').filter(|(kind, _)| kind.eq_ignore_ascii_case("application"));
-    subtype.is_some_and(|(_, subtype)| {
-        let subtype = subtype.to_ascii_lowercase();
-        subtype == "json" || subtype.ends_with("+json")
-    })
+    let suffix = subtype.map(|(_, subtype)| subtype.rsplit_once('+').map_or(subtype, |(_, suffix)| suffix));
+    suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("json"))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {

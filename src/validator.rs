@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     bearer::BearerToken,
-    cache::{CacheError, Hit, Verdict},
+    cache::{CacheError, Hit, Now, Verdict},
     claims::Claims,
     clock::Clock,
     config::{Hooks, Settings},
@@ -27,7 +27,6 @@ use crate::{
     gate::Gate,
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
-    refresh::Dated,
     status::{Introspecting, Status},
     upstream::Limits,
 };
@@ -36,8 +35,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Validated {
     pub(crate) claims: Claims,
-    /// The metadata, with the issuer as it is spelled there.
-    pub(crate) known: Arc<Dated<Known>>,
+    /// Who stands for it, where its claims do not say.
+    pub(crate) issuer: Option<Arc<str>>,
     /// How old the verdict is.
     pub(crate) age: Duration,
     pub(crate) via: Via,
@@ -78,25 +77,31 @@ impl Validator {
     pub(crate) async fn validate(
         &self,
         token: &BearerToken,
+        now: Now,
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
     ) -> Result<Validated, AuthError> {
         // What is remembered needs no fresh metadata, and so outlives an outage of the issuer.
-        let known = match self.metadata.last_known() {
+        let used = |known: &Known| (known.key(token), known.metadata.jwks_uri.is_some());
+        let (key, has_keys) = match self.metadata.peek(used) {
             Some(known) => known,
-            None => self.metadata.get(client()).await?,
+            None => used(&Box::pin(self.metadata.get(client())).await?.document),
         };
-        let key = known.document.key(token);
         // A server without published keys has no JWTs that we could validate: they are opaque to us.
-        if let Some(local) = &self.local
-            && known.document.metadata.jwks_uri.is_some()
-            && let Some((claims, via)) = local.validate(key, token.as_str(), &self.metadata, &client).await?
-        {
-            return Ok(Validated { claims, known, age: Duration::ZERO, via });
+        if let Some(local) = self.local.as_ref().filter(|_| has_keys && token.as_str().contains('.')) {
+            let verified = |claims, via| Validated { claims, issuer: None, age: Duration::ZERO, via };
+            if let Some(claims) = local.recall(&key, now) {
+                return Ok(verified(claims, Via::RememberedSignature));
+            }
+            // Boxed, as every way that waits: what is known stays small and quick.
+            let validated = Box::pin(local.validate(key, token.as_str(), &self.metadata, &client)).await?;
+            if let Some((claims, via)) = validated {
+                return Ok(verified(claims, via));
+            }
         }
         let Some(introspection) = &self.introspection else {
             // Without keys and without credentials no token at all could be validated: not the caller's fault.
-            if self.local.is_some() && known.document.metadata.jwks_uri.is_none() {
+            if self.local.is_some() && !has_keys {
                 return Err(AuthError::setup(SetupFault::Endpoint).because("the metadata has no jwks_uri"));
             }
             return Err(self.unsupported());
@@ -105,9 +110,14 @@ impl Validator {
             let fresh = self.metadata.get(client());
             async move { Target::of(&fresh.await?.document) }
         };
-        let (Hit { verdict, age }, via) = introspection.verdict(key, token, max_age, &client, target).await?;
+        let (Hit { verdict, age }, via) =
+            introspection.verdict(key, token, now, max_age, &client, target).await?;
         match verdict {
-            Verdict::Active(claims) => Ok(Validated { claims, known, age, via }),
+            Verdict::Active(claims) => {
+                let is_named = claims.issuer().is_some();
+                let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
+                Ok(Validated { claims, issuer, age, via })
+            }
             Verdict::Inactive => Err(AuthError::token(TokenFault::Inactive)),
         }
     }

@@ -1,6 +1,6 @@
 //! Requests that count as authenticated, for tests of handlers without any server.
 
-use std::time::Duration;
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::HttpMessage;
 use serde_json::{Map, Value, json};
@@ -58,9 +58,8 @@ impl ProtectApi {
     fn session_for_test(&self, claims: Value) -> Session {
         let shared = &self.shared;
         let now = shared.clock.unix_time();
-        let known = shared.validator.metadata.assumed();
         let defaults = json!({
-            "iss": &*known.document.issuer, "aud": shared.settings.rules.audience, "sub": "test-subject",
+            "iss": shared.validator.metadata.issuer(|issuer| issuer.to_owned()), "aud": shared.settings.rules.audience, "sub": "test-subject",
             "iat": now, "exp": now + LIFETIME,
         });
         let mut members: Map<String, Value> = must(serde_json::from_value(defaults), "make claims");
@@ -68,7 +67,7 @@ impl ProtectApi {
             .extend::<Map<String, Value>>(must(serde_json::from_value(claims), "take the claims of a test"));
         let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
-        let validated = Validated { claims, known, age: Duration::ZERO, via: Via::Introspection };
-        Session::of(&self.shared, Authenticated { validated, token })
+        let validated = Validated { claims, issuer: None, age: Duration::ZERO, via: Via::Introspection };
+        Session::of(&Rc::new(Arc::clone(shared)), Authenticated { validated, token })
     }
 }

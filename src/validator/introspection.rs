@@ -76,6 +76,7 @@ impl Introspection {
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
+        now: Now,
         max_age: Option<Duration>,
         client: &impl Fn() -> awc::Client,
         target: impl Fn() -> T,
@@ -83,14 +84,14 @@ impl Introspection {
     where
         T: Future<Output = Result<Target, AuthError>> + 'static,
     {
-        if let Some(hit) = self.cache.get(&key, Now::of(&*self.clock), max_age).await {
+        if let Some(hit) = self.cache.get(&key, now, max_age).await {
             return Ok((hit, Via::Cache));
         }
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
             async move { this.ask(key, &token, &client, target).await }
         };
-        let verdict = self.flights.join(key, call).await?;
+        let verdict = Box::pin(self.flights.join(key, call)).await?;
         Ok((Hit { verdict, age: Duration::ZERO }, Via::Introspection))
     }
 

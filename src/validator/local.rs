@@ -8,7 +8,7 @@ use quick_cache::sync::Cache;
 
 use super::jwt::{Jwt, Rules};
 use crate::{
-    cache::CacheKey,
+    cache::{CacheKey, Now},
     claims::Claims,
     clock::Clock,
     config::Settings,
@@ -70,6 +70,13 @@ impl Local {
             limits,
             remembered: settings.tuning.remember_jwts.then(|| Cache::new(REMEMBERED)),
         }
+    }
+
+    /// The claims of a token whose signature was verified before, with keys that are fresh: without waiting.
+    pub(crate) fn recall(&self, key: &CacheKey, now: Now) -> Option<Claims> {
+        let Remembered { claims, fingerprint } = self.remembered.as_ref()?.get(key)?;
+        let is_published = self.keys.if_fresh(now.monotonic, |keys| keys.fingerprint == fingerprint)?;
+        is_published.then_some(claims)
     }
 
     /// The claims of a JWT whose signature verifies; `None` for a token that is no JWT.
