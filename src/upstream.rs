@@ -108,22 +108,24 @@ pub(crate) fn post_form(
 }
 
 /// Sends once. Statuses that tell of a busy or failing server are errors here, all others are the caller's to judge.
-async fn call(request: awc::ClientRequest, body: Bytes, limits: Limits) -> Result<Reply, Failure> {
+///
+/// awc's timer covers everything from the wait for a connection to the head of the answer; the same timer then goes on
+/// for the body.
+fn call(
+    request: awc::ClientRequest,
+    body: Bytes,
+    limits: Limits,
+) -> impl Future<Output = Result<Reply, Failure>> {
     // Answers are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
-    let request = request
+    let started = Instant::now();
+    let sending = request
         .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
         .no_decompress()
-        .timeout(limits.deadline);
-    let exchange = async {
-        let response = request.send_body(OnceBody(body)).await.map_err(|error| send_fault(&error))?;
-        read(response, limits).await.map_err(Failure::Other)
-    };
-    match tokio::time::timeout(limits.deadline, exchange).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::Other(
-            AuthError::upstream(UpstreamFault::TimedOut)
-                .because(format!("no complete answer within {:?}", limits.deadline)),
-        )),
+        .timeout(limits.deadline)
+        .send_body(OnceBody(body));
+    async move {
+        let response = sending.await.map_err(|error| send_fault(&error, limits))?;
+        read(response.timeout(limits.since(started).deadline), limits).await.map_err(Failure::Other)
     }
 }
 
@@ -145,7 +147,7 @@ where
     let announced = content_length(response.headers());
     let mut body = BytesMut::new();
     while let Some(chunk) = response.next().await {
-        let chunk = chunk.map_err(|error| bad_answer(format!("the body broke off: {error}")))?;
+        let chunk = chunk.map_err(|error| body_fault(&error, limits))?;
         if body.len() + chunk.len() > limits.max_body {
             return Err(bad_answer(format!("a body of more than {} bytes", limits.max_body)));
         }
@@ -185,12 +187,25 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(Duration::from_secs(60)))
 }
 
+fn timed_out(limits: Limits) -> AuthError {
+    AuthError::upstream(UpstreamFault::TimedOut)
+        .because(format!("no complete answer within {:?}", limits.deadline))
+}
+
+fn body_fault(error: &PayloadError, limits: Limits) -> AuthError {
+    match error {
+        PayloadError::Io(error) if error.kind() == ErrorKind::TimedOut => timed_out(limits),
+        error => bad_answer(format!("the body broke off: {error}")),
+    }
+}
+
 /// awc's errors are neither `Send` nor ours to expose: what is left is the class and a text.
-fn send_fault(error: &SendRequestError) -> Failure {
+fn send_fault(error: &SendRequestError, limits: Limits) -> Failure {
+    if matches!(error, SendRequestError::Timeout) {
+        return Failure::Other(timed_out(limits));
+    }
     let fault = match error {
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {
-            UpstreamFault::TimedOut
-        }
+        SendRequestError::Connect(ConnectError::Timeout) => UpstreamFault::TimedOut,
         SendRequestError::Response(ParseError::Io(_) | ParseError::Incomplete) => UpstreamFault::Unreachable,
         SendRequestError::Response(_) => UpstreamFault::BadAnswer,
         _ => UpstreamFault::Unreachable,
