@@ -4,10 +4,9 @@ mod builder;
 pub(crate) mod env;
 mod validate;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, http::Uri};
-use futures_util::future::LocalBoxFuture;
 
 pub use self::builder::{Dangerous, ProtectApiBuilder};
 pub(crate) use self::validate::Names;
@@ -103,9 +102,10 @@ pub(crate) struct Hooks {
     pub(crate) cache: Option<Arc<dyn IntrospectionCache>>,
 }
 
-pub(crate) type TokenResolver = dyn for<'r> Fn(&'r HttpRequest) -> LocalBoxFuture<'r, Result<Option<String>, ResolverError>>
-    + Send
-    + Sync;
+/// Of std's types only: it stands in a public signature.
+pub(crate) type TokenFuture<'r> = Pin<Box<dyn Future<Output = Result<Option<String>, ResolverError>> + 'r>>;
+
+pub(crate) type TokenResolver = dyn for<'r> Fn(&'r HttpRequest) -> TokenFuture<'r> + Send + Sync;
 
 impl Hooks {
     pub(crate) fn same(&self, other: &Self) -> bool {

@@ -86,7 +86,7 @@ impl Table {
     /// Makes a call.
     pub async fn call(&mut self, base: &str, call: &Call) {
         let (seen, holds) = call.make(&self.client, base).await;
-        self.print(call.title, &call.status, &seen, holds);
+        self.print(&call.title, &call.status, &seen, holds);
     }
 
     /// Something that is no single call.
@@ -112,9 +112,9 @@ impl Table {
 /// One request, and what it should answer.
 #[derive(Clone)]
 pub struct Call {
-    title: &'static str,
+    title: String,
     method: Method,
-    path: &'static str,
+    path: String,
     headers: Vec<(&'static str, String)>,
     form: Option<String>,
     client: Option<awc::Client>,
@@ -127,19 +127,19 @@ pub struct Call {
 
 /// The request.
 impl Call {
-    pub fn get(title: &'static str, path: &'static str) -> Self {
+    pub fn get(title: impl Into<String>, path: impl Into<String>) -> Self {
         Self::new(title, Method::GET, path)
     }
 
-    pub fn post(title: &'static str, path: &'static str) -> Self {
+    pub fn post(title: impl Into<String>, path: impl Into<String>) -> Self {
         Self::new(title, Method::POST, path)
     }
 
-    pub fn new(title: &'static str, method: Method, path: &'static str) -> Self {
+    pub fn new(title: impl Into<String>, method: Method, path: impl Into<String>) -> Self {
         Self {
-            title,
+            title: title.into(),
             method,
-            path,
+            path: path.into(),
             headers: Vec::new(),
             form: None,
             client: None,
@@ -182,7 +182,7 @@ impl Call {
     }
 
     /// A part of the `WWW-Authenticate` header.
-    pub fn challenge(self, part: &'static str) -> Self {
+    pub fn challenge(self, part: impl Into<String>) -> Self {
         self.shows("WWW-Authenticate", part)
     }
 

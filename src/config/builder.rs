@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
-use futures_util::future::{LocalBoxFuture, ready};
+use futures_util::future::ready;
 
 use crate::{
     algorithm::Algorithm,
@@ -11,7 +11,7 @@ use crate::{
     certificate::{CertificateBinding, CertificateResolver, ResolverError},
     client_auth::ClientAuthentication,
     clock::Clock,
-    config::{Client, Hooks, Names, Tuning},
+    config::{Client, Hooks, Names, TokenFuture, Tuning},
     error::{ConfigError, ConfigProblem},
     protect_api::ProtectApi,
     response::ErrorRenderer,
@@ -293,10 +293,7 @@ impl ProtectApiBuilder {
     /// `|request| Box::pin(async move { … })`. Do not keep a clone of the request.
     pub fn async_token_resolver<F>(mut self, resolver: F) -> Self
     where
-        F: for<'r> Fn(&'r HttpRequest) -> LocalBoxFuture<'r, Result<Option<String>, ResolverError>>
-            + Send
-            + Sync
-            + 'static,
+        F: for<'r> Fn(&'r HttpRequest) -> TokenFuture<'r> + Send + Sync + 'static,
     {
         self.hooks.token_resolver = Some(Arc::new(resolver));
         self

@@ -47,7 +47,7 @@ impl Series {
     pub(super) fn call(&self, name: &'static str, outcome: &'static str, elapsed: Duration) {
         let record = |key: &Key| {
             with_recorder(|recorder| {
-                recorder.register_histogram(key, &METADATA).record(elapsed.as_secs_f64())
+                recorder.register_histogram(key, &METADATA).record(elapsed.as_secs_f64());
             });
         };
         if (name, outcome) == (INTROSPECTION, ANSWERED) {

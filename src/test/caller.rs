@@ -59,7 +59,7 @@ impl ProtectApi {
         let shared = &self.shared;
         let now = shared.clock.unix_time();
         let defaults = json!({
-            "iss": shared.validator.metadata.issuer(|issuer| issuer.to_owned()), "aud": shared.settings.rules.audience, "sub": "test-subject",
+            "iss": shared.validator.metadata.issuer(str::to_owned), "aud": shared.settings.rules.audience, "sub": "test-subject",
             "iat": now, "exp": now + LIFETIME,
         });
         let mut members: Map<String, Value> = must(serde_json::from_value(defaults), "make claims");
