@@ -1,7 +1,7 @@
 //! JSON objects from outside, read strictly: a member that occurs twice is refused, where `serde_json`'s own map would
 //! silently let the last one win (two parties then see two different documents).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cmp::Ordering, fmt};
 
 use serde::de::{
     Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
@@ -15,7 +15,7 @@ pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, NotAnObj
     Ok(members.0.into_iter().map(|(name, member)| (name.into_owned(), member.into_value())).collect())
 }
 
-/// The members of a JSON object, all of different names, in their order: cheaper than a map, because names and texts are
+/// The members of a JSON object, all of different names, in the order of [`by_name`]: cheaper than a map, because names and texts are
 /// borrowed from the document. Deeper levels are `serde_json`'s own; nesting is bounded by its limit of 128 levels.
 pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
 
@@ -36,7 +36,7 @@ impl<'a> Members<'a> {
             column: error.column(),
         })?;
         // Sorted for two reasons: names that occur twice are neighbours, and a search is short.
-        members.0.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        members.0.sort_unstable_by(|(one, _), (other, _)| by_name(one, other));
         let occurs_twice =
             members.0.windows(2).any(|pair| matches!(pair, [(one, _), (other, _)] if one == other));
         if occurs_twice { Err(NotAnObject { is_json: true, line: 0, column: 0 }) } else { Ok(members) }
@@ -46,14 +46,13 @@ impl<'a> Members<'a> {
     pub(crate) fn of(map: &'a Map<String, Value>) -> Self {
         let mut members: Vec<_> =
             map.iter().map(|(name, value)| (Cow::from(name), Member::of(value))).collect();
-        // `serde_json`'s map is sorted, unless somebody turns on its feature `preserve_order`.
-        members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        members.sort_unstable_by(|(one, _), (other, _)| by_name(one, other));
         Self(members)
     }
 
     /// A member by its name. One that is `null` counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
-        let index = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        let index = self.0.binary_search_by(|(known, _)| by_name(known, name)).ok()?;
         self.0
             .get(index)
             .map(|(_, member)| member)
@@ -71,6 +70,11 @@ impl<'a> Members<'a> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Member<'a>)> {
         self.0.iter().map(|(name, member)| (&**name, member))
     }
+}
+
+/// Any order would do; names of different lengths are compared without a look at them.
+fn by_name(one: &str, other: &str) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
 impl<'a> Member<'a> {

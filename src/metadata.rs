@@ -96,9 +96,17 @@ impl KnownMetadata {
         self.kept.last_known()
     }
 
-    /// A look at the last good metadata, which costs less than to hold on to it.
-    pub(crate) fn peek<T>(&self, look: impl FnOnce(&Known) -> T) -> Option<T> {
-        self.kept.peek().as_deref().map(|known| look(&known.document))
+    /// A look at the last good metadata, however old, which costs less than to hold on to it. Waits only if there is none.
+    pub(crate) async fn look<T>(
+        &self,
+        client: &impl Fn() -> awc::Client,
+        look: impl Fn(&Known) -> T,
+    ) -> Result<T, AuthError> {
+        let known = self.kept.peek().as_deref().map(|known| look(&known.document));
+        match known {
+            Some(seen) => Ok(seen),
+            None => Ok(look(&Box::pin(self.get(client())).await?.document)),
+        }
     }
 
     /// A look at the issuer as the metadata spells it, or as configured while there is none (in tests without a server).

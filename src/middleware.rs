@@ -139,8 +139,7 @@ impl ProtectApi {
         let http = || client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
         let now = Now::of(&*self.shared.clock);
         let validated = self.shared.validator.validate(&token, now, self.mount.max_age, http).await?;
-        // After a call it is later than before.
-        let unix_time = if validated.via.waited() { self.shared.clock.unix_time() } else { now.unix };
+        let unix_time = if validated.waited { self.shared.clock.unix_time() } else { now.unix };
         self.judge(&validated, certificate.as_ref(), unix_time)?;
         Ok(Session::of(shared, Authenticated { validated, token }))
     }

@@ -45,11 +45,6 @@ impl Via {
     const ALL: [Self; 5] =
         [Self::OuterMount, Self::Introspection, Self::Cache, Self::Signature, Self::RememberedSignature];
 
-    /// Whether it may have taken a while.
-    pub(crate) fn waited(self) -> bool {
-        matches!(self, Self::Introspection | Self::Signature)
-    }
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OuterMount => "outer_mount",

@@ -33,27 +33,35 @@ fn is_scope_byte(byte: u8) -> bool {
 /// The scopes of a token, split once. Comparison is exact: `read` is neither `READ` nor `read:all`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scopes {
-    text: Box<str>,
-    spans: Box<[(usize, usize)]>,
+    text: String,
+    spans: Vec<(usize, usize)>,
 }
 
 impl Scopes {
     /// The scopes of a space-delimited list (`"read write"`); any ASCII white space separates.
     pub fn parse(list: &str) -> Self {
-        Self::from_parts(list.split_ascii_whitespace())
+        let mut scopes = Self {
+            text: String::with_capacity(list.len()),
+            spans: Vec::with_capacity(list.split_ascii_whitespace().count()),
+        };
+        scopes.extend(list.split_ascii_whitespace());
+        scopes
     }
 
     /// The scopes of a list that is already split, as some servers send it. An element is taken as it stands: one with
     /// a space in it equals no scope that a route can ask for.
     pub fn from_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut text = String::new();
-        let mut spans = Vec::new();
+        let mut scopes = Self::default();
+        scopes.extend(parts);
+        scopes
+    }
+
+    fn extend<'a>(&mut self, parts: impl IntoIterator<Item = &'a str>) {
         for part in parts {
-            let start = text.len();
-            text.push_str(part);
-            spans.push((start, text.len()));
+            let start = self.text.len();
+            self.text.push_str(part);
+            self.spans.push((start, self.text.len()));
         }
-        Self { text: text.into(), spans: spans.into() }
     }
 
     /// Whether the token grants exactly this scope.

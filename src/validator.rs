@@ -4,6 +4,7 @@
 pub(crate) mod introspection;
 pub(crate) mod jwt;
 pub(crate) mod local;
+mod remembered;
 
 use std::{
     sync::{
@@ -40,6 +41,8 @@ pub(crate) struct Validated {
     /// How old the verdict is.
     pub(crate) age: Duration,
     pub(crate) via: Via,
+    /// Whether it may have taken a while to find out.
+    pub(crate) waited: bool,
 }
 
 #[derive(Debug)]
@@ -82,21 +85,19 @@ impl Validator {
         client: impl Fn() -> awc::Client,
     ) -> Result<Validated, AuthError> {
         // What is remembered needs no fresh metadata, and so outlives an outage of the issuer.
-        let used = |known: &Known| (known.key(token), known.metadata.jwks_uri.is_some());
-        let (key, has_keys) = match self.metadata.peek(used) {
-            Some(known) => known,
-            None => used(&Box::pin(self.metadata.get(client())).await?.document),
-        };
+        let has_keys = self.metadata.look(&client, |known| known.metadata.jwks_uri.is_some()).await?;
         // A server without published keys has no JWTs that we could validate: they are opaque to us.
         if let Some(local) = self.local.as_ref().filter(|_| has_keys && token.as_str().contains('.')) {
-            let verified = |claims, via| Validated { claims, issuer: None, age: Duration::ZERO, via };
-            if let Some(claims) = local.recall(&key, now) {
-                return Ok(verified(claims, Via::RememberedSignature));
+            let verified =
+                |claims, via, waited| Validated { claims, issuer: None, age: Duration::ZERO, via, waited };
+            let tag = local.tag(token.as_str());
+            if let Some(claims) = local.recall(tag.as_ref(), now) {
+                return Ok(verified(claims, Via::RememberedSignature, false));
             }
             // Boxed, as every way that waits: what is known stays small and quick.
-            let validated = Box::pin(local.validate(key, token.as_str(), &self.metadata, &client)).await?;
+            let validated = Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client)).await?;
             if let Some((claims, via)) = validated {
-                return Ok(verified(claims, via));
+                return Ok(verified(claims, via, true));
             }
         }
         let Some(introspection) = &self.introspection else {
@@ -106,6 +107,7 @@ impl Validator {
             }
             return Err(self.unsupported());
         };
+        let key = self.metadata.look(&client, |known| known.key(token)).await?;
         let target = || {
             let fresh = self.metadata.get(client());
             async move { Target::of(&fresh.await?.document) }
@@ -116,7 +118,8 @@ impl Validator {
             Verdict::Active(claims) => {
                 let is_named = claims.issuer().is_some();
                 let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
-                Ok(Validated { claims, issuer, age, via })
+                let waited = via != Via::Cache || self.has_own_store;
+                Ok(Validated { claims, issuer, age, via, waited })
             }
             Verdict::Inactive => Err(AuthError::token(TokenFault::Inactive)),
         }
@@ -139,6 +142,9 @@ impl Validator {
 
     /// Everything that this process remembers is forgotten in any case; an error tells that a store may still know.
     pub(crate) async fn evict(&self, token: &BearerToken) -> Result<(), CacheError> {
+        if let Some(local) = &self.local {
+            local.evict(token.as_str());
+        }
         let Some(known) = self.metadata.last_known() else {
             // Nothing is remembered here yet, but a store may have it from another process, under a key that is made of
             // the metadata.
@@ -148,12 +154,8 @@ impl Validator {
                 Ok(())
             };
         };
-        let key = known.document.key(token);
-        if let Some(local) = &self.local {
-            local.evict(&key);
-        }
         match &self.introspection {
-            Some(introspection) => introspection.evict(&key).await,
+            Some(introspection) => introspection.evict(&known.document.key(token)).await,
             None => Ok(()),
         }
     }

@@ -4,11 +4,13 @@
 use std::{future::Future, sync::Arc};
 
 use aws_lc_rs::digest;
-use quick_cache::sync::Cache;
 
-use super::jwt::{Jwt, Rules};
+use super::{
+    jwt::{Jwt, Rules},
+    remembered::{KeySetId, Remembered, Tag},
+};
 use crate::{
-    cache::{CacheKey, Now},
+    cache::Now,
     claims::Claims,
     clock::Clock,
     config::Settings,
@@ -20,9 +22,6 @@ use crate::{
     upstream::{self, Limits, bad_answer},
 };
 
-/// How many verified tokens are remembered: about 1 KiB each with common claims.
-const REMEMBERED: usize = 10_000;
-
 #[derive(Debug)]
 pub(crate) struct Local {
     keys: Arc<Refreshed<PublishedKeys>>,
@@ -30,21 +29,14 @@ pub(crate) struct Local {
     limits: Limits,
     clock: Arc<dyn Clock>,
     observer: Arc<Observer>,
-    remembered: Option<Cache<CacheKey, Remembered>>,
+    remembered: Option<Remembered>,
 }
 
 /// A key set, and what tells whether a later one is the same.
 #[derive(Debug)]
 struct PublishedKeys {
     set: KeySet,
-    fingerprint: [u8; 32],
-}
-
-/// A token whose signature was verified with a key of this set. What the token says is judged again each time.
-#[derive(Clone, Debug)]
-struct Remembered {
-    claims: Claims,
-    fingerprint: [u8; 32],
+    id: KeySetId,
 }
 
 impl Local {
@@ -68,21 +60,25 @@ impl Local {
                 require_at_jwt: settings.tuning.require_at_jwt,
             },
             limits,
-            remembered: settings.tuning.remember_jwts.then(|| Cache::new(REMEMBERED)),
+            remembered: settings.tuning.remember_jwts.then(Remembered::new).flatten(),
         }
     }
 
     /// The claims of a token whose signature was verified before, with keys that are fresh: without waiting.
-    pub(crate) fn recall(&self, key: &CacheKey, now: Now) -> Option<Claims> {
-        let Remembered { claims, fingerprint } = self.remembered.as_ref()?.get(key)?;
-        let is_published = self.keys.if_fresh(now.monotonic, |keys| keys.fingerprint == fingerprint)?;
-        is_published.then_some(claims)
+    pub(crate) fn recall(&self, tag: Option<&Tag>, now: Now) -> Option<Claims> {
+        let (remembered, tag) = (self.remembered.as_ref()?, tag?);
+        self.keys.if_fresh(now.monotonic, |keys| remembered.get(tag, &keys.id))?
+    }
+
+    /// The name under which a token is remembered; `None` where none is.
+    pub(crate) fn tag(&self, token: &str) -> Option<Tag> {
+        self.remembered.as_ref()?.tag(token)
     }
 
     /// The claims of a JWT whose signature verifies; `None` for a token that is no JWT.
     pub(crate) async fn validate(
         &self,
-        key: CacheKey,
+        tag: Option<Tag>,
         token: &str,
         metadata: &KnownMetadata,
         client: &impl Fn() -> awc::Client,
@@ -95,14 +91,12 @@ impl Local {
                 (Arc::clone(&self.clock), fetch(metadata.get(client()), client(), self.limits));
             Arc::clone(&self.observer).fetch("key_set", clock, fetching)
         };
-        if let Some(remembered) = self.remembered.as_ref().and_then(|cache| cache.get(&key)) {
-            let current = self.keys.get(fetch).await?;
-            if current.document.fingerprint == remembered.fingerprint {
-                return Ok(Some((remembered.claims, Via::RememberedSignature)));
-            }
-        }
         let Some(jwt) = Jwt::read(token) else { return Ok(None) };
         let mut current = self.keys.get(fetch).await?;
+        let remembered = self.remembered.as_ref().zip(tag);
+        if let Some(claims) = remembered.and_then(|(known, tag)| known.get(&tag, &current.document.id)) {
+            return Ok(Some((claims, Via::RememberedSignature)));
+        }
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
         // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
         if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome {
@@ -120,11 +114,8 @@ impl Local {
             return Err(AuthError::upstream(UpstreamFault::NoKeys));
         }
         let claims = outcome.map_err(AuthError::token)?;
-        if let Some(cache) = &self.remembered {
-            cache.insert(
-                key,
-                Remembered { claims: claims.clone(), fingerprint: current.document.fingerprint },
-            );
+        if let Some((known, tag)) = remembered {
+            known.insert(tag, claims.clone(), current.document.id);
         }
         Ok(Some((claims, Via::Signature)))
     }
@@ -135,23 +126,23 @@ impl Local {
     }
 
     /// Forgets one token.
-    pub(crate) fn evict(&self, key: &CacheKey) {
-        if let Some(cache) = &self.remembered {
-            cache.remove(key);
+    pub(crate) fn evict(&self, token: &str) {
+        if let Some(remembered) = &self.remembered {
+            remembered.evict(token);
         }
     }
 
     /// Forgets every token.
     pub(crate) fn clear(&self) {
-        if let Some(cache) = &self.remembered {
-            cache.clear();
+        if let Some(remembered) = &self.remembered {
+            remembered.clear();
         }
     }
 
     /// Forgets every token of a subject.
     pub(crate) fn evict_subject(&self, subject: &str) {
-        if let Some(cache) = &self.remembered {
-            cache.retain(|_, remembered| remembered.claims.subject() != Some(subject));
+        if let Some(remembered) = &self.remembered {
+            remembered.evict_subject(subject);
         }
     }
 }
@@ -172,7 +163,7 @@ async fn fetch(
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
     log::debug!(target: crate::LOG, "key set: {} keys, {} passed over", set.len(), set.skipped());
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
-    Ok(PublishedKeys { set, fingerprint })
+    let mut id = [0; 32];
+    id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
+    Ok(PublishedKeys { set, id })
 }
