@@ -112,6 +112,7 @@ fn is_b64token(token: &[u8]) -> bool {
 }
 
 /// Ranges instead of a table, and nothing that branches, for the same reason.
+#[expect(clippy::needless_bitwise_bool, reason = "`||` branches")]
 fn is_b64token_byte(byte: u8) -> bool {
     let is_letter = byte.is_ascii_alphabetic();
     // `+`, `-`, `.`, `/` and the digits follow each other, with a comma among them.

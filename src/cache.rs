@@ -47,6 +47,13 @@ pub(crate) struct Now {
     pub(crate) unix: i64,
 }
 
+impl Hit {
+    /// Claims that were found just now.
+    pub(crate) fn fresh(claims: Claims) -> Self {
+        Self { verdict: Verdict::Active(claims), age: Duration::ZERO }
+    }
+}
+
 impl Now {
     pub(crate) fn of(clock: &dyn Clock) -> Self {
         Self { monotonic: clock.monotonic(), unix: clock.unix_time() }
@@ -75,6 +82,14 @@ impl Cache {
             Self::Off => None,
             Self::Memory(cache) => cache.get(key, now, max_age),
             Self::Custom(store) => store.get(key, now, max_age).await,
+        }
+    }
+
+    /// The same as far as it can be told without waiting.
+    pub(crate) fn recall(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
+        match self {
+            Self::Memory(cache) => cache.get(key, now, max_age),
+            Self::Off | Self::Custom(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use actix_web::http::Uri;
+use arc_swap::Guard;
 
 use crate::{
     bearer::BearerToken,
@@ -30,6 +31,11 @@ impl Known {
         let endpoint = metadata.introspection_endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
         let keyer = Keyer::new(&metadata.issuer, &endpoint, client_id);
         Self { issuer: metadata.issuer.as_str().into(), keyer, metadata }
+    }
+
+    /// Whether the server publishes keys.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.metadata.jwks_uri.is_some()
     }
 
     /// Under which a token is remembered: distinct for every issuer, endpoint, client and token.
@@ -96,13 +102,18 @@ impl KnownMetadata {
         self.kept.last_known()
     }
 
-    /// A look at the last good metadata, however old, which costs less than to hold on to it. Waits only if there is none.
+    /// The last good metadata, however old, for a moment.
+    pub(crate) fn peek(&self) -> Guard<Option<Arc<Dated<Known>>>> {
+        self.kept.peek()
+    }
+
+    /// A look at the last good metadata, however old. Waits only if there is none.
     pub(crate) async fn look<T>(
         &self,
         client: &impl Fn() -> awc::Client,
         look: impl Fn(&Known) -> T,
     ) -> Result<T, AuthError> {
-        let known = self.kept.peek().as_deref().map(|known| look(&known.document));
+        let known = self.peek().as_deref().map(|known| look(&known.document));
         match known {
             Some(seen) => Ok(seen),
             None => Ok(look(&Box::pin(self.get(client())).await?.document)),
@@ -111,7 +122,7 @@ impl KnownMetadata {
 
     /// A look at the issuer as the metadata spells it, or as configured while there is none (in tests without a server).
     pub(crate) fn issuer<T>(&self, look: impl FnOnce(&str) -> T) -> T {
-        let known = self.kept.peek();
+        let known = self.peek();
         look(
             known
                 .as_deref()

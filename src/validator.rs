@@ -17,10 +17,11 @@ use std::{
 use self::{
     introspection::{Introspection, Target},
     local::Local,
+    remembered::Tag,
 };
 use crate::{
     bearer::BearerToken,
-    cache::{CacheError, Hit, Now, Verdict},
+    cache::{CacheError, CacheKey, Hit, Now, Verdict},
     claims::Claims,
     clock::Clock,
     config::{Hooks, Settings},
@@ -43,6 +44,13 @@ pub(crate) struct Validated {
     pub(crate) via: Via,
     /// Whether it may have taken a while to find out.
     pub(crate) waited: bool,
+}
+
+/// The names under which a token was looked for in vain.
+#[derive(Default)]
+struct Names {
+    tag: Option<Tag>,
+    key: Option<CacheKey>,
 }
 
 #[derive(Debug)]
@@ -84,20 +92,48 @@ impl Validator {
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
     ) -> Result<Validated, AuthError> {
-        // What is remembered needs no fresh metadata, and so outlives an outage of the issuer.
-        let has_keys = self.metadata.look(&client, |known| known.metadata.jwks_uri.is_some()).await?;
-        // A server without published keys has no JWTs that we could validate: they are opaque to us.
-        if let Some(local) = self.local.as_ref().filter(|_| has_keys && token.as_str().contains('.')) {
-            let verified =
-                |claims, via, waited| Validated { claims, issuer: None, age: Duration::ZERO, via, waited };
-            let tag = local.tag(token.as_str());
-            if let Some(claims) = local.recall(tag.as_ref(), now) {
-                return Ok(verified(claims, Via::RememberedSignature, false));
+        match self.recall(token, now, max_age) {
+            Ok((hit, via)) => self.validated(hit, via, false),
+            Err(names) => {
+                // Boxed, so that the way without waiting stays small.
+                let (hit, via) = Box::pin(self.ask(token, names, now, max_age, client)).await?;
+                self.validated(hit, via, true)
             }
-            // Boxed, as every way that waits: what is known stays small and quick.
-            let validated = Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client)).await?;
-            if let Some((claims, via)) = validated {
-                return Ok(verified(claims, via, true));
+        }
+    }
+
+    /// What is known of a token: without waiting and without fresh metadata, so it outlives an outage of the issuer.
+    fn recall(&self, token: &BearerToken, now: Now, max_age: Option<Duration>) -> Result<(Hit, Via), Names> {
+        let known = self.metadata.peek();
+        let Some(known) = known.as_deref().map(|known| &known.document) else { return Err(Names::default()) };
+        if let Some(local) = self.local(known.has_keys())
+            && local::may_be_jwt(token.as_str())
+        {
+            let tag = local.tag(token.as_str());
+            let claims = local.recall(tag.as_ref(), now).ok_or(Names { tag, key: None })?;
+            return Ok((Hit::fresh(claims), Via::RememberedSignature));
+        }
+        let Some(introspection) = &self.introspection else { return Err(Names::default()) };
+        let key = known.key(token);
+        let hit = introspection.recall(&key, now, max_age).ok_or(Names { tag: None, key: Some(key) })?;
+        Ok((hit, Via::Cache))
+    }
+
+    /// What nobody knows yet: verifies the signature, or asks the issuer.
+    async fn ask(
+        &self,
+        token: &BearerToken,
+        names: Names,
+        now: Now,
+        max_age: Option<Duration>,
+        client: impl Fn() -> awc::Client,
+    ) -> Result<(Hit, Via), AuthError> {
+        let has_keys = self.metadata.look(&client, Known::has_keys).await?;
+        if let Some(local) = self.local(has_keys) {
+            let tag = names.tag.or_else(|| local.tag(token.as_str()));
+            let verified = local.validate(tag, token.as_str(), &self.metadata, &client).await?;
+            if let Some((claims, via)) = verified {
+                return Ok((Hit::fresh(claims), via));
             }
         }
         let Some(introspection) = &self.introspection else {
@@ -107,22 +143,28 @@ impl Validator {
             }
             return Err(self.unsupported());
         };
-        let key = self.metadata.look(&client, |known| known.key(token)).await?;
+        let key = match names.key {
+            Some(key) => key,
+            None => self.metadata.look(&client, |known| known.key(token)).await?,
+        };
         let target = || {
             let fresh = self.metadata.get(client());
             async move { Target::of(&fresh.await?.document) }
         };
-        let (Hit { verdict, age }, via) =
-            introspection.verdict(key, token, now, max_age, &client, target).await?;
-        match verdict {
-            Verdict::Active(claims) => {
-                let is_named = claims.issuer().is_some();
-                let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
-                let waited = via != Via::Cache || self.has_own_store;
-                Ok(Validated { claims, issuer, age, via, waited })
-            }
-            Verdict::Inactive => Err(AuthError::token(TokenFault::Inactive)),
-        }
+        introspection.verdict(key, token, now, max_age, &client, target).await
+    }
+
+    /// Who validates JWTs here. A server without published keys has no JWTs that we could validate: they are opaque to us.
+    fn local(&self, has_keys: bool) -> Option<&Local> {
+        self.local.as_ref().filter(|_| has_keys)
+    }
+
+    fn validated(&self, hit: Hit, via: Via, waited: bool) -> Result<Validated, AuthError> {
+        let Hit { verdict, age } = hit;
+        let Verdict::Active(claims) = verdict else { return Err(AuthError::token(TokenFault::Inactive)) };
+        let is_named = claims.issuer().is_some();
+        let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
+        Ok(Validated { claims, issuer, age, via, waited })
     }
 
     pub(crate) fn status(&self) -> Status {

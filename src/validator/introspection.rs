@@ -70,6 +70,11 @@ impl Introspection {
         })
     }
 
+    /// The verdict that this process remembers, not older than `max_age`.
+    pub(crate) fn recall(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
+        self.cache.recall(key, now, max_age)
+    }
+
     /// The verdict on this token, not older than `max_age`: a remembered one, that of a call in flight, or a new one.
     /// `target` is asked for only if there is a call to make.
     pub(crate) async fn verdict<T>(
