@@ -84,9 +84,9 @@ impl KnownMetadata {
             cooldown: settings.tuning.metadata_lifetime,
         };
         let kept = if discovery.needs.introspection || discovery.needs.jwks {
-            Refreshed::new("metadata", lifetimes, Arc::clone(&clock))
+            Refreshed::new("metadata", lifetimes, Arc::clone(&clock), Arc::clone(observer))
         } else {
-            Refreshed::fixed("metadata", discovery.given(), Arc::clone(&clock))
+            Refreshed::fixed("metadata", discovery.given(), Arc::clone(&clock), Arc::clone(observer))
         };
         Self { discovery: Arc::new(discovery), kept: Arc::new(kept), clock, observer: Arc::clone(observer) }
     }

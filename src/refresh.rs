@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::{
     clock::Clock,
     error::{AuthError, UpstreamFault},
+    observe::Observer,
 };
 
 /// The pause after the first failed fetch; it doubles with each further one.
@@ -50,6 +51,7 @@ pub(crate) struct Refreshed<T> {
     name: &'static str,
     lifetimes: Lifetimes,
     clock: Arc<dyn Clock>,
+    observer: Arc<Observer>,
     current: ArcSwapOption<Dated<T>>,
     state: Mutex<State>,
 }
@@ -93,14 +95,25 @@ impl<T> fmt::Debug for Refreshed<T> {
 }
 
 impl<T: Send + Sync + 'static> Refreshed<T> {
-    pub(crate) fn new(name: &'static str, lifetimes: Lifetimes, clock: Arc<dyn Clock>) -> Self {
-        Self { name, lifetimes, clock, current: ArcSwapOption::empty(), state: Mutex::default() }
+    /// `name` is a word of the log and of metrics.
+    pub(crate) fn new(
+        name: &'static str,
+        lifetimes: Lifetimes,
+        clock: Arc<dyn Clock>,
+        observer: Arc<Observer>,
+    ) -> Self {
+        Self { name, lifetimes, clock, observer, current: ArcSwapOption::empty(), state: Mutex::default() }
     }
 
     /// A document that needs no fetching.
-    pub(crate) fn fixed(name: &'static str, document: T, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn fixed(
+        name: &'static str,
+        document: T,
+        clock: Arc<dyn Clock>,
+        observer: Arc<Observer>,
+    ) -> Self {
         let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
-        let this = Self::new(name, forever, clock);
+        let this = Self::new(name, forever, clock, observer);
         this.current.store(Some(Arc::new(Dated::undated(document))));
         this
     }
@@ -254,9 +267,10 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                 let own = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
                 let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 let pause = own.max(asked);
+                let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
                 log::warn!(
-                    target: crate::LOG, document = self.name;
-                    "fetching the {} failed, next try in {pause:?}: {error}{}", self.name, cause(&error)
+                    target: crate::LOG, event = "fetch_failed", issuer, call, fault;
+                    "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
                 );
                 let resume_at = self.clock.monotonic().saturating_add(pause);
                 state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
@@ -313,7 +327,7 @@ mod tests {
                 usable: Duration::from_secs(1000),
                 cooldown: Duration::from_secs(30),
             };
-            let refreshed = Arc::new(Refreshed::new("number", lifetimes, clock));
+            let refreshed = Arc::new(Refreshed::new("number", lifetimes, clock, Observer::new("issuer")));
             Self { hand, refreshed, fetched: Arc::default(), fails: false }
         }
 

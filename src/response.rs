@@ -19,6 +19,7 @@ use crate::{
     challenge::Challenge,
     error::{AuthError, AuthErrorKind},
     limiter::Limiter,
+    observe::Observer,
 };
 
 /// Writes the body of refusals. The status and the headers are not its to change.
@@ -105,6 +106,8 @@ pub(crate) struct Answers {
     shows_reference: bool,
     warnings: Limiter,
     errors: Limiter,
+    /// Whose answers they are; nobody's on a route without a mount.
+    observer: Option<Arc<Observer>>,
 }
 
 impl fmt::Debug for Answers {
@@ -116,6 +119,11 @@ impl fmt::Debug for Answers {
 impl Answers {
     pub(crate) fn new(challenge: Challenge, renderer: Option<Arc<dyn ErrorRenderer>>) -> Self {
         Self { challenge, renderer, ..Self::default() }
+    }
+
+    pub(crate) fn of(mut self, observer: Arc<Observer>) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     pub(crate) fn showing_reference(mut self, shows: bool) -> Self {
@@ -159,9 +167,10 @@ impl Answers {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             let separator = if cause.is_empty() { "" } else { ": " };
             let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
-            let reference = error.reference().unwrap_or_default();
+            let (via, reference) = (error.verdict_via(), error.reference().unwrap_or_default());
+            let issuer = self.observer.as_ref().map_or("", |observer| &observer.issuer);
             log::log!(
-                target: crate::LOG, level, status, fault, reference;
+                target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
                 "request refused: {error}{separator}{cause} [{reference}]"
             );
         }

@@ -52,6 +52,7 @@ pub(crate) struct Validator {
     pub(crate) local: Option<Local>,
     has_own_store: bool,
     warned_of_opaque_tokens: AtomicBool,
+    observer: Arc<Observer>,
 }
 
 impl Validator {
@@ -72,6 +73,7 @@ impl Validator {
                 .then(|| Local::new(settings, limits, Arc::clone(clock), observer)),
             has_own_store: hooks.cache.is_some(),
             warned_of_opaque_tokens: AtomicBool::new(false),
+            observer: Arc::clone(observer),
         }
     }
 
@@ -121,7 +123,7 @@ impl Validator {
                 let waited = via != Via::Cache || self.has_own_store;
                 Ok(Validated { claims, issuer, age, via, waited })
             }
-            Verdict::Inactive => Err(AuthError::token(TokenFault::Inactive)),
+            Verdict::Inactive => Err(AuthError::token(TokenFault::Inactive).with_verdict_via(via.name())),
         }
     }
 
@@ -187,7 +189,7 @@ impl Validator {
     fn unsupported(&self) -> AuthError {
         if !self.warned_of_opaque_tokens.swap(true, Ordering::Relaxed) {
             log::warn!(
-                target: crate::LOG,
+                target: crate::LOG, event = "opaque_token_without_client", issuer = &*self.observer.issuer;
                 "an opaque token came, but there are no client credentials to introspect it with: it is refused, \
                  and so will be all others"
             );

@@ -52,7 +52,7 @@ impl Local {
             cooldown: settings.tuning.jwks_cooldown,
         };
         Self {
-            keys: Arc::new(Refreshed::new("key set", lifetimes, Arc::clone(&clock))),
+            keys: Arc::new(Refreshed::new("key_set", lifetimes, Arc::clone(&clock), Arc::clone(observer))),
             clock,
             observer: Arc::clone(observer),
             rules: Rules {
@@ -162,7 +162,11 @@ async fn fetch(
         return Err(bad_answer(format!("no key set at {uri} (status {})", reply.status)));
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
-    log::debug!(target: crate::LOG, "key set: {} keys, {} passed over", set.len(), set.skipped());
+    let (keys, passed_over) = (set.len(), set.skipped());
+    log::debug!(
+        target: crate::LOG, event = "keys_fetched", keys, passed_over;
+        "key set: {keys} keys, {passed_over} passed over"
+    );
     let mut id = [0; 32];
     id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
     Ok(PublishedKeys { set, id })
