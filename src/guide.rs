@@ -7,7 +7,8 @@
 //! | look a setting up: name, unit, default, bounds, reason | [`configuration`] |
 //! | save calls, and know how long a revoked token lives | [`caching`] |
 //! | ask for scopes and groups | [`scopes_and_groups`] |
-//! | know every answer, change its body, read the log | [`errors`] |
+//! | know every answer, change its body | [`errors`] |
+//! | read the log, export metrics, tell a readiness probe | [`observability`] |
 //! | call the API from a browser | [`cors`] |
 //! | use client certificates | [`mtls`] |
 //! | test your app | [`testing`] |
@@ -37,6 +38,9 @@ pub mod scopes_and_groups {}
 
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../docs/observability.md")]
+pub mod observability {}
 
 #[doc = include_str!("../docs/cors.md")]
 pub mod cors {}

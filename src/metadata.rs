@@ -7,7 +7,6 @@ use actix_web::http::Uri;
 use crate::{
     bearer::BearerToken,
     cache::{CacheKey, Keyer},
-    clock::Clock,
     config::Settings,
     discovery::{self, Issuer, Metadata, Needs},
     error::AuthError,
@@ -42,7 +41,6 @@ impl Known {
 pub(crate) struct KnownMetadata {
     discovery: Arc<Discovery>,
     kept: Arc<Refreshed<Known>>,
-    clock: Arc<dyn Clock>,
     observer: Arc<Observer>,
 }
 
@@ -58,12 +56,7 @@ struct Discovery {
 }
 
 impl KnownMetadata {
-    pub(crate) fn new(
-        settings: &Settings,
-        limits: Limits,
-        clock: Arc<dyn Clock>,
-        observer: &Arc<Observer>,
-    ) -> Self {
+    pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
         let client = settings.client.as_ref();
         let discovery = Discovery {
             issuer: settings.issuer.clone(),
@@ -84,11 +77,11 @@ impl KnownMetadata {
             cooldown: settings.tuning.metadata_lifetime,
         };
         let kept = if discovery.needs.introspection || discovery.needs.jwks {
-            Refreshed::new("metadata", lifetimes, Arc::clone(&clock), Arc::clone(observer))
+            Refreshed::new("metadata", lifetimes, Arc::clone(observer))
         } else {
-            Refreshed::fixed("metadata", discovery.given(), Arc::clone(&clock), Arc::clone(observer))
+            Refreshed::fixed("metadata", discovery.given(), Arc::clone(observer))
         };
-        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), clock, observer: Arc::clone(observer) }
+        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), observer: Arc::clone(observer) }
     }
 
     /// The last good metadata, however old.
@@ -125,8 +118,8 @@ impl KnownMetadata {
         client: awc::Client,
     ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
         let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
-        let (clock, observer) = (Arc::clone(&self.clock), Arc::clone(&self.observer));
-        let fetch = || observer.fetch("metadata", clock, async move { discovery.fetch(&client).await });
+        let observer = Arc::clone(&self.observer);
+        let fetch = || observer.fetch("metadata", async move { discovery.fetch(&client).await });
         async move { kept.get(fetch).await }
     }
 }

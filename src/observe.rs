@@ -10,7 +10,11 @@ use std::{sync::Arc, time::Instant};
 
 #[cfg(feature = "metrics")]
 use self::series::Series;
-use crate::{clock::Clock, error::AuthError};
+use crate::{
+    clock::Clock,
+    error::AuthError,
+    status::{Failures, LastError},
+};
 
 /// How a verdict came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ impl Via {
 pub(crate) struct Observer {
     /// As configured: the name of the configuration in records and labels.
     pub(crate) issuer: Arc<str>,
+    pub(crate) clock: Arc<dyn Clock>,
+    failures: Failures,
     #[cfg(feature = "metrics")]
     series: Series,
 }
@@ -57,9 +63,11 @@ pub(crate) struct Observer {
     expect(clippy::unused_self, unused_variables, reason = "metrics use them")
 )]
 impl Observer {
-    pub(crate) fn new(issuer: &str) -> Arc<Self> {
+    pub(crate) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             issuer: issuer.into(),
+            clock,
+            failures: Failures::default(),
             #[cfg(feature = "metrics")]
             series: Series::new(issuer),
         })
@@ -78,6 +86,15 @@ impl Observer {
             Ok(Some(via)) => self.series.allowed(via),
             Ok(None) | Err(_) => self.series.decision(outcome, fault, via),
         }
+    }
+
+    /// Something failed on the way to a verdict; see [`Failures::note`].
+    pub(crate) fn failed(&self, error: &AuthError) {
+        self.failures.note(error, &*self.clock);
+    }
+
+    pub(crate) fn last_error(&self) -> Option<LastError> {
+        self.failures.last(&*self.clock)
     }
 
     /// A call to the authorization server starts.
@@ -101,14 +118,13 @@ impl Observer {
     pub(crate) async fn fetch<T>(
         self: Arc<Self>,
         name: &'static str,
-        clock: Arc<dyn Clock>,
         fetching: impl Future<Output = Result<T, AuthError>>,
     ) -> Result<T, AuthError> {
         let call = self.call(name);
         let outcome = fetching.await;
         call.end(&outcome);
         if outcome.is_ok() {
-            self.fetched(name, clock.unix_time());
+            self.fetched(name, self.clock.unix_time());
         }
         outcome
     }

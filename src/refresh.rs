@@ -17,7 +17,6 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use crate::{
-    clock::Clock,
     error::{AuthError, UpstreamFault},
     observe::Observer,
 };
@@ -50,7 +49,6 @@ impl Lifetimes {
 pub(crate) struct Refreshed<T> {
     name: &'static str,
     lifetimes: Lifetimes,
-    clock: Arc<dyn Clock>,
     observer: Arc<Observer>,
     current: ArcSwapOption<Dated<T>>,
     state: Mutex<State>,
@@ -96,24 +94,14 @@ impl<T> fmt::Debug for Refreshed<T> {
 
 impl<T: Send + Sync + 'static> Refreshed<T> {
     /// `name` is a word of the log and of metrics.
-    pub(crate) fn new(
-        name: &'static str,
-        lifetimes: Lifetimes,
-        clock: Arc<dyn Clock>,
-        observer: Arc<Observer>,
-    ) -> Self {
-        Self { name, lifetimes, clock, observer, current: ArcSwapOption::empty(), state: Mutex::default() }
+    pub(crate) fn new(name: &'static str, lifetimes: Lifetimes, observer: Arc<Observer>) -> Self {
+        Self { name, lifetimes, observer, current: ArcSwapOption::empty(), state: Mutex::default() }
     }
 
     /// A document that needs no fetching.
-    pub(crate) fn fixed(
-        name: &'static str,
-        document: T,
-        clock: Arc<dyn Clock>,
-        observer: Arc<Observer>,
-    ) -> Self {
+    pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Observer>) -> Self {
         let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
-        let this = Self::new(name, forever, clock, observer);
+        let this = Self::new(name, forever, observer);
         this.current.store(Some(Arc::new(Dated::undated(document))));
         this
     }
@@ -173,7 +161,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             return Ok(Some(current));
         }
         let cooling = {
-            let (state, now) = (self.state(), self.clock.monotonic());
+            let (state, now) = (self.state(), self.now());
             let recent = |start: Duration| now.saturating_sub(start) < self.lifetimes.cooldown;
             state.flight.is_none() && state.last_start.is_some_and(recent)
         };
@@ -188,7 +176,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
     /// The error of a failed fetch, with the time of the next try.
     fn refusal(&self, failure: Failure) -> AuthError {
-        let pause = failure.resume_at.saturating_sub(self.clock.monotonic());
+        let pause = failure.resume_at.saturating_sub(self.now());
         failure.error.retry_after(Some(pause))
     }
 
@@ -224,7 +212,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
-        let now = self.clock.monotonic();
+        let now = self.now();
         let done = {
             let mut state = self.state();
             // A flight whose sender is gone was dropped with its worker: it does not count.
@@ -249,8 +237,12 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         Some(flight)
     }
 
+    fn now(&self) -> Duration {
+        self.observer.clock.monotonic()
+    }
+
     fn age(&self, dated: &Dated<T>) -> Duration {
-        self.clock.monotonic().saturating_sub(dated.fetched_at)
+        self.now().saturating_sub(dated.fetched_at)
     }
 
     /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one.
@@ -263,6 +255,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                 self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at })));
             }
             Err(error) => {
+                self.observer.failed(&error);
                 let count = state.failure.as_ref().map_or(0, |failure| failure.count);
                 let own = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
                 let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
@@ -272,7 +265,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                     target: crate::LOG, event = "fetch_failed", issuer, call, fault;
                     "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
                 );
-                let resume_at = self.clock.monotonic().saturating_add(pause);
+                let resume_at = self.now().saturating_add(pause);
                 state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
             }
         }
@@ -295,6 +288,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::clock::Clock;
 
     /// Seconds on both clocks.
     #[derive(Debug, Default)]
@@ -327,7 +321,8 @@ mod tests {
                 usable: Duration::from_secs(1000),
                 cooldown: Duration::from_secs(30),
             };
-            let refreshed = Arc::new(Refreshed::new("number", lifetimes, clock, Observer::new("issuer")));
+            let observer = Observer::new("issuer", clock);
+            let refreshed = Arc::new(Refreshed::new("number", lifetimes, observer));
             Self { hand, refreshed, fetched: Arc::default(), fails: false }
         }
 

@@ -133,6 +133,9 @@ impl Answers {
 
     /// Turns an error into its answer, and logs it.
     pub(crate) fn reject(&self, error: AuthError, request: &HttpRequest) -> Rejection {
+        if let Some(observer) = &self.observer {
+            observer.failed(&error);
+        }
         let error = self.log(error);
         let challenge = challenge(&self.challenge, &error);
         let body = match &self.renderer {

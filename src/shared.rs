@@ -79,7 +79,8 @@ impl Shared {
     }
 
     fn new(settings: Settings, hooks: Hooks) -> Self {
-        let (clock, observer) = (hooks.clock(), Observer::new(settings.issuer.as_str()));
+        let clock = hooks.clock();
+        let observer = Observer::new(settings.issuer.as_str(), Arc::clone(&clock));
         let challenge =
             Challenge::new(settings.tuning.realm.as_deref(), settings.tuning.resource_metadata.as_deref());
         Self {

@@ -67,10 +67,9 @@ impl Validator {
             max_body: settings.tuning.max_response_size,
         };
         Self {
-            metadata: KnownMetadata::new(settings, limits, Arc::clone(clock), observer),
+            metadata: KnownMetadata::new(settings, limits, observer),
             introspection: Introspection::new(settings, hooks, limits, clock, observer).map(Arc::new),
-            local: (!settings.tuning.introspect_jwt_tokens)
-                .then(|| Local::new(settings, limits, Arc::clone(clock), observer)),
+            local: (!settings.tuning.introspect_jwt_tokens).then(|| Local::new(settings, limits, observer)),
             has_own_store: hooks.cache.is_some(),
             warned_of_opaque_tokens: AtomicBool::new(false),
             observer: Arc::clone(observer),
@@ -139,6 +138,7 @@ impl Validator {
             most_calls_in_flight: count(Gate::most_in_flight),
             calls_waiting: count(Gate::waiting),
             cached_verdicts: introspection.map_or(0, |introspection| introspection.cache.len()),
+            last_error: self.observer.last_error(),
         }
     }
 
