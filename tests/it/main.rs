@@ -28,3 +28,4 @@ mod options;
 mod public_paths;
 mod secrecy;
 mod token_resolver;
+mod troubleshooting;
