@@ -19,6 +19,7 @@ mod discovery;
 mod faults;
 mod flight;
 mod from_env;
+mod guide;
 mod import_rules;
 mod issuer;
 mod jwt;
