@@ -43,9 +43,8 @@ async fn unreachable() -> Walked {
 async fn late() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
+    issuer.fault(Endpoint::Introspection, Fault::delay(Duration::from_millis(400)).always());
     let hasty = api(builder(&issuer).response_timeout(Duration::from_millis(100)));
-    works(hasty.get("/").token(&token)).await;
-    issuer.fault(Endpoint::Introspection, Fault::delay(Duration::from_millis(400)).times(2));
     let line = refused(hasty.get("/").token(&token), 503).await;
     let patient = api(builder(&issuer).response_timeout(Duration::from_secs(20)));
     Walked::new([line], works(patient.get("/").token(&token)).await)
