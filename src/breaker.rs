@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -55,6 +55,8 @@ pub(crate) enum BreakerState {
 /// that is left alone; then the gate; then [`admit`](Self::admit), since the wait may have changed the answer.
 #[derive(Debug)]
 pub(crate) struct Breaker {
+    /// As configured, for the log.
+    issuer: Arc<str>,
     limits: BreakerLimits,
     /// The number of times it opened or closed, in steps of [`STEP`], and the state in the bits below. Written under
     /// the lock only.
@@ -119,8 +121,9 @@ fn state_of(word: u64) -> u64 {
 }
 
 impl Breaker {
-    pub(crate) fn new(limits: BreakerLimits) -> Self {
+    pub(crate) fn new(issuer: impl Into<Arc<str>>, limits: BreakerLimits) -> Self {
         Self {
+            issuer: issuer.into(),
             limits,
             word: AtomicU64::new(CLOSED),
             failures: AtomicU32::new(0),
@@ -226,7 +229,10 @@ impl Breaker {
         if self.word() == word {
             self.failures.store(0, Ordering::Relaxed);
             self.enter(CLOSED);
-            log::info!("the authorization server answers again");
+            log::info!(
+                target: crate::LOG, event = "introspection_resumed", issuer = &*self.issuer;
+                "the authorization server answers again"
+            );
         }
     }
 
@@ -242,7 +248,10 @@ impl Breaker {
     fn open(&self, pause: &mut Pause, length: Duration, lasting: Duration, now: Duration) {
         *pause = Pause { until: now.saturating_add(lasting), length };
         self.enter(OPEN);
-        log::warn!("calls to the authorization server are paused for {lasting:?}");
+        log::warn!(
+            target: crate::LOG, event = "introspection_paused", issuer = &*self.issuer;
+            "calls to the authorization server are paused for {lasting:?}"
+        );
     }
 
     fn believed(&self, retry_after: Option<Duration>) -> Option<Duration> {
@@ -321,7 +330,7 @@ mod tests {
 
     /// Opened at 100 by five failures.
     fn opened() -> Breaker {
-        let breaker = Breaker::new(BreakerLimits::default());
+        let breaker = Breaker::new("issuer", BreakerLimits::default());
         for _ in 0..5 {
             call(&breaker, Some(failing()), 100);
         }
@@ -330,7 +339,7 @@ mod tests {
 
     #[test]
     fn opens_after_so_many_failures_in_a_row() {
-        let breaker = Breaker::new(BreakerLimits::default());
+        let breaker = Breaker::new("issuer", BreakerLimits::default());
         for round in 0..3 {
             for _ in 0..4 {
                 call(&breaker, Some(failing()), 100);
@@ -370,7 +379,7 @@ mod tests {
 
     #[test]
     fn one_token_with_a_broken_answer_does_not_shut_the_door() {
-        let breaker = Breaker::new(BreakerLimits::default());
+        let breaker = Breaker::new("issuer", BreakerLimits::default());
         for _ in 0..100 {
             call(&breaker, Some(AuthError::upstream(UpstreamFault::BadAnswer)), 100);
         }
@@ -429,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_dropped_call_does_not_count() {
-        let breaker = Breaker::new(BreakerLimits::default());
+        let breaker = Breaker::new("issuer", BreakerLimits::default());
         for _ in 0..10 {
             drop(breaker.admit(secs(0)).unwrap());
         }
@@ -439,12 +448,12 @@ mod tests {
     #[test]
     fn retry_after_opens_at_once_and_is_believed_within_bounds() {
         for (asked, pause) in [(1, 1), (42, 42), (60, 60), (86_400, 60), (u64::MAX, 60)] {
-            let breaker = Breaker::new(BreakerLimits::default());
+            let breaker = Breaker::new("issuer", BreakerLimits::default());
             call(&breaker, Some(asks_for(asked)), 100);
             assert_eq!(left(&breaker, 100), secs(pause), "{asked}");
             assert!(breaker.admit(secs(100 + pause)).is_ok());
         }
-        let breaker = Breaker::new(BreakerLimits::default());
+        let breaker = Breaker::new("issuer", BreakerLimits::default());
         call(&breaker, Some(asks_for(0)), 100);
         assert_eq!(breaker.state(), BreakerState::Closed, "zero asks for nothing");
     }
@@ -458,7 +467,7 @@ mod tests {
 
     #[test]
     fn results_of_calls_from_before_it_opened_change_nothing() {
-        let breaker = Breaker::new(BreakerLimits::default());
+        let breaker = Breaker::new("issuer", BreakerLimits::default());
         let late = || breaker.admit(secs(100)).unwrap();
         let (good, bad, worse) = (late(), late(), late());
         for _ in 0..5 {
@@ -475,7 +484,7 @@ mod tests {
 
     #[test]
     fn zero_failures_switch_it_off_but_retry_after_is_heeded() {
-        let breaker = Breaker::new(BreakerLimits { failures: 0, ..BreakerLimits::default() });
+        let breaker = Breaker::new("issuer", BreakerLimits { failures: 0, ..BreakerLimits::default() });
         for _ in 0..100 {
             call(&breaker, Some(failing()), 100);
         }
@@ -514,7 +523,7 @@ mod tests {
 
     #[test]
     fn workers_together_open_and_close_without_getting_stuck() {
-        let breaker = Breaker::new(BreakerLimits::default());
+        let breaker = Breaker::new("issuer", BreakerLimits::default());
         let now = AtomicU64::new(0);
         thread::scope(|scope| {
             for worker in 0..4_u64 {

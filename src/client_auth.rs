@@ -22,9 +22,6 @@ use crate::{
     secret::Secret,
 };
 
-/// The target of this module's log records.
-const LOG: &str = "actix_protect_api::client_auth";
-
 /// How this API authenticates itself to the authorization server (RFC 6749 section 2.3).
 ///
 /// Made by the constructor of a method. Whether secret, key or certificate fit the method is checked at start-up; a
@@ -211,7 +208,7 @@ impl ClientAuthentication {
             (Ok(proof), _) => Arc::new(proof),
             // A new content that is of no use (yet): the last good one stays, and this one is not tried again.
             (Err(problem), Some(last)) => {
-                log::warn!(target: LOG, "{source:?}: {problem}; the last good content stays in use");
+                log::warn!(target: crate::LOG, event = "credential_kept"; "{source:?}: {problem}; the last good content stays in use");
                 Arc::clone(&last.proof)
             }
             (Err(problem), None) => return Err(problem),

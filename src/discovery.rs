@@ -217,7 +217,9 @@ async fn document(
     }
     Metadata::parse(&reply.body, issuer, needs).map_err(|error| match error.kind() {
         AuthErrorKind::Misconfigured(_) => {
-            log::error!(target: crate::LOG, "{url}: {error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            let (issuer, fault) = (issuer.as_str(), error.kind().fault());
+            log::error!(target: crate::LOG, event = "metadata_refused", issuer, fault; "{url}: {error}: {cause}");
             error
         }
         _ => error,

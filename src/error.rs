@@ -26,6 +26,7 @@ struct Inner {
     required_scopes: Box<str>,
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
+    verdict_via: &'static str,
 }
 
 impl AuthError {
@@ -36,6 +37,7 @@ impl AuthError {
             required_scopes: "".into(),
             retry_after: None,
             reference: None,
+            verdict_via: "",
         }))
     }
 
@@ -69,6 +71,16 @@ impl AuthError {
     /// Adds what ties the answer to its log record.
     pub(crate) fn referred_to_as(self, reference: String) -> Self {
         self.with(|inner| inner.reference = Some(reference.into()))
+    }
+
+    /// Adds how the verdict came about that the refusal is based on.
+    pub(crate) fn with_verdict_via(self, via: &'static str) -> Self {
+        self.with(|inner| inner.verdict_via = via)
+    }
+
+    /// How the verdict came about, as metrics name it; empty where there was none.
+    pub(crate) fn verdict_via(&self) -> &'static str {
+        self.0.verdict_via
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {

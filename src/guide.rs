@@ -5,9 +5,11 @@
 //! | protect a first route | [`getting_started`] |
 //! | choose between local validation and introspection | [`jwt_or_introspection`] |
 //! | look a setting up: name, unit, default, bounds, reason | [`configuration`] |
+//! | know why the defaults are what they are | [`defaults`] |
 //! | save calls, and know how long a revoked token lives | [`caching`] |
 //! | ask for scopes and groups | [`scopes_and_groups`] |
-//! | know every answer, change its body, read the log | [`errors`] |
+//! | know every answer, change its body | [`errors`] |
+//! | read the log, export metrics, tell a readiness probe | [`observability`] |
 //! | call the API from a browser | [`cors`] |
 //! | use client certificates | [`mtls`] |
 //! | test your app | [`testing`] |
@@ -29,6 +31,9 @@ pub mod jwt_or_introspection {}
 #[doc = include_str!("../docs/configuration.md")]
 pub mod configuration {}
 
+#[doc = include_str!("../docs/defaults.md")]
+pub mod defaults {}
+
 #[doc = include_str!("../docs/caching.md")]
 pub mod caching {}
 
@@ -37,6 +42,9 @@ pub mod scopes_and_groups {}
 
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../docs/observability.md")]
+pub mod observability {}
 
 #[doc = include_str!("../docs/cors.md")]
 pub mod cors {}

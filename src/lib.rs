@@ -88,7 +88,7 @@
 //! | refusals: their class, their answer, their body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
 //! | a cache that processes share | [`cache`] |
-//! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`Introspecting`] |
+//! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`Introspecting`] |
 //! | the HTTP client for calls of your own | [`hardened_client`] |
 //! | an authorization server for tests | `test` (feature `test-util`) |
 //! | longer texts | [`guide`] |
@@ -110,7 +110,7 @@
 //!   Not needed for certificates that a proxy passes on in a header, nor for presenting one of your own to the
 //!   authorization server.
 //! - **`metrics`**: decisions, calls and their durations through the facade of the `metrics` crate; the names are in
-//!   [`guide::errors`]. Without an exporter of yours they go nowhere.
+//!   [`guide::observability`]. Without an exporter of yours they go nowhere.
 //! - **`test-util`**: the module `test`, with a real authorization server for tests. It brings a certificate generator and a
 //!   TLS server into the build: enable it under `[dev-dependencies]` only.
 //!
@@ -178,7 +178,7 @@ pub use request::AuthenticatedRequest;
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
-pub use status::{Introspecting, Status};
+pub use status::{Introspecting, LastError, Status};
 pub use upstream::hardened_client;
 
 /// The target of the crate's log records.

@@ -8,7 +8,6 @@ use arc_swap::Guard;
 use crate::{
     bearer::BearerToken,
     cache::{CacheKey, Keyer},
-    clock::Clock,
     config::Settings,
     discovery::{self, Issuer, Metadata, Needs},
     error::AuthError,
@@ -48,7 +47,6 @@ impl Known {
 pub(crate) struct KnownMetadata {
     discovery: Arc<Discovery>,
     kept: Arc<Refreshed<Known>>,
-    clock: Arc<dyn Clock>,
     observer: Arc<Observer>,
 }
 
@@ -64,12 +62,7 @@ struct Discovery {
 }
 
 impl KnownMetadata {
-    pub(crate) fn new(
-        settings: &Settings,
-        limits: Limits,
-        clock: Arc<dyn Clock>,
-        observer: &Arc<Observer>,
-    ) -> Self {
+    pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
         let client = settings.client.as_ref();
         let discovery = Discovery {
             issuer: settings.issuer.clone(),
@@ -90,11 +83,11 @@ impl KnownMetadata {
             cooldown: settings.tuning.metadata_lifetime,
         };
         let kept = if discovery.needs.introspection || discovery.needs.jwks {
-            Refreshed::new("metadata", lifetimes, Arc::clone(&clock))
+            Refreshed::new("metadata", lifetimes, Arc::clone(observer))
         } else {
-            Refreshed::fixed("metadata", discovery.given(), Arc::clone(&clock))
+            Refreshed::fixed("metadata", discovery.given(), Arc::clone(observer))
         };
-        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), clock, observer: Arc::clone(observer) }
+        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), observer: Arc::clone(observer) }
     }
 
     /// The last good metadata, however old.
@@ -136,8 +129,8 @@ impl KnownMetadata {
         client: awc::Client,
     ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
         let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
-        let (clock, observer) = (Arc::clone(&self.clock), Arc::clone(&self.observer));
-        let fetch = || observer.fetch("metadata", clock, async move { discovery.fetch(&client).await });
+        let observer = Arc::clone(&self.observer);
+        let fetch = || observer.fetch("metadata", async move { discovery.fetch(&client).await });
         async move { kept.get(fetch).await }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     cache::Now,
     certificate::{self, CertificateThumbprint},
     error::{AuthError, AuthErrorKind, TokenFault},
+    observe::Via,
     policy,
     protect_api::{Mount, ProtectApi},
     request::{Authenticated, Handle, Session},
@@ -100,7 +101,7 @@ where
         let inner = Rc::clone(&self.0);
         Box::pin(async move {
             let outcome = inner.protect.authenticate(&request, &inner.worker).await;
-            inner.worker.shared.observer.decided(outcome.as_ref().map(Session::via).map_err(AuthError::kind));
+            inner.worker.shared.observer.decided(outcome.as_ref().map(Session::via));
             match outcome {
                 Ok(session) => {
                     request.extensions_mut().insert(session);
@@ -129,7 +130,12 @@ impl ProtectApi {
         }
         let certificate = self.certificate(request)?;
         if let Some(outer) = self.outer_verdict(request) {
-            self.judge(&outer.validated, certificate.as_ref(), self.shared.clock.unix_time())?;
+            self.judge(
+                &outer.validated,
+                Via::OuterMount,
+                certificate.as_ref(),
+                self.shared.clock.unix_time(),
+            )?;
             return Ok(Session::inherited(shared, outer));
         }
         let Some(token) = self.token(request).await? else {
@@ -140,7 +146,7 @@ impl ProtectApi {
         let now = Now::of(&*self.shared.clock);
         let validated = self.shared.validator.validate(&token, now, self.mount.max_age, http).await?;
         let unix_time = if validated.waited { self.shared.clock.unix_time() } else { now.unix };
-        self.judge(&validated, certificate.as_ref(), unix_time)?;
+        self.judge(&validated, validated.via, certificate.as_ref(), unix_time)?;
         Ok(Session::of(shared, Authenticated { validated, token }))
     }
 
@@ -182,14 +188,16 @@ impl ProtectApi {
     fn judge(
         &self,
         validated: &Validated,
+        via: Via,
         certificate: Option<&CertificateThumbprint>,
         unix_time: i64,
     ) -> Result<(), AuthError> {
         let Shared { settings, validator, .. } = &*self.shared;
         let Mount { requirements, .. } = &*self.mount;
-        validator.metadata.issuer(|issuer| {
+        let outcome = validator.metadata.issuer(|issuer| {
             policy::check(&validated.claims, &settings.rules, requirements, issuer, unix_time, certificate)
-        })
+        });
+        outcome.map_err(|error| error.with_verdict_via(via.name()))
     }
 }
 

@@ -1,17 +1,7 @@
 //! What an operator sees of decisions and calls: metrics through the `metrics` facade (feature `metrics`; without it these
 //! functions do nothing). No label holds a token, a claim or anything else that a stranger chooses.
 //!
-//! | name | kind | labels |
-//! | --- | --- | --- |
-//! | `protect_api_decisions_total` | counter | `issuer`, `outcome`, `fault`, `via` |
-//! | `protect_api_upstream_seconds` | histogram | `issuer`, `call`, `outcome` |
-//! | `protect_api_introspections_in_flight` | gauge | `issuer` |
-//! | `protect_api_introspection_paused` | gauge: 1 while the circuit breaker is not closed | `issuer` |
-//! | `protect_api_fetched_timestamp_seconds` | gauge: when the document was fetched last, in seconds since 1970 | `issuer`, `call` |
-//!
-//! `issuer` is the issuer as configured; `outcome` is `allowed`, `anonymous` or the class of the refusal ([`AuthErrorKind::class`]); `fault` is its reason
-//! ([`AuthErrorKind::fault`]), empty where it was let through; `via` tells how the verdict came about, empty where there
-//! was none; `call` is `introspection`, `metadata` or `key_set`.
+//! Names, labels and keys are those of `docs/observability.md`; a test compares them.
 
 #[cfg(feature = "metrics")]
 mod series;
@@ -22,7 +12,8 @@ use std::{sync::Arc, time::Instant};
 use self::series::Series;
 use crate::{
     clock::Clock,
-    error::{AuthError, AuthErrorKind},
+    error::AuthError,
+    status::{Failures, LastError},
 };
 
 /// How a verdict came about.
@@ -59,6 +50,10 @@ impl Via {
 /// What is told of one configuration.
 #[derive(Debug)]
 pub(crate) struct Observer {
+    /// As configured: the name of the configuration in records and labels.
+    pub(crate) issuer: Arc<str>,
+    pub(crate) clock: Arc<dyn Clock>,
+    failures: Failures,
     #[cfg(feature = "metrics")]
     series: Series,
 }
@@ -68,27 +63,38 @@ pub(crate) struct Observer {
     expect(clippy::unused_self, unused_variables, reason = "metrics use them")
 )]
 impl Observer {
-    /// `issuer` as configured.
-    pub(crate) fn new(issuer: &str) -> Arc<Self> {
+    pub(crate) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
+            issuer: issuer.into(),
+            clock,
+            failures: Failures::default(),
             #[cfg(feature = "metrics")]
             series: Series::new(issuer),
         })
     }
 
     /// One decision: let through with a verdict, as anonymous, or refused.
-    pub(crate) fn decided(&self, decision: Result<Option<Via>, AuthErrorKind>) {
+    pub(crate) fn decided(&self, decision: Result<Option<Via>, &AuthError>) {
         let (outcome, fault, via) = match decision {
             Ok(Some(via)) => ("allowed", "", via.name()),
             Ok(None) => ("anonymous", "", ""),
-            Err(kind) => (kind.class(), kind.fault(), ""),
+            Err(error) => (error.kind().class(), error.kind().fault(), error.verdict_via()),
         };
-        log::trace!(target: crate::LOG, outcome, fault, via; "decided");
+        log::trace!(target: crate::LOG, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided");
         #[cfg(feature = "metrics")]
         match decision {
             Ok(Some(via)) => self.series.allowed(via),
-            Ok(None) | Err(_) => self.series.decision(outcome, fault),
+            Ok(None) | Err(_) => self.series.decision(outcome, fault, via),
         }
+    }
+
+    /// Something failed on the way to a verdict; see [`Failures::note`].
+    pub(crate) fn failed(&self, error: &AuthError) {
+        self.failures.note(error, &*self.clock);
+    }
+
+    pub(crate) fn last_error(&self) -> Option<LastError> {
+        self.failures.last(&*self.clock)
     }
 
     /// A call to the authorization server starts.
@@ -112,14 +118,13 @@ impl Observer {
     pub(crate) async fn fetch<T>(
         self: Arc<Self>,
         name: &'static str,
-        clock: Arc<dyn Clock>,
         fetching: impl Future<Output = Result<T, AuthError>>,
     ) -> Result<T, AuthError> {
         let call = self.call(name);
         let outcome = fetching.await;
         call.end(&outcome);
         if outcome.is_ok() {
-            self.fetched(name, clock.unix_time());
+            self.fetched(name, self.clock.unix_time());
         }
         outcome
     }
@@ -134,7 +139,6 @@ impl Observer {
 #[derive(Debug)]
 pub(crate) struct Call {
     name: &'static str,
-    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "metrics use it"))]
     observer: Arc<Observer>,
     started: Instant,
 }
@@ -145,7 +149,10 @@ impl Call {
         let (call, outcome) =
             (self.name, outcome.as_ref().map_or_else(|error| error.kind().fault(), |_| "answered"));
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        log::trace!(target: crate::LOG, call, outcome, millis; "called the authorization server");
+        log::trace!(
+            target: crate::LOG, event = "called", issuer = &*self.observer.issuer, call, outcome, millis;
+            "called the authorization server"
+        );
         #[cfg(feature = "metrics")]
         self.observer.series.call(call, outcome, elapsed);
     }

@@ -72,34 +72,36 @@ pub(crate) fn check(
     now: i64,
     certificate: Option<&CertificateThumbprint>,
 ) -> Result<(), AuthError> {
-    token(claims, rules, issuer, now).map_err(AuthError::token)?;
+    token(claims, rules, issuer, now)?;
     scopes(claims, requirements)?;
     groups(claims, rules, requirements)?;
     certificate::check(claims, rules.binding, certificate)
         .map_err(|fault| AuthError::token(TokenFault::Binding).because(fault))
 }
 
-fn token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), TokenFault> {
+/// The causes name what is wanted, which is configuration, and nothing of what the token says.
+fn token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
+    let refused = |fault, cause: String| Err(AuthError::token(fault).because(cause));
     match claims.issuer() {
         Some(stated) if stated == issuer => {}
-        Some(_) => return Err(TokenFault::Issuer),
+        Some(_) => return refused(TokenFault::Issuer, format!("wanted is {issuer:?}")),
         None if rules.accept_missing_issuer => {}
-        None => return Err(TokenFault::MissingClaim),
+        None => return refused(TokenFault::MissingClaim, "`iss`".to_owned()),
     }
     if claims.audience().is_empty() {
         if !rules.accept_missing_audience {
-            return Err(TokenFault::MissingClaim);
+            return refused(TokenFault::MissingClaim, "`aud`".to_owned());
         }
     } else if !claims.audience().contains(&rules.audience) {
-        return Err(TokenFault::Audience);
+        return refused(TokenFault::Audience, format!("wanted is {:?}", rules.audience));
     }
     // Times of claims end with the year 9999 and both settings are bounded: nothing here can overflow.
     let now = now.saturating_add(rules.clock_skew);
     if claims.expires_at().is_some_and(|expires| expires <= now.saturating_sub(rules.clock_tolerance)) {
-        return Err(TokenFault::Expired);
+        return Err(AuthError::token(TokenFault::Expired));
     }
     if claims.not_before().is_some_and(|starts| starts > now.saturating_add(rules.clock_tolerance)) {
-        return Err(TokenFault::NotYetValid);
+        return Err(AuthError::token(TokenFault::NotYetValid));
     }
     Ok(())
 }

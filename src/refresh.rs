@@ -17,8 +17,8 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use crate::{
-    clock::Clock,
     error::{AuthError, UpstreamFault},
+    observe::Observer,
 };
 
 /// The pause after the first failed fetch; it doubles with each further one.
@@ -49,7 +49,7 @@ impl Lifetimes {
 pub(crate) struct Refreshed<T> {
     name: &'static str,
     lifetimes: Lifetimes,
-    clock: Arc<dyn Clock>,
+    observer: Arc<Observer>,
     current: ArcSwapOption<Dated<T>>,
     state: Mutex<State>,
 }
@@ -93,14 +93,15 @@ impl<T> fmt::Debug for Refreshed<T> {
 }
 
 impl<T: Send + Sync + 'static> Refreshed<T> {
-    pub(crate) fn new(name: &'static str, lifetimes: Lifetimes, clock: Arc<dyn Clock>) -> Self {
-        Self { name, lifetimes, clock, current: ArcSwapOption::empty(), state: Mutex::default() }
+    /// `name` is a word of the log and of metrics.
+    pub(crate) fn new(name: &'static str, lifetimes: Lifetimes, observer: Arc<Observer>) -> Self {
+        Self { name, lifetimes, observer, current: ArcSwapOption::empty(), state: Mutex::default() }
     }
 
     /// A document that needs no fetching.
-    pub(crate) fn fixed(name: &'static str, document: T, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Observer>) -> Self {
         let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
-        let this = Self::new(name, forever, clock);
+        let this = Self::new(name, forever, observer);
         this.current.store(Some(Arc::new(Dated::undated(document))));
         this
     }
@@ -160,7 +161,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             return Ok(Some(current));
         }
         let cooling = {
-            let (state, now) = (self.state(), self.clock.monotonic());
+            let (state, now) = (self.state(), self.now());
             let recent = |start: Duration| now.saturating_sub(start) < self.lifetimes.cooldown;
             state.flight.is_none() && state.last_start.is_some_and(recent)
         };
@@ -175,7 +176,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
     /// The error of a failed fetch, with the time of the next try.
     fn refusal(&self, failure: Failure) -> AuthError {
-        let pause = failure.resume_at.saturating_sub(self.clock.monotonic());
+        let pause = failure.resume_at.saturating_sub(self.now());
         failure.error.retry_after(Some(pause))
     }
 
@@ -211,7 +212,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
-        let now = self.clock.monotonic();
+        let now = self.now();
         let done = {
             let mut state = self.state();
             // A flight whose sender is gone was dropped with its worker: it does not count.
@@ -236,8 +237,12 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         Some(flight)
     }
 
+    fn now(&self) -> Duration {
+        self.observer.clock.monotonic()
+    }
+
     fn age(&self, dated: &Dated<T>) -> Duration {
-        self.clock.monotonic().saturating_sub(dated.fetched_at)
+        self.now().saturating_sub(dated.fetched_at)
     }
 
     /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one.
@@ -250,15 +255,17 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                 self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at })));
             }
             Err(error) => {
+                self.observer.failed(&error);
                 let count = state.failure.as_ref().map_or(0, |failure| failure.count);
                 let own = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
                 let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 let pause = own.max(asked);
+                let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
                 log::warn!(
-                    target: crate::LOG, document = self.name;
-                    "fetching the {} failed, next try in {pause:?}: {error}{}", self.name, cause(&error)
+                    target: crate::LOG, event = "fetch_failed", issuer, call, fault;
+                    "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
                 );
-                let resume_at = self.clock.monotonic().saturating_add(pause);
+                let resume_at = self.now().saturating_add(pause);
                 state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
             }
         }
@@ -281,6 +288,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::clock::Clock;
 
     /// Seconds on both clocks.
     #[derive(Debug, Default)]
@@ -313,7 +321,8 @@ mod tests {
                 usable: Duration::from_secs(1000),
                 cooldown: Duration::from_secs(30),
             };
-            let refreshed = Arc::new(Refreshed::new("number", lifetimes, clock));
+            let observer = Observer::new("issuer", clock);
+            let refreshed = Arc::new(Refreshed::new("number", lifetimes, observer));
             Self { hand, refreshed, fetched: Arc::default(), fails: false }
         }
 

@@ -19,6 +19,7 @@ use crate::{
     challenge::Challenge,
     error::{AuthError, AuthErrorKind},
     limiter::Limiter,
+    observe::Observer,
 };
 
 /// Writes the body of refusals. The status and the headers are not its to change.
@@ -105,6 +106,8 @@ pub(crate) struct Answers {
     shows_reference: bool,
     warnings: Limiter,
     errors: Limiter,
+    /// Whose answers they are; nobody's on a route without a mount.
+    observer: Option<Arc<Observer>>,
 }
 
 impl fmt::Debug for Answers {
@@ -118,6 +121,11 @@ impl Answers {
         Self { challenge, renderer, ..Self::default() }
     }
 
+    pub(crate) fn of(mut self, observer: Arc<Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     pub(crate) fn showing_reference(mut self, shows: bool) -> Self {
         self.shows_reference = shows;
         self
@@ -125,6 +133,9 @@ impl Answers {
 
     /// Turns an error into its answer, and logs it.
     pub(crate) fn reject(&self, error: AuthError, request: &HttpRequest) -> Rejection {
+        if let Some(observer) = &self.observer {
+            observer.failed(&error);
+        }
         let error = self.log(error);
         let challenge = challenge(&self.challenge, &error);
         let body = match &self.renderer {
@@ -159,9 +170,10 @@ impl Answers {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             let separator = if cause.is_empty() { "" } else { ": " };
             let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
-            let reference = error.reference().unwrap_or_default();
+            let (via, reference) = (error.verdict_via(), error.reference().unwrap_or_default());
+            let issuer = self.observer.as_ref().map_or("", |observer| &observer.issuer);
             log::log!(
-                target: crate::LOG, level, status, fault, reference;
+                target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
                 "request refused: {error}{separator}{cause} [{reference}]"
             );
         }

@@ -67,7 +67,7 @@ impl Shared {
         };
         // Without TLS the server still starts; introspection, which needs it, is answered 503.
         let config = tls::client_config_with(identity).inspect_err(
-            |error| log::error!(target: crate::LOG, "no TLS to the authorization server: {error}"),
+            |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
         );
         client_with(config.ok())
     }
@@ -79,15 +79,17 @@ impl Shared {
     }
 
     fn new(settings: Settings, hooks: Hooks) -> Self {
-        let (clock, observer) = (hooks.clock(), Observer::new(settings.issuer.as_str()));
+        let clock = hooks.clock();
+        let observer = Observer::new(settings.issuer.as_str(), Arc::clone(&clock));
         let challenge =
             Challenge::new(settings.tuning.realm.as_deref(), settings.tuning.resource_metadata.as_deref());
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             validator: Validator::new(&settings, &hooks, &clock, &observer),
-            observer,
             answers: Answers::new(challenge, hooks.renderer.clone())
+                .of(Arc::clone(&observer))
                 .showing_reference(settings.tuning.error_reference),
+            observer,
             clock,
             settings,
             hooks,

@@ -81,9 +81,12 @@ fn roots() -> &'static Arc<RootCertStore> {
         store.add_parsable_certificates(found.certs);
         let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if let Some(problem) = emptiness(&store, &errors) {
-            log::error!(target: crate::LOG, "{problem}");
+            log::error!(target: crate::LOG, event = "no_trusted_certificates"; "{problem}");
         } else if !errors.is_empty() {
-            log::warn!(target: crate::LOG, "some trusted certificates could not be read: {errors}");
+            log::warn!(
+                target: crate::LOG, event = "unreadable_certificates";
+                "some trusted certificates could not be read: {errors}"
+            );
         }
         Arc::new(store)
     })

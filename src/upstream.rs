@@ -313,7 +313,7 @@ pub fn hardened_client() -> awc::Client {
         #[cfg(feature = "rustls")]
         crate::tls::client_config()
             .inspect_err(
-                |error| log::error!(target: crate::LOG, "no TLS to the authorization server: {error}"),
+                |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
             )
             .ok(),
     )

@@ -60,6 +60,7 @@ pub(crate) struct Validator {
     pub(crate) local: Option<Local>,
     has_own_store: bool,
     warned_of_opaque_tokens: AtomicBool,
+    observer: Arc<Observer>,
 }
 
 impl Validator {
@@ -74,12 +75,12 @@ impl Validator {
             max_body: settings.tuning.max_response_size,
         };
         Self {
-            metadata: KnownMetadata::new(settings, limits, Arc::clone(clock), observer),
+            metadata: KnownMetadata::new(settings, limits, observer),
             introspection: Introspection::new(settings, hooks, limits, clock, observer).map(Arc::new),
-            local: (!settings.tuning.introspect_jwt_tokens)
-                .then(|| Local::new(settings, limits, Arc::clone(clock), observer)),
+            local: (!settings.tuning.introspect_jwt_tokens).then(|| Local::new(settings, limits, observer)),
             has_own_store: hooks.cache.is_some(),
             warned_of_opaque_tokens: AtomicBool::new(false),
+            observer: Arc::clone(observer),
         }
     }
 
@@ -161,7 +162,9 @@ impl Validator {
 
     fn validated(&self, hit: Hit, via: Via, waited: bool) -> Result<Validated, AuthError> {
         let Hit { verdict, age } = hit;
-        let Verdict::Active(claims) = verdict else { return Err(AuthError::token(TokenFault::Inactive)) };
+        let Verdict::Active(claims) = verdict else {
+            return Err(AuthError::token(TokenFault::Inactive).with_verdict_via(via.name()));
+        };
         let is_named = claims.issuer().is_some();
         let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
         Ok(Validated { claims, issuer, age, via, waited })
@@ -179,6 +182,7 @@ impl Validator {
             most_calls_in_flight: count(Gate::most_in_flight),
             calls_waiting: count(Gate::waiting),
             cached_verdicts: introspection.map_or(0, |introspection| introspection.cache.len()),
+            last_error: self.observer.last_error(),
         }
     }
 
@@ -229,7 +233,7 @@ impl Validator {
     fn unsupported(&self) -> AuthError {
         if !self.warned_of_opaque_tokens.swap(true, Ordering::Relaxed) {
             log::warn!(
-                target: crate::LOG,
+                target: crate::LOG, event = "opaque_token_without_client", issuer = &*self.observer.issuer;
                 "an opaque token came, but there are no client credentials to introspect it with: it is refused, \
                  and so will be all others"
             );

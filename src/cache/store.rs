@@ -249,7 +249,7 @@ impl CustomStore {
     fn warn(&self, cause: &dyn fmt::Display, now: Now) {
         if self.warnings.is_due_at(now.monotonic) {
             log::warn!(
-                target: crate::LOG,
+                target: crate::LOG, event = "cache_store_failed";
                 "the store of introspection verdicts failed, which counts as a miss: {cause}"
             );
         }

@@ -107,7 +107,6 @@ mod tls {
     };
 
     use super::Identity;
-    use crate::client_auth::LOG;
 
     pub(super) type Loaded = CertifiedKey;
 
@@ -145,7 +144,7 @@ mod tls {
         fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
             self.0
                 .load()
-                .inspect_err(|problem| log::error!(target: LOG, "no client certificate: {problem}"))
+                .inspect_err(|problem| log::error!(target: crate::LOG, event = "no_client_certificate"; "no client certificate: {problem}"))
                 .ok()
         }
 

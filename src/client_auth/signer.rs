@@ -9,10 +9,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use super::{
-    LOG,
-    jwk::{self, SigningKey},
-};
+use super::jwk::{self, SigningKey};
 
 /// How long an assertion is valid, in seconds.
 const LIFETIME: i64 = 60;
@@ -99,7 +96,7 @@ impl Key {
     pub(super) fn hmac(algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
         let wanted = algorithm.tag_len();
         if secret.len() < wanted {
-            log::warn!(target: LOG, "the client secret that signs assertions should have at least {wanted} bytes");
+            log::warn!(target: crate::LOG, event = "short_client_secret"; "the client secret that signs assertions should have at least {wanted} bytes");
         }
         Self::Hmac(Box::new(hmac::Key::new(algorithm, secret)))
     }

@@ -13,8 +13,6 @@ use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use zeroize::Zeroizing;
 
-use super::LOG;
-
 /// How long a look at the files is good for.
 pub(super) const RECHECK: Duration = Duration::from_secs(1);
 
@@ -81,14 +79,14 @@ impl<T> Watched<T> {
             (Ok(fresh), current) => {
                 if look.failing {
                     look.failing = false;
-                    log::info!(target: LOG, "{self:?} can be used again");
+                    log::info!(target: crate::LOG, event = "credential_renewed"; "{self:?} can be used again");
                 }
                 fresh.or(current).ok_or_else(|| format!("{self:?} was not read"))
             }
             (Err(problem), Some(current)) => {
                 if !look.failing {
                     look.failing = true;
-                    log::warn!(target: LOG, "{problem}; the last good content stays in use");
+                    log::warn!(target: crate::LOG, event = "credential_kept"; "{problem}; the last good content stays in use");
                 }
                 Ok(current)
             }

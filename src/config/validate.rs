@@ -208,10 +208,12 @@ impl Check {
 
     fn range(&mut self, method: &str, variable: &str, value: Duration, least: Duration, most: Duration) {
         if !(least..=most).contains(&value) {
+            // `Duration` calls zero "0ns", which nobody has written.
+            let seen = if value.is_zero() { "0s".to_owned() } else { format!("{value:?}") };
             self.problem(
                 method,
                 variable,
-                format!("is {value:?}, wanted is a duration from {least:?} to {most:?}"),
+                format!("is {seen}, wanted is a duration from {least:?} to {most:?}"),
             );
         }
     }

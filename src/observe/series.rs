@@ -40,8 +40,8 @@ impl Series {
         }
     }
 
-    pub(super) fn decision(&self, outcome: &'static str, fault: &'static str) {
-        count(&decision(&self.issuer, outcome, fault, ""));
+    pub(super) fn decision(&self, outcome: &'static str, fault: &'static str, via: &'static str) {
+        count(&decision(&self.issuer, outcome, fault, via));
     }
 
     pub(super) fn call(&self, name: &'static str, outcome: &'static str, elapsed: Duration) {

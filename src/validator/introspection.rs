@@ -63,7 +63,7 @@ impl Introspection {
                 waiting: settings.tuning.max_waiting,
                 patience: GateLimits::default().patience.min(settings.tuning.response_timeout),
             }),
-            breaker: Breaker::new(BreakerLimits::default()),
+            breaker: Breaker::new(Arc::clone(&observer.issuer), BreakerLimits::default()),
             limits,
             clock: Arc::clone(clock),
             flights: Arc::default(),

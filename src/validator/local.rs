@@ -12,7 +12,6 @@ use super::{
 use crate::{
     cache::Now,
     claims::Claims,
-    clock::Clock,
     config::Settings,
     error::{AuthError, SetupFault, TokenFault, UpstreamFault},
     jwks::KeySet,
@@ -27,7 +26,6 @@ pub(crate) struct Local {
     keys: Arc<Refreshed<PublishedKeys>>,
     rules: Rules,
     limits: Limits,
-    clock: Arc<dyn Clock>,
     observer: Arc<Observer>,
     remembered: Option<Remembered>,
 }
@@ -40,20 +38,14 @@ struct PublishedKeys {
 }
 
 impl Local {
-    pub(crate) fn new(
-        settings: &Settings,
-        limits: Limits,
-        clock: Arc<dyn Clock>,
-        observer: &Arc<Observer>,
-    ) -> Self {
+    pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
         let lifetimes = Lifetimes {
             fresh: settings.tuning.jwks_lifetime,
             usable: settings.tuning.max_stale,
             cooldown: settings.tuning.jwks_cooldown,
         };
         Self {
-            keys: Arc::new(Refreshed::new("key set", lifetimes, Arc::clone(&clock))),
-            clock,
+            keys: Arc::new(Refreshed::new("key_set", lifetimes, Arc::clone(observer))),
             observer: Arc::clone(observer),
             rules: Rules {
                 algorithms: settings.tuning.algorithms.as_slice().into(),
@@ -84,9 +76,8 @@ impl Local {
         client: &impl Fn() -> awc::Client,
     ) -> Result<Option<(Claims, Via)>, AuthError> {
         let fetch = || {
-            let (clock, fetching) =
-                (Arc::clone(&self.clock), fetch(metadata.get(client()), client(), self.limits));
-            Arc::clone(&self.observer).fetch("key_set", clock, fetching)
+            let fetching = fetch(metadata.get(client()), client(), self.limits);
+            Arc::clone(&self.observer).fetch("key_set", fetching)
         };
         let Some(jwt) = Jwt::read(token) else { return Ok(None) };
         let mut current = self.keys.get(fetch).await?;
@@ -164,7 +155,11 @@ async fn fetch(
         return Err(bad_answer(format!("no key set at {uri} (status {})", reply.status)));
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
-    log::debug!(target: crate::LOG, "key set: {} keys, {} passed over", set.len(), set.skipped());
+    let (keys, passed_over) = (set.len(), set.skipped());
+    log::debug!(
+        target: crate::LOG, event = "keys_fetched", keys, passed_over;
+        "key set: {keys} keys, {passed_over} passed over"
+    );
     let mut id = [0; 32];
     id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
     Ok(PublishedKeys { set, id })

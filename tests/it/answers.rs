@@ -1,6 +1,7 @@
 //! What a refusal looks like from outside, and what it must not tell.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, TcpListener},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use crate::support::app::{
     Answer, INVALID, MALFORMED, MISSING, NOT_IN_GROUP, OURS, Refusal, TestApp, UNAVAILABLE, builder,
     needs_scope, protect, serve, show_kind, whoami,
 };
-use crate::support::logs;
+use crate::{support::logs, troubleshooting::api::record_of};
 
 fn app_of(protect: ProtectApi) -> TestApp {
     serve!(move || {
@@ -371,10 +372,34 @@ async fn middleware_outside_finds_the_error_in_the_extensions_of_the_answer() {
 async fn a_reference_ties_the_answer_to_the_log_where_it_is_asked_for() {
     logs::capture();
     let issuer = TestIssuer::start();
-    let app = app_of(builder(&issuer).error_reference(true).build().unwrap());
-    let answer = app.get("/").token("nobody-knows-me").send().await;
-    let body: Value = serde_json::from_str(&answer.body).unwrap();
-    let reference = body["reference"].as_str().unwrap();
-    assert_eq!((answer.status, &body), (401, &json!({ "message": "unauthorized", "reference": reference })));
-    assert!(logs::any(|record| record.contains("the token is not active") && record.contains(reference)));
+    let make = |shows| {
+        let protect = builder(&issuer).error_reference(shows).build().unwrap();
+        crate::troubleshooting::api::api_of(protect)
+    };
+    let good = issuer.opaque(json!({}));
+    let (mut seen, malformed) = (BTreeSet::new(), "not a token");
+    for (path, token, fault, status) in [
+        ("/", malformed, None, 400),
+        ("/", "nobody-knows-me", None, 401),
+        ("/read", &*good, None, 403),
+        ("/team", &*good, None, 403),
+        ("/", &*good, Some(Fault::status(401)), 500),
+        ("/", &*good, Some(Fault::status(429)), 503),
+        ("/department", &*good, None, 401),
+    ] {
+        for shows in [true, false] {
+            let app = make(shows);
+            if let Some(fault) = &fault {
+                issuer.fault(Endpoint::Introspection, fault.clone());
+            }
+            let answer = app.get(path).token(token).send().await;
+            assert_eq!(answer.status, status, "{answer:?}");
+            // The record's; the header is the test's own.
+            let reference = record_of(&answer).value("reference").to_owned();
+            assert!(reference.len() == 16 && reference.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let body: Value = serde_json::from_str(&answer.body).unwrap();
+            assert_eq!(body.get("reference"), shows.then(|| json!(reference)).as_ref(), "{answer:?}");
+            assert!(seen.insert(reference), "the same reference twice");
+        }
+    }
 }

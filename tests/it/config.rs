@@ -1,12 +1,7 @@
 //! The configuration from variables: what each means, and what is said of a wrong one. That the settings do what they
 //! say is shown in `options.rs`.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::PathBuf,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::ffi::OsString;
 
 use actix_protect_api::{
     ClientAuthentication, ConfigError, ProtectApi,
@@ -17,6 +12,7 @@ use serde_json::json;
 
 use crate::support::{
     app::{serve, whoami},
+    folder::Folder,
     logs,
 };
 
@@ -54,31 +50,6 @@ fn only_problem(result: Result<ProtectApi, ConfigError>, start: &str, part: &str
         problems.len() == 1 && problems[0].starts_with(start) && problems[0].contains(part),
         "wanted {start:?} … {part:?}: {problems:#?}"
     );
-}
-
-/// A folder of this test's own; removed with all that is in it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("protect-api-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, content: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-    }
 }
 
 #[test]
@@ -378,7 +349,7 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         );
     }
     // What is there, but of no use.
-    let missing = folder.0.join("nowhere").to_str().unwrap().to_owned();
+    let missing = folder.path("nowhere");
     for (method, wrong) in [
         ("private_key_jwt", vec![("CLIENT_SECRET", SECRET)]),
         ("private_key_jwt", vec![("CLIENT_SECRET", "{\"kty\":\"oct\",\"k\":\"hunter2\"}")]),

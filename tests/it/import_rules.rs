@@ -6,7 +6,7 @@ use std::{
 };
 
 /// The files of `src` without those that are tests, and without the test issuer, by their path below `src`.
-fn sources() -> Vec<(String, String)> {
+pub(crate) fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

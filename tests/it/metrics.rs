@@ -35,6 +35,8 @@ async fn decisions_calls_and_ages_are_told_without_tokens_or_claims() {
         (Some(&*jwt), 200),
         (Some(&*poor), 403),
         (Some("unknown-token"), 401),
+        (Some("unknown-token"), 401),
+        (Some(&*poor), 403),
         (Some("not a token"), 400),
         (None, 401),
     ] {
@@ -71,8 +73,13 @@ async fn decisions_calls_and_ages_are_told_without_tokens_or_claims() {
     assert_eq!(decisions("outcome=allowed,fault=,via=cache"), 1);
     assert_eq!(decisions("outcome=allowed,fault=,via=signature"), 1);
     assert_eq!(decisions("outcome=allowed,fault=,via=remembered_signature"), 1);
-    assert_eq!(decisions("outcome=insufficient_scope,fault=insufficient_scope,via="), 1);
-    assert_eq!(decisions("outcome=invalid_token,fault=inactive,via="), 1);
+    // Refusals that a verdict led to tell how it came about.
+    for via in ["introspection", "cache"] {
+        let labels = format!("outcome=insufficient_scope,fault=insufficient_scope,via={via}");
+        assert_eq!(decisions(&labels), 1, "{labels}");
+        let labels = format!("outcome=invalid_token,fault=inactive,via={via}");
+        assert_eq!(decisions(&labels), 1, "{labels}");
+    }
     assert_eq!(decisions("outcome=invalid_request,fault=malformed_credentials,via="), 1);
     assert_eq!(decisions("outcome=missing_token,fault=missing_token,via="), 1);
     for name in [

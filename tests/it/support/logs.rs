@@ -1,36 +1,80 @@
-//! What the crate writes to the log, at every level. All tests of the binary write into one list.
+//! What is written to the log, at every level. All tests of the binary write into one list, at the same time: tell your
+//! records by something that no other test has, such as the reference of a refusal or the port of an issuer.
 
-use std::sync::{Mutex, Once, PoisonError};
+use std::{
+    fmt,
+    sync::{
+        Mutex, MutexGuard, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, kv};
 
-static RECORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
 static START: Once = Once::new();
+/// Whether records of other crates are kept too: actix writes many.
+static FOREIGN: AtomicBool = AtomicBool::new(false);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) level: Level,
+    pub(crate) target: String,
+    pub(crate) text: String,
+    pub(crate) pairs: Vec<(String, String)>,
+}
+
+impl Record {
+    /// The value of a key; empty if there is none.
+    pub(crate) fn value(&self, key: &str) -> &str {
+        self.pairs.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        is_ours(&self.target)
+    }
+}
+
+/// `LEVEL target: text key=value`.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.level, self.target, self.text)?;
+        self.pairs.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
+}
+
+fn is_ours(target: &str) -> bool {
+    target.starts_with("actix_protect_api")
+}
 
 struct Memory;
 
 impl Log for Memory {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("actix_protect_api")
+        is_ours(metadata.target()) || FOREIGN.load(Ordering::Relaxed)
     }
 
-    fn log(&self, record: &Record<'_>) {
+    fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            struct Pairs(String);
-            impl<'kvs> log::kv::VisitSource<'kvs> for Pairs {
+            struct Pairs(Vec<(String, String)>);
+            impl<'kvs> kv::VisitSource<'kvs> for Pairs {
                 fn visit_pair(
                     &mut self,
-                    key: log::kv::Key<'kvs>,
-                    value: log::kv::Value<'kvs>,
-                ) -> Result<(), log::kv::Error> {
-                    self.0.extend([" ", key.as_str(), "=", &value.to_string()]);
+                    key: kv::Key<'kvs>,
+                    value: kv::Value<'kvs>,
+                ) -> Result<(), kv::Error> {
+                    self.0.push((key.as_str().to_owned(), value.to_string()));
                     Ok(())
                 }
             }
-            let mut pairs = Pairs(String::new());
+            let mut pairs = Pairs(Vec::new());
             record.key_values().visit(&mut pairs).unwrap();
-            let line = format!("{} {}: {}{}", record.level(), record.target(), record.args(), pairs.0);
-            RECORDS.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            kept().push(Record {
+                level: record.level(),
+                target: record.target().to_owned(),
+                text: record.args().to_string(),
+                pairs: pairs.0,
+            });
         }
     }
 
@@ -45,11 +89,38 @@ pub(crate) fn capture() {
     });
 }
 
-/// Whether there is a record, written as `LEVEL target: text key=value`, of which this holds.
-pub(crate) fn any(holds: impl Fn(&str) -> bool) -> bool {
-    records().iter().any(|record| holds(record))
+/// Keeps the records of every crate as long as the guard lives.
+pub(crate) fn capture_of_all_crates() -> impl Drop {
+    struct Listening;
+    impl Drop for Listening {
+        fn drop(&mut self) {
+            FOREIGN.store(false, Ordering::Relaxed);
+        }
+    }
+    capture();
+    FOREIGN.store(true, Ordering::Relaxed);
+    Listening
 }
 
-pub(crate) fn records() -> Vec<String> {
-    RECORDS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+fn kept() -> MutexGuard<'static, Vec<Record>> {
+    RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What another process has written.
+pub(crate) fn add(records: &[Record]) {
+    kept().extend_from_slice(records);
+}
+
+/// The last record of which this holds.
+pub(crate) fn last(holds: impl Fn(&Record) -> bool) -> Option<Record> {
+    kept().iter().rev().find(|record| holds(record)).cloned()
+}
+
+/// Whether there is a record of which this holds, as it is displayed.
+pub(crate) fn any(holds: impl Fn(&str) -> bool) -> bool {
+    last(|record| holds(&record.to_string())).is_some()
+}
+
+pub(crate) fn records() -> Vec<Record> {
+    kept().clone()
 }

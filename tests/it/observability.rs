@@ -1,0 +1,196 @@
+//! `docs/observability.md`: what it lists is what is told, no more and no less.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_protect_api::{
+    AuthenticatedRequest, ProtectApi,
+    test::{Endpoint, Fault, TestIssuer},
+};
+use actix_web::{
+    App,
+    test::{TestRequest, call_service, init_service},
+    web,
+};
+use serde_json::json;
+
+use crate::{
+    import_rules,
+    support::{app::builder, logs, metering},
+    troubleshooting::walk_the_page,
+};
+
+const PAGE: &str = include_str!("../../docs/observability.md");
+
+/// What is documented and cannot be made to happen from outside: the checks at start-up come before.
+const OUT_OF_REACH: [(&str, &str); 2] = [
+    (
+        "no_client_certificate",
+        "a certificate that cannot be used does not start, and one that turns bad is kept",
+    ),
+    ("no_tls", "the cryptography that is built in has what TLS needs"),
+];
+
+type Words = BTreeSet<String>;
+
+/// The cells of the table with this heading, row by row.
+fn table(heading: &str) -> Vec<Vec<&'static str>> {
+    let mut lines = PAGE.lines().skip_while(|line| !line.starts_with(heading)).skip(2);
+    let rows: Vec<_> = lines
+        .by_ref()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 3, "the table {heading:?} was not found");
+    rows
+}
+
+fn quoted(cell: &str) -> Words {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn only(cell: &str) -> String {
+    let mut words = quoted(cell).into_iter();
+    let word = words.next().unwrap_or_else(|| panic!("no name in {cell:?}"));
+    assert_eq!(words.next(), None, "{cell:?}");
+    word
+}
+
+/// Each event with its levels and keys.
+fn documented_events() -> BTreeMap<String, (Words, Words)> {
+    let rows = table("| `event` |").into_iter();
+    rows.map(|row| (only(row[0]), (row[1].split(", ").map(str::to_owned).collect(), quoted(row[2]))))
+        .collect()
+}
+
+/// The words that a key may have, besides those of `AuthErrorKind`.
+fn documented_words(key: &str) -> Words {
+    let row = table("| Key, label |").into_iter().find(|row| row[0] == key);
+    quoted(row.unwrap_or_else(|| panic!("{key} is not explained"))[1])
+}
+
+#[test]
+fn every_record_has_the_one_target_and_a_documented_event() {
+    let mut named = Words::new();
+    for (file, text) in import_rules::sources() {
+        for part in text.split("log::").skip(1) {
+            let is_record = ["error!(", "warn!(", "info!(", "debug!(", "trace!(", "log!("];
+            if !is_record.iter().any(|start| part.starts_with(start)) {
+                continue;
+            }
+            let head: String = part.split("; ").next().unwrap().split_whitespace().collect();
+            assert!(head.contains("target:crate::LOG"), "{file}: {head}");
+            let event = head.split("event=\"").nth(1).and_then(|rest| rest.split('"').next());
+            named.insert(event.unwrap_or_else(|| panic!("{file} tells no event: {head}")).to_owned());
+        }
+    }
+    let documented: Words = documented_events().into_keys().collect();
+    assert_eq!(named, documented);
+}
+
+/// Everything that is worth a record or a metric happens once. The page of symptoms brings most of it.
+async fn a_broad_run() {
+    walk_the_page().await;
+    // Behind one door, to reach the words that are about what is remembered and about mounts in mounts.
+    let issuer = TestIssuer::start();
+    let protect = builder(&issuer).introspection_cache(std::time::Duration::from_secs(60)).build().unwrap();
+    let anyone = |_: Option<AuthenticatedRequest>| async { "" };
+    let app = init_service(
+        App::new()
+            .service(
+                web::scope("/in")
+                    .wrap(protect.clone())
+                    .service(web::resource("/in").wrap(protect.clone()).route(web::get().to(anyone))),
+            )
+            .service(web::resource("/").wrap(protect.clone().optional()).route(web::get().to(anyone))),
+    )
+    .await;
+    for token in [issuer.opaque(json!({})), issuer.jwt(json!({})), String::new()] {
+        for path in ["/", "/", "/in/in"] {
+            let mut request = TestRequest::get().uri(path);
+            if !token.is_empty() {
+                request = request.insert_header(("Authorization", format!("Bearer {token}")));
+            }
+            call_service(&app, request.to_request()).await;
+        }
+    }
+    // A document of another issuer, and an answer of nobody.
+    let elsewhere = TestIssuer::start();
+    elsewhere.set_metadata(|mut metadata| {
+        metadata["issuer"] = "https://somebody.example.test".into();
+        metadata
+    });
+    elsewhere.fault(Endpoint::Introspection, Fault::reset());
+    let protect = ProtectApi::builder(elsewhere.issuer(), elsewhere.audience()).build().unwrap();
+    let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
+    let request = TestRequest::get().insert_header(("Authorization", "Bearer a"));
+    assert_eq!(call_service(&app, request.to_request()).await.status(), 500);
+}
+
+#[actix_web::test]
+async fn what_is_logged_is_what_is_documented() {
+    a_broad_run().await;
+    let documented = documented_events();
+    let mut seen: BTreeMap<String, Words> = BTreeMap::new();
+    for record in logs::records().into_iter().filter(logs::Record::is_ours) {
+        assert_eq!(record.target, "actix_protect_api", "{record}");
+        let event = record.value("event").to_owned();
+        let Some((levels, keys)) = documented.get(&event) else {
+            panic!("the event is not documented: {record}")
+        };
+        let level = record.level.to_string().to_lowercase();
+        assert!(levels.contains(&level), "the level is not documented: {record}");
+        let others = record.pairs.iter().map(|(name, _)| name.clone()).filter(|name| name != "event");
+        assert_eq!(others.collect::<Words>(), *keys, "the keys are not those of the page: {record}");
+        seen.entry(event).or_default().insert(level);
+    }
+    for (event, (levels, _)) in documented {
+        match OUT_OF_REACH.iter().find(|(name, _)| *name == event) {
+            None => assert_eq!(seen.get(&event), Some(&levels), "{event} is not told as documented"),
+            Some((_, reason)) => assert_eq!(seen.get(&event), None, "{event} is told, although {reason}"),
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_is_measured_is_what_is_documented() {
+    a_broad_run().await;
+    let documented: BTreeMap<String, (String, Words)> = table("| Name |")
+        .into_iter()
+        .map(|row| (only(row[0]), (row[1].to_owned(), quoted(row[2]))))
+        .collect();
+    let mut seen: BTreeMap<String, (String, Words)> = BTreeMap::new();
+    let mut words: BTreeMap<(String, String), Words> = BTreeMap::new();
+    for metering::Told { kind, name, labels } in metering::told() {
+        let kind = format!("{kind:?}").to_lowercase();
+        let names: Words = labels.iter().map(|(name, _)| name.clone()).collect();
+        let before = seen.insert(name.clone(), (kind.clone(), names.clone()));
+        assert!(before.is_none_or(|before| before == (kind, names)), "{name} is told in two ways");
+        for (label, value) in labels {
+            words.entry((name.clone(), label)).or_default().insert(value);
+        }
+    }
+    assert_eq!(seen, documented);
+
+    let of = |name: &str, label: &str| words[&(format!("protect_api_{name}"), label.to_owned())].clone();
+    let with_nothing = |mut words: Words| {
+        words.insert(String::new());
+        words
+    };
+    assert_eq!(of("decisions_total", "via"), with_nothing(documented_words("`via`")));
+    assert_eq!(of("upstream_seconds", "call"), documented_words("`call`"));
+    let outcomes = of("decisions_total", "outcome");
+    assert!(outcomes.is_superset(&documented_words("`outcome` of a decision")), "{outcomes:?}");
+    assert!(of("upstream_seconds", "outcome").is_superset(&documented_words("`outcome` of a call")));
+    for outcome in outcomes.difference(&documented_words("`outcome` of a decision")) {
+        let classes = [
+            "missing_token",
+            "invalid_request",
+            "invalid_token",
+            "insufficient_scope",
+            "insufficient_groups",
+            "upstream",
+            "misconfigured",
+        ];
+        assert!(classes.contains(&outcome.as_str()), "{outcome}");
+    }
+}

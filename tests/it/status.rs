@@ -1,0 +1,172 @@
+//! What `ProtectApi::status` tells, and when.
+
+use std::time::Duration;
+
+use actix_protect_api::{
+    AuthErrorKind, ClientAuthentication, Introspecting, LastError, ProtectApi, SetupFault, Status,
+    UpstreamFault,
+    test::{Endpoint, Fault, TestClock, TestIssuer},
+};
+use actix_web::rt;
+use serde_json::json;
+
+use crate::support::{
+    app::{TestApp, builder},
+    service::Api,
+};
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn last(status: Status) -> Option<(AuthErrorKind, u64)> {
+    status.last_error.map(|LastError { kind, ago, .. }| (kind, ago.as_secs()))
+}
+
+fn upstream(fault: UpstreamFault) -> AuthErrorKind {
+    AuthErrorKind::Upstream(fault)
+}
+
+#[actix_web::test]
+async fn nothing_is_known_before_the_first_token_and_nothing_has_failed() {
+    let issuer = TestIssuer::start();
+    let protect = builder(&issuer).introspection_cache(seconds(60)).build().unwrap();
+    let status = protect.status();
+    assert!(!status.metadata_known && !status.keys_known);
+    assert_eq!((status.introspection, status.last_error), (Introspecting::Calling, None));
+    assert_eq!(
+        (status.calls_in_flight, status.most_calls_in_flight, status.calls_waiting, status.cached_verdicts),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(issuer.connections(), 0, "it makes no call");
+
+    let api = Api::of(&protect, None).await;
+    assert!(api.outcome(&issuer.opaque(json!({}))).await.is_ok());
+    let status = protect.status();
+    assert!(status.metadata_known && !status.keys_known);
+    assert_eq!((status.most_calls_in_flight, status.cached_verdicts), (1, 1));
+    assert!(api.outcome(&issuer.jwt(json!({}))).await.is_ok());
+    assert!(protect.status().keys_known);
+    assert_eq!(protect.status().last_error, None);
+
+    let without_client = ProtectApi::builder(issuer.issuer(), issuer.audience()).build().unwrap();
+    assert_eq!(without_client.status().introspection, Introspecting::Off);
+}
+
+#[actix_web::test]
+async fn what_strangers_send_is_no_failure() {
+    let issuer = TestIssuer::start();
+    let protect = builder(&issuer).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let poor = issuer.opaque(json!({}));
+    for (path, token, status) in [
+        ("/", "unknown", 401),
+        ("/", "not a token", 400),
+        ("/", &*issuer.jwt(json!({ "exp": 1 })), 401),
+        ("/", &*issuer.jwt(json!({ "aud": "another" })), 401),
+        ("/read", &*poor, 403),
+        ("/team", &*poor, 403),
+    ] {
+        assert_eq!(api.get(path, token).await.status, status, "{token}");
+    }
+    assert_eq!(protect.status().last_error, None);
+}
+
+#[actix_web::test]
+async fn the_last_failure_stays_with_its_age_until_the_next() {
+    let (issuer, clock) = (TestIssuer::start(), TestClock::new());
+    let protect = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let token = issuer.opaque(json!({}));
+    assert!(api.outcome(&token).await.is_ok());
+
+    issuer.fault(Endpoint::Introspection, Fault::body("nonsense"));
+    assert_eq!(api.get("/", &token).await.status, 503);
+    assert_eq!(last(protect.status()), Some((upstream(UpstreamFault::BadAnswer), 0)));
+    clock.advance(seconds(42));
+    assert!(api.outcome(&token).await.is_ok());
+    assert_eq!(
+        last(protect.status()),
+        Some((upstream(UpstreamFault::BadAnswer), 42)),
+        "success erases nothing"
+    );
+
+    issuer.fault(Endpoint::Introspection, Fault::status(401));
+    assert_eq!(api.get("/", &token).await.status, 500);
+    let refused = AuthErrorKind::Misconfigured(SetupFault::Refused);
+    assert_eq!(last(protect.status()), Some((refused, 0)));
+    assert_eq!(
+        last(protect.clone().scopes(["read"]).status()),
+        Some((refused, 0)),
+        "each mount tells the same"
+    );
+}
+
+#[actix_web::test]
+async fn while_introspection_is_paused_the_reason_is_what_led_to_it() {
+    let (issuer, clock) = (TestIssuer::start(), TestClock::new());
+    let protect = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let token = issuer.opaque(json!({}));
+    issuer.fault(Endpoint::Introspection, Fault::status(500).times(5));
+    for _ in 0..5 {
+        assert_eq!(api.get("/", &token).await.status, 503);
+    }
+    clock.advance(seconds(3));
+    assert_eq!(api.get("/", &token).await.kind, Some(upstream(UpstreamFault::Paused)));
+    let status = protect.status();
+    assert_eq!(status.introspection, Introspecting::Paused);
+    assert_eq!(last(status), Some((upstream(UpstreamFault::Failing), 3)));
+
+    clock.advance(seconds(2));
+    issuer.fault(Endpoint::Introspection, Fault::hold());
+    issuer.reset_counters();
+    let app = crate::troubleshooting::api::api_of(protect.clone());
+    let probe = rt::spawn(app.get("/").token(&token).send());
+    issuer.received(Endpoint::Introspection, 1).await;
+    let status = protect.status();
+    assert_eq!((status.introspection, status.calls_in_flight), (Introspecting::Probing, 1));
+    issuer.release(Endpoint::Introspection);
+    assert_eq!(probe.await.unwrap().status, 200);
+    assert_eq!(protect.status().introspection, Introspecting::Calling);
+}
+
+#[actix_web::test]
+async fn a_refresh_that_fails_behind_good_answers_is_told() {
+    let (issuer, clock) = (TestIssuer::start(), TestClock::new());
+    let protect =
+        ProtectApi::builder(issuer.issuer(), issuer.audience()).clock(clock.clone()).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    assert!(api.outcome(&issuer.jwt(json!({}))).await.is_ok());
+    issuer.fault(Endpoint::Jwks, Fault::status(503).always());
+    // In the last fifth of the keys' life, and within that of the metadata's.
+    clock.advance(seconds(250));
+    let token = issuer.jwt(json!({}));
+    let mut tries = 0;
+    while protect.status().last_error.is_none() {
+        assert!(api.outcome(&token).await.is_ok(), "the last good keys count");
+        tries += 1;
+        assert!(tries < 1000, "the failure is not told");
+        rt::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(last(protect.status()), Some((upstream(UpstreamFault::Failing), 0)));
+}
+
+#[actix_web::test]
+async fn wrong_credentials_and_a_missing_server_are_told_by_their_kind() {
+    let issuer = TestIssuer::start();
+    let wrong = ClientAuthentication::client_secret_basic("not the secret");
+    let misconfigured = ProtectApi::builder(issuer.issuer(), issuer.audience()).client("api-server", wrong);
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let nobody = ProtectApi::builder(format!("http://{free}"), "my-api");
+    for (builder, kind) in [
+        (misconfigured, AuthErrorKind::Misconfigured(SetupFault::Refused)),
+        (nobody, upstream(UpstreamFault::Unreachable)),
+    ] {
+        let protect = builder.build().unwrap();
+        let app: TestApp = crate::troubleshooting::api::api_of(protect.clone());
+        let answer = app.get("/").token(&issuer.opaque(json!({}))).send().await;
+        assert!(answer.status >= 500, "{answer:?}");
+        assert_eq!(last(protect.status()), Some((kind, 0)));
+    }
+}

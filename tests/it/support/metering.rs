@@ -1,0 +1,37 @@
+//! What is told to an exporter of metrics, by all tests of the binary.
+
+use std::sync::OnceLock;
+
+use metrics_util::{
+    MetricKind,
+    debugging::{DebuggingRecorder, Snapshotter},
+};
+
+static SNAPSHOTTER: OnceLock<Snapshotter> = OnceLock::new();
+
+/// A metric that was told: one for each combination of labels.
+pub(crate) struct Told {
+    pub(crate) kind: MetricKind,
+    pub(crate) name: String,
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// Listens from now on.
+pub(crate) fn start() {
+    SNAPSHOTTER.get_or_init(|| {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        recorder.install().expect("another recorder is there");
+        snapshotter
+    });
+}
+
+pub(crate) fn told() -> Vec<Told> {
+    let snapshot = SNAPSHOTTER.get().expect("nobody listens").snapshot().into_vec();
+    let told = |key: metrics_util::CompositeKey| {
+        let (kind, key) = key.into_parts();
+        let labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
+        Told { kind, name: key.name().to_owned(), labels }
+    };
+    snapshot.into_iter().map(|(key, _, _, _)| told(key)).collect()
+}

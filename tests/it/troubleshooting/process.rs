@@ -1,0 +1,92 @@
+//! What is decided once per process, by its variables: which certificates are trusted. Shown by children, which are this
+//! binary running one ignored test.
+
+use std::{env, process::Command};
+
+use actix_protect_api::{ProtectApi, test::TestIssuer};
+use actix_web::{App, test, web};
+use serde_json::json;
+
+use crate::support::{app::whoami, folder::Folder, logs};
+
+const TOKEN: &str = "PROTECT_API_TEST_TOKEN";
+
+/// Where a process finds the certificates that it trusts.
+pub(super) struct Certificates {
+    file: String,
+    directory: Option<String>,
+    _folder: Folder,
+}
+
+impl Certificates {
+    /// The issuer's authority.
+    pub(super) fn of_the_issuer(issuer: &TestIssuer) -> Self {
+        Self::with(issuer.ca_pem().unwrap())
+    }
+
+    /// A file without any.
+    pub(super) fn none() -> Self {
+        Self::with("")
+    }
+
+    fn with(content: &str) -> Self {
+        let folder = Folder::new();
+        Self { file: folder.file("roots.pem", content), directory: None, _folder: folder }
+    }
+
+    /// And a directory that is not there.
+    pub(super) fn and_a_missing_directory(self) -> Self {
+        Self { directory: Some(format!("{}-of-nothing", self.file)), ..self }
+    }
+}
+
+/// What a new process is answered that trusts these certificates and calls an API of this issuer, and what it logged.
+pub(super) fn calls(issuer: &TestIssuer, trusted: &Certificates) -> (String, Vec<logs::Record>) {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args(["--exact", "troubleshooting::process::child_calls_an_api", "--ignored", "--nocapture"])
+        .envs(issuer.variables())
+        .env(TOKEN, issuer.opaque(json!({})))
+        .env("SSL_CERT_FILE", &trusted.file)
+        .env_remove("SSL_CERT_DIR");
+    if let Some(directory) = &trusted.directory {
+        command.env("SSL_CERT_DIR", directory);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = |what: &'static str| {
+        text.lines().filter_map(move |line| line.split_once(what)).map(|(_, said)| said.to_owned())
+    };
+    let status = said("STATUS ").next().unwrap_or_else(|| panic!("no status: {text}"));
+    let record = |line: String| {
+        let parts: Vec<_> = line.split('\t').collect();
+        let [level, target, text, pairs @ ..] = &parts[..] else { panic!("no record: {line}") };
+        let pair =
+            |pair: &&str| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        logs::Record {
+            level: level.parse().unwrap(),
+            target: (*target).to_owned(),
+            text: (*text).to_owned(),
+            pairs: pairs.iter().filter_map(pair).collect(),
+        }
+    };
+    let records: Vec<_> = said("RECORD ").map(record).collect();
+    logs::add(&records);
+    (status, records)
+}
+
+#[actix_web::test]
+#[ignore = "runs as a child process"]
+async fn child_calls_an_api() {
+    // Run by hand it has nothing to call.
+    let Ok(token) = env::var(TOKEN) else { return };
+    logs::capture();
+    let app = App::new().wrap(ProtectApi::from_env()).route("/", web::get().to(whoami));
+    let request = test::TestRequest::get().insert_header(("Authorization", format!("Bearer {token}")));
+    let response = test::call_service(&test::init_service(app).await, request.to_request()).await;
+    for record in logs::records() {
+        let pairs: Vec<_> = record.pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        println!("RECORD {}\t{}\t{}\t{}", record.level, record.target, record.text, pairs.join("\t"));
+    }
+    println!("STATUS {}", response.status().as_u16());
+}

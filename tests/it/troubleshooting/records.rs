@@ -1,0 +1,234 @@
+//! Records that are no refusals.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_protect_api::{
+    ClientAuthentication, ProtectApi, SecretSource,
+    cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
+    test::{Endpoint, Fault, TestClock, TestIssuer},
+};
+use serde_json::json;
+
+use super::{
+    Walk, Walked,
+    api::{api, api_of, refused, told, until, works},
+    process, walks,
+};
+use crate::support::{
+    app::builder,
+    folder::Folder,
+    logs::{self, Record},
+};
+
+pub(super) fn walks() -> Vec<(&'static str, Walk)> {
+    walks! {
+        "…_TIMEOUTS is not a variable that is known here: it is ignored" => misspelt_variable,
+        "the client secret that signs assertions should have at least 32 bytes" => short_secret,
+        "fetching the metadata failed, next try in 1s: …" => documents_unavailable,
+        "fetching the metadata failed, next try in 1s: … no metadata at …/.well-known/openid-configuration (status 404)" => lacking_path,
+        "no trusted certificates were found…" => no_certificates,
+        "some trusted certificates could not be read: …" => unreadable_certificates,
+        "calls to the authorization server are paused for 5s" => pause,
+        "the store of introspection verdicts failed, which counts as a miss: …" => failing_store,
+        "…; the last good content stays in use" => missing_file,
+        "an opaque token came, but there are no client credentials to introspect it with…" => opaque_without_client,
+    }
+}
+
+/// The record whose text has this, which no other test writes.
+#[track_caller]
+fn saying(part: &str) -> Record {
+    logs::last(|record| record.text.contains(part)).unwrap_or_else(|| panic!("no record says {part:?}"))
+}
+
+async fn misspelt_variable() -> Walked {
+    let issuer = TestIssuer::start();
+    let read = |name: &str, value: &str| {
+        let named = |(name, value): (String, String)| (name.replace("MONOCLOUD_BACKEND_", "WALK_"), value);
+        let mut variables: Vec<_> = issuer.variables().into_iter().map(named).collect();
+        variables.push((name.to_owned(), value.to_owned()));
+        ProtectApi::try_from_variables("WALK_", variables)
+    };
+    assert!(read("WALK_RESPONSE_TIMEOUTS", "soon").is_ok(), "it is ignored");
+    let line = saying("WALK_RESPONSE_TIMEOUTS");
+    assert!(read("WALK_RESPONSE_TIMEOUT", "soon").is_err(), "it is read");
+    let app = api_of(read("WALK_RESPONSE_TIMEOUT", "3000").unwrap());
+    Walked::new([line], works(app.get("/").token(&issuer.opaque(json!({})))).await)
+}
+
+async fn short_secret() -> Walked {
+    let (short, long) = ("of-the-troubleshooting", "of-the-troubleshooting-but-32-bytes");
+    let issuer = TestIssuer::builder().client("short", short).client("long", long).start();
+    let says_so = |record: &Record| record.value("event") == "short_client_secret";
+    let count = || logs::records().into_iter().filter(says_so).count();
+    let token = issuer.opaque(json!({}));
+    let mut lines = Vec::new();
+    for (id, secret) in [("short", short), ("long", long)] {
+        // Other tests may have short secrets at the same time: only theirs are more, never fewer.
+        let before = count();
+        let authentication = ClientAuthentication::client_secret_jwt(secret);
+        let protect = ProtectApi::builder(issuer.issuer(), issuer.audience()).client(id, authentication);
+        let app = api(protect);
+        works(app.get("/").token(&token)).await;
+        if id == "short" {
+            assert!(count() > before);
+            lines.push(logs::last(says_so).unwrap());
+        }
+    }
+    Walked::new(lines, "200 with either")
+}
+
+async fn documents_unavailable() -> Walked {
+    let (issuer, clock) = (TestIssuer::start(), TestClock::new());
+    let app = api(builder(&issuer).clock(clock.clone()).max_stale(Duration::from_secs(3600)));
+    let token = issuer.jwt(json!({}));
+    issuer.fault(Endpoint::Discovery, Fault::status(503));
+    refused(app.get("/").token(&token), 503).await;
+    let metadata = told(&issuer, "fetch_failed", "the metadata");
+    clock.advance(Duration::from_secs(1));
+    issuer.fault(Endpoint::Jwks, Fault::status(503));
+    refused(app.get("/").token(&token), 503).await;
+    let keys = told(&issuer, "fetch_failed", "the key set");
+    clock.advance(Duration::from_secs(1));
+    let after = works(app.get("/").token(&token)).await;
+    // The last good ones count.
+    for endpoint in [Endpoint::Discovery, Endpoint::Jwks] {
+        issuer.fault(endpoint, Fault::status(503).always());
+    }
+    clock.advance(Duration::from_secs(3000));
+    works(app.get("/").token(&issuer.jwt(json!({})))).await;
+    Walked::new([metadata, keys], after)
+}
+
+async fn lacking_path() -> Walked {
+    let issuer = TestIssuer::builder().path("/realms/mine").start();
+    let domain = issuer.issuer().strip_suffix("/realms/mine").unwrap();
+    let of = |domain: &str| api(ProtectApi::builder(domain, issuer.audience()));
+    let token = issuer.jwt(json!({}));
+    refused(of(domain).get("/").token(&token), 503).await;
+    let named = format!("no metadata at {domain}/.well-known");
+    let is_it = |record: &Record| record.value("event") == "fetch_failed" && record.text.contains(&named);
+    let line = logs::last(is_it).expect("nothing was logged");
+    Walked::new([line], works(of(issuer.issuer()).get("/").token(&token)).await)
+}
+
+async fn no_certificates() -> Walked {
+    let issuer = TestIssuer::builder().tls().start();
+    let (status, records) = process::calls(&issuer, &process::Certificates::none());
+    assert_eq!(status, "503");
+    let line = records.into_iter().find(|record| record.value("event") == "no_trusted_certificates").unwrap();
+    let (status, records) = process::calls(&issuer, &process::Certificates::of_the_issuer(&issuer));
+    assert!(!records.iter().any(|record| record.text.contains("trusted certificates")), "{records:?}");
+    Walked::new([line], status)
+}
+
+async fn unreadable_certificates() -> Walked {
+    let issuer = TestIssuer::builder().tls().start();
+    let trusted = process::Certificates::of_the_issuer(&issuer).and_a_missing_directory();
+    let (status, records) = process::calls(&issuer, &trusted);
+    assert_eq!(status, "200", "the others are used");
+    let line = records.into_iter().find(|record| record.value("event") == "unreadable_certificates").unwrap();
+    assert!(line.text.contains("-of-nothing"), "{line}");
+    let (status, records) = process::calls(&issuer, &process::Certificates::of_the_issuer(&issuer));
+    assert!(!records.iter().any(|record| record.text.contains("trusted certificates")), "{records:?}");
+    Walked::new([line], status)
+}
+
+async fn pause() -> Walked {
+    let (issuer, clock) = (TestIssuer::start(), TestClock::new());
+    let (app, token) = (api(builder(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
+    issuer.fault(Endpoint::Introspection, Fault::status(500).times(5));
+    for _ in 0..5 {
+        refused(app.get("/").token(&token), 503).await;
+    }
+    let opened = told(&issuer, "introspection_paused", "");
+    clock.advance(Duration::from_secs(5));
+    let after = works(app.get("/").token(&token)).await;
+    Walked::new([opened, told(&issuer, "introspection_resumed", "")], after)
+}
+
+/// Holds nothing, and may be down.
+#[derive(Debug)]
+struct Store {
+    is_down: Arc<AtomicBool>,
+}
+
+impl Store {
+    fn answer<T: Send + 'static>(&self, value: T) -> CacheFuture<'_, T> {
+        let is_down = self.is_down.load(Ordering::SeqCst);
+        let answer = if is_down { Err(CacheError::new("the walk's store is down")) } else { Ok(value) };
+        Box::pin(async { answer })
+    }
+}
+
+impl IntrospectionCache for Store {
+    fn get<'a>(&'a self, _: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>> {
+        self.answer(None)
+    }
+
+    fn set<'a>(&'a self, _: &'a CacheKey, _: &'a CachedVerdict, _: Duration) -> CacheFuture<'a, ()> {
+        self.answer(())
+    }
+
+    fn delete<'a>(&'a self, _: &'a CacheKey) -> CacheFuture<'a, ()> {
+        self.answer(())
+    }
+}
+
+async fn failing_store() -> Walked {
+    let issuer = TestIssuer::start();
+    let (clock, is_down) = (TestClock::new(), Arc::new(AtomicBool::new(true)));
+    let minute = Duration::from_secs(60);
+    let store = Store { is_down: Arc::clone(&is_down) };
+    let app = api(builder(&issuer).clock(clock.clone()).introspection_cache(minute).cache_store(store));
+    works(app.get("/").token(&issuer.opaque(json!({})))).await;
+    let line = saying("the walk's store is down");
+    is_down.store(false, Ordering::SeqCst);
+    let count = || logs::records().iter().filter(|record| record.text.contains("the walk's store")).count();
+    let before = count();
+    clock.advance(minute);
+    let after = works(app.get("/").token(&issuer.opaque(json!({})))).await;
+    assert_eq!(count(), before, "it is said although the store works");
+    Walked::new([line], after)
+}
+
+/// Files are looked at once a second, which this waits for, twice.
+async fn missing_file() -> Walked {
+    let (issuer, folder) = (TestIssuer::start(), Folder::new());
+    let path = folder.file("secret-of-the-walk", issuer.client_secret());
+    let authentication = ClientAuthentication::client_secret_basic(SecretSource::file(&path));
+    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience());
+    let app = api(protect.client(issuer.client_id(), authentication));
+    let token = issuer.opaque(json!({}));
+    let says =
+        |event: &str| logs::last(|record| record.value("event") == event && record.text.contains(&path));
+    let call_until = async |event: &str| {
+        let said = async || {
+            works(app.get("/").token(&token)).await;
+            says(event).is_some()
+        };
+        until(said).await;
+        says(event).unwrap()
+    };
+    works(app.get("/").token(&token)).await;
+    folder.remove("secret-of-the-walk");
+    let kept = call_until("credential_kept").await;
+    folder.file("secret-of-the-walk", issuer.client_secret());
+    let renewed = call_until("credential_renewed").await;
+    Walked::new([kept, renewed], "200 all the time")
+}
+
+async fn opaque_without_client() -> Walked {
+    let issuer = TestIssuer::start();
+    let without = api(ProtectApi::builder(issuer.issuer(), issuer.audience()));
+    let token = issuer.opaque(json!({}));
+    refused(without.get("/").token(&token), 401).await;
+    let line = told(&issuer, "opaque_token_without_client", "");
+    Walked::new([line], works(api(builder(&issuer)).get("/").token(&token)).await)
+}

@@ -1,0 +1,70 @@
+//! 400 and 403: malformed credentials, and tokens that are good but not good enough.
+
+use actix_protect_api::test::TestIssuer;
+use serde_json::json;
+
+use super::{
+    Walk, Walked,
+    api::{api, authorized, refused, works},
+    walks,
+};
+use crate::support::app::builder;
+
+pub(super) fn malformed() -> Vec<(&'static str, Walk)> {
+    walks! {
+        "the Authorization header is malformed" => malformed_header,
+        "there is more than one Authorization header" => two_headers,
+        "the token is too long" => long_token,
+    }
+}
+
+pub(super) fn forbidden() -> Vec<(&'static str, Walk)> {
+    walks! {
+        "a required scope is missing" => missing_scope,
+        "a required group is missing" => missing_group,
+    }
+}
+
+async fn malformed_header() -> Walked {
+    let issuer = TestIssuer::start();
+    let (app, token) = (api(builder(&issuer)), issuer.opaque(json!({})));
+    let mut lines = Vec::new();
+    for wrong in [format!("Bearer \"{token}\""), "Bearer ".to_owned(), format!("Bearer {token} {token}")] {
+        lines.push(refused(authorized(&app, &wrong), 400).await);
+    }
+    Walked::new(lines, works(authorized(&app, &format!("Bearer {token}"))).await)
+}
+
+async fn two_headers() -> Walked {
+    let issuer = TestIssuer::start();
+    let (app, token) = (api(builder(&issuer)), issuer.opaque(json!({})));
+    let line = refused(app.get("/").token("of-the-caller").token(&token), 400).await;
+    Walked::new([line], works(app.get("/").token(&token)).await)
+}
+
+async fn long_token() -> Walked {
+    let issuer = TestIssuer::start();
+    let token = issuer.jwt(json!({ "padding": "x".repeat(20_000) }));
+    let line = refused(api(builder(&issuer)).get("/").token(&token), 400).await;
+    let roomy = api(builder(&issuer).max_token_length(64 * 1024));
+    works(roomy.get("/").token(&token)).await;
+    Walked::new([line], works(api(builder(&issuer)).get("/").token(&issuer.jwt(json!({})))).await)
+}
+
+async fn missing_scope() -> Walked {
+    let issuer = TestIssuer::start();
+    let (wrong, right) = (json!({ "scope": "READ read:all" }), json!({ "scp": ["read"] }));
+    let app = api(builder(&issuer));
+    let answer = app.get("/read").token(&issuer.jwt(wrong.clone())).send().await;
+    assert!(answer.challenge().unwrap().ends_with("scope=\"read\""), "{answer:?}");
+    let line = refused(app.get("/read").token(&issuer.opaque(wrong)), 403).await;
+    Walked::new([line], works(app.get("/read").token(&issuer.opaque(right))).await)
+}
+
+async fn missing_group() -> Walked {
+    let issuer = TestIssuer::start();
+    let token = issuer.jwt(json!({ "roles": ["engineering"], "groups": "engineering" }));
+    let line = refused(api(builder(&issuer)).get("/team").token(&token), 403).await;
+    let app = api(builder(&issuer).groups_claim("roles"));
+    Walked::new([line], works(app.get("/team").token(&token)).await)
+}

@@ -1,0 +1,301 @@
+//! 401: tokens that are not good.
+
+use std::time::Duration;
+
+use actix_protect_api::{
+    Algorithm, ProtectApi,
+    certificate::{CertificateThumbprint, ClientCertHeader},
+    test::{self, Endpoint, Fault, JwtOptions, Rotation, TestClock, TestIssuer, TestKey},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use super::{
+    Walk, Walked,
+    api::{api, authorized, refused, works},
+    walks,
+};
+use crate::support::app::builder;
+
+pub(super) fn walks() -> Vec<(&'static str, Walk)> {
+    walks! {
+        "no bearer token" => no_token,
+        "the token was issued by another issuer: wanted is \"…\"" => another_issuer,
+        "the token is meant for another audience: wanted is \"…\"" => another_audience,
+        "a required claim is missing" => missing_claim,
+        "the token has expired" => expired,
+        "the token is not valid yet" => not_valid_yet,
+        "the token is not active" => inactive,
+        "tokens of this kind are not accepted: introspection is not configured" => opaque_without_client,
+        "tokens of this kind are not accepted: the server does not introspect such tokens" => not_introspected,
+        "no published key fits the token" => unknown_key,
+        "the signature does not verify" => wrong_signature,
+        "the algorithm is not accepted" => algorithm,
+        "the token is not an access token" => another_type,
+        "the token or one of its claims is malformed" => malformed_claim,
+        "the token is bound to another certificate or key: …" => bound,
+        "the resolver failed: …" => resolver_failed,
+        "the claims do not fit the type that the handler asks for: …" => misfit,
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// An issuer and a clock that it shares with the API.
+fn timed() -> (TestIssuer, TestClock) {
+    let clock = TestClock::new();
+    (TestIssuer::builder().clock(clock.clone()).start(), clock)
+}
+
+async fn no_token() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(builder(&issuer));
+    let preflight = app.call("OPTIONS", "/").header("Origin", "https://app.example");
+    let lines = [
+        refused(app.get("/"), 401).await,
+        refused(preflight.header("Access-Control-Request-Method", "GET"), 401).await,
+        refused(authorized(&app, "Basic YTpi"), 401).await,
+    ];
+    Walked::new(lines, works(app.get("/").token(&issuer.opaque(json!({})))).await)
+}
+
+async fn another_issuer() -> Walked {
+    let issuer = TestIssuer::start();
+    let with_slash = format!("{}/", issuer.issuer());
+    let tokens = [issuer.jwt(json!({ "iss": with_slash })), issuer.opaque(json!({ "iss": with_slash }))];
+    let app = api(builder(&issuer));
+    let mut lines = Vec::new();
+    for token in &tokens {
+        lines.push(refused(app.get("/").token(token), 401).await);
+    }
+    // The metadata states what the tokens say.
+    issuer.set_metadata(|mut metadata| {
+        metadata["issuer"] = with_slash.into();
+        metadata
+    });
+    let app = api(builder(&issuer).realm("again"));
+    works(app.get("/").token(&tokens[1])).await;
+    Walked::new(lines, works(app.get("/").token(&tokens[0])).await)
+}
+
+async fn another_audience() -> Walked {
+    let issuer = TestIssuer::start();
+    let token = issuer.jwt(json!({ "aud": "https://other.example.test" }));
+    let line = refused(api(builder(&issuer)).get("/").token(&token), 401).await;
+    let spelled_so = ProtectApi::builder(issuer.issuer(), "https://other.example.test");
+    works(api(spelled_so).get("/").token(&token)).await;
+    Walked::new([line], works(api(builder(&issuer)).get("/").token(&issuer.jwt(json!({})))).await)
+}
+
+async fn missing_claim() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(builder(&issuer));
+    let mut lines = Vec::new();
+    for token in [
+        issuer.jwt(json!({ "iss": null })),
+        issuer.jwt(json!({ "exp": null })),
+        issuer.jwt(json!({ "aud": null })),
+        issuer.opaque(json!({ "aud": null })),
+    ] {
+        lines.push(refused(app.get("/").token(&token), 401).await);
+    }
+    let token = issuer.opaque(json!({ "iss": null }));
+    lines.push(refused(app.get("/").token(&token), 401).await);
+    let lenient = api(builder(&issuer).accept_missing_issuer(true));
+    Walked::new(lines, works(lenient.get("/").token(&token)).await)
+}
+
+async fn expired() -> Walked {
+    let (issuer, clock) = timed();
+    let make = || builder(&issuer).clock(clock.clone());
+    let app = api(make());
+    let old = issuer.jwt(json!({}));
+    clock.advance(seconds(3600 + 60));
+    let line = refused(app.get("/").token(&old), 401).await;
+    works(api(make().clock_tolerance(seconds(61))).get("/").token(&old)).await;
+    Walked::new([line], works(app.get("/").token(&issuer.jwt(json!({})))).await)
+}
+
+async fn not_valid_yet() -> Walked {
+    let (issuer, clock) = timed();
+    let make = || builder(&issuer).clock(clock.clone());
+    let app = api(make());
+    let early = issuer.jwt(json!({ "nbf": actix_protect_api::Clock::unix_time(&clock) + 61 }));
+    let line = refused(app.get("/").token(&early), 401).await;
+    works(api(make().clock_skew(seconds(1))).get("/").token(&early)).await;
+    clock.advance(seconds(1));
+    Walked::new([line], works(app.get("/").token(&early)).await)
+}
+
+async fn inactive() -> Walked {
+    let (issuer, clock) = timed();
+    let app = api(builder(&issuer).clock(clock.clone()).introspection_cache(seconds(60)));
+    let revoked = issuer.opaque(json!({}));
+    issuer.revoke(&revoked);
+    let of_another_server = TestIssuer::start().opaque(json!({}));
+    let early = issuer.opaque(json!({}));
+    let active = issuer.claims(&early);
+    issuer.set_answer(&early, "{\"active\":false}");
+    let mut lines = Vec::new();
+    for token in [&revoked, &of_another_server, &early] {
+        lines.push(refused(app.get("/").token(token), 401).await);
+    }
+    // Active by now, but the verdict is kept.
+    let mut body = active;
+    body["active"] = true.into();
+    issuer.set_answer(&early, &body.to_string());
+    lines.push(refused(app.get("/").token(&early), 401).await);
+    clock.advance(seconds(60));
+    works(app.get("/").token(&early)).await;
+    Walked::new(lines, works(app.get("/").token(&issuer.opaque(json!({})))).await)
+}
+
+async fn opaque_without_client() -> Walked {
+    let issuer = TestIssuer::start();
+    let without = api(ProtectApi::builder(issuer.issuer(), issuer.audience()));
+    let token = issuer.opaque(json!({}));
+    let line = refused(without.get("/").token(&token), 401).await;
+    works(without.get("/").token(&issuer.jwt(json!({})))).await;
+    Walked::new([line], works(api(builder(&issuer)).get("/").token(&token)).await)
+}
+
+async fn not_introspected() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(builder(&issuer));
+    let answer = Fault::body(r#"{"error":"unsupported_token_type"}"#).with_status(400);
+    issuer.fault(Endpoint::Introspection, answer.always());
+    let line = refused(app.get("/").token("an.encrypted.jwt.has.five"), 401).await;
+    Walked::new([line], works(app.get("/").token(&issuer.jwt(json!({})))).await)
+}
+
+async fn unknown_key() -> Walked {
+    let (issuer, clock) = timed();
+    let app = api(builder(&issuer).clock(clock.clone()));
+    works(app.get("/").token(&issuer.jwt(json!({})))).await;
+    let stranger = TestIssuer::start().jwt(json!({ "iss": issuer.issuer() }));
+    let key = TestKey::generate(test::Algorithm::ES256, "not-published-yet");
+    let early = issuer.jwt_with(JwtOptions::new().key(&key), json!({}));
+    let unpublished = JwtOptions::new().kid("nobody-has-this");
+    let lines = [
+        refused(app.get("/").token(&early), 401).await,
+        refused(app.get("/").token(&issuer.jwt_with(unpublished, json!({}))), 401).await,
+    ];
+    assert_eq!(app.get("/").token(&stranger).send().await.status, 401);
+    let mut keys = issuer.jwks();
+    keys["keys"].as_array_mut().unwrap().push(key.jwk());
+    issuer.publish_jwks(keys);
+    clock.advance(seconds(30));
+    Walked::new(lines, works(app.get("/").token(&early)).await)
+}
+
+async fn wrong_signature() -> Walked {
+    let (issuer, clock) = timed();
+    let app = api(builder(&issuer).clock(clock.clone()));
+    let token = issuer.jwt(json!({}));
+    works(app.get("/").token(&token)).await;
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    let changed = format!("{signed}.{other}{}", signature.chars().skip(1).collect::<String>());
+    issuer.rotate_keys(Rotation::SameKid);
+    let under_the_old_kid = issuer.jwt(json!({}));
+    let lines = [
+        refused(app.get("/").token(&changed), 401).await,
+        refused(app.get("/").token(&under_the_old_kid), 401).await,
+    ];
+    clock.advance(seconds(30));
+    Walked::new(lines, works(app.get("/").token(&under_the_old_kid)).await)
+}
+
+async fn algorithm() -> Walked {
+    let issuer = TestIssuer::start();
+    let narrow = api(builder(&issuer).algorithms([Algorithm::EdDSA]));
+    let token = issuer.jwt(json!({}));
+    let mut lines = vec![refused(narrow.get("/").token(&token), 401).await];
+    for algorithm in [test::Algorithm::HS256, test::Algorithm::None] {
+        let token = issuer.jwt_with(JwtOptions::new().algorithm(algorithm), json!({}));
+        lines.push(refused(api(builder(&issuer)).get("/").token(&token), 401).await);
+    }
+    Walked::new(lines, works(api(builder(&issuer)).get("/").token(&token)).await)
+}
+
+async fn another_type() -> Walked {
+    let issuer = TestIssuer::start();
+    let plain = || JwtOptions::new().header("typ", "JWT");
+    let strict = api(builder(&issuer).require_at_jwt(true));
+    let app = api(builder(&issuer));
+    let token = issuer.jwt_with(plain(), json!({}));
+    let lines = [
+        refused(strict.get("/").token(&token), 401).await,
+        refused(app.get("/").token(&issuer.jwt_with(plain(), json!({ "at_hash": "x" }))), 401).await,
+        refused(app.get("/").token(&issuer.opaque(json!({ "token_type": "refresh_token" }))), 401).await,
+    ];
+    works(strict.get("/").token(&issuer.jwt(json!({})))).await;
+    Walked::new(lines, works(app.get("/").token(&token)).await)
+}
+
+async fn malformed_claim() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(builder(&issuer));
+    let good = issuer.jwt(json!({}));
+    let mut lines = Vec::new();
+    for token in [
+        issuer.jwt(json!({ "exp": "4000000000" })),
+        issuer.opaque(json!({ "exp": "4000000000" })),
+        issuer.jwt(json!({ "scope": { "read": true } })),
+        issuer.jwt_with(JwtOptions::new().raw_payload(r#"{"sub":"a","sub":"b"}"#), json!({})),
+        format!("{good}="),
+    ] {
+        lines.push(refused(app.get("/").token(&token), 401).await);
+    }
+    Walked::new(lines, works(app.get("/").token(&good)).await)
+}
+
+/// A certificate as a proxy passes it on (RFC 9440), and what a token that is bound to it says.
+fn certificate() -> (String, Value) {
+    let made = rcgen::generate_simple_self_signed(["caller".to_owned()]).unwrap();
+    let der = made.cert.der();
+    let thumbprint = CertificateThumbprint::from_der(der).unwrap().to_base64url();
+    (format!(":{}:", STANDARD.encode(der)), json!({ "cnf": { "x5t#S256": thumbprint } }))
+}
+
+async fn bound() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(builder(&issuer).certificate_resolver(ClientCertHeader::new()));
+    let ((certificate, claims), (another, _)) = (certificate(), certificate());
+    let token = issuer.jwt(claims);
+    let dpop = issuer.jwt(json!({ "cnf": { "jkt": "x" } }));
+    let with = |certificate: &str| app.get("/").token(&token).header("Client-Cert", certificate);
+    let lines = [
+        refused(api(builder(&issuer)).get("/").token(&token), 401).await,
+        refused(with(&another), 401).await,
+        refused(app.get("/").token(&dpop), 401).await,
+    ];
+    Walked::new(lines, works(with(&certificate)).await)
+}
+
+async fn resolver_failed() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(builder(&issuer).certificate_resolver(ClientCertHeader::new()));
+    let own = api(builder(&issuer).token_resolver(|_| Err("the session is unreadable".into())));
+    let (certificate, claims) = certificate();
+    let token = issuer.jwt(claims);
+    let with = |name: &str, value: &str| app.get("/").token(&token).header(name, value);
+    let lines = [
+        refused(with("Client-Cert", "not-a-certificate"), 401).await,
+        refused(with("Client-Cert", &certificate).header("Client-Cert", &certificate), 401).await,
+        refused(with("Client_Cert", &certificate), 401).await,
+        refused(own.get("/").token(&token), 401).await,
+    ];
+    Walked::new(lines, works(with("Client-Cert", &certificate)).await)
+}
+
+async fn misfit() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(builder(&issuer));
+    let line = refused(app.get("/department").token(&issuer.jwt(json!({}))), 401).await;
+    assert!(line.text.contains("Employee"), "{line}");
+    let right = issuer.jwt(json!({ "department": "sales" }));
+    Walked::new([line], works(app.get("/department").token(&right)).await)
+}

@@ -1,0 +1,138 @@
+//! 503: the authorization server cannot be asked.
+
+use std::{net::TcpListener, time::Duration};
+
+use actix_protect_api::test::{Endpoint, Fault, TestClock, TestIssuer};
+use actix_web::rt;
+use serde_json::json;
+
+use super::{
+    Walk, Walked,
+    api::{api, refused, works},
+    process, walks,
+};
+use crate::support::app::builder;
+
+pub(super) fn walks() -> Vec<(&'static str, Walk)> {
+    walks! {
+        "the authorization server is unreachable: …" => unreachable,
+        "the authorization server did not answer in time: …" => late,
+        "the authorization server is overloaded or failing: it answered 503" => failing,
+        "the authorization server gave a broken answer: …" => broken,
+        "the authorization server's keys are not available" => no_keys,
+        "too many calls to the authorization server are under way" => saturated,
+        "calls to the authorization server are paused after repeated failures" => paused,
+    }
+}
+
+async fn unreachable() -> Walked {
+    let issuer = TestIssuer::start();
+    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let nobody = api(builder(&issuer).introspection_endpoint(format!("http://{free}/introspect")));
+    let token = issuer.opaque(json!({}));
+    let mut lines = vec![refused(nobody.get("/").token(&token), 503).await];
+    // Another cause: a certificate that this process does not trust. A process that does is let through.
+    let behind_tls = TestIssuer::builder().tls().start();
+    let opaque = behind_tls.opaque(json!({}));
+    lines.push(refused(api(builder(&behind_tls)).get("/").token(&opaque), 503).await);
+    let (status, _) = process::calls(&behind_tls, &process::Certificates::of_the_issuer(&behind_tls));
+    assert_eq!(status, "200");
+    Walked::new(lines, works(api(builder(&issuer)).get("/").token(&token)).await)
+}
+
+async fn late() -> Walked {
+    let issuer = TestIssuer::start();
+    let token = issuer.opaque(json!({}));
+    issuer.fault(Endpoint::Introspection, Fault::delay(Duration::from_millis(400)).always());
+    let hasty = api(builder(&issuer).response_timeout(Duration::from_millis(100)));
+    let line = refused(hasty.get("/").token(&token), 503).await;
+    let patient = api(builder(&issuer).response_timeout(Duration::from_secs(20)));
+    Walked::new([line], works(patient.get("/").token(&token)).await)
+}
+
+async fn failing() -> Walked {
+    let issuer = TestIssuer::start();
+    let token = issuer.opaque(json!({}));
+    let cached = api(builder(&issuer).introspection_cache(Duration::from_secs(60)));
+    works(cached.get("/").token(&token)).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(503).always());
+    let line = refused(api(builder(&issuer)).get("/").token(&token), 503).await;
+    Walked::new([line], works(cached.get("/").token(&token)).await)
+}
+
+async fn broken() -> Walked {
+    let issuer = TestIssuer::start();
+    let (app, token) = (api(builder(&issuer).max_response_size(4096)), issuer.opaque(json!({})));
+    works(app.get("/").token(&token)).await;
+    let mut lines = Vec::new();
+    for fault in [
+        Fault::content_type("text/html"),
+        Fault::truncate(),
+        Fault::body(" ".repeat(5000)),
+        Fault::real().with_header("Content-Encoding", "gzip"),
+        Fault::body(r#"{"active":"true"}"#),
+    ] {
+        issuer.fault(Endpoint::Introspection, fault);
+        lines.push(refused(app.get("/").token(&token), 503).await);
+    }
+    let hidden = TestIssuer::start();
+    hidden.set_served(Endpoint::Discovery, false);
+    hidden.set_served(Endpoint::AuthorizationServerMetadata, false);
+    let line = refused(api(builder(&hidden)).get("/").token(&token), 503).await;
+    assert!(line.text.contains("no metadata at "), "{line}");
+    lines.push(line);
+    Walked::new(lines, works(app.get("/").token(&token)).await)
+}
+
+async fn no_keys() -> Walked {
+    let issuer = TestIssuer::start();
+    let (token, keys) = (issuer.jwt(json!({})), issuer.jwks());
+    let clock = TestClock::new();
+    let app = api(builder(&issuer).clock(clock.clone()));
+    issuer.publish_jwks(json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }));
+    let line = refused(app.get("/").token(&token), 503).await;
+    issuer.publish_jwks(keys);
+    clock.advance(Duration::from_secs(30));
+    Walked::new([line], works(app.get("/").token(&token)).await)
+}
+
+async fn saturated() -> Walked {
+    let issuer = TestIssuer::start();
+    let narrow = api(builder(&issuer).max_calls(1).max_waiting(0));
+    let wide = api(builder(&issuer).max_calls(2).max_waiting(0));
+    let mut line = Vec::new();
+    for app in [&narrow, &wide] {
+        works(app.get("/").token(&issuer.opaque(json!({})))).await;
+        issuer.reset_counters();
+        issuer.fault(Endpoint::Introspection, Fault::hold());
+        let held = rt::spawn(app.get("/").token(&issuer.opaque(json!({}))).send());
+        issuer.received(Endpoint::Introspection, 1).await;
+        let call = app.get("/").token(&issuer.opaque(json!({})));
+        if line.is_empty() {
+            line.push(refused(call, 503).await);
+        } else {
+            works(call).await;
+        }
+        issuer.release(Endpoint::Introspection);
+        assert_eq!(held.await.unwrap().status, 200);
+    }
+    Walked::new(line, "200")
+}
+
+async fn paused() -> Walked {
+    let (issuer, clock) = (TestIssuer::start(), TestClock::new());
+    let (app, token) = (api(builder(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
+    issuer.fault(Endpoint::Introspection, Fault::status(500).times(5));
+    for _ in 0..5 {
+        refused(app.get("/").token(&token), 503).await;
+    }
+    let line = refused(app.get("/").token(&token), 503).await;
+    clock.advance(Duration::from_secs(5));
+    works(app.get("/").token(&token)).await;
+    // A `Retry-After` is enough.
+    issuer.fault(Endpoint::Introspection, Fault::status(429).with_header("Retry-After", "7"));
+    refused(app.get("/").token(&token), 503).await;
+    let asked = refused(app.get("/").token(&token), 503).await;
+    clock.advance(Duration::from_secs(7));
+    Walked::new([line, asked], works(app.get("/").token(&token)).await)
+}
