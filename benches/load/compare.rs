@@ -29,7 +29,7 @@ const SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "opaque, verdict kept (warm)",
         tokens: Tokens::Opaque,
-        servers: &["bare", "bare", "hand-cached", "ours-cached"],
+        servers: &["bare", "bare", "wrapped", "hand-cached", "ours-cached"],
     },
     Scenario {
         name: "opaque, each introspected",

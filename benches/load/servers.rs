@@ -5,8 +5,9 @@ use std::{env, time::Duration};
 use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, Secret};
 use actix_web::{
     App, HttpResponse, HttpServer,
-    dev::{ServiceFactory, ServiceRequest},
-    middleware::from_fn,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    middleware::{Next, from_fn},
     web,
 };
 use serde::Serialize;
@@ -43,6 +44,13 @@ pub(crate) fn serve(kind: &str) {
     actix_web::rt::System::new().block_on(async move {
         match kind {
             "bare" => listen(port, || App::new().route("/data", web::get().to(public))).await,
+            "wrapped" => {
+                let app = || {
+                    let data = web::resource("/data").wrap(from_fn(pass));
+                    App::new().service(data.route(web::get().to(public)))
+                };
+                listen(port, app).await;
+            }
             "forward" => {
                 let by_hand = ByHand::discover(&setup, false).await;
                 let app = move || {
@@ -69,7 +77,7 @@ pub(crate) fn serve(kind: &str) {
                 listen(port, app).await;
             }
             other => panic!(
-                "{other:?} is no server; there are bare, forward, hand, hand-cached, ours, ours-cached, ours-forgetful"
+                "{other:?} is no server; there are bare, wrapped, forward, hand, hand-cached, ours, ours-cached, ours-forgetful"
             ),
         }
     });
@@ -84,6 +92,13 @@ fn ours(setup: &Setup, kind: &str) -> ProtectApi {
         _ => builder,
     };
     builder.build().expect("a valid configuration")
+}
+
+async fn pass<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    next.call(request).await
 }
 
 async fn public() -> HttpResponse {
