@@ -10,13 +10,13 @@ use actix_web::{
 
 use crate::{
     ProtectApi,
+    authenticate::{Halt, Worker},
     bearer::BearerToken,
     cache::{CacheKey, Keyer, Limits, Now, Verdict, VerdictCache},
     challenge::Challenge,
     claims::Claims,
     clock::{Clock as _, SystemClock},
     jwks::KeySet,
-    middleware::Worker,
     policy::{self, Requirements},
     validator::jwt::{Jwt, Rules},
 };
@@ -36,7 +36,11 @@ impl Way {
 
     /// Token, verdict and policy; whether the request may go on to the handler.
     pub async fn accepts(&self, request: &ServiceRequest) -> bool {
-        self.protect.authenticate(request, &self.worker).await.is_ok()
+        match self.protect.authenticate(request, &self.worker) {
+            Ok(_) => true,
+            Err(Halt::Refused(_)) => false,
+            Err(Halt::Waits(errand)) => self.protect.run(*errand, request, &self.worker).await.is_ok(),
+        }
     }
 
     /// The policy alone, with the issuer that the claims name.

@@ -119,6 +119,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod algorithm;
+mod authenticate;
 mod bearer;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]

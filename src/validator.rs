@@ -42,13 +42,11 @@ pub(crate) struct Validated {
     /// How old the verdict is.
     pub(crate) age: Duration,
     pub(crate) via: Via,
-    /// Whether it may have taken a while to find out.
-    pub(crate) waited: bool,
 }
 
 /// The names under which a token was looked for in vain.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     tag: Option<Tag>,
     key: Option<CacheKey>,
 }
@@ -84,27 +82,13 @@ impl Validator {
         }
     }
 
-    /// Validates a token by itself: a signature that verifies, or the issuer's word that it is active. `client` gives
-    /// this worker's HTTP client, and is asked only if there is a call to make.
-    pub(crate) async fn validate(
+    /// What is known of a token: without waiting and without fresh metadata, so it outlives an outage of the issuer.
+    pub(crate) fn recall(
         &self,
         token: &BearerToken,
         now: Now,
         max_age: Option<Duration>,
-        client: impl Fn() -> awc::Client,
-    ) -> Result<Validated, AuthError> {
-        match self.recall(token, now, max_age) {
-            Ok((hit, via)) => self.validated(hit, via, false),
-            Err(names) => {
-                // Boxed, so that the way without waiting stays small.
-                let (hit, via) = Box::pin(self.ask(token, names, now, max_age, client)).await?;
-                self.validated(hit, via, true)
-            }
-        }
-    }
-
-    /// What is known of a token: without waiting and without fresh metadata, so it outlives an outage of the issuer.
-    fn recall(&self, token: &BearerToken, now: Now, max_age: Option<Duration>) -> Result<(Hit, Via), Names> {
+    ) -> Result<(Hit, Via), Names> {
         let known = self.metadata.peek();
         let Some(known) = known.as_deref().map(|known| &known.document) else { return Err(Names::default()) };
         if let Some(local) = self.local(known.has_keys())
@@ -120,8 +104,9 @@ impl Validator {
         Ok((hit, Via::Cache))
     }
 
-    /// What nobody knows yet: verifies the signature, or asks the issuer.
-    async fn ask(
+    /// What nobody knows yet: verifies the signature, or asks the issuer. `client` gives this worker's HTTP client, and is
+    /// asked only if there is a call to make.
+    pub(crate) async fn ask(
         &self,
         token: &BearerToken,
         names: Names,
@@ -160,14 +145,15 @@ impl Validator {
         self.local.as_ref().filter(|_| has_keys)
     }
 
-    fn validated(&self, hit: Hit, via: Via, waited: bool) -> Result<Validated, AuthError> {
+    /// A verdict as what it is worth: a token that the issuer stands for.
+    pub(crate) fn validated(&self, hit: Hit, via: Via) -> Result<Validated, AuthError> {
         let Hit { verdict, age } = hit;
         let Verdict::Active(claims) = verdict else {
             return Err(AuthError::token(TokenFault::Inactive).with_verdict_via(via.name()));
         };
         let is_named = claims.issuer().is_some();
         let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
-        Ok(Validated { claims, issuer, age, via, waited })
+        Ok(Validated { claims, issuer, age, via })
     }
 
     pub(crate) fn status(&self) -> Status {

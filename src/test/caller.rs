@@ -67,8 +67,7 @@ impl ProtectApi {
             .extend::<Map<String, Value>>(must(serde_json::from_value(claims), "take the claims of a test"));
         let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
-        let validated =
-            Validated { claims, issuer: None, age: Duration::ZERO, via: Via::Introspection, waited: false };
+        let validated = Validated { claims, issuer: None, age: Duration::ZERO, via: Via::Introspection };
         Session::of(&Rc::new(Arc::clone(shared)), Authenticated { validated, token })
     }
 }

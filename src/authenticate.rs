@@ -1,0 +1,191 @@
+//! The request's way: token, verdict, policy. What is known is decided at once; what must be asked for waits in a future
+//! of its own, so that known tokens pay nothing for it.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix_web::{
+    HttpMessage as _,
+    dev::ServiceRequest,
+    http::{
+        Method,
+        header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+    },
+    web,
+};
+
+use crate::{
+    bearer::BearerToken,
+    cache::{Hit, Now},
+    certificate::{self, CertificateThumbprint},
+    error::{AuthError, AuthErrorKind, TokenFault},
+    observe::Via,
+    policy,
+    protect_api::{Mount, ProtectApi},
+    request::{Authenticated, Handle, Session},
+    shared::Shared,
+    upstream::WorkerClient,
+    validator::{Names, Validated},
+};
+
+/// What one worker needs for the requests of a configuration.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Handle,
+    client: WorkerClient,
+}
+
+impl Worker {
+    pub(crate) fn of(protect: &ProtectApi) -> Self {
+        let shared = &protect.shared;
+        Self { client: shared.worker_client(), shared: Rc::new(Arc::clone(shared)) }
+    }
+}
+
+/// Why a request does not go on at once.
+pub(crate) enum Halt {
+    Refused(AuthError),
+    Waits(Box<Errand>),
+}
+
+impl From<AuthError> for Halt {
+    fn from(error: AuthError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// What is to be found out by waiting.
+pub(crate) struct Errand {
+    certificate: Option<CertificateThumbprint>,
+    /// The token, and the names by which nobody knew it; `None` if the user's resolver is to find it.
+    token: Option<(BearerToken, Names)>,
+}
+
+impl ProtectApi {
+    /// The request's way as far as it goes without waiting.
+    pub(crate) fn authenticate(&self, request: &ServiceRequest, worker: &Worker) -> Result<Session, Halt> {
+        let Shared { settings, hooks, clock, validator, .. } = &*self.shared;
+        if self.mount.allows_preflight && is_preflight(request) {
+            return Ok(Session::anonymous(&worker.shared));
+        }
+        let certificate = self.certificate(request)?;
+        if let Some(outer) = self.outer_verdict(request) {
+            self.judge(&outer.validated, Via::OuterMount, certificate.as_ref(), clock.unix_time())?;
+            return Ok(Session::inherited(&worker.shared, outer));
+        }
+        if hooks.token_resolver.is_some() {
+            return Err(Halt::Waits(Box::new(Errand { certificate, token: None })));
+        }
+        let Some(token) = token_of_header(request, settings.tuning.max_token_length)? else {
+            return Ok(self.without_token(worker)?);
+        };
+        let now = Now::of(&**clock);
+        match validator.recall(&token, now, self.mount.max_age) {
+            Ok(found) => Ok(self.admit(worker, token, found, certificate.as_ref(), now.unix)?),
+            Err(names) => Err(Halt::Waits(Box::new(Errand { certificate, token: Some((token, names)) }))),
+        }
+    }
+
+    /// The rest of the way, where there is something to wait for.
+    pub(crate) async fn run(
+        &self,
+        errand: Errand,
+        request: &ServiceRequest,
+        worker: &Worker,
+    ) -> Result<Session, AuthError> {
+        let Shared { clock, validator, .. } = &*self.shared;
+        let (token, names) = match errand.token {
+            Some(known) => known,
+            None => match self.resolve(request).await? {
+                Some(token) => (token, Names::default()),
+                None => return self.without_token(worker),
+            },
+        };
+        let client =
+            || worker.client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
+        let found = validator.ask(&token, names, Now::of(&**clock), self.mount.max_age, client).await?;
+        self.admit(worker, token, found, errand.certificate.as_ref(), clock.unix_time())
+    }
+
+    /// The verdict before the policy of this mount.
+    fn admit(
+        &self,
+        worker: &Worker,
+        token: BearerToken,
+        (hit, via): (Hit, Via),
+        certificate: Option<&CertificateThumbprint>,
+        unix_time: i64,
+    ) -> Result<Session, AuthError> {
+        let validated = self.shared.validator.validated(hit, via)?;
+        self.judge(&validated, via, certificate, unix_time)?;
+        Ok(Session::of(&worker.shared, Authenticated { validated, token }))
+    }
+
+    fn without_token(&self, worker: &Worker) -> Result<Session, AuthError> {
+        if self.mount.is_optional {
+            Ok(Session::anonymous(&worker.shared))
+        } else {
+            Err(AuthError::new(AuthErrorKind::MissingToken))
+        }
+    }
+
+    /// The verdict that a mount of the same configuration further out has reached for this request.
+    fn outer_verdict(&self, request: &ServiceRequest) -> Option<Rc<Authenticated>> {
+        let extensions = request.extensions();
+        let outer =
+            extensions.get::<Session>().filter(|session| session.is_of(&self.shared))?.authenticated()?;
+        let is_fresh = self.mount.max_age.is_none_or(|age| outer.validated.age <= age);
+        is_fresh.then(|| Rc::clone(outer))
+    }
+
+    /// The token that the user's resolver has, if there is one and it has one, else that of the header.
+    async fn resolve(&self, request: &ServiceRequest) -> Result<Option<BearerToken>, AuthError> {
+        let Shared { settings, hooks, .. } = &*self.shared;
+        let max_length = settings.tuning.max_token_length;
+        if let Some(resolver) = &hooks.token_resolver {
+            let resolved = resolver(request.request()).await;
+            if let Some(token) =
+                resolved.map_err(|error| AuthError::token(TokenFault::Resolver).because(error))?
+            {
+                let token = BearerToken::resolved(&token, max_length);
+                return token.map(Some).map_err(|_| AuthError::token(TokenFault::Malformed));
+            }
+        }
+        token_of_header(request, max_length)
+    }
+
+    /// The caller's certificate: from the user's resolver if there is one, else from the TLS connection.
+    fn certificate(&self, request: &ServiceRequest) -> Result<Option<CertificateThumbprint>, AuthError> {
+        match &self.shared.hooks.certificate_resolver {
+            None => Ok(certificate::of_connection(request.request())),
+            Some(resolver) => resolver
+                .resolve(request.request())
+                .map_err(|error| AuthError::token(TokenFault::Resolver).because(error)),
+        }
+    }
+
+    fn judge(
+        &self,
+        validated: &Validated,
+        via: Via,
+        certificate: Option<&CertificateThumbprint>,
+        unix_time: i64,
+    ) -> Result<(), AuthError> {
+        let Shared { settings, validator, .. } = &*self.shared;
+        let Mount { requirements, .. } = &*self.mount;
+        let outcome = validator.metadata.issuer(|issuer| {
+            policy::check(&validated.claims, &settings.rules, requirements, issuer, unix_time, certificate)
+        });
+        outcome.map_err(|error| error.with_verdict_via(via.name()))
+    }
+}
+
+fn token_of_header(request: &ServiceRequest, max_length: usize) -> Result<Option<BearerToken>, AuthError> {
+    BearerToken::from_headers(request.headers(), max_length)
+        .map_err(|fault| AuthError::new(AuthErrorKind::InvalidRequest(fault)))
+}
+
+fn is_preflight(request: &ServiceRequest) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(ORIGIN)
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
