@@ -102,7 +102,7 @@ impl ProtectApi {
         };
         let client =
             || worker.client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
-        let found = validator.ask(&token, names, Now::of(&**clock), self.mount.max_age, client).await?;
+        let found = validator.ask(&token, names, self.mount.max_age, client).await?;
         self.admit(worker, token, found, errand.certificate.as_ref(), clock.unix_time())
     }
 

@@ -135,20 +135,20 @@ impl Breaker {
     ///
     /// # Errors
     /// As [`admit`](Self::admit).
-    pub(crate) fn check(&self, now: Duration) -> Result<(), AuthError> {
-        if state_of(self.word()) == CLOSED { Ok(()) } else { self.time_left(now, &self.pause()) }
+    pub(crate) fn check(&self, now: impl FnOnce() -> Duration) -> Result<(), AuthError> {
+        if state_of(self.word()) == CLOSED { Ok(()) } else { self.time_left(now(), &self.pause()) }
     }
 
-    /// Asks to make a call; `now` is the monotonic clock's.
+    /// Asks to make a call. `now` reads the monotonic clock, which is not done while it is closed.
     ///
     /// # Errors
     /// [`UpstreamFault::Paused`] with the time that is left, while it is open or its probe is under way.
-    pub(crate) fn admit(&self, now: Duration) -> Result<Attempt<'_>, AuthError> {
+    pub(crate) fn admit(&self, now: impl FnOnce() -> Duration) -> Result<Attempt<'_>, AuthError> {
         let word = self.word();
         if state_of(word) == CLOSED {
             return Ok(Attempt { breaker: self, word });
         }
-        self.admit_probe(now)
+        self.admit_probe(now())
     }
 
     /// Where it is. Open also stands for "the pause is over, and nobody has asked since".
@@ -179,13 +179,13 @@ impl Breaker {
         }
     }
 
-    fn record(&self, word: u64, outcome: Outcome, now: Duration) {
+    fn record(&self, word: u64, outcome: Outcome, now: impl FnOnce() -> Duration) {
         match (state_of(word), outcome) {
             (CLOSED, Outcome::Alive) => self.forget_failures(word),
-            (CLOSED, Outcome::Failing(retry_after)) => self.count_failure(word, retry_after, now),
+            (CLOSED, Outcome::Failing(retry_after)) => self.count_failure(word, retry_after, now()),
             (CLOSED, Outcome::Unknown) => {}
             (_, Outcome::Alive) => self.close(word),
-            (_, Outcome::Failing(retry_after)) => self.reopen(word, retry_after, now),
+            (_, Outcome::Failing(retry_after)) => self.reopen(word, retry_after, now()),
             (_, Outcome::Unknown) => self.abandon_probe(word),
         }
     }
@@ -275,7 +275,7 @@ impl Breaker {
 
 impl Attempt<'_> {
     /// Reports how the call ended.
-    pub(crate) fn record<T>(self, result: &Result<T, AuthError>, now: Duration) {
+    pub(crate) fn record<T>(self, result: &Result<T, AuthError>, now: impl FnOnce() -> Duration) {
         self.breaker.record(self.word, Outcome::of(result), now);
     }
 }
@@ -319,11 +319,11 @@ mod tests {
 
     /// Makes a call that ends like this.
     fn call(breaker: &Breaker, error: Option<AuthError>, now: u64) {
-        breaker.admit(secs(now)).unwrap().record(&error.map_or(Ok(()), Err), secs(now));
+        breaker.admit(|| secs(now)).unwrap().record(&error.map_or(Ok(()), Err), || secs(now));
     }
 
     fn left(breaker: &Breaker, now: u64) -> Duration {
-        let error = breaker.admit(secs(now)).unwrap_err();
+        let error = breaker.admit(|| secs(now)).unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Paused));
         error.retry_after_hint().unwrap()
     }
@@ -389,19 +389,19 @@ mod tests {
     #[test]
     fn half_opens_with_exactly_one_probe_and_closes_on_success() {
         let breaker = opened();
-        assert!(breaker.check(secs(104)).is_err());
+        assert!(breaker.check(|| secs(104)).is_err());
         assert!(
-            breaker.check(secs(105)).is_ok() && breaker.check(secs(105)).is_ok(),
+            breaker.check(|| secs(105)).is_ok() && breaker.check(|| secs(105)).is_ok(),
             "asking takes no place"
         );
-        let probe = breaker.admit(secs(105)).unwrap();
-        assert!(breaker.check(secs(105)).is_err());
+        let probe = breaker.admit(|| secs(105)).unwrap();
+        assert!(breaker.check(|| secs(105)).is_err());
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         assert_eq!(left(&breaker, 105), secs(1));
         assert_eq!(left(&breaker, 500), secs(1));
-        probe.record(&Ok(()), secs(106));
+        probe.record(&Ok(()), || secs(106));
         assert_eq!(breaker.state(), BreakerState::Closed);
-        assert!(breaker.check(secs(106)).is_ok());
+        assert!(breaker.check(|| secs(106)).is_ok());
         // The old failures are forgotten.
         for _ in 0..4 {
             call(&breaker, Some(failing()), 106);
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn a_dropped_probe_makes_room_for_the_next() {
         let breaker = opened();
-        drop(breaker.admit(secs(105)).unwrap());
+        drop(breaker.admit(|| secs(105)).unwrap());
         assert_eq!(breaker.state(), BreakerState::Open);
         call(&breaker, Some(AuthError::upstream(UpstreamFault::Saturated)), 105);
         assert_eq!(breaker.state(), BreakerState::Open);
@@ -440,7 +440,7 @@ mod tests {
     fn a_dropped_call_does_not_count() {
         let breaker = Breaker::new("issuer", BreakerLimits::default());
         for _ in 0..10 {
-            drop(breaker.admit(secs(0)).unwrap());
+            drop(breaker.admit(|| secs(0)).unwrap());
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
@@ -451,7 +451,7 @@ mod tests {
             let breaker = Breaker::new("issuer", BreakerLimits::default());
             call(&breaker, Some(asks_for(asked)), 100);
             assert_eq!(left(&breaker, 100), secs(pause), "{asked}");
-            assert!(breaker.admit(secs(100 + pause)).is_ok());
+            assert!(breaker.admit(|| secs(100 + pause)).is_ok());
         }
         let breaker = Breaker::new("issuer", BreakerLimits::default());
         call(&breaker, Some(asks_for(0)), 100);
@@ -468,17 +468,17 @@ mod tests {
     #[test]
     fn results_of_calls_from_before_it_opened_change_nothing() {
         let breaker = Breaker::new("issuer", BreakerLimits::default());
-        let late = || breaker.admit(secs(100)).unwrap();
+        let late = || breaker.admit(|| secs(100)).unwrap();
         let (good, bad, worse) = (late(), late(), late());
         for _ in 0..5 {
             call(&breaker, Some(failing()), 100);
         }
-        good.record(&Ok(()), secs(101));
+        good.record(&Ok(()), || secs(101));
         assert_eq!(breaker.state(), BreakerState::Open);
-        bad.record::<()>(&Err(asks_for(60)), secs(101));
+        bad.record::<()>(&Err(asks_for(60)), || secs(101));
         assert_eq!(left(&breaker, 101), secs(4));
         call(&breaker, None, 105);
-        worse.record::<()>(&Err(asks_for(60)), secs(106));
+        worse.record::<()>(&Err(asks_for(60)), || secs(106));
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
@@ -503,7 +503,7 @@ mod tests {
                 let (breaker, probing, probes) = (&breaker, &probing, &probes);
                 scope.spawn(move || {
                     for round in 0..20_000_u64 {
-                        let Ok(probe) = breaker.admit(secs(1_000_000)) else { continue };
+                        let Ok(probe) = breaker.admit(|| secs(1_000_000)) else { continue };
                         assert!(!probing.swap(true, Ordering::SeqCst), "two probes at once");
                         probes.fetch_add(1, Ordering::Relaxed);
                         probing.store(false, Ordering::SeqCst);
@@ -511,7 +511,7 @@ mod tests {
                             drop(probe);
                         } else {
                             // The pause of this failure was over long ago.
-                            probe.record::<()>(&Err(failing()), secs(0));
+                            probe.record::<()>(&Err(failing()), || secs(0));
                         }
                     }
                 });
@@ -531,11 +531,11 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..20_000_u64 {
                         let time = secs(now.fetch_add(1, Ordering::Relaxed));
-                        let Ok(attempt) = breaker.admit(time) else { continue };
+                        let Ok(attempt) = breaker.admit(|| time) else { continue };
                         match (round + worker) % 7 {
-                            0 => attempt.record(&Ok(()), time),
+                            0 => attempt.record(&Ok(()), || time),
                             1 => drop(attempt),
-                            _ => attempt.record::<()>(&Err(failing()), time),
+                            _ => attempt.record::<()>(&Err(failing()), || time),
                         }
                     }
                 });

@@ -77,11 +77,16 @@ pub(crate) enum Cache {
 
 impl Cache {
     /// The verdict on a token, unless there is none, it is no longer to be used, or it is older than `max_age`.
-    pub(crate) async fn get(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
+    pub(crate) async fn get(
+        &self,
+        key: &CacheKey,
+        now: impl FnOnce() -> Now,
+        max_age: Option<Duration>,
+    ) -> Option<Hit> {
         match self {
             Self::Off => None,
-            Self::Memory(cache) => cache.get(key, now, max_age),
-            Self::Custom(store) => store.get(key, now, max_age).await,
+            Self::Memory(cache) => cache.get(key, now(), max_age),
+            Self::Custom(store) => store.get(key, now(), max_age).await,
         }
     }
 
@@ -103,11 +108,17 @@ impl Cache {
     }
 
     /// Keeps a verdict that the issuer gave just now.
-    pub(crate) async fn insert(&self, key: &CacheKey, verdict: &Verdict, asked: Ticket, now: Now) {
+    pub(crate) async fn insert(
+        &self,
+        key: &CacheKey,
+        verdict: &Verdict,
+        asked: Ticket,
+        now: impl FnOnce() -> Now,
+    ) {
         match self {
             Self::Off => {}
-            Self::Memory(cache) => cache.insert(*key, verdict, asked, now),
-            Self::Custom(store) => store.insert(key, verdict, asked, now).await,
+            Self::Memory(cache) => cache.insert(*key, verdict, asked, now()),
+            Self::Custom(store) => store.insert(key, verdict, asked, now()).await,
         }
     }
 
@@ -260,9 +271,9 @@ mod tests {
     #[actix_web::test]
     async fn a_cache_that_is_off_keeps_nothing() {
         let (cache, key) = (Cache::Off, CacheKey::numbered(1));
-        cache.insert(&key, &Verdict::Inactive, cache.ticket(), at(0, 0)).await;
+        cache.insert(&key, &Verdict::Inactive, cache.ticket(), || at(0, 0)).await;
         cache.evict(&key).await.unwrap();
-        assert_eq!(cache.get(&key, at(0, 0), None).await, None);
+        assert_eq!(cache.get(&key, || at(0, 0), None).await, None);
         assert_eq!(cache.evict_subject("alice"), Some(0));
     }
 
@@ -270,13 +281,13 @@ mod tests {
     async fn the_memory_cache_answers_through_the_enum() {
         let cache = Cache::Memory(VerdictCache::new(Limits::new(Duration::from_secs(60))));
         let key = CacheKey::numbered(1);
-        cache.insert(&key, &active(json!({"sub": "alice"})), cache.ticket(), at(5, 0)).await;
-        assert_eq!(cache.get(&key, at(7, 2), None).await.unwrap().age, Duration::from_secs(2));
-        assert_eq!(cache.get(&key, at(7, 2), Some(Duration::from_secs(1))).await, None);
+        cache.insert(&key, &active(json!({"sub": "alice"})), cache.ticket(), || at(5, 0)).await;
+        assert_eq!(cache.get(&key, || at(7, 2), None).await.unwrap().age, Duration::from_secs(2));
+        assert_eq!(cache.get(&key, || at(7, 2), Some(Duration::from_secs(1))).await, None);
         assert_eq!(cache.evict_subject("alice"), Some(1));
-        assert_eq!(cache.get(&key, at(7, 2), None).await, None);
-        cache.insert(&key, &Verdict::Inactive, cache.ticket(), at(5, 0)).await;
+        assert_eq!(cache.get(&key, || at(7, 2), None).await, None);
+        cache.insert(&key, &Verdict::Inactive, cache.ticket(), || at(5, 0)).await;
         cache.evict(&key).await.unwrap();
-        assert_eq!(cache.get(&key, at(5, 0), None).await, None);
+        assert_eq!(cache.get(&key, || at(5, 0), None).await, None);
     }
 }

@@ -95,6 +95,11 @@ impl KnownMetadata {
         self.kept.last_known()
     }
 
+    /// A look at the metadata, if it needs no refresh.
+    pub(crate) fn if_fresh<T>(&self, look: impl FnOnce(&Known) -> T) -> Option<T> {
+        self.kept.if_fresh(self.observer.clock.monotonic(), look)
+    }
+
     /// The last good metadata, however old, for a moment.
     pub(crate) fn peek(&self) -> Guard<Option<Arc<Dated<Known>>>> {
         self.kept.peek()

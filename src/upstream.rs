@@ -36,9 +36,22 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// What is left of the deadline for a second try.
-    pub(crate) fn since(self, started: Instant) -> Self {
-        Self { deadline: self.deadline.saturating_sub(started.elapsed()), ..self }
+    /// For a call that starts now, second tries included.
+    pub(crate) fn from_now(self) -> Bounds {
+        Bounds { limits: self, started: Instant::now() }
+    }
+}
+
+/// The bounds of a call under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    limits: Limits,
+    started: Instant,
+}
+
+impl Bounds {
+    fn time_left(self) -> Duration {
+        self.limits.deadline.saturating_sub(self.started.elapsed())
     }
 }
 
@@ -81,9 +94,9 @@ impl From<Failure> for AuthError {
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
     let request =
         || client.get(uri.clone()).insert_header((ACCEPT, HeaderValue::from_static("application/json")));
-    let started = Instant::now();
-    match call(request(), Bytes::new(), limits).await {
-        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), limits.since(started)).await?),
+    let bounds = limits.from_now();
+    match call(request(), Bytes::new(), bounds).await {
+        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), bounds).await?),
         outcome => Ok(outcome?),
     }
 }
@@ -95,7 +108,7 @@ pub(crate) fn post_form(
     uri: &Uri,
     authorization: Option<HeaderValue>,
     form: Bytes,
-    limits: Limits,
+    bounds: Bounds,
 ) -> LocalBoxFuture<'static, Result<Reply, Failure>> {
     let mut request = client
         .post(uri.clone())
@@ -104,7 +117,7 @@ pub(crate) fn post_form(
     if let Some(value) = authorization {
         request = request.insert_header((AUTHORIZATION, value));
     }
-    Box::pin(call(request, form, limits))
+    Box::pin(call(request, form, bounds))
 }
 
 /// Sends once. Statuses that tell of a busy or failing server are errors here, all others are the caller's to judge.
@@ -114,18 +127,18 @@ pub(crate) fn post_form(
 fn call(
     request: awc::ClientRequest,
     body: Bytes,
-    limits: Limits,
+    bounds: Bounds,
 ) -> impl Future<Output = Result<Reply, Failure>> {
+    let limits = bounds.limits;
     // Answers are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
-    let started = Instant::now();
     let sending = request
         .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
         .no_decompress()
-        .timeout(limits.deadline)
+        .timeout(bounds.time_left())
         .send_body(OnceBody(body));
     async move {
         let response = sending.await.map_err(|error| send_fault(&error, limits))?;
-        read(response.timeout(limits.since(started).deadline), limits).await.map_err(Failure::Other)
+        read(response.timeout(bounds.time_left()), limits).await.map_err(Failure::Other)
     }
 }
 

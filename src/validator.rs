@@ -7,12 +7,15 @@ pub(crate) mod local;
 mod remembered;
 
 use std::{
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
+
+use futures_util::future::Either;
 
 use self::{
     introspection::{Introspection, Target},
@@ -110,14 +113,13 @@ impl Validator {
         &self,
         token: &BearerToken,
         names: Names,
-        now: Now,
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
     ) -> Result<(Hit, Via), AuthError> {
         let has_keys = self.metadata.look(&client, Known::has_keys).await?;
         if let Some(local) = self.local(has_keys) {
             let tag = names.tag.or_else(|| local.tag(token.as_str()));
-            let verified = local.validate(tag, token.as_str(), &self.metadata, &client).await?;
+            let verified = Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client)).await?;
             if let Some((claims, via)) = verified {
                 return Ok((Hit::fresh(claims), via));
             }
@@ -133,11 +135,15 @@ impl Validator {
             Some(key) => key,
             None => self.metadata.look(&client, |known| known.key(token)).await?,
         };
-        let target = || {
-            let fresh = self.metadata.get(client());
-            async move { Target::of(&fresh.await?.document) }
+        // Boxed where it must be fetched: in a future that most calls do not need lies a kilobyte.
+        let target = || match self.metadata.if_fresh(Target::of) {
+            Some(target) => Either::Left(ready(target)),
+            None => {
+                let fresh = self.metadata.get(client());
+                Either::Right(Box::pin(async move { Target::of(&fresh.await?.document) }))
+            }
         };
-        introspection.verdict(key, token, now, max_age, &client, target).await
+        introspection.verdict(key, token, max_age, &client, target).await
     }
 
     /// Who validates JWTs here. A server without published keys has no JWTs that we could validate: they are opaque to us.

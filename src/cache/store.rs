@@ -409,15 +409,15 @@ mod tests {
     async fn a_failing_or_hanging_store_is_a_miss() {
         let (shared, store, key) = shared();
         let store = Cache::Custom(store);
-        store.insert(&key, &Verdict::Inactive, store.ticket(), at(0, 0)).await;
+        store.insert(&key, &Verdict::Inactive, store.ticket(), || at(0, 0)).await;
         for mood in [Mood::Failing, Mood::Hanging] {
             *shared.mood.lock().unwrap() = mood;
-            assert_eq!(store.get(&key, at(0, 0), None).await, None, "{mood:?}");
-            store.insert(&key, &Verdict::Inactive, store.ticket(), at(0, 0)).await;
+            assert_eq!(store.get(&key, || at(0, 0), None).await, None, "{mood:?}");
+            store.insert(&key, &Verdict::Inactive, store.ticket(), || at(0, 0)).await;
             let _ = store.evict(&key).await;
         }
         *shared.mood.lock().unwrap() = Mood::Fine;
-        assert!(store.get(&key, at(0, 0), None).await.is_some());
+        assert!(store.get(&key, || at(0, 0), None).await.is_some());
         assert_eq!(store.evict_subject("alice"), None);
     }
 

@@ -1,10 +1,6 @@
 //! Token introspection (RFC 7662): ask the authorization server what a token is worth.
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use actix_web::http::Uri;
 use serde_json::Value;
@@ -22,7 +18,7 @@ use crate::{
     json::{Member, Members},
     observe::{Observer, Via},
     token_type,
-    upstream::{self, Failure, Limits, Reply, bad_answer},
+    upstream::{self, Bounds, Failure, Limits, Reply, bad_answer},
 };
 
 /// Introspection of one configuration, shared by all workers.
@@ -81,7 +77,6 @@ impl Introspection {
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
-        now: Now,
         max_age: Option<Duration>,
         client: &impl Fn() -> awc::Client,
         target: impl Fn() -> T,
@@ -89,7 +84,7 @@ impl Introspection {
     where
         T: Future<Output = Result<Target, AuthError>> + 'static,
     {
-        if let Some(hit) = self.cache.get(&key, now, max_age).await {
+        if let Some(hit) = self.cache.get(&key, || Now::of(&*self.clock), max_age).await {
             return Ok((hit, Via::Cache));
         }
         let call = || {
@@ -130,22 +125,23 @@ impl Introspection {
         target: impl Future<Output = Result<Target, AuthError>>,
     ) -> Result<Verdict, AuthError> {
         // Before the gate, so that nobody queues up for a server that is left alone; and after, for the wait is long.
-        self.breaker.check(self.clock.monotonic())?;
+        let now = || self.clock.monotonic();
+        self.breaker.check(now)?;
         let pass = self.gate.enter().await?;
         let target = target.await?;
-        let attempt = self.breaker.admit(self.clock.monotonic())?;
+        let attempt = self.breaker.admit(now)?;
         let asked = self.cache.ticket();
         let call = self.observer.call("introspection");
         self.observer.in_flight(self.gate.in_flight());
         let outcome = self.call(token, client, &target).await;
         call.end(&outcome);
-        attempt.record(&outcome, self.clock.monotonic());
+        attempt.record(&outcome, now);
         // A slow store must not take the place of a call.
         drop(pass);
         self.observer.in_flight(self.gate.in_flight());
         self.observer.paused(self.breaker.state() != BreakerState::Closed);
         let verdict = outcome?;
-        self.cache.insert(&key, &verdict, asked, Now::of(&*self.clock)).await;
+        self.cache.insert(&key, &verdict, asked, || Now::of(&*self.clock)).await;
         Ok(verdict)
     }
 
@@ -157,11 +153,9 @@ impl Introspection {
         client: &awc::Client,
         target: &Target,
     ) -> Result<Verdict, AuthError> {
-        let started = Instant::now();
-        match self.send(token, client, target, self.limits).await {
-            Err(Failure::ClosedEarly(_)) => {
-                read(&self.send(token, client, target, self.limits.since(started)).await?)
-            }
+        let bounds = self.limits.from_now();
+        match self.send(token, client, target, bounds).await {
+            Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target, bounds).await?),
             outcome => read(&outcome?),
         }
     }
@@ -171,16 +165,18 @@ impl Introspection {
         token: &BearerToken,
         client: &awc::Client,
         target: &Target,
-        limits: Limits,
+        bounds: Bounds,
     ) -> Result<Reply, Failure> {
         let Client { id, authentication } = &self.client;
         // Room for the token, the hint and a client's id and secret.
-        let mut form = form_urlencoded::Serializer::new(String::with_capacity(token.as_str().len() + 256));
-        form.append_pair("token", token.as_str()).append_pair("token_type_hint", "access_token");
+        let mut form = String::with_capacity(token.as_str().len() + 256);
+        form.push_str("token_type_hint=access_token");
+        let mut form = form_urlencoded::Serializer::new(form);
+        form.append_pair("token", token.as_str());
         let authorization = authentication
             .apply(id, &target.issuer, self.clock.unix_time(), &mut form)
             .map_err(Failure::Other)?;
-        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), limits).await
+        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), bounds).await
     }
 }
 
