@@ -6,7 +6,7 @@ mod support;
 use std::hint::black_box;
 
 use actix_protect_api::{
-    bench::{Kept, PublishedKeys, Refusal, find_token},
+    bench::{Kept, PublishedKeys, Refusal, Tagger, find_token},
     test::{Algorithm, TestIssuer},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -20,6 +20,7 @@ criterion_main!(benches);
 fn steps(criterion: &mut Criterion) {
     let issuer = TestIssuer::start();
     let kept = Kept::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
+    let tagger = Tagger::new().expect("randomness");
     let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::RS256));
     for (name, token) in [("42 B", &short), ("1 KB", &long)] {
         let request = support::request(token);
@@ -32,6 +33,9 @@ fn steps(criterion: &mut Criterion) {
         );
         criterion.bench_with_input(BenchmarkId::new("digest", name), token, |bencher, token| {
             bencher.iter(|| kept.key(black_box(token)));
+        });
+        criterion.bench_with_input(BenchmarkId::new("tag", name), token, |bencher, token| {
+            bencher.iter(|| tagger.tag(black_box(token)));
         });
     }
     let claims = support::claims_of(&issuer, &long);

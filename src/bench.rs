@@ -18,7 +18,10 @@ use crate::{
     clock::{Clock as _, SystemClock},
     jwks::KeySet,
     policy::{self, Requirements},
-    validator::jwt::{Jwt, Rules},
+    validator::{
+        jwt::{Jwt, Rules},
+        remembered::Remembered,
+    },
 };
 
 /// The whole way of a request, up to the handler.
@@ -55,6 +58,22 @@ impl Way {
 pub fn find_token(headers: &HeaderMap) -> Option<usize> {
     let token = BearerToken::from_headers(headers, 16 * 1024).ok()??;
     Some(token.as_str().len())
+}
+
+/// What names remembered JWTs.
+#[derive(Debug)]
+pub struct Tagger(Remembered);
+
+impl Tagger {
+    /// With a random key; `None` without a source of randomness.
+    pub fn new() -> Option<Self> {
+        Remembered::new().map(Self)
+    }
+
+    /// Names a token; whether that worked.
+    pub fn tag(&self, token: &str) -> bool {
+        self.0.tag(token).is_some()
+    }
 }
 
 /// The cache of verdicts, and what names them.

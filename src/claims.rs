@@ -1,5 +1,7 @@
 //! Claims: what the issuer said of a token, in one shape whichever validator ran.
 
+mod footprint;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -220,8 +222,8 @@ impl Inner {
         Ok(Self {
             members: OnceLock::new(),
             footprint: source.len()
-                + footprint(members)
-                + strings_of(&audience, &scopes, [issuer, subject, client]),
+                + footprint::of_map(members)
+                + footprint::of_strings(&audience, &scopes, [issuer, subject, client]),
             source,
             issuer: issuer.map(Into::into),
             subject: subject.map(Into::into),
@@ -313,49 +315,6 @@ fn whole_seconds(float: f64) -> Option<i64> {
     // Below 2^53 every whole number is a float of its own, so the conversion is exact; NaN fails the comparison.
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "the range is checked first")]
     (0.0..=9_007_199_254_740_991.0).contains(&float).then_some(float as i64)
-}
-
-/// About how many bytes these members take as a map.
-fn footprint(members: &Members<'_>) -> usize {
-    members.iter().map(|(name, member)| size_of_member(name, member)).sum()
-}
-
-/// And what stands beside the map: each string, and its place in a list.
-fn strings_of(audience: &Audience, scopes: &Scopes, others: [Option<&str>; 3]) -> usize {
-    let strings = audience.iter().chain(scopes.iter()).chain(others.into_iter().flatten());
-    strings.map(|string| 2 * ALLOCATION + string.len()).sum()
-}
-
-fn size_of_member(name: &str, member: &Member<'_>) -> usize {
-    let content = match member {
-        Member::Text(text) => ALLOCATION + text.len(),
-        Member::Other(value) => size_of_content(value),
-    };
-    slots(name) + content
-}
-
-/// A map's node has room for eleven members and is at least half full, hence about two slots for each.
-fn slots(name: &str) -> usize {
-    2 * (size_of::<String>() + size_of::<Value>()) + ALLOCATION + name.len()
-}
-
-/// What the allocator adds to and rounds up for each block.
-const ALLOCATION: usize = 16;
-
-/// The nesting is bounded where the JSON was read.
-fn size_of_content(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => ALLOCATION + text.len(),
-        Value::Array(items) => {
-            ALLOCATION
-                + items.iter().map(|item| 2 * size_of::<Value>() + size_of_content(item)).sum::<usize>()
-        }
-        Value::Object(members) => {
-            let sizes = members.iter().map(|(name, value)| slots(name) + size_of_content(value));
-            ALLOCATION + sizes.sum::<usize>()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use actix_web::http::Uri;
 use arc_swap::Guard;
 
 use crate::{
-    bearer::BearerToken,
     cache::{CacheKey, Keyer},
     config::Settings,
     discovery::{self, Issuer, Metadata, Needs},
@@ -38,8 +37,8 @@ impl Known {
     }
 
     /// Under which a token is remembered: distinct for every issuer, endpoint, client and token.
-    pub(crate) fn key(&self, token: &BearerToken) -> CacheKey {
-        self.keyer.key(token.as_str())
+    pub(crate) fn key(&self, token: &str) -> CacheKey {
+        self.keyer.key(token)
     }
 }
 

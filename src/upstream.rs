@@ -37,7 +37,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// For a call that starts now, second tries included.
-    pub(crate) fn from_now(self) -> Bounds {
+    pub(crate) fn starting_now(self) -> Bounds {
         Bounds { limits: self, started: Instant::now() }
     }
 }
@@ -94,7 +94,7 @@ impl From<Failure> for AuthError {
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
     let request =
         || client.get(uri.clone()).insert_header((ACCEPT, HeaderValue::from_static("application/json")));
-    let bounds = limits.from_now();
+    let bounds = limits.starting_now();
     match call(request(), Bytes::new(), bounds).await {
         Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), bounds).await?),
         outcome => Ok(outcome?),

@@ -4,7 +4,7 @@
 pub(crate) mod introspection;
 pub(crate) mod jwt;
 pub(crate) mod local;
-mod remembered;
+pub(crate) mod remembered;
 
 use std::{
     future::ready,
@@ -94,15 +94,16 @@ impl Validator {
     ) -> Result<(Hit, Via), Names> {
         let known = self.metadata.peek();
         let Some(known) = known.as_deref().map(|known| &known.document) else { return Err(Names::default()) };
+        let text = token.as_str();
         if let Some(local) = self.local(known.has_keys())
-            && local::may_be_jwt(token.as_str())
+            && local::may_be_jwt(text)
         {
-            let tag = local.tag(token.as_str());
+            let tag = local.tag(text);
             let claims = local.recall(tag.as_ref(), now).ok_or(Names { tag, key: None })?;
             return Ok((Hit::fresh(claims), Via::RememberedSignature));
         }
         let Some(introspection) = &self.introspection else { return Err(Names::default()) };
-        let key = known.key(token);
+        let key = known.key(text);
         let hit = introspection.recall(&key, now, max_age).ok_or(Names { tag: None, key: Some(key) })?;
         Ok((hit, Via::Cache))
     }
@@ -133,15 +134,15 @@ impl Validator {
         };
         let key = match names.key {
             Some(key) => key,
-            None => self.metadata.look(&client, |known| known.key(token)).await?,
+            None => self.metadata.look(&client, |known| known.key(token.as_str())).await?,
         };
         // Boxed where it must be fetched: in a future that most calls do not need lies a kilobyte.
-        let target = || match self.metadata.if_fresh(Target::of) {
-            Some(target) => Either::Left(ready(target)),
-            None => {
-                let fresh = self.metadata.get(client());
-                Either::Right(Box::pin(async move { Target::of(&fresh.await?.document) }))
+        let target = || {
+            if let Some(target) = self.metadata.if_fresh(Target::of) {
+                return Either::Left(ready(target));
             }
+            let fresh = self.metadata.get(client());
+            Either::Right(Box::pin(async move { Target::of(&fresh.await?.document) }))
         };
         introspection.verdict(key, token, max_age, &client, target).await
     }
@@ -193,7 +194,7 @@ impl Validator {
             };
         };
         match &self.introspection {
-            Some(introspection) => introspection.evict(&known.document.key(token)).await,
+            Some(introspection) => introspection.evict(&known.document.key(token.as_str())).await,
             None => Ok(()),
         }
     }

@@ -113,7 +113,7 @@ async fn listen<F, T>(port: u16, app: F)
 where
     F: Fn() -> App<T> + Send + Clone + 'static,
     T: ServiceFactory<ServiceRequest, Config = (), Error = actix_web::Error, InitError = ()> + 'static,
-    T: ServiceFactory<ServiceRequest, Response = actix_web::dev::ServiceResponse>,
+    T: ServiceFactory<ServiceRequest, Response = ServiceResponse>,
 {
     HttpServer::new(move || app().route("/public", web::get().to(public)))
         .workers(1)

@@ -159,7 +159,7 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Whether a JWT whose signature was verified is remembered, by its digest, until it expires or the keys change.
+    /// Whether a JWT whose signature was verified is remembered until it expires or the keys change. The token itself is not kept.
     /// Everything else is checked on each request all the same. Default: yes.
     pub fn remember_jwts(mut self, remember: bool) -> Self {
         self.tuning.remember_jwts = remember;

@@ -153,7 +153,7 @@ impl Introspection {
         client: &awc::Client,
         target: &Target,
     ) -> Result<Verdict, AuthError> {
-        let bounds = self.limits.from_now();
+        let bounds = self.limits.starting_now();
         match self.send(token, client, target, bounds).await {
             Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target, bounds).await?),
             outcome => read(&outcome?),

@@ -7,6 +7,7 @@ use aws_lc_rs::{
     rand,
 };
 use quick_cache::sync::Cache;
+use zeroize::Zeroizing;
 
 use crate::claims::Claims;
 
@@ -31,19 +32,18 @@ pub(crate) type KeySetId = [u8; 32];
 
 /// The name of a token in this process: its GMAC (NIST SP 800-38D) under a random key that nobody ever sees.
 ///
-/// Whoever could make two tokens of one tag would be taken for somebody else. Without the key that is a guess: a forged
-/// token has the tag of one of the ten thousand with a chance of less than 2^-100, and the tags, which could tell
-/// something of the key, are never shown. That all tags share one nonce does no harm for the same reason: the tag is
-/// then a universal hash, masked by a constant. It takes a sixth of the time of SHA-256.
+/// Whoever could make a token with the tag of another would be taken for somebody else. Without the key that is a guess:
+/// it hits one of the ten thousand with a chance of less than 2^-100. One nonce for all tags is safe only because they
+/// are never shown: two of them would tell the key. Nothing may print, store or compare them outside of this file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Tag([u8; 16]);
 
 impl Remembered {
     /// `None` without a source of randomness: nothing is remembered then.
     pub(crate) fn new() -> Option<Self> {
-        let mut key = [0; 32];
-        rand::fill(&mut key).ok()?;
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).ok()?);
+        let mut key = Zeroizing::new([0; 32]);
+        rand::fill(&mut *key).ok()?;
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).ok()?);
         Some(Self { tokens: Cache::new(CAPACITY), key })
     }
 
