@@ -183,6 +183,21 @@ mod tests {
     }
 
     #[test]
+    fn a_misfit_is_found_wherever_it_is() {
+        for length in 1..=64 {
+            let token = vec![b'a'; length];
+            assert!(is_b64token(&token), "{length}");
+            for place in 0..length {
+                for misfit in [b' ', b',', b'"', b'\\', b'[', b'{', 0, 0x7f, 0x80, 0xff] {
+                    let mut token = token.clone();
+                    token[place] = misfit;
+                    assert!(!is_b64token(&token), "{length} bytes, {misfit:#x} at {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn refuses_two_authorization_headers() {
         for pair in [
             [&b"Bearer a"[..], b"Bearer a"],
