@@ -137,7 +137,7 @@ impl ProtectApi {
         is_fresh.then(|| Rc::clone(outer))
     }
 
-    /// The token that the user's resolver has, if there is one and it has one, else that of the header.
+    /// The token that the user's resolver has, else that of the header.
     async fn resolve(&self, request: &ServiceRequest) -> Result<Option<BearerToken>, AuthError> {
         let Shared { settings, hooks, .. } = &*self.shared;
         let max_length = settings.tuning.max_token_length;

@@ -31,6 +31,7 @@ struct Inner {
     subject: Option<Box<str>>,
     client_id: Option<Box<str>>,
     is_plain_bearer: bool,
+    has_cnf: bool,
     audience: Audience,
     scopes: Scopes,
     expires_at: Option<i64>,
@@ -158,6 +159,11 @@ impl Claims {
         self.0.is_plain_bearer
     }
 
+    /// Whether there is a `cnf`, whatever it says.
+    pub(crate) fn has_cnf(&self) -> bool {
+        self.0.has_cnf
+    }
+
     /// Any claim by its name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.members().get(name)
@@ -229,6 +235,7 @@ impl Inner {
             subject: subject.map(Into::into),
             client_id: client.map(Into::into),
             is_plain_bearer: is_plain_bearer(members),
+            has_cnf: members.get("cnf").is_some(),
             audience,
             scopes,
             expires_at: numeric_date(members, "exp", f64::floor)?,

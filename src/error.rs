@@ -27,6 +27,7 @@ struct Inner {
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
     verdict_via: &'static str,
+    may_be_the_tokens: bool,
 }
 
 impl AuthError {
@@ -38,6 +39,7 @@ impl AuthError {
             retry_after: None,
             reference: None,
             verdict_via: "",
+            may_be_the_tokens: false,
         }))
     }
 
@@ -76,6 +78,16 @@ impl AuthError {
     /// Adds how the verdict came about that the refusal is based on.
     pub(crate) fn with_verdict_via(self, via: &'static str) -> Self {
         self.with(|inner| inner.verdict_via = via)
+    }
+
+    /// Adds that a single odd token may be the reason, though it looks like a failure of ours.
+    pub(crate) fn may_be_the_tokens(self) -> Self {
+        self.with(|inner| inner.may_be_the_tokens = true)
+    }
+
+    /// Whether it tells of a failure for certain that no caller can cause.
+    pub(crate) fn is_failure_for_certain(&self) -> bool {
+        !self.is_client_fault() && !self.0.may_be_the_tokens
     }
 
     /// How the verdict came about, as metrics name it; empty where there was none.

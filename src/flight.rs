@@ -312,4 +312,28 @@ mod tests {
         let value = rt::System::new().block_on(flights.join(1, || async { Ok(5) }));
         assert_eq!(value.unwrap(), 5);
     }
+
+    #[test]
+    fn a_waiter_is_told_when_the_leaders_worker_stops() {
+        let flights = Numbers::default();
+        let (leaders, (aboard, departed)) = (Arc::clone(&flights), std::sync::mpsc::channel());
+        let leader = std::thread::spawn(move || {
+            rt::System::new().block_on(async move {
+                let never = || async {
+                    tokio::time::sleep(Duration::from_secs(3600)).await;
+                    Ok(0)
+                };
+                let _ = tokio::time::timeout(Duration::from_millis(1), leaders.join(1, never)).await;
+                aboard.send(()).unwrap();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            });
+        });
+        departed.recv().unwrap();
+        let outcome = rt::System::new().block_on(async {
+            let own = || async { Ok(5) };
+            tokio::time::timeout(Duration::from_secs(30), flights.join(1, own)).await
+        });
+        assert_eq!(outcome.unwrap().unwrap(), 5);
+        leader.join().unwrap();
+    }
 }

@@ -193,9 +193,12 @@ impl<'de> Deserialize<'de> for Member<'de> {
                 Value::deserialize(SeqAccessDeserializer::new(access)).map(Member::Other)
             }
 
-            // Also a number, where somebody turns on `serde_json`'s feature `arbitrary_precision`.
+            // Also a number or a text, where somebody turns on `serde_json`'s `arbitrary_precision` or `raw_value`.
             fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Member<'de>, A::Error> {
-                Value::deserialize(MapAccessDeserializer::new(access)).map(Member::Other)
+                match Value::deserialize(MapAccessDeserializer::new(access))? {
+                    Value::String(text) => Ok(Member::Text(text.into())),
+                    value => Ok(Member::Other(value)),
+                }
             }
         }
 

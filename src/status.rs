@@ -16,11 +16,14 @@ use crate::{
 pub(crate) struct Failures(Mutex<Option<(AuthErrorKind, Duration)>>);
 
 impl Failures {
-    /// Takes note of a failure that is ours or the authorization server's; what callers do wrong is none. A pause is no
-    /// failure either: it follows from one, and would hide which.
+    /// Takes note of a failure that is ours or the authorization server's; what callers do wrong, or may have caused, is
+    /// none. A pause or a full queue is no failure either: they follow from one, and would hide which.
     pub(crate) fn note(&self, error: &AuthError, clock: &dyn Clock) {
+        use UpstreamFault::{Paused, Saturated};
+
         let kind = error.kind();
-        if !error.is_client_fault() && kind != AuthErrorKind::Upstream(UpstreamFault::Paused) {
+        let follows = matches!(kind, AuthErrorKind::Upstream(Paused | Saturated));
+        if error.is_failure_for_certain() && !follows {
             *self.lock() = Some((kind, clock.monotonic()));
         }
     }
@@ -57,8 +60,8 @@ pub struct Status {
     pub cached_verdicts: usize,
     /// What went wrong last at the authorization server or with our configuration: what a request was answered 503 or 500
     /// for, or why metadata or keys could not be fetched again, also while the last good ones still serve. A later one
-    /// takes its place; a success does not erase it: [`ago`](LastError::ago) tells whether it still matters. No request
-    /// of a stranger's that is answered 4xx is ever in here.
+    /// takes its place; a success does not erase it: [`ago`](LastError::ago) tells whether it still matters. What a single
+    /// odd token may have caused (a 4xx here, a 400 or 413 of the authorization server) is not in here.
     pub last_error: Option<LastError>,
 }
 
@@ -67,7 +70,7 @@ pub struct Status {
 #[non_exhaustive]
 pub struct LastError {
     /// [`Upstream`](AuthErrorKind::Upstream) or [`Misconfigured`](AuthErrorKind::Misconfigured), with the reason. While
-    /// introspection is paused, the reason is the failure that led to the pause.
+    /// introspection is paused, the reason is mostly the failure that led to the pause.
     pub kind: AuthErrorKind,
     /// How long ago it was.
     pub ago: Duration,

@@ -29,7 +29,7 @@ use crate::error::{AuthError, UpstreamFault};
 /// The bounds of every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// From the first byte of the connection to the last of the body.
+    /// From the wait for a connection to the last byte of the body.
     pub(crate) deadline: Duration,
     /// Bytes of body.
     pub(crate) max_body: usize,

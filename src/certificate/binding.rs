@@ -93,6 +93,8 @@ pub(crate) fn check(
         return Err(BindingFault::NotBearer);
     }
     match claims.get("cnf") {
+        // It was there when the claims were read: whatever became of it, the token is bound.
+        None | Some(Value::Null) if claims.has_cnf() => Err(BindingFault::Malformed),
         None | Some(Value::Null) if binding == CertificateBinding::Required => Err(BindingFault::Unbound),
         None | Some(Value::Null) => Ok(()),
         Some(Value::Object(members)) => confirm(members, certificate),

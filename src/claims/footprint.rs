@@ -10,8 +10,11 @@ use crate::{
 
 /// About how many bytes these members take as a map.
 pub(super) fn of_map(members: &Members<'_>) -> usize {
-    members.iter().map(|(name, member)| size_of_member(name, member)).sum()
+    NODE + members.iter().map(|(name, member)| size_of_member(name, member)).sum::<usize>()
 }
+
+/// The least that a map with anything in it takes: one node, with room for eleven members.
+const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>());
 
 /// And what stands beside the map: each string, and its place in a list.
 pub(super) fn of_strings(audience: &Audience, scopes: &Scopes, others: [Option<&str>; 3]) -> usize {
@@ -27,7 +30,7 @@ fn size_of_member(name: &str, member: &Member<'_>) -> usize {
     slots(name) + content
 }
 
-/// A map's node has room for eleven members and is at least half full, hence about two slots for each.
+/// A map's nodes have room for eleven members and are at least half full (but for the first), hence about two slots each.
 fn slots(name: &str) -> usize {
     2 * (size_of::<String>() + size_of::<Value>()) + ALLOCATION + name.len()
 }
@@ -41,12 +44,13 @@ fn size_of_content(value: &Value) -> usize {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => ALLOCATION + text.len(),
         Value::Array(items) => {
-            ALLOCATION
-                + items.iter().map(|item| 2 * size_of::<Value>() + size_of_content(item)).sum::<usize>()
+            // A list grows from four on, to twice its length at most.
+            let contents = items.iter().map(size_of_content).sum::<usize>();
+            ALLOCATION + 2 * items.len().max(2) * size_of::<Value>() + contents
         }
         Value::Object(members) => {
             let sizes = members.iter().map(|(name, value)| slots(name) + size_of_content(value));
-            ALLOCATION + sizes.sum::<usize>()
+            ALLOCATION + NODE + sizes.sum::<usize>()
         }
     }
 }

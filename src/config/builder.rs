@@ -159,8 +159,8 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Whether a JWT whose signature was verified is remembered until it expires or the keys change. The token itself is not kept.
-    /// Everything else is checked on each request all the same. Default: yes.
+    /// Whether a JWT whose signature was verified is remembered while the keys stay the same. The token itself is not
+    /// kept, and everything else (also whether it has expired) is checked on each request. Default: yes.
     pub fn remember_jwts(mut self, remember: bool) -> Self {
         self.tuning.remember_jwts = remember;
         self

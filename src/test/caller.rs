@@ -1,6 +1,6 @@
 //! Requests that count as authenticated, for tests of handlers without any server.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc};
 
 use actix_web::HttpMessage;
 use serde_json::{Map, Value, json};
@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 use super::{LIFETIME, must};
 use crate::{
     bearer::BearerToken,
+    cache::Hit,
     claims::Claims,
     observe::Via,
     protect_api::ProtectApi,
     request::{Authenticated, Session},
-    validator::Validated,
 };
 
 /// Makes a request count as one whose token this API has validated, with these claims.
@@ -67,7 +67,10 @@ impl ProtectApi {
             .extend::<Map<String, Value>>(must(serde_json::from_value(claims), "take the claims of a test"));
         let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
-        let validated = Validated { claims, issuer: None, age: Duration::ZERO, via: Via::Introspection };
+        let validated = must(
+            shared.validator.validated(Hit::fresh(claims), Via::Introspection),
+            "take the claims of a test",
+        );
         Session::of(&Rc::new(Arc::clone(shared)), Authenticated { validated, token })
     }
 }

@@ -135,6 +135,10 @@ impl Introspection {
         self.observer.in_flight(self.gate.in_flight());
         let outcome = self.call(token, client, &target).await;
         call.end(&outcome);
+        if let Err(error) = &outcome {
+            // Also if nobody waits for it any more.
+            self.observer.failed(error);
+        }
         attempt.record(&outcome, now);
         // A slow store must not take the place of a call.
         drop(pass);
@@ -213,7 +217,12 @@ fn refusal(reply: &Reply) -> AuthError {
         return AuthError::token(TokenFault::Unsupported)
             .because("the server does not introspect such tokens");
     }
-    AuthError::setup(SetupFault::Refused).because(format!("it answered {}", reply.status))
+    let refused = AuthError::setup(SetupFault::Refused).because(format!("it answered {}", reply.status));
+    // These are about our credentials or the endpoint. Others (400, 403, 413 of a gateway) a caller may have caused.
+    match reply.status {
+        300..=399 | 401 | 404 => refused,
+        _ => refused.may_be_the_tokens(),
+    }
 }
 
 /// `active` must be the JSON boolean: a server that answers `"true"` is not understood.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The longest token, in bytes. A header field is rarely allowed to be longer, and each byte costs a copy and a hash.
-const MAX_TOKEN: usize = 64 * 1024;
+pub(crate) const MAX_TOKEN: usize = 64 * 1024;
 
 /// The longest signature, in bytes: RSA with the largest modulus that is accepted.
 const MAX_SIGNATURE: usize = 8192 / 8;

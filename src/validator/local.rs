@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc};
 use aws_lc_rs::digest;
 
 use super::{
-    jwt::{Jwt, Rules},
+    jwt::{Jwt, MAX_TOKEN, Rules},
     remembered::{KeySetId, Remembered, Tag},
 };
 use crate::{
@@ -64,7 +64,7 @@ impl Local {
 
     /// The name under which a token is remembered; `None` where none is.
     pub(crate) fn tag(&self, token: &str) -> Option<Tag> {
-        self.remembered.as_ref()?.tag(token)
+        self.remembered.as_ref().filter(|_| token.len() <= MAX_TOKEN)?.tag(token)
     }
 
     /// The claims of a JWT whose signature verifies; `None` for a token that is no JWT.

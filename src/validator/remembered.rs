@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::claims::Claims;
 
-/// How many are remembered: about 1 KiB each with common claims.
+/// How many are remembered: 1 to 2 KiB each with common claims, 4 KiB where an API reads them as a map.
 const CAPACITY: usize = 10_000;
 
 /// The tokens are not kept, only their [tags](Tag).

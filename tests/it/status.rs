@@ -72,6 +72,22 @@ async fn what_strangers_send_is_no_failure() {
     assert_eq!(protect.status().last_error, None);
 }
 
+/// A gateway's 413 for a long token, a server's 400 for one that it does not understand: a caller could send one a minute,
+/// and keep every replica from being ready.
+#[actix_web::test]
+async fn what_one_odd_token_may_have_caused_is_no_failure() {
+    let issuer = TestIssuer::start();
+    let protect = builder(&issuer).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    for (status, is_failure) in
+        [(400, false), (403, false), (413, false), (422, false), (404, true), (401, true)]
+    {
+        issuer.fault(Endpoint::Introspection, Fault::status(status));
+        assert_eq!(api.get("/", &issuer.opaque(json!({}))).await.status, 500, "{status}");
+        assert_eq!(protect.status().last_error.is_some(), is_failure, "{status}");
+    }
+}
+
 #[actix_web::test]
 async fn the_last_failure_stays_with_its_age_until_the_next() {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
