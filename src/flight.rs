@@ -178,6 +178,11 @@ mod tests {
 
     type Numbers = Arc<Flights<u8, usize>>;
 
+    /// A call that does not end.
+    async fn never() -> Result<usize, AuthError> {
+        std::future::pending().await
+    }
+
     #[actix_web::test]
     async fn many_wait_for_one_call() {
         let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
@@ -301,10 +306,6 @@ mod tests {
         let leaders = Arc::clone(&flights);
         let gone = std::thread::spawn(move || {
             rt::System::new().block_on(async move {
-                let never = || async {
-                    tokio::time::sleep(Duration::from_secs(3600)).await;
-                    Ok(0)
-                };
                 let _ = tokio::time::timeout(Duration::from_millis(1), leaders.join(1, never)).await;
             });
         });
@@ -319,10 +320,6 @@ mod tests {
         let (leaders, (aboard, departed)) = (Arc::clone(&flights), std::sync::mpsc::channel());
         let leader = std::thread::spawn(move || {
             rt::System::new().block_on(async move {
-                let never = || async {
-                    tokio::time::sleep(Duration::from_secs(3600)).await;
-                    Ok(0)
-                };
                 let _ = tokio::time::timeout(Duration::from_millis(1), leaders.join(1, never)).await;
                 aboard.send(()).unwrap();
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -15,8 +15,9 @@ pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, NotAnObj
     Ok(members.0.into_iter().map(|(name, member)| (name.into_owned(), member.into_value())).collect())
 }
 
-/// The members of a JSON object, all of different names, in the order of [`by_name`]: cheaper than a map, because names and texts are
-/// borrowed from the document. Deeper levels are `serde_json`'s own; nesting is bounded by its limit of 128 levels.
+/// The members of a JSON object, all of different names, in the order of [`by_name`]: cheaper than a map, because names
+/// and texts are borrowed from the document. Deeper levels are `serde_json`'s own; nesting is bounded by its limit of 128
+/// levels.
 pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
 
 /// The value of a member.

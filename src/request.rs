@@ -3,13 +3,13 @@
 use std::{
     any::Any,
     fmt,
+    future::{Ready, ready},
     rc::Rc,
     sync::{Arc, LazyLock},
 };
 
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use serde::de::DeserializeOwned;
-use std::future::{Ready, ready};
 
 use crate::{
     bearer::BearerToken,

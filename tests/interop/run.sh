@@ -54,12 +54,14 @@ one() {
   echo "interop: installing $server"
   bash "$here/$server/install.sh" "$home"
 
-  INTEROP_STATE=$(mktemp -d "$home/state.XXXXXX")
-  export INTEROP_STATE INTEROP_SERVER=$server INTEROP_TOKENS=$INTEROP_STATE/tokens.json
-  log=$INTEROP_STATE/server.log
+  # Before there is anything to clean up, so that nothing is left behind.
+  pid='' log=/dev/null INTEROP_STATE=''
   trap clean_up EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
+  INTEROP_STATE=$(mktemp -d "$home/state.XXXXXX")
+  export INTEROP_STATE INTEROP_SERVER=$server INTEROP_TOKENS=$INTEROP_STATE/tokens.json
+  log=$INTEROP_STATE/server.log
   bash "$here/$server/start.sh" "$home" >"$log" 2>&1 &
   pid=$!
   await_ready
@@ -91,7 +93,7 @@ run_tests() {
 clean_up() {
   local code=$?
   trap - EXIT
-  if kill -0 "$pid" 2>/dev/null; then
+  if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then
     kill "$pid"
     wait "$pid" 2>/dev/null || true
   fi
@@ -99,7 +101,7 @@ clean_up() {
     echo "--- the end of the log of $server ---" >&2
     tail -n 40 "$log" >&2
   fi
-  rm -rf "$INTEROP_STATE"
+  if [ -n "$INTEROP_STATE" ]; then rm -rf "$INTEROP_STATE"; fi
   exit "$code"
 }
 
