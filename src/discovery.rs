@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::{
+    deadline::Deadline,
     error::{AuthError, AuthErrorKind, SetupFault},
     json::strict_object,
     upstream::{self, Limits, bad_answer},
@@ -19,6 +20,7 @@ pub(crate) struct Issuer {
     base: String,
     origin: String,
     path: String,
+    is_loopback: bool,
 }
 
 impl Issuer {
@@ -38,7 +40,8 @@ impl Issuer {
         // The text is kept as written: issuers are compared byte by byte, and `url` would normalize it.
         let base = text.strip_suffix('/').unwrap_or(&text).to_owned();
         let path = url.path().trim_end_matches('/').to_owned();
-        Ok(Self { base, origin: url.origin().ascii_serialization(), path, text })
+        let origin = url.origin().ascii_serialization();
+        Ok(Self { base, origin, path, is_loopback: is_loopback(&url), text })
     }
 
     /// Whether the metadata may call the issuer so: the same, or with one trailing slash more or less.
@@ -67,33 +70,75 @@ impl Issuer {
 
 /// https, or a host that cannot be anywhere else than on this machine.
 pub(crate) fn is_secure(url: &Url) -> bool {
-    let loopback = match url.host() {
+    url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+    }
 }
 
 /// An endpoint's URL: https or loopback, without fragment and credentials.
 pub(crate) fn endpoint(text: &str) -> Result<Uri, &'static str> {
-    const WANTED: &str = "an https URL (http is for loopback hosts only) without fragment and credentials";
-    let url = Url::parse(text).map_err(|_| WANTED)?;
+    const EXPECTED: &str = "an https URL (http is for loopback hosts only) without fragment and credentials";
+    let url = Url::parse(text).map_err(|_| EXPECTED)?;
     if !is_secure(&url) || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some()
     {
-        return Err(WANTED);
+        return Err(EXPECTED);
     }
-    url.as_str().parse().map_err(|_| WANTED)
+    url.as_str().parse().map_err(|_| EXPECTED)
 }
 
 /// What is used of the metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metadata {
     /// As the document spells it: what tokens must say.
     pub(crate) issuer: String,
-    pub(crate) introspection_endpoint: Option<Uri>,
-    pub(crate) jwks_uri: Option<Uri>,
+    pub(crate) introspection_endpoint: PublishedEndpoint,
+    pub(crate) jwks_uri: PublishedEndpoint,
+}
+
+/// An endpoint of the metadata. An unusable one is an error only for a request that needs it.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum PublishedEndpoint {
+    #[default]
+    Absent,
+    Usable(Uri),
+    Unusable(AuthError),
+}
+
+impl PublishedEndpoint {
+    pub(crate) fn usable(&self) -> Option<&Uri> {
+        if let Self::Usable(uri) = self { Some(uri) } else { None }
+    }
+
+    /// `name` is that of the member, for the error where there is none.
+    pub(crate) fn require(&self, name: &str) -> Result<&Uri, AuthError> {
+        match self {
+            Self::Usable(uri) => Ok(uri),
+            Self::Unusable(error) => Err(error.clone()),
+            Self::Absent => Err(AuthError::setup(SetupFault::Endpoint)
+                .because(format!("the metadata has no {name} that this configuration can use"))),
+        }
+    }
+
+    /// This one, or the other where that can be used and this one cannot.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Absent, _) | (Self::Unusable(_), Self::Usable(_)) => other,
+            _ => self,
+        }
+    }
+}
+
+impl From<Option<Uri>> for PublishedEndpoint {
+    fn from(configured: Option<Uri>) -> Self {
+        configured.map_or(Self::Absent, Self::Usable)
+    }
 }
 
 /// Which endpoints a configuration needs, and by which names.
@@ -106,7 +151,7 @@ pub(crate) struct Needs {
     pub(crate) trust_store: Option<String>,
 }
 
-/// Fetches the metadata: the first document that has what is needed, completed by the others where one lacks an
+/// Fetches the metadata within one deadline: the first document that has what is needed, completed by the others where one lacks an
 /// endpoint (real servers have an OIDC document without `introspection_endpoint` beside an RFC 8414 one with it).
 pub(crate) async fn fetch(
     client: &awc::Client,
@@ -114,10 +159,11 @@ pub(crate) async fn fetch(
     needs: &Needs,
     limits: Limits,
 ) -> Result<Metadata, AuthError> {
+    let deadline = Deadline::after(limits.deadline);
     let mut found: Option<Metadata> = None;
     let mut refusal = None;
     for url in issuer.well_known_urls() {
-        match document(client, issuer, &url, needs, limits).await {
+        match document(client, issuer, &url, needs, limits.until(deadline)).await {
             Ok(metadata) => {
                 let merged = match found.take() {
                     Some(first) => first.completed_by(metadata),
@@ -137,7 +183,17 @@ pub(crate) async fn fetch(
     }
     match (found, refusal) {
         // Without all endpoints, but a document all the same: whoever misses one says so.
-        (Some(metadata), _) => Ok(metadata),
+        (Some(metadata), _) => {
+            let unusable = metadata.unusable();
+            for error in &unusable {
+                log_refused(issuer, error);
+            }
+            match unusable.into_iter().next() {
+                // Nothing of it can be used: fetched again soon, and the last good one stays.
+                Some(error) if !metadata.has_any(needs) => Err(error),
+                _ => Ok(metadata),
+            }
+        }
         (None, Some(error)) => Err(error),
         (None, None) => Err(bad_answer("no metadata")),
     }
@@ -145,8 +201,8 @@ pub(crate) async fn fetch(
 
 impl Metadata {
     fn has(&self, needs: &Needs) -> bool {
-        (!needs.introspection || self.introspection_endpoint.is_some())
-            && (!needs.jwks || self.jwks_uri.is_some())
+        (!needs.introspection || self.introspection_endpoint.usable().is_some())
+            && (!needs.jwks || self.jwks_uri.usable().is_some())
     }
 
     /// Both documents state the configured issuer (but for a slash); the spelling stays the first one's.
@@ -156,6 +212,20 @@ impl Metadata {
             jwks_uri: self.jwks_uri.or(other.jwks_uri),
             ..self
         }
+    }
+
+    fn has_any(&self, needs: &Needs) -> bool {
+        (needs.introspection && self.introspection_endpoint.usable().is_some())
+            || (needs.jwks && self.jwks_uri.usable().is_some())
+    }
+
+    fn unusable(&self) -> Vec<AuthError> {
+        let faults = [&self.introspection_endpoint, &self.jwks_uri].into_iter();
+        let faults = faults.filter_map(|endpoint| match endpoint {
+            PublishedEndpoint::Unusable(error) => Some(error.clone()),
+            PublishedEndpoint::Absent | PublishedEndpoint::Usable(_) => None,
+        });
+        faults.collect()
     }
 
     fn parse(bytes: &[u8], issuer: &Issuer, needs: &Needs) -> Result<Self, AuthError> {
@@ -173,8 +243,12 @@ impl Metadata {
             if needs.mtls { mtls_aliases(&members, needs.trust_store.as_deref()) } else { Some(&members) };
         Ok(Self {
             issuer: stated.to_owned(),
-            introspection_endpoint: url_of(holder, "introspection_endpoint")?,
-            jwks_uri: url_of(Some(&members), "jwks_uri")?,
+            introspection_endpoint: published(
+                holder.filter(|_| needs.introspection),
+                "introspection_endpoint",
+                issuer,
+            ),
+            jwks_uri: published(needs.jwks.then_some(&members), "jwks_uri", issuer),
         })
     }
 }
@@ -190,16 +264,36 @@ fn mtls_aliases<'m>(
     }
 }
 
-fn url_of(holder: Option<&Map<String, Value>>, name: &str) -> Result<Option<Uri>, AuthError> {
-    match holder.and_then(|members| members.get(name)) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => match endpoint(text) {
-            Ok(uri) => Ok(Some(uri)),
-            Err(wanted) => Err(AuthError::setup(SetupFault::InsecureEndpoint)
-                .because(format!("{name} is {:?}, wanted is {wanted}", shown(text)))),
-        },
-        Some(_) => Err(bad_answer(format!("metadata whose {name} is not a string"))),
-    }
+/// A member with the URL of an endpoint. Plain http to this machine is for the issuers on it: that of another issuer
+/// would take our credentials to whatever listens here.
+fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &Issuer) -> PublishedEndpoint {
+    let text = match members.and_then(|members| members.get(name)) {
+        None | Some(Value::Null) => return PublishedEndpoint::Absent,
+        Some(Value::String(text)) => text,
+        Some(_) => {
+            return PublishedEndpoint::Unusable(bad_answer(format!("metadata whose {name} is not a string")));
+        }
+    };
+    let expected = match endpoint(text) {
+        Ok(uri) if issuer.is_loopback || uri.scheme_str() == Some("https") => {
+            return PublishedEndpoint::Usable(uri);
+        }
+        Ok(_) => "an https URL (http to a loopback host is for issuers on a loopback host only)",
+        Err(expected) => expected,
+    };
+    PublishedEndpoint::Unusable(
+        AuthError::setup(SetupFault::InsecureEndpoint)
+            .because(format!("{name} is {:?}, expected {expected}", without_secrets(text))),
+    )
+}
+
+/// A URL for the log: bounded, without what may be a secret (credentials, query, fragment).
+fn without_secrets(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    shown(&format!("{scheme}{separator}{rest}"))
 }
 
 async fn document(
@@ -215,15 +309,17 @@ async fn document(
     if !reply.is_ok() || !reply.is_json() {
         return Err(bad_answer(format!("no metadata at {url} (status {})", reply.status)));
     }
-    Metadata::parse(&reply.body, issuer, needs).map_err(|error| match error.kind() {
-        AuthErrorKind::Misconfigured(_) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            let (issuer, fault) = (issuer.as_str(), error.kind().fault());
-            log::error!(target: crate::LOG, event = "metadata_refused", issuer, fault; "{url}: {error}: {cause}");
-            error
+    Metadata::parse(&reply.body, issuer, needs).inspect_err(|error| {
+        if matches!(error.kind(), AuthErrorKind::Misconfigured(_)) {
+            log_refused(issuer, error);
         }
-        _ => error,
     })
+}
+
+fn log_refused(issuer: &Issuer, error: &AuthError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let (issuer, fault) = (issuer.as_str(), error.kind().fault());
+    log::error!(target: crate::LOG, event = "metadata_refused", issuer, fault; "{error}: {cause}");
 }
 
 /// Whether another well-known URL is worth a try.
@@ -250,6 +346,19 @@ mod tests {
     fn parse(issuer_text: &str, document: &str, needs: &Needs) -> Result<Metadata, AuthErrorKind> {
         Metadata::parse(document.as_bytes(), &issuer(issuer_text), needs).map_err(|error| error.kind())
     }
+
+    /// What needs both endpoints.
+    fn both() -> Needs {
+        Needs { introspection: true, jwks: true, ..Needs::default() }
+    }
+
+    /// The URL of an endpoint, or why there is none.
+    fn url(endpoint: &PublishedEndpoint) -> Result<String, AuthErrorKind> {
+        endpoint.require("endpoint").map(ToString::to_string).map_err(|error| error.kind())
+    }
+
+    const INSECURE: AuthErrorKind = AuthErrorKind::Misconfigured(SetupFault::InsecureEndpoint);
+    const ABSENT: AuthErrorKind = AuthErrorKind::Misconfigured(SetupFault::Endpoint);
 
     #[test]
     fn an_issuer_is_https_or_on_loopback() {
@@ -321,19 +430,112 @@ mod tests {
             ("https://a.test", ""),
         ] {
             let seen = parse(configured, &document(stated), &Needs::default());
-            assert_eq!(seen, Err(AuthErrorKind::Misconfigured(SetupFault::Issuer)), "{configured} {stated}");
+            let kind = seen.map(|_| ()).unwrap_err();
+            assert_eq!(kind, AuthErrorKind::Misconfigured(SetupFault::Issuer), "{configured} {stated}");
         }
     }
 
     #[test]
-    fn endpoints_must_be_secure() {
-        let document = r#"{"issuer":"https://a.test","introspection_endpoint":"http://a.test/i"}"#;
-        let seen = parse("a.test", document, &Needs::default());
-        assert_eq!(seen, Err(AuthErrorKind::Misconfigured(SetupFault::InsecureEndpoint)));
-        let document = r#"{"issuer":"https://a.test","introspection_endpoint":"http://127.0.0.1:1/i","jwks_uri":"https://k.test/j?x=1"}"#;
-        let metadata = parse("a.test", document, &Needs::default()).unwrap();
-        assert_eq!(metadata.introspection_endpoint.unwrap().to_string(), "http://127.0.0.1:1/i");
-        assert_eq!(metadata.jwks_uri.unwrap().to_string(), "https://k.test/j?x=1");
+    fn an_endpoint_is_https_or_on_the_loopback_host_of_an_issuer_there() {
+        let endpoints = |issuer: &str, url_text: &str| {
+            let document = serde_json::json!({ "issuer": issuer, "introspection_endpoint": url_text, "jwks_uri": url_text });
+            let metadata = parse(issuer, &document.to_string(), &both()).unwrap();
+            (url(&metadata.introspection_endpoint), url(&metadata.jwks_uri))
+        };
+        for issuer in ["https://a.test", "https://127.0.0.1.test", "http://localhost:9", "https://[::1]"] {
+            let good = "https://k.test/j?x=1";
+            assert_eq!(endpoints(issuer, good), (Ok(good.to_owned()), Ok(good.to_owned())), "{issuer}");
+            for bad in [
+                "http://a.test/i",
+                "http://localhost./i",
+                "http://[::ffff:127.0.0.1]/i",
+                "http://0.0.0.0/i",
+                "http://[::]/i",
+                "http://10.0.0.1/i",
+                "http://user@127.0.0.1/i",
+                "https://user:password@a.test/i",
+                "ftp://127.0.0.1/i",
+                "file:///etc/passwd",
+                "//a.test/i",
+                "/i",
+                "",
+            ] {
+                assert_eq!(endpoints(issuer, bad), (Err(INSECURE), Err(INSECURE)), "{issuer} {bad}");
+            }
+        }
+        for loopback in [
+            "http://127.0.0.1:1/i",
+            "http://127.9.9.9/i",
+            "http://localhost/i",
+            "HTTP://LOCALHOST/i",
+            "http://[::1]:7/i",
+            "http://127.1/i",
+            "http://0x7f.1/i",
+            "http://2130706433/i",
+            "http:\\\\127.0.0.1\\i",
+        ] {
+            for issuer in ["http://localhost:9", "https://127.0.0.1", "http://[::1]"] {
+                assert!(endpoints(issuer, loopback).0.is_ok(), "{issuer} {loopback}");
+            }
+            for issuer in ["https://a.test", "https://localhost.test", "https://127.0.0.1.test"] {
+                let seen = endpoints(issuer, loopback);
+                assert_eq!(seen, (Err(INSECURE), Err(INSECURE)), "{issuer} {loopback}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_needed_is_not_looked_at() {
+        for odd in [r#""http://keycloak:8080/i""#, "false", r#""/relative""#, r#""""#, "7", "{}", "[]"] {
+            let document = format!(
+                r#"{{"issuer":"https://a.test","introspection_endpoint":{odd},"jwks_uri":"https://a.test/j"}}"#
+            );
+            let jwks = Needs { jwks: true, ..Needs::default() };
+            let metadata = parse("a.test", &document, &jwks).unwrap();
+            assert!(metadata.has(&jwks), "{odd}");
+            assert_eq!(url(&metadata.introspection_endpoint), Err(ABSENT), "{odd}");
+            let needy = parse("a.test", &document, &both()).unwrap();
+            assert!(!needy.has(&both()) && url(&needy.introspection_endpoint).is_err(), "{odd}");
+            assert!(url(&needy.jwks_uri).is_ok(), "a fault of one member is not one of the other: {odd}");
+        }
+    }
+
+    #[test]
+    fn a_usable_endpoint_of_the_second_document_replaces_an_unusable_one() {
+        let metadata = |introspection: &str| {
+            let document = format!(
+                r#"{{"issuer":"https://a.test","introspection_endpoint":{introspection},"jwks_uri":"https://a.test/j"}}"#
+            );
+            parse("a.test", &document, &both()).unwrap()
+        };
+        for (first, second, merged) in [
+            ("false", r#""https://a.test/i""#, Ok("https://a.test/i".to_owned())),
+            ("null", r#""https://a.test/i""#, Ok("https://a.test/i".to_owned())),
+            (r#""https://a.test/i""#, r#""http://b.test/i""#, Ok("https://a.test/i".to_owned())),
+            (r#""http://b.test/i""#, "null", Err(INSECURE)),
+            ("null", r#""http://b.test/i""#, Err(INSECURE)),
+        ] {
+            let completed = metadata(first).completed_by(metadata(second));
+            assert_eq!(url(&completed.introspection_endpoint), merged, "{first} {second}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_an_unusable_endpoint_names_the_member_and_no_secret() {
+        for text in [
+            "http://user:hush@a.test/path?key=hush#hush",
+            "http://user:hush@hush@a.test/path",
+            "https://a.test/path#hush",
+            "http:hush@a.test/path?hush",
+            "user:hush@a.test/path",
+        ] {
+            let document = serde_json::json!({ "issuer": "https://a.test", "jwks_uri": text }).to_string();
+            let metadata = parse("a.test", &document, &both()).unwrap();
+            let error = metadata.jwks_uri.require("jwks_uri").unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.starts_with("jwks_uri is ") && cause.contains("a.test/path"), "{cause}");
+            assert!(!cause.contains("hush"), "{cause}");
+        }
     }
 
     #[test]
@@ -342,16 +544,14 @@ mod tests {
             "mtls_endpoint_aliases":{"introspection_endpoint":"https://mtls.a.test/i"},
             "mtls_additional_endpoint_aliases":{"ts1":{"introspection_endpoint":"https://ts1.a.test/i"}}}"#;
         let of = |document: &str, trust_store: Option<&str>| {
-            let needs = Needs { mtls: true, trust_store: trust_store.map(str::to_owned), ..Needs::default() };
-            parse("a.test", document, &needs).unwrap().introspection_endpoint.map(|uri| uri.to_string())
+            let needs = Needs { mtls: true, trust_store: trust_store.map(str::to_owned), ..both() };
+            url(&parse("a.test", document, &needs).unwrap().introspection_endpoint)
         };
-        assert_eq!(of(document, None).as_deref(), Some("https://mtls.a.test/i"));
-        assert_eq!(of(document, Some("ts1")).as_deref(), Some("https://ts1.a.test/i"));
-        assert_eq!(of(document, Some("ts2")), None);
-        assert_eq!(
-            of(r#"{"issuer":"https://a.test","introspection_endpoint":"https://a.test/i"}"#, None),
-            None
-        );
+        assert_eq!(of(document, None).as_deref(), Ok("https://mtls.a.test/i"));
+        assert_eq!(of(document, Some("ts1")).as_deref(), Ok("https://ts1.a.test/i"));
+        assert_eq!(of(document, Some("ts2")), Err(ABSENT));
+        let plain = r#"{"issuer":"https://a.test","introspection_endpoint":"https://a.test/i"}"#;
+        assert_eq!(of(plain, None), Err(ABSENT));
     }
 
     #[test]
@@ -369,7 +569,8 @@ mod tests {
             assert!(matches!(seen, Err(AuthErrorKind::Upstream(_))), "{document}");
         }
         let document = r#"{"issuer":"https://a.test","jwks_uri":7}"#;
-        assert!(matches!(parse("a.test", document, &Needs::default()), Err(AuthErrorKind::Upstream(_))));
+        let metadata = parse("a.test", document, &both()).unwrap();
+        assert!(matches!(url(&metadata.jwks_uri), Err(AuthErrorKind::Upstream(_))));
     }
 
     proptest! {
@@ -382,13 +583,11 @@ mod tests {
             other in ".{0,20}",
         ) {
             let issuer = issuer("https://a.test");
-            let _ = Metadata::parse(&bytes, &issuer, &Needs::default());
+            let _ = Metadata::parse(&bytes, &issuer, &both());
             let document = serde_json::json!({"issuer": "https://a.test", "introspection_endpoint": url, "jwks_uri": other}).to_string();
-            if let Ok(metadata) = Metadata::parse(document.as_bytes(), &issuer, &Needs::default()) {
-                for uri in [metadata.introspection_endpoint, metadata.jwks_uri].into_iter().flatten() {
-                    let host = uri.host().unwrap_or_default();
-                    prop_assert!(uri.scheme_str() == Some("https") || host == "localhost" || host.starts_with("127.") || host == "[::1]");
-                }
+            let metadata = Metadata::parse(document.as_bytes(), &issuer, &both()).unwrap();
+            for endpoint in [metadata.introspection_endpoint, metadata.jwks_uri] {
+                prop_assert!(endpoint.usable().is_none_or(|uri| uri.scheme_str() == Some("https")));
             }
             let _ = Issuer::parse(&other);
         }

@@ -132,6 +132,7 @@ mod claims;
 mod client_auth;
 mod clock;
 mod config;
+mod deadline;
 mod discovery;
 mod error;
 mod flight;

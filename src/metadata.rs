@@ -8,7 +8,7 @@ use arc_swap::Guard;
 use crate::{
     cache::{CacheKey, Keyer},
     config::Settings,
-    discovery::{self, Issuer, Metadata, Needs},
+    discovery::{self, Issuer, Metadata, Needs, PublishedEndpoint},
     error::AuthError,
     observe::Observer,
     refresh::{Dated, Lifetimes, Refreshed},
@@ -26,14 +26,14 @@ pub(crate) struct Known {
 
 impl Known {
     fn new(metadata: Metadata, client_id: &str) -> Self {
-        let endpoint = metadata.introspection_endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
+        let endpoint = metadata.introspection_endpoint.usable().map(ToString::to_string).unwrap_or_default();
         let keyer = Keyer::new(&metadata.issuer, &endpoint, client_id);
         Self { issuer: metadata.issuer.as_str().into(), keyer, metadata }
     }
 
-    /// Whether the server publishes keys.
+    /// Whether the server publishes keys, also where the address cannot be used.
     pub(crate) fn has_keys(&self) -> bool {
-        self.metadata.jwks_uri.is_some()
+        !matches!(self.metadata.jwks_uri, PublishedEndpoint::Absent)
     }
 
     /// Under which a token is remembered: distinct for every issuer, endpoint, client and token.
@@ -149,16 +149,17 @@ impl Discovery {
     fn given(&self) -> Known {
         self.complete(Metadata {
             issuer: self.issuer.as_str().to_owned(),
-            introspection_endpoint: None,
-            jwks_uri: None,
+            introspection_endpoint: PublishedEndpoint::Absent,
+            jwks_uri: PublishedEndpoint::Absent,
         })
     }
 
     /// What the operator gave counts more than what was discovered.
     fn complete(&self, found: Metadata) -> Known {
+        let configured = |endpoint: &Option<Uri>| PublishedEndpoint::from(endpoint.clone());
         let metadata = Metadata {
-            introspection_endpoint: self.introspection_endpoint.clone().or(found.introspection_endpoint),
-            jwks_uri: self.jwks_uri.clone().or(found.jwks_uri),
+            introspection_endpoint: configured(&self.introspection_endpoint).or(found.introspection_endpoint),
+            jwks_uri: configured(&self.jwks_uri).or(found.jwks_uri),
             ..found
         };
         Known::new(metadata, &self.client_id)

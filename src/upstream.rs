@@ -24,7 +24,10 @@ use actix_web::{
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use futures_util::{Stream, StreamExt as _, future::LocalBoxFuture};
 
-use crate::error::{AuthError, UpstreamFault};
+use crate::{
+    deadline::Deadline,
+    error::{AuthError, UpstreamFault},
+};
 
 /// The bounds of every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// The same, but not past this deadline.
+    pub(crate) fn until(self, deadline: Deadline) -> Self {
+        Self { deadline: self.deadline.min(deadline.time_left()), ..self }
+    }
+
     /// For a call that starts now, second tries included.
     pub(crate) fn starting_now(self) -> Bounds {
         Bounds { limits: self, started: Instant::now() }

@@ -237,11 +237,7 @@ impl Validator {
 
 impl Target {
     fn of(known: &Known) -> Result<Self, AuthError> {
-        let endpoint = known.metadata.introspection_endpoint.clone();
-        let endpoint = endpoint.ok_or_else(|| {
-            AuthError::setup(SetupFault::Endpoint)
-                .because("the metadata has no introspection_endpoint that we may use")
-        })?;
+        let endpoint = known.metadata.introspection_endpoint.require("introspection_endpoint")?.clone();
         Ok(Self { issuer: Arc::clone(&known.issuer), endpoint })
     }
 }

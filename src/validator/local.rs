@@ -13,7 +13,7 @@ use crate::{
     cache::Now,
     claims::Claims,
     config::Settings,
-    error::{AuthError, SetupFault, TokenFault, UpstreamFault},
+    error::{AuthError, TokenFault, UpstreamFault},
     jwks::KeySet,
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
@@ -147,9 +147,7 @@ async fn fetch(
     client: awc::Client,
     limits: Limits,
 ) -> Result<PublishedKeys, AuthError> {
-    let uri = known.await?.document.metadata.jwks_uri.clone();
-    let uri =
-        uri.ok_or_else(|| AuthError::setup(SetupFault::Endpoint).because("the metadata has no jwks_uri"))?;
+    let uri = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
     let reply = upstream::get(&client, &uri, limits).await?;
     if !reply.is_ok() || !reply.is_json() {
         return Err(bad_answer(format!("no key set at {uri} (status {})", reply.status)));

@@ -175,24 +175,80 @@ async fn the_issuers_slash_may_differ_but_tokens_must_say_what_the_document_says
     }
 }
 
+fn with_member(issuer: &TestIssuer, name: &str, value: Value) {
+    issuer.set_metadata(|mut metadata| {
+        metadata[name] = value;
+        metadata
+    });
+}
+
 #[actix_web::test]
-async fn an_endpoint_that_is_not_https_is_our_misconfiguration() {
-    for (name, url) in [
-        ("introspection_endpoint", "http://issuer.example.test/introspect"),
-        ("introspection_endpoint", "https://user:password@issuer.example.test/introspect"),
-        ("introspection_endpoint", "ftp://127.0.0.1/introspect"),
-        ("jwks_uri", "http://issuer.example.test/jwks"),
-        ("jwks_uri", "file:///etc/passwd"),
+async fn an_endpoint_that_is_not_https_is_our_misconfiguration_for_the_tokens_that_need_it() {
+    for url in [
+        "http://issuer.example.test/introspect",
+        "https://user:password@issuer.example.test/introspect",
+        "ftp://127.0.0.1/introspect",
+        "file:///etc/passwd",
+        "/introspect",
+        "",
     ] {
         let issuer = TestIssuer::start();
-        issuer.set_metadata(|mut metadata| {
-            metadata[name] = url.into();
-            metadata
-        });
-        let api = api(introspecting(&issuer)).await;
-        let answer = api.outcome(&issuer.opaque(json!({}))).await;
-        assert_eq!(answer, setup(SetupFault::InsecureEndpoint), "{name} {url}");
+        let (opaque, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
+        let insecure = setup(SetupFault::InsecureEndpoint);
+        with_member(&issuer, "introspection_endpoint", url.into());
+        let one = api(introspecting(&issuer)).await;
+        assert_eq!((one.outcome(&opaque).await, one.outcome(&jwt).await), (insecure, OK), "{url}");
+
+        let issuer = TestIssuer::start();
+        let (opaque, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
+        with_member(&issuer, "jwks_uri", url.into());
+        let other = api(introspecting(&issuer)).await;
+        assert_eq!((other.outcome(&opaque).await, other.outcome(&jwt).await), (OK, insecure), "{url}");
+        assert_eq!(api(jwts_only(&issuer)).await.outcome(&jwt).await, insecure, "{url}");
     }
+}
+
+#[actix_web::test]
+async fn a_member_of_the_metadata_that_is_not_needed_may_be_anything() {
+    let odd = [
+        json!("http://keycloak:8080/introspect"),
+        json!(false),
+        json!("/relative"),
+        json!(""),
+        json!(7),
+        json!({ "a": 1 }),
+    ];
+    for odd in odd {
+        let issuer = TestIssuer::start();
+        let (opaque, jwt, keys) =
+            (issuer.opaque(json!({})), issuer.jwt(json!({})), issuer.url(Endpoint::Jwks));
+        with_member(&issuer, "introspection_endpoint", odd.clone());
+        assert_eq!(api(jwts_only(&issuer)).await.outcome(&jwt).await, OK, "{odd}");
+        let given = introspecting(&issuer).jwks_uri(&keys);
+        let given = given.introspection_endpoint(issuer.url(Endpoint::Introspection));
+        assert_eq!(api(given).await.outcome(&opaque).await, OK, "{odd}");
+
+        let issuer = TestIssuer::start();
+        let (opaque, jwt, keys) =
+            (issuer.opaque(json!({})), issuer.jwt(json!({})), issuer.url(Endpoint::Jwks));
+        with_member(&issuer, "jwks_uri", odd.clone());
+        let given = api(introspecting(&issuer).jwks_uri(&keys)).await;
+        assert_eq!((given.outcome(&opaque).await, given.outcome(&jwt).await), (OK, OK), "{odd}");
+        let introspected = api(introspecting(&issuer).introspect_jwt_tokens(true)).await;
+        assert_eq!(introspected.outcome(&jwt).await, OK, "{odd}");
+    }
+}
+
+#[actix_web::test]
+async fn metadata_that_turns_unusable_does_not_replace_the_last_good_one() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(jwts_only(&issuer).clock(clock.clone()).metadata_cache(seconds(10))).await;
+    let jwt = issuer.jwt(json!({}));
+    assert_eq!(api.outcome(&jwt).await, OK);
+    with_member(&issuer, "jwks_uri", "http://issuer.example.test/jwks".into());
+    clock.advance(seconds(400));
+    assert_eq!(api.outcome(&jwt).await, OK);
+    assert_eq!(asked(&issuer), (2, 1), "it was tried");
 }
 
 #[actix_web::test]
@@ -256,7 +312,7 @@ async fn failing_discovery_pauses_longer_and_longer_whatever_comes_meanwhile() {
     let (issuer, clock) = timed_issuer();
     issuer.fault(Endpoint::Discovery, Fault::status(500).always());
     let api = api(introspecting(&issuer).clock(clock.clone())).await;
-    for (failures, pause) in [1, 2, 4, 8].into_iter().enumerate() {
+    for (failures, pause) in [1, 2, 4, 4].into_iter().enumerate() {
         for number in 0..50 {
             let answer = api.get("/", &format!("token-{number}")).await;
             assert_eq!((answer.outcome(), answer.retry_after), (upstream(Failing), Some(pause)));
