@@ -5,7 +5,6 @@
 //! | protect a first route | [`getting_started`] |
 //! | choose between local validation and introspection | [`jwt_or_introspection`] |
 //! | look a setting up: name, unit, default, bounds, reason | [`configuration`] |
-//! | know why the defaults are what they are | [`defaults`] |
 //! | save calls, and know how long a revoked token lives | [`caching`] |
 //! | ask for scopes and groups | [`scopes_and_groups`] |
 //! | know every answer, change its body | [`errors`] |
@@ -30,9 +29,6 @@ pub mod jwt_or_introspection {}
 
 #[doc = include_str!("../docs/configuration.md")]
 pub mod configuration {}
-
-#[doc = include_str!("../docs/defaults.md")]
-pub mod defaults {}
 
 #[doc = include_str!("../docs/caching.md")]
 pub mod caching {}

@@ -33,7 +33,7 @@ fn every_page_is_included_under_its_name_and_listed() {
         "proxies",
         "tuning",
         "troubleshooting",
-        "defaults",
+        "configuration",
         "limits",
     ] {
         assert!(pages().contains(page), "{page} is missing");
