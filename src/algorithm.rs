@@ -4,15 +4,15 @@ use std::{fmt, str::FromStr};
 
 /// An asymmetric signature algorithm of a JWT (the header's `alg`, RFC 7518 section 3.1 and RFC 8037 section 3.1).
 ///
-/// `none` and the HMAC algorithms (`HS256` and its sisters) have no value here, so that no setting can ever let them
-/// in: with a key that everybody may download they would prove nothing.
+/// `none` and the HMAC algorithms (`HS256`, `HS384`, `HS512`) are not included, so that no setting can enable them:
+/// the keys are public, so such a signature would prove nothing.
 ///
 /// Parsed from and displayed as the registered name, which is case-sensitive. `Ed25519`, the newer name of `EdDSA`
 /// with that curve (RFC 9864), parses too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256: what most servers sign with unless told otherwise.
+    /// RSASSA-PKCS1-v1_5 with SHA-256. The default of most servers.
     RS256,
     /// RSASSA-PKCS1-v1_5 with SHA-384.
     RS384,
@@ -35,7 +35,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm that can be verified.
+    /// All supported algorithms.
     pub const ALL: &'static [Self] = &[
         Self::RS256,
         Self::RS384,
@@ -49,7 +49,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// The registered name, as in the header's `alg`.
+    /// Returns the registered name, as in the header's `alg`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
@@ -72,7 +72,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The text names no [`Algorithm`] that can be verified.
+/// The text is not the name of a supported [`Algorithm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownAlgorithm;

@@ -1,4 +1,4 @@
-//! The bearer token of a request: found and checked as RFC 6750 section 2.1 describes it.
+//! The bearer token of a request, extracted and checked as RFC 6750 section 2.1 requires.
 
 use std::{fmt, sync::Arc};
 
@@ -12,15 +12,16 @@ pub(crate) struct BearerToken(Source);
 
 #[derive(Clone)]
 enum Source {
-    /// The header's value, shared and not copied, and where the token starts in it.
+    /// The header's value (shared, not copied) and the offset of the token in it.
     Header(HeaderValue, usize),
-    /// What a token resolver returned.
+    /// The token returned by a token resolver.
     Resolved(Arc<str>),
 }
 
 impl BearerToken {
-    /// The token of the `Authorization` header: the scheme `Bearer` in any letter case, one or more spaces, and a
-    /// `b64token` of at most `max_length` bytes. `None` if there is no such header, or it is of another scheme.
+    /// Extracts the token of the `Authorization` header: the scheme `Bearer` in any letter case, one or more
+    /// spaces, and a `b64token` of at most `max_length` bytes. Returns `None` if there is no such header, or if it
+    /// has another scheme.
     pub(crate) fn from_headers(headers: &HeaderMap, max_length: usize) -> Result<Option<Self>, RequestFault> {
         let mut values = headers.get_all(AUTHORIZATION);
         let Some(value) = values.next() else { return Ok(None) };
@@ -38,7 +39,8 @@ impl BearerToken {
         Ok(Some(Self(Source::Header(value.clone(), start))))
     }
 
-    /// A token from somewhere else (a cookie, a WebSocket subprotocol), white space trimmed and otherwise checked alike.
+    /// Creates a token from another source (a cookie, a WebSocket subprotocol). White space is trimmed; the other
+    /// checks are the same.
     pub(crate) fn resolved(token: &str, max_length: usize) -> Result<Self, RequestFault> {
         let token = token.trim();
         if token.len() > max_length {
@@ -71,7 +73,7 @@ impl fmt::Debug for BearerToken {
 
 const SCHEME: &[u8] = b"bearer";
 
-/// Where the credentials start, `None` if the scheme is another one.
+/// Returns the offset of the credentials; `None` for another scheme.
 fn credentials_start(value: &[u8]) -> Result<Option<usize>, RequestFault> {
     let (Some(scheme), rest) = (value.get(..SCHEME.len()), value.get(SCHEME.len()..).unwrap_or_default())
     else {
@@ -85,13 +87,13 @@ fn credentials_start(value: &[u8]) -> Result<Option<usize>, RequestFault> {
             let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
             Ok(Some(SCHEME.len() + spaces))
         }
-        // `Bearerish abc` is another scheme; `Bearer` alone, or followed by a tab, is a broken one of ours.
+        // `Bearerish abc` has another scheme. `Bearer` alone, or followed by a tab, is malformed.
         Some(byte) if is_token_byte(*byte) => Ok(None),
         _ => Err(RequestFault::Malformed),
     }
 }
 
-/// RFC 9110 section 5.6.2: what the name of a scheme consists of.
+/// Returns whether a byte may be part of a scheme's name (RFC 9110 section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

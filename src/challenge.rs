@@ -2,14 +2,14 @@
 
 use actix_web::http::header::HeaderValue;
 
-/// The parameters that every challenge of one API carries, checked once when the configuration is built.
+/// The parameters of every challenge of one API, checked once when the configuration is built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Challenge {
     prefix: String,
 }
 
 impl Challenge {
-    /// Both values must be printable ASCII (see [`is_quotable`]); what is not is left out.
+    /// Creates the challenge. Values that are not printable ASCII (see [`is_quotable`]) are omitted.
     pub(crate) fn new(realm: Option<&str>, resource_metadata: Option<&str>) -> Self {
         let mut prefix = String::new();
         for (name, value) in [("realm", realm), ("resource_metadata", resource_metadata)] {
@@ -20,12 +20,13 @@ impl Challenge {
         Self { prefix }
     }
 
-    /// For a request without credentials: no error code (RFC 6750 section 3.1).
+    /// Returns the challenge for a request without credentials: no error code (RFC 6750 section 3.1).
     pub(crate) fn missing_token(&self) -> HeaderValue {
         self.write("", "", "")
     }
 
-    /// `error` and `description` are constants of `response.rs`; `scope` is what the route asks for.
+    /// Returns a challenge with an error code. `error` and `description` are constants of `response.rs`; `scope`
+    /// lists the required scopes.
     pub(crate) fn error(&self, error: &'static str, description: &'static str, scope: &str) -> HeaderValue {
         self.write(error, description, scope)
     }
@@ -38,12 +39,12 @@ impl Challenge {
             }
         }
         let header = if parameters.is_empty() { "Bearer".to_owned() } else { format!("Bearer {parameters}") };
-        // Only printable ASCII went in, so this cannot fail; the bare scheme is a valid challenge all the same.
+        // Only printable ASCII was written, so this cannot fail. The scheme alone would still be a valid challenge.
         HeaderValue::try_from(header).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     }
 }
 
-/// Whether a value can stand in a quoted string unchanged or escaped: printable ASCII.
+/// Returns whether a value can be part of a quoted string: printable ASCII.
 pub(crate) fn is_quotable(value: &str) -> bool {
     value.bytes().all(|byte| matches!(byte, 0x20..=0x7E))
 }

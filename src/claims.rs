@@ -1,4 +1,4 @@
-//! Claims: what the issuer said of a token, in one shape whichever validator ran.
+//! Claims of a token, in one shape for JWTs and introspection responses.
 
 mod footprint;
 
@@ -15,14 +15,15 @@ use crate::{
     scope::Scopes,
 };
 
-/// The claims of a validated token: the members of an introspection answer (RFC 7662 section 2.2) or of a JWT's
+/// The claims of a validated token: the members of an introspection response (RFC 7662 section 2.2) or of a JWT's
 /// payload (RFC 9068 section 2.2).
 ///
-/// A clone is cheap (the claims are shared). Serializing gives the JSON object as the issuer sent it, without `active`.
+/// A clone is cheap (the claims are shared). Serializes to the JSON object as the issuer sent it, without `active`.
 #[derive(Clone)]
 pub struct Claims(Arc<Inner>);
 
-/// What every request looks at is read once. The rest becomes a map when somebody asks for it, which most APIs never do.
+/// Claims that every request needs are parsed once. The map of all members is built on first use, because most APIs
+/// never use it.
 struct Inner {
     members: OnceLock<Map<String, Value>>,
     source: Source,
@@ -39,21 +40,21 @@ struct Inner {
     issued_at: Option<i64>,
 }
 
-/// What the map of all members is made of.
+/// The source of the map of all members.
 enum Source {
-    /// The map was there first.
+    /// The claims were created from a map.
     Map,
     /// The payload of a JWT.
     Payload(Box<[u8]>),
-    /// An introspection answer; its `active` is not a claim of the token.
+    /// An introspection response; its `active` is not a claim of the token.
     Answer(Box<[u8]>),
 }
 
-/// Why a set of claims is not well-formed. Names the claim, never its value.
+/// A claim has the wrong shape. Names the claim, never its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MalformedClaim {
-    /// The claim's name.
+    /// The name of the claim.
     pub name: &'static str,
 }
 
@@ -70,17 +71,17 @@ impl std::error::Error for MalformedClaim {}
 pub struct Audience(Box<[Box<str>]>);
 
 impl Audience {
-    /// Whether this audience is among them, compared byte by byte.
+    /// Returns whether this audience is included, compared byte by byte.
     pub fn contains(&self, audience: &str) -> bool {
         self.iter().any(|one| one == audience)
     }
 
-    /// The audiences in the order of the token.
+    /// Returns the audiences in the order of the token.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|one| &**one)
     }
 
-    /// Whether the issuer named no audience.
+    /// Returns whether the token has no audience.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -103,83 +104,84 @@ impl Claims {
         Ok(Self(Arc::new(Inner { members: members.into(), ..inner })))
     }
 
-    /// The same from the payload of a JWT, whose members these are.
+    /// Creates the claims from the payload of a JWT. `members` are its parsed members.
     pub(crate) fn of_payload(members: &Members<'_>, payload: &[u8]) -> Result<Self, MalformedClaim> {
         Ok(Self(Arc::new(Inner::read(members, Source::Payload(payload.into()))?)))
     }
 
-    /// The same from an introspection answer, whose members these are.
+    /// Creates the claims from an introspection response. `members` are its parsed members.
     pub(crate) fn of_answer(members: &Members<'_>, answer: &[u8]) -> Result<Self, MalformedClaim> {
         Ok(Self(Arc::new(Inner::read(members, Source::Answer(answer.into()))?)))
     }
 
-    /// The issuer (`iss`).
+    /// Returns the issuer (`iss`).
     pub fn issuer(&self) -> Option<&str> {
         self.0.issuer.as_deref()
     }
 
-    /// The subject (`sub`): the user, or the client where a machine speaks for itself. Some servers send none then.
+    /// Returns the subject (`sub`): the user, or the client in the client credentials grant. Some servers send no
+    /// `sub` then.
     pub fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
     }
 
-    /// The client that the token was issued to: `client_id`, or `azp` where there is none.
+    /// Returns the client to which the token was issued: `client_id`, or `azp` if there is no `client_id`.
     pub fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
 
-    /// The audiences (`aud`).
+    /// Returns the audiences (`aud`).
     pub fn audience(&self) -> &Audience {
         &self.0.audience
     }
 
-    /// The granted scopes (`scope`, or `scp`).
+    /// Returns the granted scopes (`scope`, or `scp`).
     pub fn scopes(&self) -> &Scopes {
         &self.0.scopes
     }
 
-    /// When the token expires (`exp`), in seconds since 1970.
+    /// Returns the expiry (`exp`), in seconds since 1970.
     pub fn expires_at(&self) -> Option<i64> {
         self.0.expires_at
     }
 
-    /// When the token starts to be valid (`nbf`), in seconds since 1970.
+    /// Returns the start of validity (`nbf`), in seconds since 1970.
     pub fn not_before(&self) -> Option<i64> {
         self.0.not_before
     }
 
-    /// When the token was issued (`iat`), in seconds since 1970.
+    /// Returns the time of issue (`iat`), in seconds since 1970.
     pub fn issued_at(&self) -> Option<i64> {
         self.0.issued_at
     }
 
-    /// Whether nothing in the claims speaks of a proof of possession: no `cnf`, and a `token_type` that is `Bearer`
-    /// or not stated.
+    /// Returns whether the token is a plain bearer token: it has no `cnf`, and its `token_type` is `Bearer` or
+    /// absent.
     pub(crate) fn is_plain_bearer(&self) -> bool {
         self.0.is_plain_bearer
     }
 
-    /// Whether there is a `cnf`, whatever it says.
+    /// Returns whether the token has a `cnf` claim.
     pub(crate) fn has_cnf(&self) -> bool {
         self.0.has_cnf
     }
 
-    /// Any claim by its name.
+    /// Returns a claim by name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.members().get(name)
     }
 
-    /// A string claim by its name.
+    /// Returns a string claim by name.
     pub fn string(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Value::as_str)
     }
 
-    /// All members, as the issuer sent them.
+    /// Returns all members, as the issuer sent them.
     pub fn members(&self) -> &Map<String, Value> {
         self.0.members.get_or_init(|| self.0.source.members())
     }
 
-    /// About how many bytes the claims own on the heap, the map of all members included.
+    /// Estimates the heap memory of the claims in bytes, including the map of all members.
     pub(crate) fn footprint(&self) -> usize {
         self.0.footprint
     }
@@ -188,7 +190,7 @@ impl Claims {
 impl Source {
     fn members(&self) -> Map<String, Value> {
         let (Self::Payload(json) | Self::Answer(json)) = self else { return Map::new() };
-        // The same bytes were read as an object before, by the same parser.
+        // These bytes were parsed as an object before, by the same parser.
         let mut members: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
         if matches!(self, Self::Answer(_)) {
             members.remove("active");
@@ -245,7 +247,7 @@ impl Inner {
     }
 }
 
-/// Shows the names of the claims, not their values: claims are personal data.
+/// Shows the names of the claims. Their values are personal data and are not shown.
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Claims").field(&self.members().keys().collect::<Vec<_>>()).finish()
@@ -319,7 +321,7 @@ fn numeric_date(
 }
 
 fn whole_seconds(float: f64) -> Option<i64> {
-    // Below 2^53 every whole number is a float of its own, so the conversion is exact; NaN fails the comparison.
+    // Below 2^53 every whole number is exactly a float, so the conversion is exact; NaN fails the comparison.
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "the range is checked first")]
     (0.0..=9_007_199_254_740_991.0).contains(&float).then_some(float as i64)
 }

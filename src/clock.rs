@@ -1,19 +1,19 @@
-//! Time, as a trait: tests move it, nothing else may.
+//! The clock, as a trait, so that tests can control the time.
 
 use std::{
     fmt,
     time::{Duration, Instant, SystemTime},
 };
 
-/// Where the crate reads the time.
+/// The source of the time.
 ///
-/// Two clocks, because they answer different questions: `exp` and `nbf` are points on the wall clock, while the age
-/// of a cached answer must not change when somebody sets that clock back.
+/// There are two clocks: `exp` and `nbf` are times of the wall clock, while the age of a cached verdict must not
+/// change when the wall clock is set.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// Seconds since 1970-01-01T00:00:00Z, as in RFC 7519 section 2 (`NumericDate`), rounded down.
+    /// Returns the seconds since 1970-01-01T00:00:00Z, rounded down (`NumericDate`, RFC 7519 section 2).
     fn unix_time(&self) -> i64;
 
-    /// Time since an arbitrary fixed point; never goes backwards.
+    /// Returns the time since a fixed point. It never decreases.
     fn monotonic(&self) -> Duration;
 }
 
@@ -24,7 +24,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Reads the operating system's clocks; the monotonic one counts from here.
+    /// Creates a clock. Its monotonic time starts at zero.
     pub fn new() -> Self {
         Self { started: Instant::now() }
     }
@@ -38,7 +38,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn unix_time(&self) -> i64 {
-        // A clock before 1970 or after the year 292 billion reads as 0: every token is then "not yet valid" at worst.
+        // A clock before 1970, or later than `i64` can hold, reads as 0. Tokens are then at worst "not yet valid".
         SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .ok()

@@ -1,5 +1,5 @@
-//! The two error types: [`AuthError`] of a request, [`ConfigError`] of start-up. Neither knows HTTP; the one mapping to
-//! statuses and challenges is in `response.rs`.
+//! The two error types: [`AuthError`] for requests, [`ConfigError`] for start-up. They do not depend on HTTP;
+//! `response.rs` maps them to statuses and challenges.
 
 mod config;
 mod kind;
@@ -11,11 +11,10 @@ pub use self::{
     kind::{AuthErrorKind, RequestFault, SetupFault, TokenFault, UpstreamFault},
 };
 
-/// Why a request was not let through.
+/// The reason why a request was rejected.
 ///
-/// Opaque on purpose: [`kind`](Self::kind) tells the class and is what to count, log and match on. The text names
-/// neither the token nor any claim's value, and does not repeat the text of its [`source`](StdError::source).
-/// A clone is cheap.
+/// An opaque type: match, log and count its [`kind`](Self::kind). The text contains neither the token nor the value
+/// of a claim, and does not repeat the text of its [`source`](StdError::source). A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct AuthError(Arc<Inner>);
 
@@ -55,42 +54,42 @@ impl AuthError {
         Self::new(AuthErrorKind::Misconfigured(fault))
     }
 
-    /// Adds the cause.
+    /// Adds the source.
     pub(crate) fn because(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.with(|inner| inner.source = Some(source.into().into()))
     }
 
-    /// Adds the scopes that a challenge should name.
+    /// Adds the scopes that the challenge names.
     pub(crate) fn requiring(self, scopes: impl Into<Box<str>>) -> Self {
         self.with(|inner| inner.required_scopes = scopes.into())
     }
 
-    /// Adds when to try again.
+    /// Adds the time after which a retry makes sense.
     pub(crate) fn retry_after(self, after: Option<Duration>) -> Self {
         self.with(|inner| inner.retry_after = after)
     }
 
-    /// Adds what ties the answer to its log record.
+    /// Adds the reference that links the response to its log record.
     pub(crate) fn referred_to_as(self, reference: String) -> Self {
         self.with(|inner| inner.reference = Some(reference.into()))
     }
 
-    /// Adds how the verdict came about that the refusal is based on.
+    /// Adds the source of the verdict that led to the rejection.
     pub(crate) fn with_verdict_via(self, via: &'static str) -> Self {
         self.with(|inner| inner.verdict_via = via)
     }
 
-    /// Adds that a single odd token may be the reason, though it looks like a failure of ours.
+    /// Marks a failure that a single token may have caused, although it looks like a failure of the setup.
     pub(crate) fn may_be_the_tokens(self) -> Self {
         self.with(|inner| inner.may_be_the_tokens = true)
     }
 
-    /// Whether it tells of a failure for certain that no caller can cause.
+    /// Returns whether this is a failure that no caller can cause.
     pub(crate) fn is_failure_for_certain(&self) -> bool {
         !self.is_client_fault() && !self.0.may_be_the_tokens
     }
 
-    /// How the verdict came about, as metrics name it; empty where there was none.
+    /// Returns the source of the verdict, as in the metrics; empty if there was no verdict.
     pub(crate) fn verdict_via(&self) -> &'static str {
         self.0.verdict_via
     }
@@ -100,34 +99,35 @@ impl AuthError {
         self
     }
 
-    /// The class of this error.
+    /// Returns the class of this error.
     pub fn kind(&self) -> AuthErrorKind {
         self.0.kind
     }
 
-    /// Whether the same request may succeed a little later without any change: true for faults of the authorization
+    /// Returns whether the same request may succeed later without a change: true for failures of the authorization
     /// server.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, AuthErrorKind::Upstream(_))
     }
 
-    /// Whether the caller is to blame (answered 4xx).
+    /// Returns whether the caller caused the error (4xx).
     pub fn is_client_fault(&self) -> bool {
         !matches!(self.0.kind, AuthErrorKind::Upstream(_) | AuthErrorKind::Misconfigured(_))
     }
 
-    /// The scopes that were asked for, space-delimited; empty where the error is of another kind.
+    /// Returns the required scopes, space-delimited; empty for other errors.
     pub fn required_scopes(&self) -> &str {
         &self.0.required_scopes
     }
 
-    /// The random name of this refusal in the log, where one was given: with
-    /// [`error_reference`](crate::ProtectApiBuilder::error_reference), or while the log takes refusals.
+    /// Returns the random reference of this rejection in the log. There is one if
+    /// [`error_reference`](crate::ProtectApiBuilder::error_reference) is set, or if the rejection was logged.
     pub fn reference(&self) -> Option<&str> {
         self.0.reference.as_deref()
     }
 
-    /// When to try again, where the authorization server or the circuit breaker told.
+    /// Returns the time after which a retry makes sense, if the authorization server or the circuit breaker gave
+    /// one.
     pub fn retry_after_hint(&self) -> Option<Duration> {
         self.0.retry_after
     }

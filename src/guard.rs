@@ -1,4 +1,4 @@
-//! Scopes in a handler's signature ([`Scoped`]), and scopes that choose between routes ([`has_scopes`]).
+//! Scopes in a handler's signature ([`Scoped`]), and scopes that choose a route ([`has_scopes`]).
 
 use std::{
     fmt,
@@ -36,14 +36,14 @@ use crate::{
 /// }
 /// ```
 pub trait RequiredScopes {
-    /// All of them are needed.
+    /// The required scopes. All of them are required.
     const SCOPES: &'static [&'static str];
 }
 
-/// An [`AuthenticatedRequest`] whose token grants all scopes of `R`: a handler that takes it cannot be called without
-/// them. Refuses with the middleware's 403.
+/// An [`AuthenticatedRequest`] whose token grants all scopes of `R`. A handler that takes it cannot be called
+/// without them: the request is rejected with the same 403 as by the middleware.
 ///
-/// A type without [`RequiredScopes`] does not compile as a handler's argument:
+/// A type that does not implement [`RequiredScopes`] does not compile as a handler argument:
 ///
 /// ```compile_fail,E0277
 /// # use actix_protect_api::Scoped;
@@ -58,7 +58,7 @@ pub struct Scoped<R, C = Claims> {
 }
 
 impl<R, C> Scoped<R, C> {
-    /// The caller, without the scopes in the type.
+    /// Returns the caller without the scopes in the type.
     pub fn into_inner(self) -> AuthenticatedRequest<C> {
         self.request
     }
@@ -90,16 +90,17 @@ impl<R: RequiredScopes + 'static, C: DeserializeOwned + 'static> FromRequest for
     }
 }
 
-/// Chooses a route only for tokens with **all** of these scopes, for example an administrator's view of one path.
+/// Returns an actix guard that matches only tokens with **all** of these scopes, for example to serve
+/// administrators another view of one path.
 ///
-/// A guard that says no makes actix try the next route and answer 404 or 405 in the end, never 403: to protect a route,
-/// wrap it or take [`Scoped`]. The mount must be further **out** than the route (an app or a scope), because guards run
-/// before what is wrapped around the route itself.
+/// If a guard does not match, actix tries the next route and finally responds with 404 or 405, never 403. To
+/// protect a route, wrap it in a `ProtectApi` or take [`Scoped`]. The mount must be **outside** of the guarded
+/// route (on the app or a scope), because guards run before the middleware of the route itself.
 pub fn has_scopes<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> HasScopes {
     HasScopes(scopes.into_iter().map(Into::into).collect())
 }
 
-/// The guard that [`has_scopes`] makes.
+/// The guard returned by [`has_scopes`].
 #[derive(Clone, Debug)]
 pub struct HasScopes(Vec<String>);
 

@@ -1,5 +1,5 @@
-//! JSON objects from outside, read strictly: a member that occurs twice is refused, where `serde_json`'s own map would
-//! silently let the last one win (two parties then see two different documents).
+//! A strict parser for JSON objects. It rejects objects in which a name occurs twice. `serde_json`'s own map would
+//! use the last one, so that two programs could read one document differently.
 
 use std::{borrow::Cow, cmp::Ordering, fmt};
 
@@ -9,14 +9,14 @@ use serde::de::{
 };
 use serde_json::{Map, Value};
 
-/// Parses a JSON object whose members all have different names.
+/// Parses a JSON object with distinct member names into a map.
 pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, NotAnObject> {
     let members = Members::read(bytes)?;
     Ok(members.0.into_iter().map(|(name, member)| (name.into_owned(), member.into_value())).collect())
 }
 
-/// The members of a JSON object, all of different names, in the order of [`by_name`]: cheaper than a map, because names
-/// and texts are borrowed from the document. Deeper levels are `serde_json`'s own; nesting is bounded by its limit of 128
+/// The members of a JSON object with distinct names, sorted by [`by_name`]. Cheaper than a map, because names and
+/// strings are borrowed from the document. Nested values are parsed by `serde_json`, which limits the depth to 128
 /// levels.
 pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
 
@@ -36,14 +36,14 @@ impl<'a> Members<'a> {
             line: error.line(),
             column: error.column(),
         })?;
-        // Sorted for two reasons: names that occur twice are neighbours, and a search is short.
+        // Sorted, so that duplicate names are neighbours and lookups are fast.
         members.0.sort_unstable_by(|(one, _), (other, _)| by_name(one, other));
         let occurs_twice =
             members.0.windows(2).any(|pair| matches!(pair, [(one, _), (other, _)] if one == other));
         if occurs_twice { Err(NotAnObject { is_json: true, line: 0, column: 0 }) } else { Ok(members) }
     }
 
-    /// Those of a map.
+    /// Creates the members from a parsed map.
     pub(crate) fn of(map: &'a Map<String, Value>) -> Self {
         let mut members: Vec<_> =
             map.iter().map(|(name, value)| (Cow::from(name), Member::of(value))).collect();
@@ -51,7 +51,7 @@ impl<'a> Members<'a> {
         Self(members)
     }
 
-    /// A member by its name. One that is `null` counts as absent.
+    /// Returns a member by name. A member that is `null` counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
         let index = self.0.binary_search_by(|(known, _)| by_name(known, name)).ok()?;
         self.0
@@ -60,7 +60,7 @@ impl<'a> Members<'a> {
             .filter(|member| !matches!(member, Member::Other(Value::Null)))
     }
 
-    /// A member that is a string, by its name.
+    /// Returns a string member by name.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {
             Member::Text(text) => Some(text),
@@ -73,7 +73,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Any order would do; names of different lengths are compared without a look at them.
+/// Orders names by length first, which is cheaper to compare. Any total order would do.
 fn by_name(one: &str, other: &str) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
@@ -94,7 +94,8 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Where bytes stop being what they should be. `serde_json`'s own text may quote the document, claims and all.
+/// The position at which parsing failed. The text of `serde_json`'s error is not kept, because it may quote the
+/// document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAnObject {
     is_json: bool,
@@ -126,7 +127,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members<'de>, A::Error> {
-                // What tokens usually have: one allocation.
+                // Enough for most tokens, so that there is one allocation.
                 let mut members = Vec::with_capacity(16);
                 while let Some((Name(name), member)) = access.next_entry()? {
                     members.push((name, member));
@@ -139,7 +140,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A text that is borrowed where it stands in the document without an escape.
+/// A member name, borrowed from the document if it contains no escape.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
@@ -194,7 +195,8 @@ impl<'de> Deserialize<'de> for Member<'de> {
                 Value::deserialize(SeqAccessDeserializer::new(access)).map(Member::Other)
             }
 
-            // Also a number or a text, where somebody turns on `serde_json`'s `arbitrary_precision` or `raw_value`.
+            // Numbers and strings also arrive here if the application enables `serde_json`'s `arbitrary_precision`
+            // or `raw_value`.
             fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Member<'de>, A::Error> {
                 match Value::deserialize(MapAccessDeserializer::new(access))? {
                     Value::String(text) => Ok(Member::Text(text.into())),

@@ -1,4 +1,4 @@
-//! Keeps the log readable while something is down: one loud record in ten seconds, however many requests meet it.
+//! Throttles log records: at most one in ten seconds, however many requests cause it.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,7 +8,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Limiter {
     started: Instant,
-    /// When the next record is due, in milliseconds of the caller's clock.
+    /// The time of the next record, in milliseconds on the caller's clock.
     next: AtomicU64,
 }
 
@@ -21,12 +21,13 @@ impl Default for Limiter {
 impl Limiter {
     const EVERY: Duration = Duration::from_secs(10);
 
-    /// Whether it is time to speak, by a clock of its own.
+    /// Returns whether a record may be logged now.
     pub(crate) fn is_due(&self) -> bool {
         self.is_due_at(self.started.elapsed())
     }
 
-    /// Whether it is time to speak, by the caller's monotonic clock. Whoever moves the mark is the one that speaks.
+    /// Returns whether a record may be logged at this time of the caller's monotonic clock. Only one thread gets
+    /// `true`: the one that advances the deadline.
     pub(crate) fn is_due_at(&self, now: Duration) -> bool {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (at, next) = (millis(now), millis(now.saturating_add(Self::EVERY)));

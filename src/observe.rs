@@ -1,7 +1,7 @@
-//! What an operator sees of decisions and calls: metrics through the `metrics` facade (feature `metrics`; without it these
-//! functions do nothing). No label holds a token, a claim or anything else that a stranger chooses.
+//! Reports decisions and calls to the operator: trace records, and metrics through the `metrics` facade (feature
+//! `metrics`). No label contains a token, a claim or any other value that a caller can choose.
 //!
-//! Names, labels and keys are those of `docs/observability.md`; a test compares them.
+//! A test compares names, labels and keys with `docs/observability.md`.
 
 #[cfg(feature = "metrics")]
 mod series;
@@ -16,18 +16,18 @@ use crate::{
     status::{Failures, LastError},
 };
 
-/// How a verdict came about.
+/// The source of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// A mount further out had it already.
+    /// An outer mount of the same configuration.
     OuterMount,
-    /// A call of this request, or one that it shared.
+    /// An introspection call of this request, or one shared with other requests.
     Introspection,
     /// The verdict cache.
     Cache,
-    /// The signature was verified.
+    /// A verified signature.
     Signature,
-    /// The signature had been verified before.
+    /// A signature that was verified for an earlier request.
     RememberedSignature,
 }
 
@@ -47,10 +47,10 @@ impl Via {
     }
 }
 
-/// What is told of one configuration.
+/// Logs and metrics of one configuration.
 #[derive(Debug)]
 pub(crate) struct Observer {
-    /// As configured: the name of the configuration in records and labels.
+    /// The configured issuer, which names the configuration in records and labels.
     pub(crate) issuer: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
     failures: Failures,
@@ -73,7 +73,7 @@ impl Observer {
         })
     }
 
-    /// One decision: let through with a verdict, as anonymous, or refused.
+    /// Reports one decision: allowed, anonymous, or rejected.
     pub(crate) fn decided(&self, decision: Result<Option<Via>, &AuthError>) {
         let (outcome, fault, via) = match decision {
             Ok(Some(via)) => ("allowed", "", via.name()),
@@ -88,7 +88,7 @@ impl Observer {
         }
     }
 
-    /// Something failed on the way to a verdict; see [`Failures::note`].
+    /// Reports a failure; see [`Failures::note`].
     pub(crate) fn failed(&self, error: &AuthError) {
         self.failures.note(error, &*self.clock);
     }
@@ -97,24 +97,24 @@ impl Observer {
         self.failures.last(&*self.clock)
     }
 
-    /// A call to the authorization server starts.
+    /// Reports the start of a call to the authorization server.
     pub(crate) fn call(self: &Arc<Self>, name: &'static str) -> Call {
         Call { name, observer: Arc::clone(self), started: Instant::now() }
     }
 
-    /// How many introspections are under way.
+    /// Reports the number of introspection calls in flight.
     pub(crate) fn in_flight(&self, count: usize) {
         #[cfg(feature = "metrics")]
         self.series.in_flight(count);
     }
 
-    /// Whether the circuit breaker holds calls back.
+    /// Reports whether the circuit breaker is open.
     pub(crate) fn paused(&self, paused: bool) {
         #[cfg(feature = "metrics")]
         self.series.paused(paused);
     }
 
-    /// A document is fetched.
+    /// Reports the fetch of a document.
     pub(crate) async fn fetch<T>(
         self: Arc<Self>,
         name: &'static str,
@@ -135,7 +135,7 @@ impl Observer {
     }
 }
 
-/// A call to the authorization server that is under way.
+/// Measures a call to the authorization server.
 #[derive(Debug)]
 pub(crate) struct Call {
     name: &'static str,

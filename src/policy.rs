@@ -1,5 +1,5 @@
-//! What a verdict must fulfil to open this route, now: a pure function, the same after a cache hit, a shared call and
-//! a fresh answer. Nothing here does I/O, and nothing of its result is ever cached.
+//! Checks whether a valid token is accepted on a route: a pure function of claims, rules, requirements, time and
+//! certificate. It runs on every request, also on a cache hit. Its result is never cached.
 
 use serde_json::Value;
 
@@ -10,24 +10,25 @@ use crate::{
     scope::Scope,
 };
 
-/// What holds for every token of one API.
+/// The rules for every token of one API.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
-    /// `aud` must contain it.
+    /// The audience that `aud` must contain.
     pub(crate) audience: String,
-    /// RFC 7662 lets an introspection answer omit `iss` and `aud`; accepting that is a decision of the operator.
+    /// Whether `iss` and `aud` may be absent. RFC 7662 makes them optional in introspection responses; accepting
+    /// that is a decision of the operator.
     pub(crate) accept_missing_issuer: bool,
     pub(crate) accept_missing_audience: bool,
-    /// Seconds by which our clock is behind the issuer's: they are added to the time.
+    /// Seconds by which the local clock is behind the issuer's clock. They are added to the current time.
     pub(crate) clock_skew: i64,
-    /// Seconds that a time may be off either way.
+    /// The tolerance for `exp` and `nbf`, in seconds.
     pub(crate) clock_tolerance: i64,
     pub(crate) groups: GroupsClaim,
     pub(crate) groups_match_all: bool,
     pub(crate) binding: CertificateBinding,
 }
 
-/// Where the groups are: a top-level claim by its name, or any by a JSON pointer (RFC 6901).
+/// The location of the groups: a top-level claim by name, or any claim by JSON pointer (RFC 6901).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupsClaim {
     Name(String),
@@ -36,7 +37,7 @@ pub(crate) enum GroupsClaim {
 }
 
 impl GroupsClaim {
-    /// A leading `/` makes it a pointer: `/realm_access/roles`.
+    /// Parses the setting. A leading `/` makes it a pointer: `/realm_access/roles`.
     pub(crate) fn new(claim: &str) -> Self {
         let Some(pointer) = claim.strip_prefix('/') else { return Self::Name(claim.to_owned()) };
         let (first, rest) = pointer.find('/').map_or((pointer, ""), |slash| pointer.split_at(slash));
@@ -51,19 +52,20 @@ impl GroupsClaim {
     }
 }
 
-/// What one mount asks for beyond a valid token. All of it must hold; an empty list asks for nothing.
+/// The requirements of one mount beyond a valid token. All of them must be met; an empty list requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requirements {
     pub(crate) all_scopes: Vec<Scope>,
-    /// Of each list at least one.
+    /// One scope of each list is required.
     pub(crate) any_scopes: Vec<Vec<Scope>>,
-    /// Of each list one, or all of them if the rules say so.
+    /// One group of each list is required, or all of them if the rules say so.
     pub(crate) groups: Vec<Vec<String>>,
 }
 
-/// Checks in the order issuer, subject, audience, expiry, not-before, scopes, groups, certificate binding, so that an
-/// expired token without the scope is a 401 and a missing scope with a wrong certificate a 403. (The subject's shape
-/// was checked when the claims were read.) `now` is in seconds since 1970, `issuer` as the metadata spells it.
+/// Checks issuer, subject, audience, expiry, not-before, scopes, groups and certificate binding, in this order. So
+/// an expired token without the scope is rejected with 401, and a missing scope with a wrong certificate with 403.
+/// (The shape of the subject was checked when the claims were parsed.) `now` is in seconds since 1970; `issuer` is
+/// spelled as in the metadata.
 pub(crate) fn check(
     claims: &Claims,
     rules: &Rules,
@@ -79,7 +81,7 @@ pub(crate) fn check(
         .map_err(|fault| AuthError::token(TokenFault::Binding).because(fault))
 }
 
-/// The causes name what is wanted, which is configuration, and nothing of what the token says.
+/// The error sources name the expected values, which are configuration, and never values of the token.
 fn token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
     let refused = |fault, cause: String| Err(AuthError::token(fault).because(cause));
     match claims.issuer() {
@@ -95,7 +97,7 @@ fn token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), A
     } else if !claims.audience().contains(&rules.audience) {
         return refused(TokenFault::Audience, format!("wanted is {:?}", rules.audience));
     }
-    // Times of claims end with the year 9999 and both settings are bounded: nothing here can overflow.
+    // Times in claims end with the year 9999 and both settings are bounded, so nothing here can overflow.
     let now = now.saturating_add(rules.clock_skew);
     if claims.expires_at().is_some_and(|expires| expires <= now.saturating_sub(rules.clock_tolerance)) {
         return Err(AuthError::token(TokenFault::Expired));
@@ -119,7 +121,7 @@ fn scopes(claims: &Claims, requirements: &Requirements) -> Result<(), AuthError>
     Ok(())
 }
 
-/// The refusal that names these scopes in its challenge.
+/// Creates the error that names these scopes in its challenge.
 pub(crate) fn insufficient_scope(scopes: &[Scope]) -> AuthError {
     let names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
     AuthError::new(AuthErrorKind::InsufficientScope).requiring(names.join(" "))
@@ -130,8 +132,8 @@ fn groups(claims: &Claims, rules: &Rules, requirements: &Requirements) -> Result
     if fulfilled { Ok(()) } else { Err(AuthError::new(AuthErrorKind::InsufficientGroups)) }
 }
 
-/// Whether the token's subject is in one of these groups, or in all of them if the rules say so. Nothing is asked by
-/// an empty list.
+/// Returns whether the subject is in one of these groups, or in all of them if the rules say so. An empty list
+/// requires nothing.
 pub(crate) fn in_groups<S: AsRef<str>>(claims: &Claims, rules: &Rules, wanted: &[S]) -> bool {
     let is_member = |group: &S| group_names(claims, &rules.groups).any(|name| name == group.as_ref());
     match wanted {
@@ -141,8 +143,8 @@ pub(crate) fn in_groups<S: AsRef<str>>(claims: &Claims, rules: &Rules, wanted: &
     }
 }
 
-/// Every name by which the token's groups can be meant: strings, and the `id` and `name` of objects. Anything but an
-/// array names no group.
+/// Returns the names of the token's groups: the strings of the claim, and the `id` and `name` of its objects. A
+/// claim that is no array contains no group.
 pub(crate) fn group_names<'c>(claims: &'c Claims, claim: &GroupsClaim) -> impl Iterator<Item = &'c str> {
     claim.find(claims).and_then(Value::as_array).into_iter().flatten().flat_map(|group| {
         let named = |member| group.get(member).and_then(Value::as_str);

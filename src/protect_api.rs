@@ -1,4 +1,4 @@
-//! [`ProtectApi`]: the handle that apps hold, and what each mount of it asks for.
+//! [`ProtectApi`]: the handle of the application, and the requirements of each mount.
 
 use std::{ffi::OsString, fmt, sync::Arc, time::Duration};
 
@@ -13,22 +13,22 @@ use crate::{
     status::Status,
 };
 
-/// Lets only requests with a valid access token through: wrap it around an app, a scope, a resource or a route.
+/// Lets only requests with a valid access token through. Wrap it around an app, a scope, a resource or a route.
 ///
-/// A handle to state that all its clones share: settings, metadata, keys, verdicts, calls in flight. Cloning is cheap,
-/// and the methods below say what **this mount** asks for beyond a valid token. Nested mounts of one configuration
-/// validate the token once; each checks its own requirements.
+/// All clones share one state: settings, metadata, keys, verdicts, and calls in flight. Cloning is cheap. The
+/// methods below add the requirements of **one mount** to a valid token. Nested mounts of one configuration
+/// validate the token once, and each mount checks its own requirements.
 ///
 /// # What is checked
-/// The token's signature or the issuer's word that it is active, and then on every request its issuer, audience,
-/// expiry, not-before, this mount's scopes and groups, and the client certificate that it is bound to.
+/// The token's signature, or that the issuer reports it as active. Then, on every request: issuer, audience,
+/// expiry, not-before, the scopes and groups of this mount, and the client certificate to which the token is bound.
 ///
 /// # What is not checked
-/// What the token's subject may do with *this* object: only your handler knows that.
+/// Permissions on single objects. Check them in the handler.
 ///
-/// # How the defaults were chosen
-/// So that a team which copies the first example is safe: no verdict is kept (a revoked token fails at once), a missing
-/// `iss` or `aud` is refused, the token comes from the `Authorization` header only, every call has a deadline.
+/// # Defaults
+/// The defaults are the safe choice: no verdict is cached (a revoked token is rejected at once), a missing `iss` or
+/// `aud` is rejected, the token is read from the `Authorization` header only, and every call has a deadline.
 #[derive(Clone)]
 #[must_use = "it protects what it is wrapped around"]
 pub struct ProtectApi {
@@ -36,7 +36,7 @@ pub struct ProtectApi {
     pub(crate) mount: Arc<Mount>,
 }
 
-/// What one mount asks for.
+/// The requirements of one mount.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mount {
     pub(crate) requirements: Requirements,
@@ -46,17 +46,18 @@ pub(crate) struct Mount {
 }
 
 impl ProtectApi {
-    /// Reads the variables `MONOCLOUD_BACKEND_*` (see the crate's documentation for the table).
+    /// Reads the variables `MONOCLOUD_BACKEND_*` (see [`guide::configuration`](crate::guide::configuration)).
     ///
     /// # Panics
-    /// If the configuration is not valid, with **all** its problems: a server without it must not start. Call it before
-    /// `HttpServer::new` for a clean message, and clone the handle into the closure.
+    /// If the configuration is invalid, with **all** its problems in the message. Call it before `HttpServer::new`
+    /// for a clean message, and clone the handle into the closure.
     #[track_caller]
     pub fn from_env() -> Self {
         Self::from_env_with_prefix(env::PREFIX)
     }
 
-    /// [`from_env`](Self::from_env) with another prefix, for a second issuer or your own naming: `"MY_API_"`.
+    /// Like [`from_env`](Self::from_env), with another prefix such as `"MY_API_"`: for a second issuer, or for
+    /// other names.
     ///
     /// # Panics
     /// As [`from_env`](Self::from_env).
@@ -72,7 +73,7 @@ impl ProtectApi {
         }
     }
 
-    /// [`from_env`](Self::from_env) for those who print the problems themselves.
+    /// Like [`from_env`](Self::from_env), but returns the problems instead of panicking.
     ///
     /// # Errors
     /// Lists every problem, naming the variable.
@@ -80,7 +81,7 @@ impl ProtectApi {
         Self::try_from_env_with_prefix(env::PREFIX)
     }
 
-    /// [`try_from_env`](Self::try_from_env) with another prefix.
+    /// Like [`try_from_env`](Self::try_from_env), with another prefix.
     ///
     /// # Errors
     /// Lists every problem, naming the variable.
@@ -88,7 +89,7 @@ impl ProtectApi {
         env::from_process(prefix)
     }
 
-    /// The same from variables of your choice, whose names start with the prefix, instead of the process's.
+    /// Reads the given variables instead of those of the process. Their names start with the prefix.
     ///
     /// # Errors
     /// Lists every problem, naming the variable.
@@ -115,18 +116,19 @@ impl ProtectApi {
         Self { shared, mount: Arc::default() }
     }
 
-    /// Asks for **all** of these scopes, besides those that this handle asks for already. A token without is answered
-    /// 403 with the scopes in the challenge. An empty list asks for nothing.
+    /// Requires **all** of these scopes, in addition to those already required. A token that lacks one is rejected
+    /// with 403, and the challenge names the scopes. An empty list requires nothing.
     ///
     /// # Panics
-    /// If one is not a scope of RFC 6749 section 3.3 (empty, or with a space, a quote, a backslash): no token has it.
+    /// If a value is not a scope of RFC 6749 section 3.3 (empty, or with a space, a quote or a backslash).
     #[track_caller]
     pub fn scopes<S: AsRef<str>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
         let mut scopes = parse_scopes(scopes);
         self.mounted(|mount| mount.requirements.all_scopes.append(&mut scopes))
     }
 
-    /// Asks for **one** of these scopes. Called again, it asks for one of each list. An empty list asks for nothing.
+    /// Requires **one** of these scopes. Each further call adds a list of which one scope is required. An empty
+    /// list requires nothing.
     ///
     /// # Panics
     /// As [`scopes`](Self::scopes).
@@ -136,66 +138,68 @@ impl ProtectApi {
         self.mounted(|mount| mount.requirements.any_scopes.push(scopes))
     }
 
-    /// Asks that the subject is in **one** of these groups, or in all of them if the configuration says so. Called
-    /// again, it asks for each list. A token without is answered 403. An empty list asks for nothing.
+    /// Requires that the subject is in **one** of these groups, or in all of them if `groups_match_all` is set.
+    /// Each further call adds a list. A subject that is not is rejected with 403. An empty list requires nothing.
     pub fn groups<S: Into<String>>(self, groups: impl IntoIterator<Item = S>) -> Self {
         let groups = groups.into_iter().map(Into::into).collect();
         self.mounted(|mount| mount.requirements.groups.push(groups))
     }
 
-    /// Lets requests **without** a token through, as anonymous: handlers take `Option<AuthenticatedRequest>`. A token
-    /// that is there must be valid and fulfil this mount's requirements; a bad one is refused as ever.
+    /// Lets requests **without** a token through as anonymous. Handlers take `Option<AuthenticatedRequest>`. A
+    /// token that is present must be valid and meet the requirements of this mount; otherwise the request is
+    /// rejected as usual.
     pub fn optional(self) -> Self {
         self.mounted(|mount| mount.is_optional = true)
     }
 
-    /// Lets CORS preflights through: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, which browsers send
-    /// without credentials.
+    /// Lets CORS preflight requests through: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Browsers
+    /// send them without credentials.
     ///
-    /// For CORS that is answered **inside** this mount. Where the CORS middleware is outside, which is the better order
-    /// (it then also covers refusals), preflights never get here. No handler that serves `OPTIONS` is protected from
-    /// such requests; [`AuthenticatedRequest`](crate::AuthenticatedRequest) refuses them.
+    /// Needed only if the CORS middleware is **inside** this mount. Place it outside if possible: rejections then
+    /// carry CORS headers too, and preflight requests do not reach this mount. A handler for `OPTIONS` is not
+    /// protected from such requests, but [`AuthenticatedRequest`](crate::AuthenticatedRequest) rejects them.
     pub fn allow_preflight(self) -> Self {
         self.mounted(|mount| mount.allows_preflight = true)
     }
 
-    /// Asks for a verdict that is not older than this, whatever the cache's duration; zero introspects now. The newer
-    /// verdict is kept for everyone. Means nothing for JWTs that are validated locally.
+    /// Requires a verdict that is not older than this, whatever the cache duration; zero introspects the token on
+    /// every request. The new verdict is cached for all mounts. Has no effect on JWTs that are validated locally.
     pub fn max_age(self, age: Duration) -> Self {
         self.mounted(|mount| mount.max_age = Some(mount.max_age.map_or(age, |before| before.min(age))))
     }
 
-    /// How this API stands with its authorization server. Makes no call.
+    /// Reports the state of metadata, keys, introspection and caches. Makes no call.
     pub fn status(&self) -> Status {
         self.shared.validator.status()
     }
 
-    /// Forgets what is remembered of this token, for whoever learns of a revocation: the next request with it asks
-    /// anew. A JWT that is validated locally is not revoked by this.
+    /// Evicts this token from all caches, for example after a revocation event. The next request with it is
+    /// introspected again. A JWT that is validated locally is not revoked by this.
     ///
     /// # Errors
-    /// Only with a [store of your own](ProtectApiBuilder::cache_store): it failed or did not answer in time, or the metadata,
-    /// which its keys are made of, is not known to this process yet. The verdict may still be in it then.
+    /// Only with a [custom store](ProtectApiBuilder::cache_store): the store failed or timed out, or the metadata,
+    /// from which its keys are derived, is not known to this process yet. The verdict may still be in the store
+    /// then.
     pub async fn evict(&self, token: &str) -> Result<(), CacheError> {
         match BearerToken::resolved(token, usize::MAX) {
             Ok(token) => self.shared.validator.evict(&token).await,
-            // What is no token was never remembered.
+            // A malformed token was never cached.
             Err(_) => Ok(()),
         }
     }
 
-    /// Forgets what is remembered of every token of this subject. Looks at every entry.
+    /// Evicts every token of this subject from all caches. Visits every entry.
     ///
     /// # Errors
-    /// With a [store of your own](ProtectApiBuilder::cache_store), which cannot be searched: its entries stay.
+    /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be searched: its entries stay.
     pub fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
         self.shared.validator.evict_subject(subject)
     }
 
-    /// Forgets everything that is remembered of tokens.
+    /// Evicts every token from all caches.
     ///
     /// # Errors
-    /// With a [store of your own](ProtectApiBuilder::cache_store), which cannot be emptied from here: its entries stay.
+    /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be cleared from here: its entries stay.
     pub fn clear(&self) -> Result<(), CacheError> {
         self.shared.validator.clear()
     }

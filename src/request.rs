@@ -1,4 +1,4 @@
-//! [`AuthenticatedRequest`]: what a handler gets to know of its caller.
+//! [`AuthenticatedRequest`]: the authenticated caller, as handlers see it.
 
 use std::{
     any::Any,
@@ -23,15 +23,16 @@ use crate::{
     validator::Validated,
 };
 
-/// A worker's own handle to what all workers share: what each request clones is counted where no other worker counts.
+/// The state, behind a reference count that only this worker uses. Cloning it per request touches no cache line of
+/// other workers.
 pub(crate) type Handle = Rc<Arc<Shared>>;
 
-/// What a mount leaves in the request's extensions.
+/// The result of a mount, stored in the request's extensions.
 #[derive(Clone)]
 pub(crate) struct Session {
     shared: Handle,
     authenticated: Option<Rc<Authenticated>>,
-    /// How this mount came to its verdict; `None` for the anonymous.
+    /// How this mount obtained the verdict; `None` for an anonymous request.
     via: Option<Via>,
 }
 
@@ -51,7 +52,7 @@ impl Session {
         Self { shared: Rc::clone(shared), authenticated: Some(Rc::new(authenticated)), via }
     }
 
-    /// With the verdict of a mount further out.
+    /// Creates the context of an inner mount that reuses the verdict of an outer mount.
     pub(crate) fn inherited(shared: &Handle, authenticated: Rc<Authenticated>) -> Self {
         Self { shared: Rc::clone(shared), authenticated: Some(authenticated), via: Some(Via::OuterMount) }
     }
@@ -69,15 +70,16 @@ impl Session {
     }
 }
 
-/// The caller of a protected route: takes part in a handler's arguments.
+/// The caller of a protected route, as a handler argument (an actix extractor).
 ///
-/// `C` is the type of [`claims`](Self::claims): [`Claims`] by default, or your own `Deserialize` type. Claims that do not
-/// fit it are answered 401, because such a token is of no use to this API.
+/// `C` is the type of [`claims`](Self::claims): [`Claims`] by default, or a `Deserialize` type of the application.
+/// Claims that do not deserialize into it are rejected with 401.
 ///
-/// - On a route that no [`ProtectApi`](crate::ProtectApi) is wrapped around it answers 500 and says so in the log.
-/// - Under [`optional`](crate::ProtectApi::optional) and without a token it answers 401; take
-///   `Option<AuthenticatedRequest>` there, which is `None` then. Mind that actix makes **every** failure of an extractor
-///   `None` in an `Option`, also a missing mount (which is logged as an error).
+/// - On a route without a [`ProtectApi`](crate::ProtectApi) the extractor responds with 500 and logs the missing
+///   mount.
+/// - Under [`optional`](crate::ProtectApi::optional), a request without a token is rejected with 401. Use
+///   `Option<AuthenticatedRequest>` there: it is `None` for such requests. Note that actix turns **every** failure
+///   of an extractor into `None`, including a missing mount (logged as an error).
 pub struct AuthenticatedRequest<C = Claims> {
     request: HttpRequest,
     shared: Handle,
@@ -86,12 +88,12 @@ pub struct AuthenticatedRequest<C = Claims> {
 }
 
 impl<C> AuthenticatedRequest<C> {
-    /// The claims, as the type that the handler asks for.
+    /// Returns the claims, in the type that the handler chose.
     pub fn claims(&self) -> &C {
         &self.claims
     }
 
-    /// The claims, taken out.
+    /// Returns the claims by value.
     pub fn into_claims(self) -> C {
         self.claims
     }
@@ -100,63 +102,63 @@ impl<C> AuthenticatedRequest<C> {
         &self.authenticated.validated.claims
     }
 
-    /// `sub`: the user, or the client where a machine speaks for itself. Some servers send none then.
+    /// Returns `sub`: the user, or the client in the client credentials grant. Some servers send no `sub` then.
     pub fn subject(&self) -> Option<&str> {
         self.verdict().subject()
     }
 
-    /// The client that the token was issued to (`client_id`, else `azp`).
+    /// Returns the client to which the token was issued (`client_id`, or `azp` if there is no `client_id`).
     pub fn client_id(&self) -> Option<&str> {
         self.verdict().client_id()
     }
 
-    /// The granted scopes.
+    /// Returns the granted scopes.
     pub fn scopes(&self) -> &Scopes {
         self.verdict().scopes()
     }
 
-    /// Every name by which the subject's groups can be meant: the strings of the groups claim, and the `id` and `name`
-    /// of its objects.
+    /// Returns the names of the subject's groups: the strings of the groups claim, and the `id` and `name` of its
+    /// objects.
     pub fn groups(&self) -> Vec<&str> {
         policy::group_names(self.verdict(), &self.shared.settings.rules.groups).collect()
     }
 
-    /// The issuer, as its metadata spells it.
+    /// Returns the issuer, spelled as in the metadata.
     pub fn issuer(&self) -> &str {
         let Validated { claims, issuer, .. } = &self.authenticated.validated;
         claims.issuer().or(issuer.as_deref()).unwrap_or_default()
     }
 
-    /// The audiences of the token.
+    /// Returns the audiences of the token.
     pub fn audience(&self) -> &Audience {
         self.verdict().audience()
     }
 
-    /// When the token expires, in seconds since 1970; `None` if the issuer did not say.
+    /// Returns `exp` in seconds since 1970; `None` if the token has no `exp`.
     pub fn expires_at(&self) -> Option<i64> {
         self.verdict().expires_at()
     }
 
-    /// The token itself, for calling another service in the caller's name. Keep it out of logs.
+    /// Returns the token, for calls to other services on behalf of the caller. Do not log it.
     pub fn token(&self) -> &str {
         self.authenticated.token.as_str()
     }
 
-    /// Whether the token grants exactly this scope.
+    /// Returns whether the token grants exactly this scope.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes().contains(scope)
     }
 
-    /// Whether the subject is in this group.
+    /// Returns whether the subject is in this group.
     pub fn has_group(&self, group: &str) -> bool {
         let mut names = policy::group_names(self.verdict(), &self.shared.settings.rules.groups);
         names.any(|name| name == group)
     }
 
-    /// Goes on only with **all** of these scopes. An empty list asks for nothing.
+    /// Requires **all** of these scopes. An empty list requires nothing.
     ///
     /// # Errors
-    /// The 403 of the middleware, to be returned with `?`.
+    /// Returns the same 403 as the middleware. Return it from the handler with `?`.
     pub fn require_scopes<S: AsRef<str>>(
         &self,
         scopes: impl IntoIterator<Item = S>,
@@ -166,10 +168,10 @@ impl<C> AuthenticatedRequest<C> {
         if fulfilled { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
     }
 
-    /// Goes on only with **one** of these scopes. An empty list asks for nothing.
+    /// Requires **one** of these scopes. An empty list requires nothing.
     ///
     /// # Errors
-    /// The 403 of the middleware, to be returned with `?`.
+    /// Returns the same 403 as the middleware. Return it from the handler with `?`.
     pub fn require_any_scope<S: AsRef<str>>(
         &self,
         scopes: impl IntoIterator<Item = S>,
@@ -179,11 +181,11 @@ impl<C> AuthenticatedRequest<C> {
         if fulfilled { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
     }
 
-    /// Goes on only if the subject is in one of these groups, or in all of them if the configuration says so. An empty
-    /// list asks for nothing.
+    /// Requires that the subject is in one of these groups, or in all of them if `groups_match_all` is set. An
+    /// empty list requires nothing.
     ///
     /// # Errors
-    /// The 403 of the middleware, to be returned with `?`.
+    /// Returns the same 403 as the middleware. Return it from the handler with `?`.
     pub fn require_groups<S: AsRef<str>>(
         &self,
         groups: impl IntoIterator<Item = S>,
@@ -223,11 +225,12 @@ impl<C: DeserializeOwned + 'static> FromRequest for AuthenticatedRequest<C> {
 }
 
 impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
-    /// The caller of this request, for code that has only the request at hand: extractors and middleware of your own.
+    /// Returns the caller of this request. Use it in code that has only the request, such as the application's
+    /// extractors and middleware.
     ///
-    /// **In middleware, drop it before you call the inner service**, and do not put it into the request's extensions: it holds
-    /// the request, and actix panics where somebody else does while it chooses the route. Take what you need out of it,
-    /// such as a clone of the [claims](Self::claims).
+    /// **In a middleware, drop the value before calling the inner service**, and do not store it in the request's
+    /// extensions: it holds the request, and actix panics if the request is held while it chooses the route. Take
+    /// the needed parts first, such as a clone of the [claims](Self::claims).
     ///
     /// # Errors
     /// As the extractor.
@@ -246,11 +249,12 @@ impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
     }
 }
 
-/// The answers of routes without a mount. One for all, so that its loud log lines are few.
+/// Builds the rejections of routes without a mount. Shared by all requests, so that its log records are throttled
+/// together.
 static UNMOUNTED: LazyLock<Answers> = LazyLock::new(Answers::default);
 
 fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthError> {
-    // For `Claims` themselves: one reference count instead of a copy of every claim.
+    // For `Claims`: one reference count instead of a copy of every claim.
     let mut same: Option<C> = None;
     let untyped: &mut dyn Any = &mut same;
     if let Some(slot) = untyped.downcast_mut::<Option<Claims>>() {
@@ -259,7 +263,7 @@ fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthEr
     match same {
         Some(claims) => Ok(claims),
         None => C::deserialize(claims.members())
-            // The text of the error may quote a claim's value: it stays out of the log.
+            // The error text may quote a claim's value, so it is not logged.
             .map_err(|_| AuthError::token(TokenFault::Claims).because(std::any::type_name::<C>())),
     }
 }

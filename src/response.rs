@@ -1,5 +1,5 @@
-//! The one mapping from [`AuthError`] to an answer: status, challenge and body. Whichever door refuses (the
-//! middleware, an extractor, a guard in a handler), the answer is made here.
+//! Maps each [`AuthError`] to a response: status, challenge and body. The middleware, the extractors and the guards
+//! in handlers all build their rejections here.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use std::{fmt, sync::Arc};
@@ -22,12 +22,12 @@ use crate::{
     observe::Observer,
 };
 
-/// Writes the body of refusals. The status and the headers are not its to change.
+/// Renders the body of rejections. It cannot change the status or the headers.
 ///
-/// Implemented for closures, so `.renderer(|error, request| ErrorBody::json(..))` works. The body goes to a stranger:
-/// put nothing into it that tells why exactly a token was refused. Default: `{"message":"unauthorized"}` and the like.
+/// Implemented for closures: `.renderer(|error, request| ErrorBody::json(..))`. Any caller can read the body, so it
+/// must not say why exactly a token was rejected. Default: `{"message":"unauthorized"}` and similar.
 pub trait ErrorRenderer: Send + Sync {
-    /// The body for this refusal of this request.
+    /// Returns the body for this error and request.
     fn render(&self, error: &AuthError, request: &HttpRequest) -> ErrorBody;
 }
 
@@ -37,7 +37,7 @@ impl<F: Fn(&AuthError, &HttpRequest) -> ErrorBody + Send + Sync> ErrorRenderer f
     }
 }
 
-/// The body of a refusal and its content type.
+/// The body of a rejection and its content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorBody {
     content_type: HeaderValue,
@@ -45,25 +45,25 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// Any bytes with any content type.
+    /// Creates a body with any bytes and content type.
     ///
     /// # Panics
-    /// If the content type cannot stand in a header. Make bodies of constant types only.
+    /// If the content type is not a valid header value.
     pub fn new(content_type: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         Self { content_type: HeaderValue::from_static(content_type), bytes: bytes.into().into() }
     }
 
-    /// `application/json`.
+    /// Creates an `application/json` body.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::new("application/json", value.to_string())
     }
 
-    /// `text/plain`, UTF-8.
+    /// Creates a `text/plain` body in UTF-8.
     pub fn text(text: impl Into<String>) -> Self {
         Self::new("text/plain; charset=utf-8", text.into())
     }
 
-    /// No body at all.
+    /// Creates an empty body.
     pub fn empty() -> Self {
         Self::new("text/plain; charset=utf-8", "")
     }
@@ -76,7 +76,7 @@ impl ErrorBody {
     }
 }
 
-/// The renderer for `application/problem+json` (RFC 9457): `type` (`about:blank`), `title` and `status`.
+/// Renders `application/problem+json` (RFC 9457): `type` (`about:blank`), `title` and `status`.
 ///
 /// ```
 /// use actix_protect_api::{ProblemJson, ProtectApi};
@@ -97,16 +97,16 @@ impl ErrorRenderer for ProblemJson {
     }
 }
 
-/// How one API answers: its challenge parameters and its renderer.
+/// Builds the rejections of one API: challenge parameters and renderer.
 #[derive(Default)]
 pub(crate) struct Answers {
     challenge: Challenge,
     renderer: Option<Arc<dyn ErrorRenderer>>,
-    /// Whether bodies carry the reference of the log record.
+    /// Whether bodies contain the reference of the log record.
     shows_reference: bool,
     warnings: Limiter,
     errors: Limiter,
-    /// Whose answers they are; nobody's on a route without a mount.
+    /// The telemetry of the configuration; `None` on a route without a mount.
     observer: Option<Arc<Observer>>,
 }
 
@@ -131,7 +131,7 @@ impl Answers {
         self
     }
 
-    /// Turns an error into its answer, and logs it.
+    /// Turns an error into a rejection, and logs it.
     pub(crate) fn reject(&self, error: AuthError, request: &HttpRequest) -> Rejection {
         if let Some(observer) = &self.observer {
             observer.failed(&error);
@@ -148,10 +148,11 @@ impl Answers {
         Rejection { error, challenge, body }
     }
 
-    /// A caller's fault is everyday business; one of the authorization server is worth a warning; one of ours an error.
-    /// The loud ones are few, so that nobody can fill the log: in between, they are at debug level too.
+    /// Logs faults of the caller at debug level, faults of the authorization server as warnings, and faults of the
+    /// setup as errors. Warnings and errors are throttled, so that nobody can fill the log; between two of them the
+    /// records are at debug level.
     ///
-    /// The error comes back with a random reference if somebody gets to see one: the log, or the caller.
+    /// Adds a random reference to the error if the record is logged or the body shows it.
     fn log(&self, error: AuthError) -> AuthError {
         let level = match error.kind() {
             AuthErrorKind::Upstream(_) if self.warnings.is_due() => log::Level::Warn,
@@ -181,9 +182,9 @@ impl Answers {
     }
 }
 
-/// A refusal, ready to be sent: what guards in handlers and extractors return as their error.
+/// A rejection, ready to be sent. Extractors and the `require_*` methods return it as their error.
 ///
-/// Return it with `?` from a handler, or look at [`error`](Self::error) and go on.
+/// Return it from a handler with `?`, or read [`error`](Self::error) and continue.
 #[derive(Debug)]
 pub struct Rejection {
     error: AuthError,
@@ -192,7 +193,7 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// Why the request was refused.
+    /// Returns the reason of the rejection.
     pub fn error(&self) -> &AuthError {
         &self.error
     }
@@ -213,13 +214,13 @@ impl ResponseError for Rejection {
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let mut response = HttpResponse::build(self.status_code());
-        // Refusals are about one caller and one moment.
+        // Rejections must not be cached: they concern one caller at one time.
         response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
         if let Some(challenge) = &self.challenge {
             response.insert_header((WWW_AUTHENTICATE, challenge.clone()));
         }
         if let Some(after) = self.error.retry_after_hint() {
-            // Rounded up: a caller that comes back a moment early is refused again.
+            // Rounded up, because a retry that comes a moment too early is rejected again.
             response.insert_header((RETRY_AFTER, after.as_secs() + u64::from(after.subsec_nanos() > 0)));
         }
         response.extensions_mut().insert(self.error.clone());
@@ -230,10 +231,11 @@ impl ResponseError for Rejection {
     }
 }
 
-/// 64 random bits: what a caller reads to the support, and the support finds in the log.
+/// Returns 64 random bits as hexadecimal digits. A caller can quote them, and the operator finds the log record by
+/// them.
 fn reference() -> String {
     let mut bytes = [0; 8];
-    // Without random numbers there is no reference worth the name; the refusal stands all the same.
+    // Without random numbers the reference is empty. The request is rejected all the same.
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
         Err(_) => String::new(),
@@ -260,7 +262,7 @@ fn message(kind: AuthErrorKind) -> &'static str {
     }
 }
 
-/// The descriptions are constants: why exactly a token was refused is for the log, not for whoever holds it.
+/// The descriptions are constants. The exact reason is logged and not sent to the caller.
 fn challenge(challenge: &Challenge, error: &AuthError) -> Option<HeaderValue> {
     match error.kind() {
         AuthErrorKind::MissingToken => Some(challenge.missing_token()),

@@ -1,20 +1,20 @@
-//! Scopes (RFC 6749 section 3.3): what a token grants, and what a route asks for.
+//! Scopes (RFC 6749 section 3.3): those granted by a token, and those required by a route.
 
 use std::fmt;
 
-/// One scope that a route asks for: `1*( %x21 / %x23-5B / %x5D-7E )`, so it can stand in a challenge unescaped.
+/// A required scope: `1*( %x21 / %x23-5B / %x5D-7E )`, so a challenge can contain it unescaped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope(Box<str>);
 
 impl Scope {
-    /// Takes a scope-token of RFC 6749 section 3.3; `None` for an empty one, or one with a character that the
-    /// grammar does not know (a space, a quote, a backslash, anything outside ASCII).
+    /// Parses a scope-token of RFC 6749 section 3.3. Returns `None` for an empty one, or one with a character
+    /// outside the grammar (a space, a quote, a backslash, a non-ASCII character).
     pub fn new(scope: &str) -> Option<Self> {
         let fits = !scope.is_empty() && scope.bytes().all(is_scope_byte);
         fits.then(|| Self(scope.into()))
     }
 
-    /// The scope as written in tokens and challenges.
+    /// Returns the scope as written in tokens and challenges.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -30,7 +30,7 @@ fn is_scope_byte(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
 }
 
-/// The scopes of a token, split once. Comparison is exact: `read` is neither `READ` nor `read:all`.
+/// The scopes of a token. Comparison is exact: `read` equals neither `READ` nor `read:all`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scopes {
     text: String,
@@ -38,7 +38,7 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// The scopes of a space-delimited list (`"read write"`); any ASCII white space separates.
+    /// Parses a space-delimited list (`"read write"`). Any ASCII white space separates.
     pub fn parse(list: &str) -> Self {
         let mut scopes = Self {
             text: String::with_capacity(list.len()),
@@ -48,8 +48,8 @@ impl Scopes {
         scopes
     }
 
-    /// The scopes of a list that is already split, as some servers send it. An element is taken as it stands: one with
-    /// a space in it equals no scope that a route can ask for.
+    /// Creates the scopes from an array, as some servers send it. An element is not split: one with a space in it
+    /// equals no required scope.
     pub fn from_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut scopes = Self::default();
         scopes.extend(parts);
@@ -64,17 +64,17 @@ impl Scopes {
         }
     }
 
-    /// Whether the token grants exactly this scope.
+    /// Returns whether the token grants exactly this scope.
     pub fn contains(&self, scope: &str) -> bool {
         self.iter().any(|granted| granted == scope)
     }
 
-    /// The scopes in the order of the token.
+    /// Returns the scopes in the order of the token.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.spans.iter().filter_map(|(start, end)| self.text.get(*start..*end))
     }
 
-    /// Whether the token grants no scope at all.
+    /// Returns whether the token grants no scope.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }

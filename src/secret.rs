@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The secret itself. Every call of this is a place to look at in a review.
+    /// Returns the secret. Reviews should check every call of this method.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -49,7 +49,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Compares without telling by its time where two equally long inputs differ.
+/// Compares in constant time for inputs of equal length.
 pub(crate) fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(left, right).is_ok()
 }

@@ -1,4 +1,4 @@
-//! What all mounts, clones and workers of one configuration share.
+//! The state that all mounts, clones and workers of one configuration share.
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
@@ -19,7 +19,7 @@ use crate::{tls, upstream::client_with};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Tells configurations apart: of mounts in one request, and of clients in one worker.
+    /// Identifies the configuration, to compare the mounts of one request and the clients of one worker.
     pub(crate) id: u64,
     pub(crate) observer: Arc<Observer>,
     pub(crate) settings: Settings,
@@ -29,15 +29,15 @@ pub(crate) struct Shared {
     pub(crate) validator: Validator,
 }
 
-/// Every configuration that is alive in this process. There are a handful at most, and they are looked up at start-up.
+/// All configurations of this process that are in use. There are few, and lookups happen at start-up only.
 static ALIVE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Shared {
-    /// The state of an equal configuration, or a new one. So `ProtectApi::from_env()` inside the closure that every
-    /// worker runs shares as much as one clone per worker.
+    /// Returns the state of an equal configuration, or creates one. So `ProtectApi::from_env()` inside the closure
+    /// that every worker runs shares as much as one clone per worker.
     pub(crate) fn obtain(settings: Settings, hooks: Hooks) -> Arc<Self> {
-        // Nothing panics while the lock is held; should it ever, the list is still whole.
+        // No code panics while it holds this lock; if it did, the list would still be valid.
         let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
         alive.retain(|shared| shared.strong_count() > 0);
         let equal = |shared: &Arc<Self>| shared.settings == settings && shared.hooks.same(&hooks);
@@ -53,7 +53,8 @@ impl Shared {
         self.settings.client.as_ref().is_some_and(|client| client.authentication.uses_mtls())
     }
 
-    /// This worker's hardened client, presenting our certificate where the authentication method wants that.
+    /// Returns this worker's hardened client. It presents the client certificate if the authentication method
+    /// requires one.
     pub(crate) fn worker_client(&self) -> WorkerClient {
         WorkerClient::of(self.id, || self.client())
     }
@@ -65,7 +66,7 @@ impl Shared {
         else {
             return hardened_client();
         };
-        // Without TLS the server still starts; introspection, which needs it, is answered 503.
+        // Without TLS the server still starts, and introspection over TLS is rejected with 503.
         let config = tls::client_config_with(identity).inspect_err(
             |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
         );

@@ -1,4 +1,4 @@
-//! How an API stands with its authorization server: for readiness probes and dashboards.
+//! The state of an API's metadata, keys and introspection: for readiness probes and dashboards.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,13 +11,14 @@ use crate::{
     error::{AuthError, AuthErrorKind, UpstreamFault},
 };
 
-/// What failed last, and when on the monotonic clock.
+/// The last failure, and its time on the monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Mutex<Option<(AuthErrorKind, Duration)>>);
 
 impl Failures {
-    /// Takes note of a failure that is ours or the authorization server's; what callers do wrong, or may have caused, is
-    /// none. A pause or a full queue is no failure either: they follow from one, and would hide which.
+    /// Records a failure of the authorization server or of the setup. Ignores failures that a caller caused or may
+    /// have caused. Also ignores an open circuit breaker and a full queue: they follow from another failure and
+    /// would hide it.
     pub(crate) fn note(&self, error: &AuthError, clock: &dyn Clock) {
         use UpstreamFault::{Paused, Saturated};
 
@@ -34,7 +35,7 @@ impl Failures {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(AuthErrorKind, Duration)>> {
-        // Nothing panics while it holds the lock; should it ever, the value is still whole.
+        // No code panics while it holds this lock; if it did, the value would still be valid.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -43,25 +44,24 @@ impl Failures {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether the metadata is known. It is fetched with the first token, so a server that has seen none does not
-    /// know it yet.
+    /// Whether the metadata is known. It is fetched for the first token, so it is not known before.
     pub metadata_known: bool,
-    /// Whether the key set is known, where JWTs are validated locally; it is fetched with the first JWT.
+    /// Whether the key set is known, if JWTs are validated locally. It is fetched for the first JWT.
     pub keys_known: bool,
-    /// Whether introspection is paused, because the authorization server failed repeatedly.
+    /// The state of introspection.
     pub introspection: Introspecting,
-    /// Introspections under way, over all workers.
+    /// Introspection calls in flight, over all workers.
     pub calls_in_flight: usize,
-    /// The most that were ever under way at once.
+    /// The highest number of introspection calls in flight so far.
     pub most_calls_in_flight: usize,
     /// Requests that wait for their turn to introspect.
     pub calls_waiting: usize,
-    /// Verdicts in the in-memory cache, those included whose time is over and whose place is not needed yet.
+    /// Verdicts in the in-memory cache. Expired verdicts are included until their memory is needed.
     pub cached_verdicts: usize,
-    /// What went wrong last at the authorization server or with our configuration: what a request was answered 503 or 500
-    /// for, or why metadata or keys could not be fetched again, also while the last good ones still serve. A later one
-    /// takes its place; a success does not erase it: [`ago`](LastError::ago) tells whether it still matters. What a single
-    /// odd token may have caused (a 4xx here, a 400 or 413 of the authorization server) is not in here.
+    /// The last failure of the authorization server or of the setup: the reason of a 503 or 500, or of a failed
+    /// refresh of metadata or keys, even while the last good ones are still used. Replaced by the next failure and
+    /// not removed by a success: [`ago`](LastError::ago) tells its age. Failures that a single token may have
+    /// caused (a 4xx, or a 400 or 413 of the authorization server) are not recorded.
     pub last_error: Option<LastError>,
 }
 
@@ -69,24 +69,24 @@ pub struct Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastError {
-    /// [`Upstream`](AuthErrorKind::Upstream) or [`Misconfigured`](AuthErrorKind::Misconfigured), with the reason. While
-    /// introspection is paused, the reason is mostly the failure that led to the pause.
+    /// [`Upstream`](AuthErrorKind::Upstream) or [`Misconfigured`](AuthErrorKind::Misconfigured), with the reason.
+    /// While introspection is paused, usually the failure that led to the pause.
     pub kind: AuthErrorKind,
-    /// How long ago it was.
+    /// The time since the failure.
     pub ago: Duration,
 }
 
-/// What the circuit breaker of introspection does.
+/// The state of introspection and its circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Introspecting {
-    /// There are no client credentials: nothing is introspected.
+    /// No client credentials are configured, so no token is introspected.
     Off,
-    /// Calls go through.
+    /// Calls are made.
     Calling,
-    /// Calls are answered 503 at once, for some seconds.
+    /// The circuit breaker is open: requests that need a call are rejected with 503 for some seconds.
     Paused,
-    /// One call is under way to find out whether the others may follow.
+    /// The circuit breaker is half-open: one call tests whether the authorization server is available again.
     Probing,
 }
 

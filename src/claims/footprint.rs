@@ -1,4 +1,4 @@
-//! About how many bytes claims take: what bounds the memory of a cache of them.
+//! Estimates the memory of claims, to bound caches by bytes.
 
 use serde_json::Value;
 
@@ -8,15 +8,15 @@ use crate::{
     scope::Scopes,
 };
 
-/// About how many bytes these members take as a map.
+/// Estimates the memory of these members as a map, in bytes.
 pub(super) fn of_map(members: &Members<'_>) -> usize {
     NODE + members.iter().map(|(name, member)| size_of_member(name, member)).sum::<usize>()
 }
 
-/// The least that a map with anything in it takes: one node, with room for eleven members.
+/// The least memory of a map that is not empty: one node with room for eleven members.
 const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>());
 
-/// And what stands beside the map: each string, and its place in a list.
+/// Estimates the memory beside the map: each string, and its place in a list.
 pub(super) fn of_strings(audience: &Audience, scopes: &Scopes, others: [Option<&str>; 3]) -> usize {
     let strings = audience.iter().chain(scopes.iter()).chain(others.into_iter().flatten());
     strings.map(|string| 2 * ALLOCATION + string.len()).sum()
@@ -35,16 +35,16 @@ fn slots(name: &str) -> usize {
     2 * (size_of::<String>() + size_of::<Value>()) + ALLOCATION + name.len()
 }
 
-/// What the allocator adds to and rounds up for each block.
+/// The overhead of the allocator for each block.
 const ALLOCATION: usize = 16;
 
-/// The nesting is bounded where the JSON was read.
+/// The JSON parser bounds the depth.
 fn size_of_content(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => ALLOCATION + text.len(),
         Value::Array(items) => {
-            // A list grows from four on, to twice its length at most.
+            // A list starts with room for four and doubles.
             let contents = items.iter().map(size_of_content).sum::<usize>();
             ALLOCATION + 2 * items.len().max(2) * size_of::<Value>() + contents
         }

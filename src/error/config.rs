@@ -1,8 +1,8 @@
-//! What is wrong with a configuration.
+//! The problems of a configuration.
 
 use std::{error::Error as StdError, fmt};
 
-/// What is wrong with the configuration: **all** of it, found before the first request.
+/// An invalid configuration, with **all** of its problems, reported before the first request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
@@ -12,9 +12,9 @@ pub struct ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigProblem {
-    /// The variable (`MONOCLOUD_BACKEND_AUDIENCE`) or the builder's method (`audience`).
+    /// The variable (`MONOCLOUD_BACKEND_AUDIENCE`) or the builder method (`audience`).
     pub name: String,
-    /// What was seen (unless it is a secret) and what is wanted.
+    /// The value that was found (unless it is secret) and the expected value.
     pub message: String,
 }
 
@@ -23,7 +23,7 @@ impl ConfigError {
         Self { problems }
     }
 
-    /// Every problem, in the order in which they were found.
+    /// Returns every problem, in the order in which they were found.
     pub fn problems(&self) -> &[ConfigProblem] {
         &self.problems
     }

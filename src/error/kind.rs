@@ -1,37 +1,37 @@
-//! The classes of refusals, and the reasons within them.
+//! The classes of rejections, and the reasons within them.
 
 use derive_more::Display;
 
-/// The class of an [`AuthError`](super::AuthError), and so its answer.
+/// The class of an [`AuthError`](super::AuthError). It determines the response.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuthErrorKind {
-    /// No `Authorization` header, or one of another scheme than `Bearer`. Answered 401 without an error code.
+    /// No `Authorization` header, or one of another scheme than `Bearer`. Rejected with 401 without an error code.
     #[display("no bearer token")]
     MissingToken,
-    /// The credentials are not what RFC 6750 section 2.1 describes. Answered 400.
+    /// The credentials are not as RFC 6750 section 2.1 requires. Rejected with 400.
     #[display("{_0}")]
     InvalidRequest(RequestFault),
-    /// The token does not open this API. Answered 401.
+    /// The token is not accepted by this API. Rejected with 401.
     #[display("{_0}")]
     InvalidToken(TokenFault),
-    /// The token is good, but lacks a scope. Answered 403.
+    /// The token is valid, but lacks a scope. Rejected with 403.
     #[display("a required scope is missing")]
     InsufficientScope,
-    /// The token is good, but its subject is in none of the required groups. Answered 403.
+    /// The token is valid, but its subject is in none of the required groups. Rejected with 403.
     #[display("a required group is missing")]
     InsufficientGroups,
-    /// The authorization server could not be asked. Answered 503: the token may be perfectly good.
+    /// The authorization server is unavailable. Rejected with 503, because the token may be valid.
     #[display("{_0}")]
     Upstream(UpstreamFault),
-    /// This application, or its registration at the authorization server, is set up wrongly. Answered 500.
+    /// The setup of this application, or its registration at the authorization server, is wrong. Rejected with 500.
     #[display("{_0}")]
     Misconfigured(SetupFault),
 }
 
 impl AuthErrorKind {
-    /// The class as a stable name, for metrics and logs: one of `missing_token`, `invalid_request`, `invalid_token`,
-    /// `insufficient_scope`, `insufficient_groups`, `upstream`, `misconfigured`.
+    /// Returns the class as a stable name for metrics and logs: one of `missing_token`, `invalid_request`,
+    /// `invalid_token`, `insufficient_scope`, `insufficient_groups`, `upstream`, `misconfigured`.
     pub fn class(self) -> &'static str {
         match self {
             Self::MissingToken => "missing_token",
@@ -44,7 +44,8 @@ impl AuthErrorKind {
         }
     }
 
-    /// The reason within the class as a stable name, such as `expired`; the class itself where it has no reasons.
+    /// Returns the reason within the class as a stable name, such as `expired`; the class itself if it has no
+    /// reasons.
     pub fn fault(self) -> &'static str {
         match self {
             Self::MissingToken | Self::InsufficientScope | Self::InsufficientGroups => self.class(),
@@ -83,93 +84,93 @@ impl AuthErrorKind {
     }
 }
 
-/// What is wrong with the credentials in the request.
+/// The fault of the credentials in the request.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestFault {
-    /// Not `Bearer`, one or more spaces, and a `b64token`.
+    /// The header is not `Bearer`, one or more spaces, and a `b64token`.
     #[display("the Authorization header is malformed")]
     Malformed,
     /// More than one `Authorization` header.
     #[display("there is more than one Authorization header")]
     MultipleTokens,
-    /// Longer than the configured maximum.
+    /// The token is longer than the configured maximum.
     #[display("the token is too long")]
     TooLarge,
 }
 
-/// What is wrong with the token.
+/// The fault of the token.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenFault {
-    /// The authorization server says that it is not active (expired, revoked, or never issued).
+    /// The authorization server reports the token as inactive (expired, revoked, or never issued).
     #[display("the token is not active")]
     Inactive,
-    /// It, or one of its claims, is not well-formed.
+    /// The token or one of its claims is malformed.
     #[display("the token or one of its claims is malformed")]
     Malformed,
     /// `exp` has passed.
     #[display("the token has expired")]
     Expired,
-    /// `nbf` lies in the future.
+    /// `nbf` is in the future.
     #[display("the token is not valid yet")]
     NotYetValid,
-    /// `iss` is another issuer.
+    /// `iss` names another issuer.
     #[display("the token was issued by another issuer")]
     Issuer,
-    /// `aud` does not name this API.
+    /// `aud` does not contain this API.
     #[display("the token is meant for another audience")]
     Audience,
-    /// A claim that must be there is not.
+    /// A required claim is missing.
     #[display("a required claim is missing")]
     MissingClaim,
     /// The signature does not verify.
     #[display("the signature does not verify")]
     Signature,
-    /// No published key fits.
+    /// No published key matches the token.
     #[display("no published key fits the token")]
     UnknownKey,
-    /// Signed with an algorithm that is not accepted.
+    /// The token is signed with an algorithm that is not accepted.
     #[display("the algorithm is not accepted")]
     Algorithm,
     /// A token of another type: a refresh token, an ID token, a logout token.
     #[display("the token is not an access token")]
     Type,
-    /// Bound to a client certificate or key that was not shown (RFC 8705, RFC 9449).
+    /// The token is bound to a client certificate or key that the caller did not present (RFC 8705, RFC 9449).
     #[display("the token is bound to another certificate or key")]
     Binding,
-    /// No validator takes it: an opaque token where introspection is not configured, or one of a kind that the
+    /// No validator accepts tokens of this kind: an opaque token without introspection, or a kind that the
     /// authorization server does not introspect.
     #[display("tokens of this kind are not accepted")]
     Unsupported,
     /// The token or certificate resolver failed.
     #[display("the resolver failed")]
     Resolver,
-    /// The claims do not fit the type that the handler asks for.
+    /// The claims do not deserialize into the type of the handler.
     #[display("the claims do not fit the type that the handler asks for")]
     Claims,
 }
 
-/// What went wrong on the way to the authorization server.
+/// The failure of a call to the authorization server.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UpstreamFault {
-    /// No connection, a failed TLS handshake, or one that broke off.
+    /// No connection, a failed TLS handshake, or a broken connection.
     #[display("the authorization server is unreachable")]
     Unreachable,
-    /// No complete answer before the deadline.
+    /// No complete response before the deadline.
     #[display("the authorization server did not answer in time")]
     TimedOut,
-    /// It answered 408, 429 or 5xx.
+    /// The authorization server responded with 408, 429 or 5xx.
     #[display("the authorization server is overloaded or failing")]
     Failing,
-    /// An answer that is not what the protocol says: not JSON, too large, cut short, without `active`.
+    /// The response does not follow the protocol: not JSON, too large, truncated, or without `active`.
     #[display("the authorization server gave a broken answer")]
     BadAnswer,
     /// No usable signing keys.
     #[display("the authorization server's keys are not available")]
     NoKeys,
-    /// Too many calls are under way already.
+    /// Too many calls are in flight.
     #[display("too many calls to the authorization server are under way")]
     Saturated,
     /// The circuit breaker is open after repeated failures.
@@ -177,26 +178,26 @@ pub enum UpstreamFault {
     Paused,
 }
 
-/// What is set up wrongly.
+/// The fault of the setup.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SetupFault {
-    /// The introspection endpoint answered 400, 401, 403, 404 or another unexpected status.
+    /// The introspection endpoint responded with 400, 401, 403, 404 or another unexpected status.
     #[display("the introspection endpoint refused our request")]
     Refused,
-    /// The metadata names another issuer than the configured one.
+    /// The metadata names another issuer than the configuration.
     #[display("the metadata names another issuer")]
     Issuer,
-    /// The metadata lacks an endpoint that is needed.
+    /// The metadata lacks a required endpoint.
     #[display("the metadata lacks an endpoint that is needed")]
     Endpoint,
-    /// An endpoint is neither https nor on loopback.
+    /// An endpoint uses neither https nor a loopback host.
     #[display("an endpoint is neither https nor on loopback")]
     InsecureEndpoint,
-    /// The client's key or certificate cannot be used (any more).
+    /// The client's key or certificate cannot be used, or can no longer be used.
     #[display("the client's credentials cannot be used")]
     Credentials,
-    /// An extractor or guard runs without `ProtectApi` in front of it.
+    /// An extractor or guard runs on a route without `ProtectApi`.
     #[display("AuthenticatedRequest is used on a route that no ProtectApi is wrapped around")]
     NotMounted,
 }

@@ -1,4 +1,4 @@
-//! The time series of one configuration, in the `metrics` facade.
+//! The metrics of one configuration, recorded through the `metrics` facade.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,8 +6,8 @@ use metrics::{Key, Label, Level, Metadata, with_recorder};
 
 use super::Via;
 
-/// The names of what is told, with their labels. Those of a usual request are made once; which recorder they go to is
-/// asked anew each time, since it may be installed later.
+/// Metric keys with their labels. Keys used on every request are built once. The recorder is looked up each time,
+/// because the application may install it later.
 #[derive(Debug)]
 pub(super) struct Series {
     issuer: Arc<str>,
