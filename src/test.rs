@@ -1,7 +1,7 @@
 //! A real authorization server for tests, examples and demos. Feature `test-util`; not for production.
 //!
-//! A [`TestIssuer`] listens on a port of 127.0.0.1 as long as it lives. It mints tokens, answers over HTTP as an
-//! authorization server does, counts and records what it was asked, and misbehaves on demand:
+//! A [`TestIssuer`] listens on a port of 127.0.0.1 until it is dropped. It mints tokens, responds over HTTP as an
+//! authorization server does, records requests, and injects faults:
 //!
 //! ```
 //! use actix_protect_api::test::{Endpoint, Fault, TestIssuer};
@@ -22,14 +22,14 @@
 //! | [`Token`](Endpoint::Token) | the grant `client_credentials`, for `app` or the apps of the builder, with the same methods |
 //! | [`Revocation`](Endpoint::Revocation) | RFC 7009, for the same apps |
 //!
-//! All but introspection may be called by pages of any origin (CORS). It speaks HTTP/1.1 with keep-alive; a request's
-//! head may have 64 KiB, its body 1 MiB.
+//! Pages of any origin may call all endpoints but introspection (CORS). The server speaks HTTP/1.1 with keep-alive.
+//! A request's head may have 64 KiB, its body 1 MiB.
 //!
-//! Handlers can also be tested without any server: [`authenticate`] makes a request count as validated,
-//! and [`assert_protected`] finds routes that were left open.
+//! Handlers can also be tested without a server: [`authenticate`] marks a request as authenticated, and
+//! [`assert_protected`] finds routes that are not protected.
 //!
-//! A [`TestClock`] moves time for the code under test, and for the issuer if it is given to its builder. A mistake in
-//! the use of this module panics, as an assertion would.
+//! A [`TestClock`] controls the time of the tested code, and of the issuer if it is passed to its builder. Wrong
+//! use of this module panics, as an assertion would.
 
 mod algorithm;
 mod answer;
@@ -65,14 +65,14 @@ pub use keyring::Rotation;
 pub use walk::assert_protected;
 
 const CLIENT_ID: &str = "api-server";
-/// RFC 7518 section 3.2 wants 32 bytes for HS256.
+/// RFC 7518 section 3.2 requires 32 bytes for HS256.
 const CLIENT_SECRET: &str = "secret-of-the-api-server-in-tests";
 const APP_ID: &str = "app";
 const APP_SECRET: &str = "app-secret";
 /// Seconds between `iat` and `exp`.
 const LIFETIME: i64 = 3600;
 
-/// The one way out where a test cannot go on.
+/// Panics where a test cannot continue.
 #[track_caller]
 #[expect(clippy::panic, reason = "a test that cannot set up its server must fail, loudly and here")]
 fn must<T, E: fmt::Debug>(result: Result<T, E>, what: &str) -> T {

@@ -41,12 +41,12 @@ pub enum Algorithm {
     HS384,
     /// HMAC with SHA-512
     HS512,
-    /// No signature, `none`: to see it refused
+    /// No signature, `none`, to test that it is rejected
     None,
 }
 
 impl Algorithm {
-    /// The name in a JOSE header's `alg`.
+    /// Returns the name in a JOSE header's `alg`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
@@ -66,7 +66,7 @@ impl Algorithm {
         }
     }
 
-    /// The curve's name in a JWK, where there is one (RFC 7518 section 6.2.1.1, RFC 8037 section 2).
+    /// Returns the curve's name in a JWK, if there is one (RFC 7518 section 6.2.1.1, RFC 8037 section 2).
     pub(super) fn curve(self) -> Option<&'static str> {
         match self {
             Self::ES256 => Some("P-256"),
@@ -81,7 +81,7 @@ impl Algorithm {
         self.rsa_encoding().is_some()
     }
 
-    /// Whether its keys have a public half.
+    /// Returns whether its keys have a public half.
     pub(super) fn is_asymmetric(self) -> bool {
         self.verification().is_some()
     }

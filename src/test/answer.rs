@@ -1,4 +1,4 @@
-//! What each endpoint answers when nothing goes wrong.
+//! The responses of each endpoint without a fault.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{
     state::{State, Token},
 };
 
-/// The real answer to a request.
+/// Returns the real response to a request.
 pub(super) fn to(state: &mut State, endpoint: Endpoint, request: &RecordedRequest) -> Response {
     if state.desk(endpoint).closed {
         return Response::empty(404);
@@ -37,7 +37,8 @@ pub(super) fn to(state: &mut State, endpoint: Endpoint, request: &RecordedReques
     }
 }
 
-/// An endpoint that pages of any origin may call (Fetch standard, CORS protocol); credentials are not cookies here.
+/// Returns whether pages of any origin may call the endpoint (Fetch standard, CORS protocol). Credentials here are
+/// never cookies.
 fn open(
     request: &RecordedRequest,
     method: &str,
@@ -97,7 +98,7 @@ fn token(state: &mut State, request: &RecordedRequest) -> Result<Response, Respo
     ))
 }
 
-/// RFC 7009 section 2: a token that nobody knows is revoked as well as any. Every app may revoke every token.
+/// RFC 7009 section 2: an unknown token counts as revoked. Every app may revoke every token.
 fn revoke(state: &mut State, request: &RecordedRequest) -> Result<Response, Response> {
     let form = client::form(request)?;
     authenticate(state, Who::App, request, &form)?;
@@ -128,7 +129,7 @@ fn authenticate<'a>(
     client::authenticate(clients, request, form, &mut state.assertions, &state.issuer, now)
 }
 
-/// A random string that stands for the claims.
+/// Creates a random string that refers to the claims.
 pub(super) fn mint_opaque(state: &mut State, claims: impl IntoIterator<Item = Value>) -> String {
     let token = key::base64url(&key::random::<32>());
     let claims = state.claims(claims);
@@ -136,13 +137,13 @@ pub(super) fn mint_opaque(state: &mut State, claims: impl IntoIterator<Item = Va
     token
 }
 
-/// A signed token that carries the claims and can be introspected as well.
+/// Creates a signed token that contains the claims and can be introspected as well.
 pub(super) fn mint_jwt(
     state: &mut State,
     options: JwtOptions,
     claims: impl IntoIterator<Item = Value>,
 ) -> String {
-    // RFC 9068 section 2.2: where no user is involved, the subject is the client.
+    // RFC 9068 section 2.2: without a user, the subject is the client.
     let defaults = json!({ "sub": super::APP_ID, "jti": key::base64url(&key::random::<16>()) });
     let claims = state.claims([defaults].into_iter().chain(claims));
     let keys = &mut state.keys;

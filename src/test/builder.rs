@@ -1,4 +1,4 @@
-//! What an issuer is before it starts.
+//! The configuration of a test issuer.
 
 use std::{
     fmt,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{Clock, SystemClock};
 
-/// Configures a [`TestIssuer`]; made by [`TestIssuer::builder`].
+/// Configures a [`TestIssuer`]. Created by [`TestIssuer::builder`].
 #[must_use = "an issuer serves when it is started"]
 pub struct TestIssuerBuilder {
     path: String,
@@ -52,55 +52,56 @@ impl TestIssuerBuilder {
         }
     }
 
-    /// The issuer's path, such as `/tenant/a`. Default: none. Slashes at its end are dropped.
+    /// Sets the issuer's path, such as `/tenant/a`. Trailing slashes are removed. Default: none.
     pub fn path(mut self, path: &str) -> Self {
         let path = path.trim_matches('/');
         self.path = if path.is_empty() { String::new() } else { format!("/{path}") };
         self
     }
 
-    /// Whether the issuer identifier ends with a slash; the endpoints' URLs are the same either way. Default: no.
+    /// Sets whether the issuer identifier ends with a slash. The endpoints' URLs stay the same. Default: no.
     pub fn trailing_slash(mut self, slash: bool) -> Self {
         self.trailing_slash = slash;
         self
     }
 
-    /// The port, where it must be known beforehand. Default: one that is free.
+    /// Sets the port. Default: a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Serves `https://localhost:PORT` with a certificate of an authority made for this issuer alone; see
+    /// Serves `https://localhost:PORT` with a certificate of an authority created for this issuer; see
     /// [`TestIssuer::ca_pem`].
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
-    /// The default `aud` of minted tokens. Default: `https://api.example.test`.
+    /// Sets the default `aud` of minted tokens. Default: `https://api.example.test`.
     pub fn audience(mut self, audience: &str) -> Self {
         audience.clone_into(&mut self.audience);
         self
     }
 
-    /// Registers one more client that may introspect, with a secret: `client_secret_basic`, `client_secret_post` and
+    /// Registers another client that may introspect, with a secret: `client_secret_basic`, `client_secret_post` and
     /// `client_secret_jwt` (HS256, HS384, HS512).
     pub fn client(mut self, id: &str, secret: &str) -> Self {
         self.resource_servers.push(Client::with_secret(id, secret));
         self
     }
 
-    /// Registers one more client that may introspect, with a key: `private_key_jwt` with exactly the key's algorithm.
+    /// Registers another client that may introspect, with a key: `private_key_jwt` with exactly the key's
+    /// algorithm.
     pub fn client_with_key(mut self, id: &str, key: &TestKey) -> Self {
         let credential = Credential::Key(key.clone());
         self.resource_servers.push(Client { id: id.to_owned(), credential, claims: Value::Null });
         self
     }
 
-    /// Registers an app that may get tokens (`client_credentials`) and revoke them. The tokens carry these claims
-    /// over the default ones, with `sub` and `client_id` of the app; `scope` is what the app asks for, else that of
-    /// the claims. Default: one app, `app` with the secret `app-secret`; the first call replaces it.
+    /// Registers an app that may get tokens (`client_credentials`) and revoke them. Its tokens contain these claims
+    /// in place of the default ones, with `sub` and `client_id` of the app. `scope` is the requested scope, or that
+    /// of the claims. Default: one app, `app` with the secret `app-secret`; the first call replaces it.
     ///
     /// ```
     /// # use actix_protect_api::test::TestIssuer;
@@ -113,27 +114,27 @@ impl TestIssuerBuilder {
         self
     }
 
-    /// Whether the token endpoint gives out JWTs. Default: no, opaque tokens.
+    /// Sets whether the token endpoint issues JWTs. Default: no, opaque tokens.
     pub fn jwt_access_tokens(mut self, jwt: bool) -> Self {
         self.jwt_access_tokens = jwt;
         self
     }
 
-    /// The algorithms whose keys are published from the start. Default: ES256. A key for another algorithm is added
-    /// when the first token is signed with it.
+    /// Sets the algorithms whose keys are published from the start. A key for another algorithm is added when the
+    /// first token is signed with it. Default: ES256.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = algorithms.into_iter().collect();
         self
     }
 
-    /// What time it is for the issuer: for `iat` and `exp` of what it mints and for what it calls expired. Delays stay
-    /// real. Default: the system's clock.
+    /// Sets the clock of the issuer: for `iat` and `exp` of minted tokens, and for the expiry of tokens. Delays use
+    /// the real time. Default: the system's clock.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Starts it; the port accepts connections when this returns.
+    /// Starts the issuer. The port accepts connections when this returns.
     ///
     /// # Panics
     /// If the port cannot be bound, or a thread cannot be started.

@@ -1,4 +1,4 @@
-//! Requests that count as authenticated, for tests of handlers without any server.
+//! Authenticated requests for tests of handlers without a server.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -15,11 +15,11 @@ use crate::{
     request::{Authenticated, Session},
 };
 
-/// Makes a request count as one whose token this API has validated, with these claims.
+/// Marks a request as authenticated by this API, with these claims.
 ///
-/// No token is sent and nobody is asked. The mounts of `protect` (and of its clones) judge the claims as ever: a missing
-/// scope is a 403, a wrong audience a 401. The claims are merged over `iss`, `aud`, `sub` (`"test-subject"`), `iat` and
-/// `exp` (in an hour); `null` removes a default.
+/// No token is sent and no call is made. The mounts of `protect` (and of its clones) check the claims as usual: a
+/// missing scope is a 403, a wrong audience a 401. The claims replace the defaults `iss`, `aud`, `sub`
+/// (`"test-subject"`), `iat` and `exp` (in an hour); `null` removes a default.
 ///
 /// ```
 /// use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::authenticate};
@@ -45,7 +45,7 @@ use crate::{
 /// ```
 ///
 /// # Panics
-/// If the claims are no object, or one of them has a shape that no issuer's may have.
+/// If the claims are no object, or one of them has a shape that is not allowed.
 #[track_caller]
 pub fn authenticate<R: HttpMessage>(protect: &ProtectApi, request: R, claims: Value) -> R {
     let session = protect.session_for_test(claims);

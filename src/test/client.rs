@@ -1,4 +1,4 @@
-//! Clients, and how they say who they are.
+//! Registered clients, and their authentication.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 use super::{algorithm::Algorithm, endpoint::RecordedRequest, http::Response, key::TestKey};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// The longest life of an assertion, in seconds.
+/// The longest lifetime of an assertion, in seconds.
 const MAX_ASSERTION_LIFE: i64 = 300;
 
 /// A registered client.
 pub(super) struct Client {
     pub(super) id: String,
     pub(super) credential: Credential,
-    /// Claims of the tokens that it gets from the token endpoint.
+    /// The claims of tokens that the token endpoint issues to it.
     pub(super) claims: Value,
 }
 
@@ -33,7 +33,7 @@ impl Client {
     }
 }
 
-/// The parameters of a form; RFC 6749 section 3.1 forbids one to occur twice.
+/// Parses the parameters of a form. RFC 6749 section 3.1 forbids duplicates.
 pub(super) fn form(request: &RecordedRequest) -> Result<BTreeMap<String, String>, Response> {
     let media_type = request.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     if !media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -54,7 +54,7 @@ pub(super) fn error(status: u16, code: &str) -> Response {
     if status == 401 { body.with("WWW-Authenticate", "Basic realm=\"test issuer\"") } else { body }
 }
 
-/// Finds out which of the clients sent the request. More than one method at once is an error (RFC 6749 section 2.3).
+/// Authenticates the client that sent the request. More than one method at once is an error (RFC 6749 section 2.3).
 pub(super) fn authenticate<'a>(
     clients: &'a [Client],
     request: &RecordedRequest,
@@ -94,7 +94,7 @@ fn basic(header: &str) -> Option<(String, String)> {
     Some((form_decode(id)?, form_decode(secret)?))
 }
 
-/// `None` where characters stand as they are that the encoding would have replaced.
+/// Returns `None` if a character is not encoded that must be.
 fn form_decode(encoded: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*+%~".contains(&byte);
     if !encoded.bytes().all(plain) {
@@ -135,7 +135,7 @@ fn by_assertion<'a>(
     good.then(|| (client, format!("{subject} {jti}")))
 }
 
-/// The key that must have signed: a secret with the HMAC that the header names, or the one registered key.
+/// Returns the key that must have signed: the secret with the HMAC of the header, or the registered key.
 fn assertion_key(credential: &Credential, algorithm: &str) -> Option<TestKey> {
     match credential {
         Credential::Secret(secret) => [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]

@@ -1,4 +1,4 @@
-//! A clock that only moves when a test says so.
+//! A clock that tests control.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,22 +7,22 @@ use std::{
 
 use crate::{Clock, SystemClock};
 
-/// A [`Clock`] that stands still until it is moved.
+/// A [`Clock`] that stands still until a test moves it.
 ///
-/// A clone shows the same time: keep one in the test, give the other to the code under test (and to
-/// [`TestIssuerBuilder::clock`](super::TestIssuerBuilder::clock), so that both agree on what has expired).
+/// Clones show the same time: keep one in the test and pass the other to the tested code (and to
+/// [`TestIssuerBuilder::clock`](super::TestIssuerBuilder::clock), so that both agree on expiry).
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<Mutex<Hands>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Hands {
-    /// Since 1970, with the fraction: many short steps add up to seconds.
+    /// The time since 1970 with its fraction, so that many short steps add up to seconds.
     wall: Duration,
     monotonic: Duration,
 }
 
 impl TestClock {
-    /// Stands at the present time; the monotonic clock stands at zero.
+    /// Creates a clock at the present time. Its monotonic time is zero.
     pub fn new() -> Self {
         let now = u64::try_from(SystemClock::new().unix_time()).unwrap_or(0);
         Self(Arc::new(Mutex::new(Hands { wall: Duration::from_secs(now), monotonic: Duration::ZERO })))
@@ -36,8 +36,8 @@ impl TestClock {
         });
     }
 
-    /// Sets the wall clock, forward or back, in seconds since 1970 (a time before that becomes 1970). The monotonic
-    /// clock does not notice, as when an administrator sets the time.
+    /// Sets the wall clock, forward or back, in seconds since 1970 (an earlier time becomes 1970). The monotonic
+    /// clock does not change, as when an administrator sets the time.
     pub fn set_unix_time(&self, seconds: i64) {
         let wall = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         self.with(|hands| hands.wall = wall);

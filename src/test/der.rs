@@ -1,4 +1,4 @@
-//! As much DER (X.690) as keys and certificates of our own making need.
+//! The part of DER (X.690) that the keys and certificates of tests need.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -6,8 +6,8 @@ const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 
-/// The integers of a SEQUENCE, unsigned and without leading zeros: `RSAPublicKey` and `RSAPrivateKey` of RFC 8017
-/// appendix A.1 are such sequences. Ends where something else comes.
+/// Returns the integers of a SEQUENCE, unsigned and without leading zeros: `RSAPublicKey` and `RSAPrivateKey` of
+/// RFC 8017 appendix A.1 are such sequences. Stops at the first other element.
 pub(super) fn integers(der: &[u8]) -> Vec<&[u8]> {
     let mut rest = element(der, SEQUENCE).map_or(&[][..], |(content, _)| content);
     let mut numbers = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn integers(der: &[u8]) -> Vec<&[u8]> {
     numbers
 }
 
-/// The `privateKey` within PKCS #8 (RFC 5208 section 5): version, algorithm, octets. Empty where it is not that.
+/// Returns the `privateKey` of PKCS #8 (RFC 5208 section 5): version, algorithm, octets. Empty for other input.
 pub(super) fn pkcs8_key(der: &[u8]) -> &[u8] {
     let key = || {
         let (content, _) = element(der, SEQUENCE)?;
@@ -30,7 +30,7 @@ pub(super) fn pkcs8_key(der: &[u8]) -> &[u8] {
     key().unwrap_or_default()
 }
 
-/// PEM of RFC 7468: lines of 64 characters.
+/// Encodes PEM (RFC 7468) in lines of 64 characters.
 pub(super) fn pem(label: &str, der: &[u8]) -> String {
     let mut body = String::new();
     for (index, character) in STANDARD.encode(der).chars().enumerate() {
@@ -42,7 +42,7 @@ pub(super) fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
 }
 
-/// The content of the element in front, and what follows it.
+/// Splits the content of the first element from the rest.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, rest) = der.split_first()?;
     let (length, rest) = length(rest)?;

@@ -1,8 +1,8 @@
-//! The endpoints and what was asked of them.
+//! The endpoints and their recorded requests.
 
 use std::{collections::BTreeMap, fmt};
 
-/// What the [`TestIssuer`](super::TestIssuer) serves.
+/// An endpoint of the [`TestIssuer`](super::TestIssuer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -18,11 +18,12 @@ pub enum Endpoint {
     Token,
     /// Token revocation (RFC 7009).
     Revocation,
-    /// Every other path; answered 404. A place to send redirects and `jku`s to that must not be followed.
+    /// Every other path; responds with 404. A target for redirects and `jku` values that must not be followed.
     Other,
 }
 
-/// A request as it arrived. `Debug` shows neither query, header values nor body: they hold tokens and secrets.
+/// A recorded request. `Debug` shows neither query, header values nor body, because they contain tokens and
+/// secrets.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RecordedRequest {
@@ -37,17 +38,17 @@ pub struct RecordedRequest {
 }
 
 impl RecordedRequest {
-    /// The value of the first header of that name, in any case.
+    /// Returns the value of the first header with this name, in any letter case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(one, _)| one.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The target without the query.
+    /// Returns the target without the query.
     pub fn path(&self) -> &str {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
-    /// The parameters of a form body, decoded; of one that occurs twice, the last.
+    /// Returns the parameters of a form body, decoded. Of duplicates, the last one wins.
     pub fn form(&self) -> BTreeMap<String, String> {
         form_urlencoded::parse(&self.body).into_owned().collect()
     }

@@ -1,10 +1,11 @@
-//! Ways to misbehave.
+//! Faults that tests inject into the issuer.
 
 use std::time::Duration;
 
-/// How an endpoint of the [`TestIssuer`](super::TestIssuer) departs from its real answer, and how often.
+/// A deviation of an endpoint of the [`TestIssuer`](super::TestIssuer) from its real response, and the number of
+/// requests that it applies to.
 ///
-/// A fault begins with one of the constructors and is refined by the `with_*` methods; they combine:
+/// A fault starts with a constructor and is refined by the `with_*` methods; they combine:
 ///
 /// ```
 /// use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// ```
 ///
 /// Without [`times`](Self::times) or [`always`](Self::always) it applies to one request. The request is counted and
-/// recorded as ever.
+/// recorded as usual.
 #[derive(Clone, Debug)]
 #[must_use = "a fault does nothing until it is given to `TestIssuer::fault`"]
 pub struct Fault {
@@ -29,7 +30,7 @@ pub struct Fault {
     pub(super) remaining: Option<usize>,
 }
 
-/// How the bytes of an answer leave.
+/// The way in which the bytes of a response are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
     Whole,
@@ -39,7 +40,7 @@ pub(super) enum Delivery {
 }
 
 impl Fault {
-    /// The real answer, to be changed by the `with_*` methods.
+    /// Starts with the real response, for the `with_*` methods to change.
     pub fn real() -> Self {
         Self {
             status: None,
@@ -52,29 +53,29 @@ impl Fault {
         }
     }
 
-    /// This status with an empty body.
+    /// Responds with this status and an empty body.
     pub fn status(status: u16) -> Self {
         Self::real().with_status(status).with_body("")
     }
 
-    /// 200 with these bytes as `application/json`, whatever was asked.
+    /// Responds with 200 and these bytes as `application/json`.
     pub fn body(body: impl Into<Vec<u8>>) -> Self {
         Self::real().with_status(200).with_body(body).with_header("Content-Type", "application/json")
     }
 
-    /// The real answer with another `Content-Type`.
+    /// Sends the real response with another `Content-Type`.
     pub fn content_type(content_type: &str) -> Self {
         Self::real().with_header("Content-Type", content_type)
     }
 
-    /// The real answer, later.
+    /// Sends the real response after a delay.
     pub fn delay(delay: Duration) -> Self {
         Self::real().with_delay(delay)
     }
 
-    /// The real answer, but not before [`TestIssuer::release`](super::TestIssuer::release) or
-    /// [`TestIssuer::clear_faults`](super::TestIssuer::clear_faults): for tests of what happens meanwhile, without
-    /// any time in them.
+    /// Holds the real response until [`TestIssuer::release`](super::TestIssuer::release) or
+    /// [`TestIssuer::clear_faults`](super::TestIssuer::clear_faults), for tests of concurrent requests that must
+    /// not depend on time.
     pub fn hold() -> Self {
         Self { held: true, ..Self::real() }
     }
@@ -94,37 +95,37 @@ impl Fault {
         Self { delivery: Delivery::Trickle(pause), ..Self::real() }
     }
 
-    /// 307 (method and body are to be repeated) to this URL.
+    /// Redirects with 307 (method and body are to be repeated) to this URL.
     pub fn redirect(location: &str) -> Self {
         Self::status(307).with_header("Location", location)
     }
 
-    /// Changes the status, leaves the body.
+    /// Changes the status and keeps the body.
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// Changes the body, leaves the status and the content type.
+    /// Changes the body and keeps the status and the content type.
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    /// Replaces the header of that name, or adds it. A header given twice is sent twice. `Content-Length` is not
-    /// checked against the body.
+    /// Replaces or adds a header. A header given twice is sent twice. `Content-Length` is not compared with the
+    /// body.
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Waits this long before anything is sent.
+    /// Waits this long before the response is sent.
     pub fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Applies to so many requests; the next fault in the queue, or the real answer, follows.
+    /// Applies to this many requests. Then the next fault in the queue, or the real response, follows.
     pub fn times(mut self, times: usize) -> Self {
         self.remaining = Some(times);
         self

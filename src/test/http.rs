@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, for a server that must be able to break it.
+//! A small HTTP/1.1 server that can violate the protocol on request.
 
 use std::{io, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{endpoint::RecordedRequest, fault::Delivery};
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_BODY: usize = 1024 * 1024;
 
-/// An answer before it is sent. The length is added on the way out.
+/// A response before it is sent. The length is added when it is written.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: u16,
@@ -28,7 +28,7 @@ impl Response {
             .with("Cache-Control", "no-store")
     }
 
-    /// Replaces the header of that name, or adds it.
+    /// Replaces or adds a header.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(one, _)| !one.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -39,7 +39,8 @@ impl Response {
         self.headers.iter().any(|(one, _)| one.eq_ignore_ascii_case(name))
     }
 
-    /// Status line and headers. `length` is announced unless the status forbids it or a fault framed the body itself.
+    /// Writes the status line and the headers. `length` is announced unless the status forbids it or a fault set
+    /// the framing.
     fn head(&self, length: usize, close: bool) -> Vec<u8> {
         let mut lines = vec![format!("HTTP/1.1 {} ", self.status)];
         lines.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
@@ -58,12 +59,12 @@ impl Response {
     }
 }
 
-/// What came instead of a request.
+/// The reason why no request was read.
 #[derive(Debug)]
 pub(super) enum Unreadable {
-    /// The peer is gone, or the connection broke.
+    /// The peer closed the connection, or the connection broke.
     Closed,
-    /// To be answered with this status; the connection closes then.
+    /// Respond with this status and close the connection.
     Refused(u16),
 }
 
@@ -73,7 +74,7 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// Reads one request. What arrived behind it stays in `buffer` for the next.
+/// Reads one request. Surplus bytes stay in `buffer` for the next one.
 pub(super) async fn read_request<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut Vec<u8>,
@@ -116,7 +117,7 @@ fn parse_head(head: &[u8]) -> Option<RecordedRequest> {
     Some(RecordedRequest { method: method.to_owned(), target: target.to_owned(), headers, body: Vec::new() })
 }
 
-/// Chunked requests are refused (411): nobody needs them for a form.
+/// Chunked requests are rejected (411); no test sends one.
 fn body_length(request: &RecordedRequest) -> Result<usize, u16> {
     if request.header("transfer-encoding").is_some() {
         return Err(411);
@@ -129,7 +130,7 @@ fn body_length(request: &RecordedRequest) -> Result<usize, u16> {
     }
 }
 
-/// Sends the answer the way the fault wants it. `false`: the connection must close now.
+/// Sends the response as the fault demands. Returns `false` if the connection must be closed.
 pub(super) async fn write_response<S: AsyncWrite + Unpin>(
     stream: &mut S,
     response: &Response,
@@ -155,7 +156,7 @@ pub(super) async fn write_response<S: AsyncWrite + Unpin>(
         }
     }
     stream.flush().await?;
-    // After a length that the server did not choose itself, nobody knows where the next answer begins.
+    // With a length set by a fault, the start of the next response would be ambiguous.
     Ok(delivery != Delivery::Truncate && !close && !response.has("content-length"))
 }
 

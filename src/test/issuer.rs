@@ -1,4 +1,4 @@
-//! The handle that a test holds.
+//! The handle of a running test issuer.
 
 use std::{fmt, sync::Arc};
 
@@ -19,11 +19,11 @@ use super::{
     state::Token,
 };
 
-/// A real authorization server in the test's process: on a port of 127.0.0.1, on a thread of its own, stopped when
+/// A real authorization server in the test's process: on a port of 127.0.0.1, on a separate thread, stopped when
 /// dropped.
 ///
-/// Nothing here needs to be awaited (except [`received`](Self::received)), so it serves blocking tests and async ones
-/// alike. See the [module](super) for what it answers.
+/// Only [`received`](Self::received) is async, so blocking and async tests can use it. The [module](super) lists
+/// its responses.
 pub struct TestIssuer {
     shared: Arc<Shared>,
     issuer: String,
@@ -32,9 +32,9 @@ pub struct TestIssuer {
     _server: Server,
 }
 
-/// Who is who.
+/// Identity and credentials.
 impl TestIssuer {
-    /// An issuer with the defaults.
+    /// Starts an issuer with the defaults.
     ///
     /// # Panics
     /// If no port can be bound, or a thread cannot be started.
@@ -42,7 +42,7 @@ impl TestIssuer {
         Self::builder().start()
     }
 
-    /// For an issuer with a path, with TLS, with other clients or keys.
+    /// Configures an issuer with a path, TLS, other clients or other keys.
     pub fn builder() -> TestIssuerBuilder {
         TestIssuerBuilder::new()
     }
@@ -57,37 +57,37 @@ impl TestIssuer {
         Self { shared, issuer, audience, ca_pem, _server: server }
     }
 
-    /// The issuer identifier, as the metadata and the tokens state it.
+    /// Returns the issuer identifier, as in metadata and tokens.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The audience of minted tokens.
+    /// Returns the audience of minted tokens.
     pub fn audience(&self) -> &str {
         &self.audience
     }
 
-    /// The `client_id` with which an API may introspect: `api-server`.
+    /// Returns the `client_id` with which an API may introspect: `api-server`.
     pub fn client_id(&self) -> &'static str {
         CLIENT_ID
     }
 
-    /// The secret that belongs to it; long enough for HS256.
+    /// Returns the secret of that client; long enough for HS256.
     pub fn client_secret(&self) -> &'static str {
         CLIENT_SECRET
     }
 
-    /// The `client_id` of the default app at the token and revocation endpoints: `app`.
+    /// Returns the `client_id` of the default app at the token and revocation endpoints: `app`.
     pub fn app_id(&self) -> &'static str {
         APP_ID
     }
 
-    /// The secret that belongs to it.
+    /// Returns the secret of the default app.
     pub fn app_secret(&self) -> &'static str {
         APP_SECRET
     }
 
-    /// The URL of an endpoint; of [`Endpoint::Other`], a path below the issuer that leads nowhere.
+    /// Returns the URL of an endpoint; for [`Endpoint::Other`], a path below the issuer that responds with 404.
     pub fn url(&self, endpoint: Endpoint) -> String {
         let state = self.shared.lock();
         let base = &state.base;
@@ -105,14 +105,14 @@ impl TestIssuer {
         }
     }
 
-    /// The certificate of the issuer's authority as PEM, for `SSL_CERT_FILE` or a root store; `None` without
-    /// [`TestIssuerBuilder::tls`].
+    /// Returns the certificate of the issuer's authority as PEM, for `SSL_CERT_FILE` or a root store; `None`
+    /// without [`TestIssuerBuilder::tls`].
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }
 
-    /// The variables that make an API trust this issuer, for a child process: `MONOCLOUD_BACKEND_TENANT_DOMAIN`,
-    /// `_AUDIENCE`, `_CLIENT_ID` and `_CLIENT_SECRET`.
+    /// Returns the variables that configure an API for this issuer, for a child process:
+    /// `MONOCLOUD_BACKEND_TENANT_DOMAIN`, `_AUDIENCE`, `_CLIENT_ID` and `_CLIENT_SECRET`.
     pub fn variables(&self) -> Vec<(String, String)> {
         [
             ("TENANT_DOMAIN", self.issuer()),
@@ -129,24 +129,24 @@ impl TestIssuer {
 impl TestIssuer {
     /// Mints an opaque token.
     ///
-    /// The claims (an object) go over the default ones: `iss`, `aud`, `iat`, `exp` (an hour from now) and `client_id`
+    /// The claims (an object) replace the defaults: `iss`, `aud`, `iat`, `exp` (an hour from now) and `client_id`
     /// (`app`). `null` removes a default.
     pub fn opaque(&self, claims: Value) -> String {
         answer::mint_opaque(&mut self.shared.lock(), [claims])
     }
 
-    /// Mints a JWT access token (RFC 9068), signed with ES256. The claims go over those of
+    /// Mints a JWT access token (RFC 9068), signed with ES256. The claims replace the defaults of
     /// [`opaque`](Self::opaque), a `sub` that is the client, and a random `jti`. It can be introspected too.
     pub fn jwt(&self, claims: Value) -> String {
         self.jwt_with(JwtOptions::new(), claims)
     }
 
-    /// Mints a JWT that departs from the usual.
+    /// Mints a JWT with other options.
     pub fn jwt_with(&self, options: JwtOptions, claims: Value) -> String {
         answer::mint_jwt(&mut self.shared.lock(), options, [claims])
     }
 
-    /// From now on the token is not active. A JWT stays what it is: only introspection tells.
+    /// Revokes the token: introspection then reports it as inactive. The JWT itself does not change.
     ///
     /// # Panics
     /// If the issuer does not know the token; so do [`expire`](Self::expire), [`claims`](Self::claims) and
@@ -155,25 +155,25 @@ impl TestIssuer {
         self.with_token(token, |token| token.revoked = true);
     }
 
-    /// Sets `exp` to the present second: introspection says that the token is not active.
+    /// Sets `exp` to the present second, so that introspection reports the token as inactive.
     pub fn expire(&self, token: &str) {
         let now = self.shared.lock().clock.unix_time();
         self.with_token(token, |token| token.claims.insert("exp".to_owned(), now.into()));
     }
 
-    /// The claims that introspection tells while the token is active.
+    /// Returns the claims that introspection reports while the token is active.
     pub fn claims(&self, token: &str) -> Value {
         self.with_token(token, |token| Value::Object(token.claims.clone()))
     }
 
-    /// Puts these members over the claims that introspection tells; `null` removes one.
+    /// Changes claims that introspection reports; `null` removes one.
     pub fn set_claims(&self, token: &str, changes: Value) {
         let changes = if let Value::Object(changes) = changes { changes } else { Map::new() };
         self.with_token(token, |token| jwt::merge(&mut token.claims, changes));
     }
 
-    /// Answers introspection of this token, minted or not, with exactly this body: `"active": "true"`, a member that
-    /// occurs twice, a token past its `exp` that is called active. The client must still authenticate.
+    /// Sets the exact body of introspection responses for this token, minted or not: `"active": "true"`, a
+    /// duplicate member, an expired token reported as active. The client must still authenticate.
     pub fn set_answer(&self, token: &str, body: &str) {
         self.shared.lock().tokens.entry(token.to_owned()).or_default().answer = Some(body.to_owned());
     }
@@ -186,18 +186,18 @@ impl TestIssuer {
 
 /// Keys and metadata.
 impl TestIssuer {
-    /// Makes new keys for every algorithm in use. Takes back [`publish_jwks`](Self::publish_jwks).
+    /// Creates new keys for every algorithm in use, and undoes [`publish_jwks`](Self::publish_jwks).
     pub fn rotate_keys(&self, rotation: Rotation) {
         self.shared.lock().keys.rotate(rotation);
     }
 
-    /// The key that signs with this algorithm now; made and published where there is none. (HMAC secrets are made, but
-    /// never published.)
+    /// Returns the key that signs with this algorithm now, and creates and publishes it if there is none. (HMAC
+    /// secrets are never published.)
     pub fn key(&self, algorithm: Algorithm) -> TestKey {
         self.shared.lock().keys.signing(algorithm)
     }
 
-    /// The key set as it is served.
+    /// Returns the key set as it is served.
     pub fn jwks(&self) -> Value {
         self.shared.lock().keys.document()
     }
@@ -207,12 +207,12 @@ impl TestIssuer {
         self.shared.lock().keys.instead = Some(document);
     }
 
-    /// The `Content-Type` of the key set. Default: `application/jwk-set+json` (RFC 7517 section 8.5).
+    /// Sets the `Content-Type` of the key set. Default: `application/jwk-set+json` (RFC 7517 section 8.5).
     pub fn set_jwks_content_type(&self, content_type: &str) {
         content_type.clone_into(&mut self.shared.lock().keys.content_type);
     }
 
-    /// Changes the metadata of both documents: gives the present one, takes the next.
+    /// Changes the metadata of both documents. The closure gets the present metadata and returns the new one.
     ///
     /// ```
     /// # use actix_protect_api::test::TestIssuer;
@@ -224,13 +224,13 @@ impl TestIssuer {
     /// ```
     pub fn set_metadata(&self, change: impl FnOnce(Value) -> Value) {
         let present = self.shared.lock().metadata.clone();
-        // Not under the lock: the closure may ask the issuer for its URLs.
+        // Not under the lock, because the closure may call the issuer for its URLs.
         let next = change(present);
         self.shared.lock().metadata = next;
     }
 
-    /// Whether the endpoint is there at all; if not, it answers 404. Switching [`Endpoint::Discovery`] off leaves
-    /// RFC 8414 alone to tell the metadata.
+    /// Sets whether the endpoint exists; if not, it responds with 404. Without [`Endpoint::Discovery`] only RFC
+    /// 8414 metadata is served.
     pub fn set_served(&self, endpoint: Endpoint, served: bool) {
         self.shared.lock().desk(endpoint).closed = !served;
     }
@@ -238,12 +238,12 @@ impl TestIssuer {
 
 /// Faults and observation.
 impl TestIssuer {
-    /// Queues a fault behind those that are still due at this endpoint.
+    /// Adds a fault to the queue of this endpoint.
     pub fn fault(&self, endpoint: Endpoint, fault: Fault) {
         self.shared.lock().desk(endpoint).faults.push_back(fault);
     }
 
-    /// Forgets all faults of all endpoints and lets go of the requests that [`Fault::hold`] holds.
+    /// Removes all faults of all endpoints and releases the requests that [`Fault::hold`] holds.
     pub fn clear_faults(&self) {
         for desk in self.shared.lock().desks() {
             desk.faults.clear();
@@ -252,34 +252,34 @@ impl TestIssuer {
         self.shared.notify();
     }
 
-    /// Lets go of the requests that [`Fault::hold`] holds at this endpoint. Later ones are held as before.
+    /// Releases the requests that [`Fault::hold`] holds at this endpoint. Later requests are held as before.
     pub fn release(&self, endpoint: Endpoint) {
         self.shared.lock().desk(endpoint).releases += 1;
         self.shared.notify();
     }
 
-    /// How many requests arrived there, answered or not.
+    /// Returns the number of requests that arrived at this endpoint, answered or not.
     pub fn count(&self, endpoint: Endpoint) -> usize {
         self.shared.lock().count(endpoint)
     }
 
-    /// Waits until that many requests have arrived there since the start or the last
-    /// [`reset_counters`](Self::reset_counters). Works on any runtime; put a timeout around it.
+    /// Waits until this many requests have arrived since the start or the last
+    /// [`reset_counters`](Self::reset_counters). Works on any runtime; add a timeout.
     pub async fn received(&self, endpoint: Endpoint, count: usize) {
         self.shared.wait_until(|state| state.count(endpoint) >= count).await;
     }
 
-    /// The last 1000 requests there, oldest first.
+    /// Returns the last 1000 requests at this endpoint, oldest first.
     pub fn requests(&self, endpoint: Endpoint) -> Vec<RecordedRequest> {
         self.shared.lock().desk(endpoint).recorded.iter().cloned().collect()
     }
 
-    /// How many connections were accepted.
+    /// Returns the number of accepted connections.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections
     }
 
-    /// Counts from zero again and forgets the recorded requests.
+    /// Resets the counters and removes the recorded requests.
     pub fn reset_counters(&self) {
         let mut state = self.shared.lock();
         state.connections = 0;

@@ -1,10 +1,10 @@
-//! What a minted JWT looks like where it departs from the usual.
+//! Options of minted JWTs.
 
 use serde_json::{Map, Value, json};
 
 use super::{algorithm::Algorithm, key::TestKey};
 
-/// How [`TestIssuer::jwt_with`](super::TestIssuer::jwt_with) builds a token. The default is that of
+/// Options for [`TestIssuer::jwt_with`](super::TestIssuer::jwt_with). The default is that of
 /// [`TestIssuer::jwt`](super::TestIssuer::jwt): ES256, the issuer's current key, its `kid`, `typ` `at+jwt`.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -17,13 +17,13 @@ pub struct JwtOptions {
 }
 
 impl JwtOptions {
-    /// The defaults.
+    /// Creates the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Signs with the issuer's current key for this algorithm, which is made and published where there is none yet.
-    /// [`Algorithm::None`] leaves the signature empty. With a [`key`](Self::key) of another algorithm, the key wins.
+    /// Signs with the issuer's current key for this algorithm, which is created and published if there is none.
+    /// [`Algorithm::None`] leaves the signature empty. A [`key`](Self::key) of another algorithm takes precedence.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = Some(algorithm);
         self
@@ -35,30 +35,30 @@ impl JwtOptions {
         self
     }
 
-    /// The header's `kid`.
+    /// Sets the header's `kid`.
     pub fn kid(self, kid: &str) -> Self {
         self.header("kid", kid)
     }
 
-    /// A member of the header, over the usual one: `typ`, `alg`, `crit`, `jku`, … `null` leaves it out.
+    /// Sets a member of the header: `typ`, `alg`, `crit`, `jku`, … `null` removes it.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.header.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The header's text instead of all of the above: members that occur twice, something that is not JSON.
+    /// Sets the whole text of the header, for duplicate members or invalid JSON.
     pub fn raw_header(mut self, text: &str) -> Self {
         self.raw_header = Some(text.to_owned());
         self
     }
 
-    /// The payload's text instead of the claims.
+    /// Sets the whole text of the payload.
     pub fn raw_payload(mut self, text: &str) -> Self {
         self.raw_payload = Some(text.to_owned());
         self
     }
 
-    /// The compact JWS; `issuer_key` finds the issuer's own key for an algorithm.
+    /// Builds the compact JWS. `issuer_key` returns the issuer's key for an algorithm.
     pub(super) fn build(
         self,
         claims: &Map<String, Value>,
@@ -75,7 +75,7 @@ impl JwtOptions {
     }
 }
 
-/// Puts the changes over the members; `null` removes one.
+/// Merges the changes into the members; `null` removes one.
 pub(super) fn merge(members: &mut Map<String, Value>, changes: Map<String, Value>) {
     for (name, value) in changes {
         if value.is_null() {

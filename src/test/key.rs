@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{algorithm::Algorithm, der, must};
 
-/// A key pair, or a shared secret, made for tests: it hands out its private half. `Debug` does not.
+/// A key pair, or a shared secret, for tests: its private half can be read. `Debug` does not show it.
 ///
 /// A clone is the same key.
 #[derive(Clone)]
@@ -35,8 +35,8 @@ enum Material {
 }
 
 impl TestKey {
-    /// A new key: RSA with 2048 bits (this takes a moment), or on the algorithm's curve, or a secret of 64 random
-    /// bytes; nothing at all for [`Algorithm::None`].
+    /// Creates a key: RSA with 2048 bits (this takes a moment), or on the algorithm's curve, or a secret of 64
+    /// random bytes; nothing for [`Algorithm::None`].
     pub fn generate(algorithm: Algorithm, kid: &str) -> Self {
         let material = match algorithm {
             Algorithm::RS256
@@ -59,7 +59,8 @@ impl TestKey {
         Self { kid: kid.to_owned(), algorithm, material: Arc::new(material) }
     }
 
-    /// A shared secret of any bytes, with HS256: the bytes of a public key, for instance, which must never verify.
+    /// Creates a shared secret from any bytes, with HS256: for example the bytes of a public key, which must never
+    /// verify.
     pub fn hmac(secret: impl Into<Vec<u8>>, kid: &str) -> Self {
         Self {
             kid: kid.to_owned(),
@@ -68,14 +69,14 @@ impl TestKey {
         }
     }
 
-    /// The same key under another `kid`.
+    /// Returns the same key with another `kid`.
     #[must_use]
     pub fn with_kid(mut self, kid: &str) -> Self {
         kid.clone_into(&mut self.kid);
         self
     }
 
-    /// The same key used with another algorithm of its family: one RSA key signs RS256 and PS512.
+    /// Returns the same key for another algorithm of its family: one RSA key can sign RS256 and PS512.
     ///
     /// # Panics
     /// If the key cannot sign with that algorithm.
@@ -92,18 +93,18 @@ impl TestKey {
         self
     }
 
-    /// The identifier in a token's header and in the key set.
+    /// Returns the identifier in a token's header and in the key set.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// What it signs with.
+    /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The public key as a JWK (RFC 7517) with `kid`, `alg` and `use`. A shared secret has no public half: it shows
-    /// itself, as `oct`.
+    /// Returns the public key as a JWK (RFC 7517) with `kid`, `alg` and `use`. A shared secret has no public half
+    /// and is returned itself, as `oct`.
     pub fn jwk(&self) -> Value {
         let mut jwk = match &*self.material {
             Material::Rsa(pair) => {
@@ -127,7 +128,7 @@ impl TestKey {
         jwk
     }
 
-    /// The private key as a JWK: the value of `MONOCLOUD_BACKEND_CLIENT_SECRET` with `private_key_jwt`.
+    /// Returns the private key as a JWK: the value of `MONOCLOUD_BACKEND_CLIENT_SECRET` with `private_key_jwt`.
     pub fn private_jwk(&self) -> Value {
         let mut jwk = self.jwk();
         match &*self.material {
@@ -152,7 +153,8 @@ impl TestKey {
         jwk
     }
 
-    /// The public key as DER (`SubjectPublicKeyInfo`, RFC 5280 section 4.1.2.7); a shared secret gives itself.
+    /// Returns the public key as DER (`SubjectPublicKeyInfo`, RFC 5280 section 4.1.2.7); for a shared secret, the
+    /// secret.
     pub fn public_der(&self) -> Vec<u8> {
         let der: Result<PublicKeyX509Der<'_>, _> = match &*self.material {
             Material::Rsa(pair) => pair.public_key().as_der(),
@@ -163,12 +165,13 @@ impl TestKey {
         must(der, "encode a public key").as_ref().to_vec()
     }
 
-    /// [`public_der`](Self::public_der) as PEM (RFC 7468).
+    /// Returns [`public_der`](Self::public_der) as PEM (RFC 7468).
     pub fn public_pem(&self) -> String {
         der::pem("PUBLIC KEY", &self.public_der())
     }
 
-    /// The signature over these bytes, as a JWS has it (RFC 7515 section 5.1). Empty for [`Algorithm::None`].
+    /// Returns the signature of these bytes, in the form of a JWS (RFC 7515 section 5.1). Empty for
+    /// [`Algorithm::None`].
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &*self.material {
@@ -188,7 +191,7 @@ impl TestKey {
         }
     }
 
-    /// A JWS in compact form (RFC 7515 section 7.1) with exactly this header and payload, whatever they say.
+    /// Returns a JWS in compact form (RFC 7515 section 7.1) with exactly this header and payload.
     pub fn jws(&self, header: &Value, payload: &Value) -> String {
         self.jws_of(&header.to_string(), &payload.to_string())
     }
@@ -225,7 +228,7 @@ impl fmt::Debug for TestKey {
     }
 }
 
-/// So many random bytes.
+/// Returns this many random bytes.
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     must(aws_lc_rs::rand::fill(&mut bytes), "draw random bytes");

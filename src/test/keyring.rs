@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use super::{algorithm::Algorithm, key::TestKey};
 
-/// What a rotation does with the keys before it.
+/// The effect of a rotation on the old keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rotation {
     /// New keys sign; the old ones stay published.
     Add,
-    /// New keys sign; the old ones are gone from the key set.
+    /// New keys sign; the old ones are removed from the key set.
     Replace,
-    /// New keys under the old `kid`s: what must not happen, and does.
+    /// New keys under the old `kid`s. Servers must not do this, but some do.
     SameKid,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct KeyRing {
     current: BTreeMap<Algorithm, TestKey>,
     published: Vec<TestKey>,
     generation: u32,
-    /// A document published in place of the keys.
+    /// A document that is published instead of the keys.
     pub(super) instead: Option<Value>,
     pub(super) content_type: String,
 }
@@ -40,7 +40,8 @@ impl Default for KeyRing {
 }
 
 impl KeyRing {
-    /// The key that signs with this algorithm; made and published where there is none. Keys without a public half are
+    /// Returns the key that signs with this algorithm, and creates and publishes it if there is none. Keys without
+    /// a public half are never published.
     /// never published.
     pub(super) fn signing(&mut self, algorithm: Algorithm) -> TestKey {
         if let Some(key) = self.current.get(&algorithm) {
@@ -75,7 +76,7 @@ impl KeyRing {
         self.instead.clone().unwrap_or_else(keys)
     }
 
-    /// RSA keys are slow to make: those of one generation share the numbers.
+    /// RSA keys are slow to create, so those of one generation share the numbers.
     fn generate(&self, algorithm: Algorithm) -> TestKey {
         let kid = format!("{}-{}", algorithm.name().to_lowercase(), self.generation);
         let sibling = if algorithm.is_rsa() {

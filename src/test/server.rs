@@ -24,10 +24,10 @@ use super::{
 
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What the handle in the test and the serving thread have in common.
+/// The state that the handle in the test and the serving thread share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Bumped when a request arrived and when held ones are released.
+    /// Changed when a request arrives and when held ones are released.
     changed: watch::Sender<u64>,
 }
 
@@ -44,7 +44,7 @@ impl Shared {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Waits until the state is so.
+    /// Waits until the condition holds.
     pub(super) async fn wait_until(&self, condition: impl Fn(&State) -> bool) {
         let mut changes = self.changed.subscribe();
         while !condition(&self.lock()) {
@@ -56,7 +56,7 @@ impl Shared {
     }
 }
 
-/// The serving thread; dropping it closes the port and every connection.
+/// The serving thread. Dropping it closes the port and every connection.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -91,7 +91,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has already said so.
+            // A panic of the thread was reported already.
             drop(thread.join());
         }
     }
@@ -100,14 +100,14 @@ impl Drop for Server {
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely: some may be closed soon.
+            // Probably no file descriptor is left; some may be closed soon.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         shared.lock().connections += 1;
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
-            // Small answers leave at once; a failure only makes them later.
+            // Small responses are sent at once; a failure only delays them.
             stream.set_nodelay(true).ok();
             match tls {
                 None => serve(stream, &shared).await,
@@ -121,7 +121,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     }
 }
 
-/// A byte stream whose TCP connection can be reached, to reset it.
+/// A byte stream that gives access to its TCP connection, to reset it.
 trait Wire: AsyncRead + AsyncWrite + Unpin {
     fn tcp(&self) -> &TcpStream;
 }
@@ -138,7 +138,7 @@ impl Wire for TlsStream<TcpStream> {
     }
 }
 
-/// Answers one request after the other, until either side ends it.
+/// Responds to requests one after the other, until either side closes the connection.
 async fn serve<S: Wire>(mut stream: S, shared: &Shared) {
     let mut buffer = Vec::new();
     loop {
@@ -160,7 +160,7 @@ async fn serve<S: Wire>(mut stream: S, shared: &Shared) {
             }
             tokio::time::sleep(fault.delay).await;
         }
-        // Answered after the wait, from what is true by then.
+        // Computed after the delay, from the state at that time.
         let real = answer::to(&mut shared.lock(), endpoint, &request);
         let (response, delivery) = apply(fault, real);
         if delivery == Delivery::Reset {
@@ -175,8 +175,8 @@ async fn serve<S: Wire>(mut stream: S, shared: &Shared) {
     close(stream).await;
 }
 
-/// Closes so that the peer still gets the last answer: a socket closed with unread input would be reset. What the peer
-/// goes on sending is read and dropped, for a while.
+/// Closes the connection so that the peer still receives the last response: closing a socket with unread input
+/// would reset it. Further input is read and dropped for a while.
 async fn close<S: Wire>(mut stream: S) {
     stream.shutdown().await.ok();
     let rest = &mut stream.take(LINGER_BYTES);

@@ -1,4 +1,4 @@
-//! Everything a test issuer knows.
+//! The state of a test issuer.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -18,18 +18,18 @@ use crate::Clock;
 const MAX_RECORDED: usize = 1000;
 
 pub(super) struct State {
-    /// The issuer's URL without a slash at its end: the endpoints' beginning.
+    /// The issuer's URL without a trailing slash: the prefix of the endpoints.
     pub(super) base: String,
-    /// The path in `base`: empty, or `/` and more.
+    /// The path in `base`: empty, or starting with `/`.
     pub(super) path: String,
     pub(super) issuer: String,
     pub(super) audience: String,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metadata: Value,
     pub(super) keys: KeyRing,
-    /// Who may introspect.
+    /// The clients that may introspect.
     pub(super) resource_servers: Vec<Client>,
-    /// Who may get and revoke tokens.
+    /// The apps that may get and revoke tokens.
     pub(super) apps: Vec<Client>,
     pub(super) jwt_access_tokens: bool,
     pub(super) tokens: HashMap<String, Token>,
@@ -39,22 +39,22 @@ pub(super) struct State {
     desks: BTreeMap<Endpoint, Desk>,
 }
 
-/// A token that was minted, or an answer that was prepared for one.
+/// A minted token, or a prepared response for a token.
 #[derive(Default)]
 pub(super) struct Token {
     pub(super) claims: Map<String, Value>,
     pub(super) revoked: bool,
-    /// The whole body of the introspection answer, in place of the claims.
+    /// The whole body of the introspection response, instead of the claims.
     pub(super) answer: Option<String>,
 }
 
-/// One endpoint: what came in, and what is to go wrong.
+/// One endpoint: its recorded requests and queued faults.
 #[derive(Default)]
 pub(super) struct Desk {
     pub(super) count: usize,
     pub(super) recorded: VecDeque<RecordedRequest>,
     pub(super) faults: VecDeque<Fault>,
-    /// How often the requests held here were let go.
+    /// The number of releases of held requests.
     pub(super) releases: u64,
     pub(super) closed: bool,
 }
@@ -101,7 +101,7 @@ impl State {
         self.desks.get(&endpoint).map_or(0, |desk| desk.releases)
     }
 
-    /// Counts and records the request and takes the fault that is due for it.
+    /// Counts and records the request, and takes the next fault from the queue.
     pub(super) fn receive(&mut self, request: &RecordedRequest) -> (Endpoint, Option<Fault>, u64) {
         let endpoint = self.route(request.path());
         let desk = self.desk(endpoint);
@@ -127,7 +127,7 @@ impl State {
         }
     }
 
-    /// The default claims with these over them, layer by layer; `null` removes one.
+    /// Merges the layers of claims over the defaults; `null` removes one.
     pub(super) fn claims(&self, layers: impl IntoIterator<Item = Value>) -> Map<String, Value> {
         let now = self.clock.unix_time();
         let defaults = json!({
@@ -146,7 +146,7 @@ impl State {
         members
     }
 
-    /// Whether the server vouches for the token now.
+    /// Returns whether the token is active now.
     pub(super) fn is_active(&self, token: &Token) -> bool {
         let alive = |exp: &Value| exp.as_f64().is_none_or(|exp| exp > seconds(self.clock.unix_time()));
         !token.revoked && token.claims.get("exp").is_none_or(alive)

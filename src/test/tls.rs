@@ -1,4 +1,4 @@
-//! A certificate authority of its own for an issuer behind `https`.
+//! A certificate authority for an issuer with `https`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{der, must};
 
-/// What a client must trust, as PEM, and what the server presents.
+/// The certificate that a client must trust, as PEM, and the configuration of the server.
 pub(super) fn generate() -> (String, TlsAcceptor) {
     let authority = must(authority(), "make a certificate authority");
     let ca_pem = der::pem("CERTIFICATE", authority.der());

@@ -1,4 +1,4 @@
-//! Finds routes that were forgotten when an app was protected.
+//! Finds routes that are not protected.
 
 use actix_http::Request;
 use actix_web::{
@@ -11,12 +11,12 @@ use actix_web::{
     test::TestRequest,
 };
 
-/// Calls each of these routes without a token, and fails unless it answers 401 with a `Bearer` challenge: a route that
-/// answers anything else is reached by strangers, or does not exist.
+/// Calls each of these routes without a token, and panics unless it responds with 401 and a `Bearer` challenge. A
+/// route with another response is open to everybody, or does not exist.
 ///
-/// `public` are the routes that shall answer without a token; each must be reached, and none may answer 401. A route is a
-/// method and a path: `"GET /api/posts/7"`. actix does not tell which routes an app has, so the list is yours to keep; the
-/// one of your API description is a good source.
+/// `public` lists the routes that must respond without a token; each must exist, and none may respond with 401. A
+/// route is a method and a path: `"GET /api/posts/7"`. actix does not expose the routes of an app, so the test must
+/// list them. An API description is a good source.
 ///
 /// ```
 /// use actix_protect_api::{ProtectApi, test::assert_protected};
@@ -35,7 +35,7 @@ use actix_web::{
 /// ```
 ///
 /// # Panics
-/// With the list of all routes that answer otherwise than they should.
+/// With the list of all routes that respond in an unexpected way.
 #[track_caller]
 pub fn assert_protected<S, B>(app: &S, protected: &[&str], public: &[&str]) -> impl Future<Output = ()>
 where
