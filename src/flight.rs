@@ -2,7 +2,8 @@
 //!
 //! The first request for a token leads: its call runs as a task of its own, detached from the request and its
 //! connection. Requests for the same token that come meanwhile wait for the outcome. What is shared is a verdict; an
-//! error is the leader's alone, and each waiter then tries once more by itself (together with the others).
+//! error is the leader's alone, and each waiter then tries once more by itself (together with the others). A call that
+//! takes more than half of a waiter's time, because its worker is blocked for example, is replaced by a new one.
 
 use std::{
     collections::HashMap,
@@ -16,7 +17,11 @@ use actix_web::rt;
 use quick_cache::DefaultHashBuilder;
 use tokio::sync::Notify;
 
-use crate::error::{AuthError, UpstreamFault};
+use crate::{
+    deadline::Deadline,
+    error::{AuthError, UpstreamFault},
+    waiting_room::WaitingRoom,
+};
 
 pub(crate) struct Flights<K, V> {
     under_way: Mutex<HashMap<K, Arc<Flight<V>>, DefaultHashBuilder>>,
@@ -61,33 +66,63 @@ impl<K, V> fmt::Debug for Flights<K, V> {
     }
 }
 
-/// A waiter's tries: the flight that it joined, and one of its own if that failed.
-const TRIES: usize = 2;
+impl<K: Eq + Hash, V> Flights<K, V> {
+    /// Not a later flight with the same key.
+    fn remove(&self, key: &K, flight: &Arc<Flight<V>>) {
+        let mut under_way = lock(&self.under_way);
+        if under_way.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            under_way.remove(key);
+        }
+    }
+}
 
 impl<K, V> Flights<K, V>
 where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Joins the call for this key, or starts one. `call` may be asked for a future twice: after a failure that was not
-    /// its own, a waiter may find itself leading.
-    pub(crate) async fn join<F>(self: &Arc<Self>, key: K, call: impl Fn() -> F) -> Result<V, AuthError>
+    /// Joins the call for this key, or starts one; those who join have a place in the room. `call` is asked for a future
+    /// once at most: at the start, or after the call that was joined has failed, was lost, or takes too long. Who asks
+    /// must not wait past the deadline.
+    ///
+    /// # Errors
+    /// That of a call; [`UpstreamFault::Saturated`] if the room is full.
+    pub(crate) async fn join<F>(
+        self: &Arc<Self>,
+        key: K,
+        deadline: Deadline,
+        room: &WaitingRoom,
+        call: impl Fn() -> F,
+    ) -> Result<V, AuthError>
     where
         F: Future<Output = Result<V, AuthError>> + 'static,
     {
-        let mut last = None;
-        for _ in 0..TRIES {
+        let (mut failure, mut has_replaced, mut place) = (None, false, None);
+        loop {
             let (flight, leads) = self.board(&key, &call);
-            match flight.outcome().await {
-                Some(Ok(value)) => return Ok(value.clone()),
-                Some(Err(error)) if leads => return Err(error.clone()),
-                Some(Err(error)) => last = Some(error.clone()),
-                None => last = None,
+            if leads {
+                drop(place.take());
+            } else if place.is_none() {
+                place = Some(room.enter()?);
+            }
+            let outcome = if leads || has_replaced {
+                Some(flight.outcome().await)
+            } else {
+                deadline.half().wait(flight.outcome()).await
+            };
+            match outcome {
+                Some(Some(Ok(value))) => return Ok(value.clone()),
+                Some(Some(Err(error))) if leads || failure.is_some() => return Err(error.clone()),
+                Some(Some(Err(error))) => failure = Some(error.clone()),
+                Some(None) if leads => return Err(failure.unwrap_or_else(abandoned)),
+                // Lost. The next one who waits leads.
+                Some(None) => {}
+                None => {
+                    self.remove(&key, &flight);
+                    has_replaced = true;
+                }
             }
         }
-        Err(last.unwrap_or_else(|| {
-            AuthError::upstream(UpstreamFault::Unreachable).because("the call was abandoned")
-        }))
     }
 
     /// Lets nobody else join the call for this key. Who waits for it already gets its outcome.
@@ -127,6 +162,10 @@ where
     }
 }
 
+fn abandoned() -> AuthError {
+    AuthError::upstream(UpstreamFault::Unreachable).because("the call was abandoned")
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing in here panics while it holds the lock; should it ever, the map is still whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -143,23 +182,15 @@ struct Place<K: Eq + Hash, V> {
 impl<K: Eq + Hash, V> Place<K, V> {
     /// First out of the map, then announced: whoever comes later makes a call of their own.
     fn land(&self, outcome: Result<V, AuthError>) {
-        self.leave();
+        self.flights.remove(&self.key, &self.flight);
         self.flight.land(Some(outcome));
-    }
-
-    /// Not for a later flight with the same key.
-    fn leave(&self) {
-        let mut under_way = lock(&self.flights.under_way);
-        if under_way.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-            under_way.remove(&self.key);
-        }
     }
 }
 
 impl<K: Eq + Hash, V> Drop for Place<K, V> {
     fn drop(&mut self) {
         if self.flight.outcome.get().is_none() {
-            self.leave();
+            self.flights.remove(&self.key, &self.flight);
             self.flight.land(None);
         }
     }
@@ -178,6 +209,14 @@ mod tests {
 
     type Numbers = Arc<Flights<u8, usize>>;
 
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(60))
+    }
+
+    fn roomy() -> &'static WaitingRoom {
+        Box::leak(Box::new(WaitingRoom::new(1000)))
+    }
+
     /// A call that does not end.
     async fn never() -> Result<usize, AuthError> {
         std::future::pending().await
@@ -193,11 +232,15 @@ mod tests {
                 Ok(calls.fetch_add(1, Ordering::SeqCst))
             }
         };
-        let outcomes = join_all((0..200).map(|_| flights.join(1, call))).await;
+        let outcomes = join_all((0..200).map(|_| flights.join(1, soon(), roomy(), call))).await;
         assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 0));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         assert!(lock(&flights.under_way).is_empty());
-        assert_eq!(flights.join(1, call).await.unwrap(), 1, "a later request makes a call of its own");
+        assert_eq!(
+            flights.join(1, soon(), roomy(), call).await.unwrap(),
+            1,
+            "a later request makes a call of its own"
+        );
     }
 
     #[actix_web::test]
@@ -211,7 +254,7 @@ mod tests {
                 Err::<usize, _>(AuthError::upstream(UpstreamFault::TimedOut))
             }
         };
-        let outcomes = join_all((0..50).map(|_| flights.join(1, failing))).await;
+        let outcomes = join_all((0..50).map(|_| flights.join(1, soon(), roomy(), failing))).await;
         assert!(outcomes.into_iter().all(|outcome| outcome.is_err()));
         assert_eq!(calls.load(Ordering::SeqCst), 2);
     }
@@ -226,9 +269,9 @@ mod tests {
                 Ok(calls.fetch_add(1, Ordering::SeqCst) + 7)
             }
         };
-        let leader = tokio::time::timeout(Duration::from_millis(1), flights.join(1, call));
+        let leader = tokio::time::timeout(Duration::from_millis(1), flights.join(1, soon(), roomy(), call));
         assert!(leader.await.is_err(), "its client went away");
-        assert_eq!(flights.join(1, call).await.unwrap(), 7);
+        assert_eq!(flights.join(1, soon(), roomy(), call).await.unwrap(), 7);
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 
@@ -248,17 +291,17 @@ mod tests {
         };
         let early = rt::spawn({
             let (flights, call) = (Arc::clone(&flights), call(20));
-            async move { flights.join(1, call).await }
+            async move { flights.join(1, soon(), roomy(), call).await }
         });
         tokio::task::yield_now().await;
         flights.forget(&1);
         let late = rt::spawn({
             let (flights, call) = (Arc::clone(&flights), call(60));
-            async move { flights.join(1, call).await }
+            async move { flights.join(1, soon(), roomy(), call).await }
         });
         assert_eq!(early.await.unwrap().unwrap(), 0);
         assert_eq!(lock(&flights.under_way).len(), 1, "the later call is still there");
-        assert_eq!(flights.join(1, call(0)).await.unwrap(), 1, "and is joined");
+        assert_eq!(flights.join(1, soon(), roomy(), call(0)).await.unwrap(), 1, "and is joined");
         assert_eq!(late.await.unwrap().unwrap(), 1);
     }
 
@@ -269,9 +312,9 @@ mod tests {
             assert!(std::hint::black_box(false), "on purpose");
             Ok(0)
         };
-        assert!(flights.join(1, panics).await.is_err());
+        assert!(flights.join(1, soon(), roomy(), panics).await.is_err());
         assert!(lock(&flights.under_way).is_empty());
-        assert_eq!(flights.join(1, || async { Ok(3) }).await.unwrap(), 3);
+        assert_eq!(flights.join(1, soon(), roomy(), || async { Ok(3) }).await.unwrap(), 3);
     }
 
     #[test]
@@ -289,7 +332,7 @@ mod tests {
                                 Ok(calls.fetch_add(1, Ordering::SeqCst))
                             }
                         };
-                        join_all((0..10).map(|_| flights.join(1, call))).await
+                        join_all((0..10).map(|_| flights.join(1, soon(), roomy(), call))).await
                     })
                 })
             })
@@ -306,11 +349,13 @@ mod tests {
         let leaders = Arc::clone(&flights);
         let gone = std::thread::spawn(move || {
             rt::System::new().block_on(async move {
-                let _ = tokio::time::timeout(Duration::from_millis(1), leaders.join(1, never)).await;
+                let _ =
+                    tokio::time::timeout(Duration::from_millis(1), leaders.join(1, soon(), roomy(), never))
+                        .await;
             });
         });
         gone.join().unwrap();
-        let value = rt::System::new().block_on(flights.join(1, || async { Ok(5) }));
+        let value = rt::System::new().block_on(flights.join(1, soon(), roomy(), || async { Ok(5) }));
         assert_eq!(value.unwrap(), 5);
     }
 
@@ -320,7 +365,9 @@ mod tests {
         let (leaders, (aboard, departed)) = (Arc::clone(&flights), std::sync::mpsc::channel());
         let leader = std::thread::spawn(move || {
             rt::System::new().block_on(async move {
-                let _ = tokio::time::timeout(Duration::from_millis(1), leaders.join(1, never)).await;
+                let _ =
+                    tokio::time::timeout(Duration::from_millis(1), leaders.join(1, soon(), roomy(), never))
+                        .await;
                 aboard.send(()).unwrap();
                 tokio::time::sleep(Duration::from_millis(200)).await;
             });
@@ -328,9 +375,106 @@ mod tests {
         departed.recv().unwrap();
         let outcome = rt::System::new().block_on(async {
             let own = || async { Ok(5) };
-            tokio::time::timeout(Duration::from_secs(30), flights.join(1, own)).await
+            tokio::time::timeout(Duration::from_secs(30), flights.join(1, soon(), roomy(), own)).await
         });
         assert_eq!(outcome.unwrap().unwrap(), 5);
         leader.join().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_bounded_number_of_requests_waits_for_the_call_of_another_one() {
+        let (flights, room) = (Numbers::default(), WaitingRoom::new(10));
+        let (release, released) = tokio::sync::watch::channel(false);
+        let call = || {
+            let mut released = released.clone();
+            async move {
+                released.wait_for(|released| *released).await.unwrap();
+                Ok(7)
+            }
+        };
+        let ended = AtomicUsize::new(0);
+        let requests = join_all((0..3000).map(|_| async {
+            let outcome = flights.join(1, soon(), &room, call).await;
+            ended.fetch_add(1, Ordering::SeqCst);
+            outcome.map_err(|error| error.kind())
+        }));
+        let meanwhile = async {
+            while ended.load(Ordering::SeqCst) < 3000 - 11 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(room.waiting(), 10, "the leader does not count");
+            release.send(true).unwrap();
+        };
+        let (outcomes, ()) = futures_util::future::join(requests, meanwhile).await;
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(7)).count(), 11);
+        let saturated = Err(crate::error::AuthErrorKind::Upstream(UpstreamFault::Saturated));
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == saturated).count(), 3000 - 11);
+        assert_eq!(room.waiting(), 0);
+    }
+
+    #[actix_web::test]
+    async fn a_dropped_waiter_gives_its_place_back() {
+        let (flights, room) = (Numbers::default(), WaitingRoom::new(1));
+        let leader = tokio::time::timeout(Duration::from_millis(1), flights.join(1, soon(), &room, never));
+        assert!(leader.await.is_err());
+        for _ in 0..3 {
+            let waiter =
+                tokio::time::timeout(Duration::from_millis(1), flights.join(1, soon(), &room, never));
+            assert!(waiter.await.is_err(), "it had a place");
+        }
+        assert_eq!(room.waiting(), 0);
+    }
+
+    #[test]
+    fn a_call_whose_worker_is_blocked_is_replaced_by_those_who_wait_for_it() {
+        let flights = Numbers::default();
+        let (leaders, (leads, led)) = (Arc::clone(&flights), std::sync::mpsc::channel());
+        let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+        let leader = std::thread::spawn(move || {
+            rt::System::new().block_on(async move {
+                let call = || async {
+                    tokio::task::yield_now().await;
+                    Ok(1)
+                };
+                let joined = leaders.join(1, soon(), roomy(), call);
+                let blocking = async {
+                    leads.send(()).unwrap();
+                    blocked.recv_timeout(Duration::from_secs(60)).unwrap();
+                };
+                futures_util::future::join(joined, blocking).await.0
+            })
+        });
+        led.recv().unwrap();
+        let outcomes = rt::System::new().block_on(async {
+            let own = || async { Ok(2) };
+            let deadline = Deadline::after(Duration::from_millis(400));
+            join_all((0..5).map(|_| flights.join(1, deadline, roomy(), own))).await
+        });
+        assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 2));
+        unblock.send(()).unwrap();
+        assert_eq!(leader.join().unwrap().unwrap(), 1, "the leader has its own verdict");
+        assert!(lock(&flights.under_way).is_empty());
+    }
+
+    #[test]
+    fn a_call_that_is_lost_again_and_again_is_made_by_the_next_one_who_waits() {
+        let flights = Numbers::default();
+        for _ in 0..5 {
+            let (leaders, (leads, led)) = (Arc::clone(&flights), std::sync::mpsc::channel());
+            let leader = std::thread::spawn(move || {
+                rt::System::new().block_on(async move {
+                    let call = tokio::time::timeout(
+                        Duration::from_millis(1),
+                        leaders.join(1, soon(), roomy(), never),
+                    );
+                    let _ = call.await;
+                    leads.send(()).unwrap();
+                });
+            });
+            led.recv().unwrap();
+            leader.join().unwrap();
+        }
+        let value = rt::System::new().block_on(flights.join(1, soon(), roomy(), || async { Ok(5) }));
+        assert_eq!(value.unwrap(), 5);
     }
 }

@@ -7,7 +7,11 @@ use std::{
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::error::{AuthError, UpstreamFault};
+use crate::{
+    deadline::Deadline,
+    error::{AuthError, UpstreamFault},
+    waiting_room::WaitingRoom,
+};
 
 /// The bounds of a [`Gate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +21,8 @@ pub(crate) struct GateLimits {
     /// 64 by default: enough for 1 280 new tokens a second at 50 ms each, and fewer than the 100 connections that an
     /// `awc::Client` of a single worker opens. Calls would otherwise queue up inside that client, without bound.
     pub(crate) calls: usize,
-    /// How many more may wait for their turn. 1024 by default: what 64 calls of 50 ms work off in less than a second.
+    /// How many more may wait, for their turn or for the call of another request with the same token. 1024 by default:
+    /// what 64 calls of 50 ms work off in less than a second.
     pub(crate) waiting: usize,
     /// How long each of them waits at most. 2 s by default; a queue that is slower than this only makes everybody late.
     pub(crate) patience: Duration,
@@ -39,7 +44,8 @@ pub(crate) struct Gate {
     permits: Semaphore,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
-    waiting: AtomicUsize,
+    /// Those who wait for their turn, and those who wait for the call of another request.
+    pub(crate) room: WaitingRoom,
 }
 
 /// The right to make one call, until dropped.
@@ -68,24 +74,24 @@ impl Gate {
             permits: Semaphore::new(calls),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            room: WaitingRoom::new(limits.waiting),
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a place, for half of the time until the deadline at most: the call needs time, too.
     ///
     /// # Errors
     /// [`UpstreamFault::Saturated`] if the queue is full, or if the place did not come in time.
-    pub(crate) async fn enter(&self) -> Result<Pass<'_>, AuthError> {
+    pub(crate) async fn enter(&self, deadline: Deadline) -> Result<Pass<'_>, AuthError> {
         // While somebody waits there is nothing to be had here: a place that comes free goes to the first in the queue.
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(self.pass(permit));
         }
-        let _queued = self.queue_up()?;
-        match tokio::time::timeout(self.limits.patience, self.permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(self.pass(permit)),
+        let _queued = self.room.enter()?;
+        match deadline.half().at_most(self.limits.patience).wait(self.permits.acquire()).await {
+            Some(Ok(permit)) => Ok(self.pass(permit)),
             // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(saturated()),
+            Some(Err(_)) | None => Err(AuthError::upstream(UpstreamFault::Saturated)),
         }
     }
 
@@ -99,29 +105,11 @@ impl Gate {
         self.most_in_flight.load(Ordering::Relaxed)
     }
 
-    /// How many wait for their turn.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    fn queue_up(&self) -> Result<Counted<'_>, AuthError> {
-        self.waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                (count < self.limits.waiting).then_some(count + 1)
-            })
-            .map(|_| Counted(&self.waiting))
-            .map_err(|_| saturated())
-    }
-
     fn pass<'a>(&'a self, permit: SemaphorePermit<'a>) -> Pass<'a> {
         let count = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_in_flight.fetch_max(count, Ordering::Relaxed);
         Pass { _counted: Counted(&self.in_flight), _permit: permit }
     }
-}
-
-fn saturated() -> AuthError {
-    AuthError::upstream(UpstreamFault::Saturated)
 }
 
 const _: fn() = || {
@@ -145,14 +133,18 @@ mod tests {
 
     const LONG: u64 = 60_000;
 
+    fn long() -> Deadline {
+        Deadline::after(Duration::from_millis(2 * LONG))
+    }
+
     #[actix_web::test]
     async fn a_place_is_given_back_when_the_pass_is_dropped() {
         let gate = gate(2, 0, LONG);
-        let (first, second) = (gate.enter().await.unwrap(), gate.enter().await.unwrap());
-        assert_eq!((gate.in_flight(), gate.waiting()), (2, 0));
+        let (first, second) = (gate.enter(long()).await.unwrap(), gate.enter(long()).await.unwrap());
+        assert_eq!((gate.in_flight(), gate.room.waiting()), (2, 0));
         drop(first);
         assert_eq!(gate.in_flight(), 1);
-        let third = gate.enter().await.unwrap();
+        let third = gate.enter(long()).await.unwrap();
         drop((second, third));
         assert_eq!((gate.in_flight(), gate.most_in_flight()), (0, 2));
     }
@@ -160,56 +152,66 @@ mod tests {
     #[actix_web::test]
     async fn past_the_queue_the_answer_is_saturated_at_once() {
         let gate = Arc::new(gate(1, 1, LONG));
-        let pass = gate.enter().await.unwrap();
+        let pass = gate.enter(long()).await.unwrap();
         let waiter = rt::spawn({
             let gate = gate.clone();
-            async move { gate.enter().await.map(drop) }
+            async move { gate.enter(long()).await.map(drop) }
         });
-        while gate.waiting() == 0 {
+        while gate.room.waiting() == 0 {
             yield_now().await;
         }
-        let error = gate.enter().await.unwrap_err();
+        let error = gate.enter(long()).await.unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
         assert!(error.is_retryable());
         drop(pass);
         assert!(waiter.await.unwrap().is_ok());
-        assert_eq!((gate.in_flight(), gate.waiting()), (0, 0));
+        assert_eq!((gate.in_flight(), gate.room.waiting()), (0, 0));
     }
 
     #[actix_web::test]
     async fn past_the_patience_the_answer_is_saturated() {
         let gate = gate(1, 8, 5);
-        let pass = gate.enter().await.unwrap();
-        let error = gate.enter().await.unwrap_err();
+        let pass = gate.enter(long()).await.unwrap();
+        let error = gate.enter(long()).await.unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
-        assert_eq!((gate.in_flight(), gate.waiting()), (1, 0));
+        assert_eq!((gate.in_flight(), gate.room.waiting()), (1, 0));
         drop(pass);
-        assert!(gate.enter().await.is_ok());
+        assert!(gate.enter(long()).await.is_ok());
+    }
+
+    #[actix_web::test]
+    async fn past_half_of_the_time_until_the_deadline_the_answer_is_saturated() {
+        let gate = gate(1, 8, LONG);
+        let _pass = gate.enter(long()).await.unwrap();
+        let deadline = Deadline::after(Duration::from_millis(400));
+        let error = gate.enter(deadline).await.unwrap_err();
+        assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
+        assert_eq!(gate.room.waiting(), 0);
     }
 
     #[actix_web::test]
     async fn a_dropped_waiter_leaves_no_trace() {
         let gate = Arc::new(gate(1, 1, LONG));
-        let pass = gate.enter().await.unwrap();
+        let pass = gate.enter(long()).await.unwrap();
         let waiter = rt::spawn({
             let gate = gate.clone();
-            async move { gate.enter().await.map(drop) }
+            async move { gate.enter(long()).await.map(drop) }
         });
-        while gate.waiting() == 0 {
+        while gate.room.waiting() == 0 {
             yield_now().await;
         }
         waiter.abort();
         assert!(waiter.await.unwrap_err().is_cancelled());
-        assert_eq!(gate.waiting(), 0);
+        assert_eq!(gate.room.waiting(), 0);
         drop(pass);
-        assert!(gate.enter().await.is_ok());
+        assert!(gate.enter(long()).await.is_ok());
         assert_eq!(gate.in_flight(), 0);
     }
 
     #[actix_web::test]
     async fn a_gate_for_no_calls_still_lets_one_through() {
-        assert!(gate(0, 0, LONG).enter().await.is_ok());
-        assert!(gate(usize::MAX, usize::MAX, LONG).enter().await.is_ok());
+        assert!(gate(0, 0, LONG).enter(long()).await.is_ok());
+        assert!(gate(usize::MAX, usize::MAX, LONG).enter(long()).await.is_ok());
     }
 
     #[test]
@@ -219,7 +221,7 @@ mod tests {
         let inside = AtomicUsize::new(0);
         let served = AtomicUsize::new(0);
         let one_call = || async {
-            let _pass = gate.enter().await.unwrap();
+            let _pass = gate.enter(long()).await.unwrap();
             assert!(inside.fetch_add(1, Ordering::SeqCst) < CALLS);
             yield_now().await;
             inside.fetch_sub(1, Ordering::SeqCst);
@@ -237,7 +239,7 @@ mod tests {
             }
         });
         assert_eq!(served.into_inner(), 4 * 50 * 20);
-        assert_eq!((gate.in_flight(), gate.waiting(), gate.permits.available_permits()), (0, 0, CALLS));
+        assert_eq!((gate.in_flight(), gate.room.waiting(), gate.permits.available_permits()), (0, 0, CALLS));
         assert_eq!(gate.most_in_flight(), CALLS);
     }
 }

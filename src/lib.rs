@@ -162,6 +162,7 @@ mod tls;
 mod token_type;
 mod upstream;
 mod validator;
+mod waiting_room;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use certificate::{CertificateBinding, ResolverError};

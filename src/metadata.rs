@@ -8,10 +8,11 @@ use arc_swap::Guard;
 use crate::{
     cache::{CacheKey, Keyer},
     config::Settings,
+    deadline::Deadline,
     discovery::{self, Issuer, Metadata, Needs, PublishedEndpoint},
     error::AuthError,
     observe::Observer,
-    refresh::{Dated, Lifetimes, Refreshed},
+    refresh::{Dated, Lifetimes, Reader, Refreshed},
     upstream::Limits,
 };
 
@@ -82,7 +83,7 @@ impl KnownMetadata {
             cooldown: settings.tuning.metadata_lifetime,
         };
         let kept = if discovery.needs.introspection || discovery.needs.jwks {
-            Refreshed::new("metadata", lifetimes, Arc::clone(observer))
+            Refreshed::new("metadata", lifetimes, settings.tuning.max_waiting, Arc::clone(observer))
         } else {
             Refreshed::fixed("metadata", discovery.given(), Arc::clone(observer))
         };
@@ -108,12 +109,13 @@ impl KnownMetadata {
     pub(crate) async fn look<T>(
         &self,
         client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
         look: impl Fn(&Known) -> T,
     ) -> Result<T, AuthError> {
         let known = self.peek().as_deref().map(|known| look(&known.document));
         match known {
             Some(seen) => Ok(seen),
-            None => Ok(look(&Box::pin(self.get(client())).await?.document)),
+            None => Ok(look(&Box::pin(self.get(client(), Reader::request(deadline))).await?.document)),
         }
     }
 
@@ -131,11 +133,20 @@ impl KnownMetadata {
     pub(crate) fn get(
         &self,
         client: awc::Client,
+        reader: Reader,
     ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
         let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
         let observer = Arc::clone(&self.observer);
-        let fetch = || observer.fetch("metadata", async move { discovery.fetch(&client).await });
-        async move { kept.get(fetch).await }
+        let fetch = move || {
+            let (discovery, client) = (Arc::clone(&discovery), client.clone());
+            Arc::clone(&observer).fetch("metadata", async move { discovery.fetch(&client).await })
+        };
+        async move { kept.get(fetch, reader).await }
+    }
+
+    /// How many requests wait for the metadata.
+    pub(crate) fn waiting(&self) -> usize {
+        self.kept.waiting()
     }
 }
 

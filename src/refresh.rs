@@ -3,7 +3,8 @@
 //! One fetch at a time for all workers; it runs detached from the request that started it. Readers take the current
 //! document without a lock. A document is refreshed in the background in the last fifth of its lifetime, so that
 //! under load nobody waits; when a refresh fails, the last good document stays until its maximum age, and the next try
-//! waits a little longer after each failure.
+//! waits a little longer after each failure. A fetch that takes long, because its worker is blocked for example, is
+//! replaced by a reader that waits for it; one that is lost with its worker is started again by such a reader.
 
 use std::{
     fmt,
@@ -17,8 +18,10 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use crate::{
+    deadline::{Deadline, timed_out},
     error::{AuthError, UpstreamFault},
     observe::Observer,
+    waiting_room::WaitingRoom,
 };
 
 /// The pause after the first failed fetch; it doubles with each further one.
@@ -27,6 +30,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// How much of a server's `Retry-After` is believed: a wrong one must not close us out for a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// The longest time that a reader waits for the fetch of another one before it starts its own, and that it waits at all
+/// while there is an older document.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a document counts.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +59,12 @@ pub(crate) struct Refreshed<T> {
     observer: Arc<Observer>,
     current: ArcSwapOption<Dated<T>>,
     state: Mutex<State>,
+    /// Tells those who wait that a fetch has ended.
+    ended: watch::Sender<()>,
+    /// Requests that wait because there is no document, or none that is fresh.
+    readers: WaitingRoom,
+    /// Requests that wait for a newer document than the fresh one. Apart, since anybody can send such requests.
+    renewers: WaitingRoom,
 }
 
 /// A document and when it was asked for, on the monotonic clock.
@@ -59,21 +72,53 @@ pub(crate) struct Refreshed<T> {
 pub(crate) struct Dated<T> {
     pub(crate) document: T,
     fetched_at: Duration,
+    /// That of its fetch; a later fetch has a higher one.
+    number: u64,
 }
 
 impl<T> Dated<T> {
     /// A document that was never fetched.
     pub(crate) fn undated(document: T) -> Self {
-        Self { document, fetched_at: Duration::ZERO }
+        Self { document, fetched_at: Duration::ZERO, number: 0 }
+    }
+}
+
+/// Who waits for a document, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    deadline: Deadline,
+    kind: ReaderKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReaderKind {
+    Request,
+    Renewer,
+    Task,
+}
+
+impl Reader {
+    /// A request, which takes a place among those that wait, unless the fetch is its own.
+    pub(crate) fn request(deadline: Deadline) -> Self {
+        Self { deadline, kind: ReaderKind::Request }
+    }
+
+    /// A call or a fetch that needs the document. The requests that wait for it are counted already.
+    pub(crate) fn task(deadline: Deadline) -> Self {
+        Self { deadline, kind: ReaderKind::Task }
     }
 }
 
 #[derive(Default)]
 struct State {
-    flight: Option<watch::Receiver<bool>>,
+    /// The number of the fetch under way.
+    under_way: Option<u64>,
+    last_number: u64,
     failure: Option<Failure>,
     /// When the last fetch was started.
     last_start: Option<Duration>,
+    /// When a fetch was last replaced by a request that waits for a newer document than the fresh one.
+    last_replacement: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -93,17 +138,36 @@ impl<T> fmt::Debug for Refreshed<T> {
 }
 
 impl<T: Send + Sync + 'static> Refreshed<T> {
-    /// `name` is a word of the log and of metrics.
-    pub(crate) fn new(name: &'static str, lifetimes: Lifetimes, observer: Arc<Observer>) -> Self {
-        Self { name, lifetimes, observer, current: ArcSwapOption::empty(), state: Mutex::default() }
+    /// `name` is a word of the log and of metrics; of each kind of requests so many may wait.
+    pub(crate) fn new(
+        name: &'static str,
+        lifetimes: Lifetimes,
+        max_waiting: usize,
+        observer: Arc<Observer>,
+    ) -> Self {
+        Self {
+            name,
+            lifetimes,
+            observer,
+            current: ArcSwapOption::empty(),
+            state: Mutex::default(),
+            ended: watch::Sender::new(()),
+            readers: WaitingRoom::new(max_waiting),
+            renewers: WaitingRoom::new(max_waiting),
+        }
     }
 
     /// A document that needs no fetching.
     pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Observer>) -> Self {
         let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
-        let this = Self::new(name, forever, observer);
+        let this = Self::new(name, forever, 0, observer);
         this.current.store(Some(Arc::new(Dated::undated(document))));
         this
+    }
+
+    /// How many requests wait for a fetch that another one has started.
+    pub(crate) fn waiting(&self) -> usize {
+        self.readers.waiting() + self.renewers.waiting()
     }
 
     /// The last good document, however old, for a moment: it costs less than to hold on to it.
@@ -127,114 +191,185 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// The document: the current one while it is fresh, else a new one. `fetch` runs on the calling worker.
     pub(crate) async fn get<F>(
         self: &Arc<Self>,
-        fetch: impl FnOnce() -> F,
+        fetch: impl Fn() -> F,
+        reader: Reader,
     ) -> Result<Arc<Dated<T>>, AuthError>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
-        if let Some(current) = self.current.load_full() {
-            let age = self.age(&current);
+        let known = self.current.load_full();
+        if let Some(current) = &known {
+            let age = self.age(current);
             if age < self.lifetimes.quiet() {
-                return Ok(current);
+                return Ok(Arc::clone(current));
             }
             let failing = self.state().failure.is_some();
             if age < self.lifetimes.fresh || (failing && age < self.lifetimes.usable) {
-                let _runs_by_itself = self.start(fetch);
-                return Ok(current);
+                let _runs_by_itself = self.start(&fetch);
+                return Ok(Arc::clone(current));
             }
         }
-        self.renew(fetch).await
+        let last_good = known.clone().filter(|current| self.age(current) < self.lifetimes.usable);
+        let deadline = match last_good {
+            Some(_) => reader.deadline.at_most(PATIENCE),
+            None => reader.deadline,
+        };
+        let outcome = self.next(known.as_ref(), fetch, Reader { deadline, ..reader }).await;
+        match (outcome, last_good) {
+            (Ok(Some(newer)), _) => Ok(newer),
+            (_, Some(last_good)) => Ok(last_good),
+            (Ok(None), None) => Err(self.refusal()),
+            (Err(error), None) => Err(error),
+        }
     }
 
-    /// A newer document than the given one, for a reader that missed something in it; `None` where the cooldown forbids a
-    /// fetch, and an error while fetching fails: what was missed may be in the document that cannot be had.
+    /// A newer document than the given one, for a request that missed something in it; `None` where the cooldown forbids
+    /// a fetch, and an error while fetching fails: what was missed may be in the document that cannot be had.
     pub(crate) async fn newer_than<F>(
         self: &Arc<Self>,
         seen: &Arc<Dated<T>>,
-        fetch: impl FnOnce() -> F,
+        fetch: impl Fn() -> F,
+        deadline: Deadline,
     ) -> Result<Option<Arc<Dated<T>>>, AuthError>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
-        let is_newer = |current: &Arc<Dated<T>>| !Arc::ptr_eq(current, seen);
-        if let Some(current) = self.current.load_full().filter(is_newer) {
-            return Ok(Some(current));
-        }
         let cooling = {
-            let (state, now) = (self.state(), self.now());
-            let recent = |start: Duration| now.saturating_sub(start) < self.lifetimes.cooldown;
-            state.flight.is_none() && state.last_start.is_some_and(recent)
+            let state = self.state();
+            state.under_way.is_none() && self.is_recent(state.last_start)
         };
-        if !cooling {
-            let _ = self.renew(fetch).await;
-        }
-        if let Some(current) = self.current.load_full().filter(is_newer) {
-            return Ok(Some(current));
-        }
-        self.state().failure.clone().map_or(Ok(None), |failure| Err(self.refusal(failure)))
+        let newer = if cooling {
+            self.newer(Some(seen))
+        } else {
+            self.next(Some(seen), fetch, Reader { deadline, kind: ReaderKind::Renewer }).await?
+        };
+        let failing = newer.is_none() && self.state().failure.is_some();
+        if failing { Err(self.refusal()) } else { Ok(newer) }
     }
 
-    /// The error of a failed fetch, with the time of the next try.
-    fn refusal(&self, failure: Failure) -> AuthError {
-        let pause = failure.resume_at.saturating_sub(self.now());
-        failure.error.retry_after(Some(pause))
+    /// The error of the last fetch, with the time of the next try.
+    fn refusal(&self) -> AuthError {
+        match self.state().failure.clone() {
+            Some(failure) => {
+                let pause = failure.resume_at.saturating_sub(self.now());
+                failure.error.retry_after(Some(pause))
+            }
+            None => abandoned(),
+        }
     }
 
-    /// Waits for the fetch in flight, or for a new one.
-    async fn renew<F>(self: &Arc<Self>, fetch: impl FnOnce() -> F) -> Result<Arc<Dated<T>>, AuthError>
+    fn newer(&self, seen: Option<&Arc<Dated<T>>>) -> Option<Arc<Dated<T>>> {
+        let seen = seen.map(|seen| seen.number);
+        self.current.load_full().filter(|current| seen.is_none_or(|seen| current.number > seen))
+    }
+
+    /// Waits for a newer document than the one seen, from the fetch under way or from a new one; `None` if fetching
+    /// failed. A fetch of another reader that takes too long is replaced once.
+    async fn next<F>(
+        self: &Arc<Self>,
+        seen: Option<&Arc<Dated<T>>>,
+        fetch: impl Fn() -> F,
+        Reader { deadline, kind }: Reader,
+    ) -> Result<Option<Arc<Dated<T>>>, AuthError>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
-        let before = self.current.load_full();
-        if let Some(mut flight) = self.start(fetch) {
-            // An error means that the fetching worker went away with its task; the state below tells what to do.
-            let _ = flight.wait_for(|done| *done).await;
-        }
-        let failure = self.state().failure.clone();
-        let current = self.current.load_full();
-        let changed = match (&before, &current) {
-            (Some(before), Some(current)) => !Arc::ptr_eq(before, current),
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        match (current, failure) {
-            (Some(current), _) if changed => Ok(current),
-            (Some(current), Some(_)) if self.age(&current) < self.lifetimes.usable => Ok(current),
-            (_, Some(failure)) => Err(self.refusal(failure)),
-            (_, None) => {
-                Err(AuthError::upstream(UpstreamFault::Unreachable).because("the fetch was abandoned"))
+        let (mut has_replaced, mut place) = (false, None);
+        let mut ended = self.ended.subscribe();
+        loop {
+            if let Some(newer) = self.newer(seen) {
+                return Ok(Some(newer));
+            }
+            let Some(Fetch { number, is_own }) = self.start(&fetch) else { return Ok(None) };
+            if is_own {
+                drop(place.take());
+            } else if place.is_none() {
+                place = self.room(kind).map(WaitingRoom::enter).transpose()?;
+            }
+            let patience = if is_own || has_replaced { deadline } else { deadline.half().at_most(PATIENCE) };
+            let end = async {
+                while self.newer(seen).is_none() && self.state().under_way == Some(number) {
+                    // It fails without a sender only, and that is in here.
+                    let _ = ended.changed().await;
+                }
+            };
+            let has_ended = patience.wait(end).await.is_some();
+            match (has_ended, is_own) {
+                (true, true) if self.newer(seen).is_some() || self.state().failure.is_some() => {
+                    return Ok(self.newer(seen));
+                }
+                (true, true) => return Err(abandoned()),
+                // It failed, and `start` says so, or it was lost.
+                (true, false) => {}
+                (false, _) if is_own || has_replaced => return Err(timed_out()),
+                (false, _) => {
+                    self.replace(number, kind);
+                    has_replaced = true;
+                }
             }
         }
     }
 
-    /// Starts a fetch unless one is in flight (which is returned then) or the pause after a failure is not over.
-    fn start<F>(self: &Arc<Self>, fetch: impl FnOnce() -> F) -> Option<watch::Receiver<bool>>
+    /// Starts a fetch unless one is under way (which is returned then) or the pause after a failure is not over.
+    fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
-        let now = self.now();
-        let done = {
+        let started_at = self.now();
+        let number = {
             let mut state = self.state();
-            // A flight whose sender is gone was dropped with its worker: it does not count.
-            if let Some(flight) = state.flight.as_ref().filter(|flight| flight.has_changed().is_ok()) {
-                return Some(flight.clone());
+            if let Some(number) = state.under_way {
+                return Some(Fetch { number, is_own: false });
             }
-            if state.failure.as_ref().is_some_and(|failure| now < failure.resume_at) {
+            if state.failure.as_ref().is_some_and(|failure| started_at < failure.resume_at) {
                 return None;
             }
-            let (done, flight) = watch::channel(false);
-            state.flight = Some(flight);
-            state.last_start = Some(now);
-            done
+            state.last_number += 1;
+            state.under_way = Some(state.last_number);
+            state.last_start = Some(started_at);
+            state.last_number
         };
-        let flight = done.subscribe();
-        let (this, fetching) = (Arc::clone(self), fetch());
+        let running = Running { refreshed: Arc::clone(self), number };
+        let fetching = fetch();
         rt::spawn(async move {
             let outcome = fetching.await;
-            this.settle(outcome, now);
-            let _ = done.send(true);
+            running.refreshed.settle(outcome, started_at, number);
+            drop(running);
         });
-        Some(flight)
+        Some(Fetch { number, is_own: true })
+    }
+
+    fn room(&self, kind: ReaderKind) -> Option<&WaitingRoom> {
+        match kind {
+            ReaderKind::Request => Some(&self.readers),
+            ReaderKind::Renewer => Some(&self.renewers),
+            ReaderKind::Task => None,
+        }
+    }
+
+    /// Lets a reader start a fetch beside the one under way. Renewers, which anybody can be, once in a cooldown.
+    fn replace(&self, number: u64, kind: ReaderKind) {
+        if kind == ReaderKind::Renewer {
+            let mut state = self.state();
+            if self.is_recent(state.last_replacement) {
+                return;
+            }
+            state.last_replacement = Some(self.now());
+        }
+        self.clear(number);
+    }
+
+    /// Whether something happened within the cooldown.
+    fn is_recent(&self, at: Option<Duration>) -> bool {
+        at.is_some_and(|at| self.now().saturating_sub(at) < self.lifetimes.cooldown)
+    }
+
+    /// This fetch, if it is the one under way, is so no more.
+    fn clear(&self, number: u64) {
+        let mut state = self.state();
+        if state.under_way == Some(number) {
+            state.under_way = None;
+        }
     }
 
     fn now(&self) -> Duration {
@@ -245,14 +380,17 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         self.now().saturating_sub(dated.fetched_at)
     }
 
-    /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one.
-    fn settle(&self, outcome: Result<T, AuthError>, started_at: Duration) {
+    /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one. The outcome
+    /// of a fetch that was replaced counts too, unless a later one has brought a document.
+    fn settle(&self, outcome: Result<T, AuthError>, started_at: Duration, number: u64) {
         let mut state = self.state();
-        state.flight = None;
+        if self.current.load().as_ref().is_some_and(|current| current.number > number) {
+            return;
+        }
         match outcome {
             Ok(document) => {
                 state.failure = None;
-                self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at })));
+                self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at, number })));
             }
             Err(error) => {
                 self.observer.failed(&error);
@@ -275,6 +413,29 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         // Nothing in here panics while it holds the lock; should it ever, the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A fetch under way, and whether it was started by the one who asks.
+struct Fetch {
+    number: u64,
+    is_own: bool,
+}
+
+/// Dropped with its task, at the end, by a panic or with the worker, it leaves no fetch behind that does not run.
+struct Running<T: Send + Sync + 'static> {
+    refreshed: Arc<Refreshed<T>>,
+    number: u64,
+}
+
+impl<T: Send + Sync + 'static> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.refreshed.clear(self.number);
+        self.refreshed.ended.send_replace(());
+    }
+}
+
+fn abandoned() -> AuthError {
+    AuthError::upstream(UpstreamFault::Unreachable).because("the fetch was abandoned")
 }
 
 fn cause(error: &AuthError) -> String {
@@ -312,6 +473,14 @@ mod tests {
         fails: bool,
     }
 
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(60))
+    }
+
+    fn reader() -> Reader {
+        Reader::request(soon())
+    }
+
     impl Source {
         fn new() -> Self {
             let hand = Arc::new(Hand::default());
@@ -322,7 +491,7 @@ mod tests {
                 cooldown: Duration::from_secs(30),
             };
             let observer = Observer::new("issuer", clock);
-            let refreshed = Arc::new(Refreshed::new("number", lifetimes, observer));
+            let refreshed = Arc::new(Refreshed::new("number", lifetimes, 1000, observer));
             Self { hand, refreshed, fetched: Arc::default(), fails: false }
         }
 
@@ -340,7 +509,7 @@ mod tests {
         }
 
         async fn get(&self) -> Result<usize, AuthError> {
-            self.refreshed.get(|| self.fetch()).await.map(|dated| dated.document)
+            self.refreshed.get(|| self.fetch(), reader()).await.map(|dated| dated.document)
         }
 
         /// Lets what runs in the background end.
@@ -361,7 +530,8 @@ mod tests {
             let source = Source::new();
             let busy =
                 AuthError::upstream(UpstreamFault::Failing).retry_after(Some(Duration::from_secs(asked)));
-            let error = source.refreshed.get(|| async { Err(busy) }).await.unwrap_err();
+            let error =
+                source.refreshed.get(|| std::future::ready(Err(busy.clone())), reader()).await.unwrap_err();
             assert_eq!(error.retry_after_hint(), Some(Duration::from_secs(granted)));
             source.advance(i64::try_from(granted).unwrap() - 1);
             assert!(source.get().await.is_err());
@@ -437,8 +607,8 @@ mod tests {
     #[actix_web::test]
     async fn out_of_turn_there_is_one_fetch_in_each_cooldown() {
         let source = Source::new();
-        let first = source.refreshed.get(|| source.fetch()).await.unwrap();
-        let newer = || source.refreshed.newer_than(&first, || source.fetch());
+        let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
+        let newer = || source.refreshed.newer_than(&first, || source.fetch(), soon());
         for _ in 0..100 {
             assert!(newer().await.unwrap().is_none(), "it was fetched a moment ago");
         }
@@ -451,10 +621,11 @@ mod tests {
     #[actix_web::test]
     async fn a_fetch_out_of_turn_that_fails_keeps_the_document() {
         let mut source = Source::new();
-        let first = source.refreshed.get(|| source.fetch()).await.unwrap();
+        let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
         source.fails = true;
         source.advance(30);
-        let error = source.refreshed.newer_than(&first, || source.fetch()).await.map(|_| ()).unwrap_err();
+        let error =
+            source.refreshed.newer_than(&first, || source.fetch(), soon()).await.map(|_| ()).unwrap_err();
         assert!(error.is_retryable(), "what was missed may be in the one that cannot be had");
         assert_eq!(source.get().await.unwrap(), 1);
     }
@@ -469,10 +640,193 @@ mod tests {
                     tokio::time::sleep(Duration::from_secs(3600)).await;
                     Ok(0)
                 };
-                let _ = tokio::time::timeout(Duration::from_millis(1), refreshed.get(never)).await;
+                let _ = tokio::time::timeout(Duration::from_millis(1), refreshed.get(never, reader())).await;
             });
         });
         gone.join().unwrap();
         assert_eq!(rt::System::new().block_on(source.get()).unwrap(), 1);
+    }
+
+    /// Runs a fetch on a worker of its own that stops while it is under way.
+    fn lose_a_fetch(source: &Source) -> std::thread::JoinHandle<()> {
+        let refreshed = Arc::clone(&source.refreshed);
+        let (starts, started) = std::sync::mpsc::channel();
+        let worker = std::thread::spawn(move || {
+            rt::System::new().block_on(async move {
+                let never = || std::future::pending::<Result<usize, AuthError>>();
+                let get = refreshed.get(never, reader());
+                let _ = tokio::time::timeout(Duration::from_millis(1), get).await;
+                starts.send(()).unwrap();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            });
+        });
+        started.recv().unwrap();
+        worker
+    }
+
+    #[test]
+    fn a_fetch_that_is_lost_with_its_worker_is_started_again_by_a_reader_who_waits() {
+        let source = Source::new();
+        let worker = lose_a_fetch(&source);
+        let seen = rt::System::new().block_on(join_all((0..20).map(|_| source.get())));
+        assert!(seen.into_iter().all(|document| document.unwrap() == 1));
+        assert_eq!(source.fetched(), 1);
+        worker.join().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_fetch_that_panics_fails_for_its_reader_and_stays_nowhere() {
+        let source = Source::new();
+        let panics = || async {
+            assert!(std::hint::black_box(false), "on purpose");
+            Ok(0)
+        };
+        assert!(source.refreshed.get(panics, reader()).await.is_err());
+        assert_eq!(source.get().await.unwrap(), 1);
+    }
+
+    #[test]
+    fn a_fetch_whose_worker_is_blocked_is_replaced_and_its_late_document_dropped() {
+        let source = Source::new();
+        let refreshed = Arc::clone(&source.refreshed);
+        let (starts, started) = std::sync::mpsc::channel();
+        let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+        let worker = std::thread::spawn(move || {
+            rt::System::new().block_on(async move {
+                let fetch = || async {
+                    tokio::task::yield_now().await;
+                    Ok(77)
+                };
+                let get = refreshed.get(fetch, reader());
+                let blocking = async {
+                    starts.send(()).unwrap();
+                    blocked.recv_timeout(Duration::from_secs(60)).unwrap();
+                };
+                futures_util::future::join(get, blocking).await.0.map(|dated| dated.document)
+            })
+        });
+        started.recv().unwrap();
+        rt::System::new().block_on(async {
+            let reader = Reader::request(Deadline::after(Duration::from_millis(400)));
+            let seen = join_all((0..20).map(|_| source.refreshed.get(|| source.fetch(), reader))).await;
+            assert!(seen.into_iter().all(|document| document.unwrap().document == 1));
+            assert_eq!(source.fetched(), 1);
+            unblock.send(()).unwrap();
+            assert_eq!(worker.join().unwrap().unwrap(), 1, "the newer one");
+            assert_eq!(source.get().await.unwrap(), 1);
+        });
+    }
+
+    #[actix_web::test]
+    async fn a_late_failure_of_a_replaced_fetch_does_not_hide_a_newer_document() {
+        let source = Source::new();
+        let (fail, failed) = tokio::sync::oneshot::channel::<()>();
+        let failed = Mutex::new(Some(failed));
+        let failing = || {
+            let failed = failed.lock().unwrap().take().unwrap();
+            async move {
+                failed.await.unwrap();
+                Err(AuthError::upstream(UpstreamFault::Unreachable))
+            }
+        };
+        let short = || Reader::request(Deadline::after(Duration::from_millis(100)));
+        let leader = source.refreshed.get(failing, short());
+        let replacing = async {
+            tokio::task::yield_now().await;
+            source.refreshed.get(|| source.fetch(), short()).await
+        };
+        let (_, replacing) = futures_util::future::join(leader, replacing).await;
+        assert_eq!(replacing.unwrap().document, 1);
+        fail.send(()).unwrap();
+        source.settle().await;
+        source.advance(80);
+        assert_eq!(source.get().await.unwrap(), 1);
+        source.settle().await;
+        assert_eq!(source.get().await.unwrap(), 2, "no pause holds the refresh up");
+    }
+
+    #[actix_web::test]
+    async fn while_a_refresh_hangs_the_last_good_document_is_used() {
+        let source = Source::new();
+        source.get().await.unwrap();
+        source.advance(100);
+        let never = || std::future::pending::<Result<usize, AuthError>>();
+        let hasty = || Reader::request(Deadline::after(Duration::from_millis(50)));
+        assert_eq!(source.refreshed.get(never, hasty()).await.unwrap().document, 1);
+        source.advance(900);
+        let error = source.refreshed.get(never, hasty()).await.map(|_| ()).unwrap_err();
+        assert_eq!(error.kind().fault(), "timed_out", "it is too old");
+    }
+
+    #[actix_web::test]
+    async fn a_bounded_number_of_requests_waits_and_each_kind_apart() {
+        let mut source = Source::new();
+        let observer = Arc::clone(&source.refreshed.observer);
+        source.refreshed = Arc::new(Refreshed::new("number", source.refreshed.lifetimes, 10, observer));
+        let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
+        source.advance(30);
+        let (release, released) = watch::channel(false);
+        let held = || {
+            let mut released = released.clone();
+            async move {
+                released.wait_for(|released| *released).await.unwrap();
+                Ok(9)
+            }
+        };
+        let ended = AtomicUsize::new(0);
+        let renew = || async {
+            let outcome = source.refreshed.newer_than(&first, held, soon()).await;
+            ended.fetch_add(1, Ordering::SeqCst);
+            outcome.map(|newer| newer.unwrap().document).map_err(|error| error.kind().fault())
+        };
+        let read = || async {
+            let outcome = source.refreshed.get(held, reader()).await;
+            ended.fetch_add(1, Ordering::SeqCst);
+            outcome.map(|dated| dated.document).map_err(|error| error.kind().fault())
+        };
+        let renewing = join_all((0..100).map(|_| renew()));
+        let meanwhile = async {
+            let until = async |count| {
+                while ended.load(Ordering::SeqCst) < count {
+                    tokio::task::yield_now().await;
+                }
+            };
+            until(100 - 11).await;
+            assert_eq!(source.refreshed.waiting(), 10);
+            assert_eq!(read().await, Ok(1), "who has a fresh document does not wait");
+            // Now nothing is usable, and all others wait too.
+            source.advance(970);
+            let reading = join_all((0..100).map(|_| read()));
+            let release = async {
+                until(100 - 11 + 1 + 100 - 10).await;
+                assert_eq!(source.refreshed.waiting(), 20);
+                release.send(true).unwrap();
+            };
+            futures_util::future::join(reading, release).await.0
+        };
+        let (renewed, read) = futures_util::future::join(renewing, meanwhile).await;
+        let count = |outcomes: &[Result<usize, &str>], wanted| {
+            outcomes.iter().filter(|outcome| **outcome == wanted).count()
+        };
+        assert_eq!((count(&renewed, Ok(9)), count(&renewed, Err("saturated"))), (11, 89));
+        assert_eq!((count(&read, Ok(9)), count(&read, Err("saturated"))), (10, 90));
+        assert_eq!(source.refreshed.waiting(), 0);
+    }
+
+    #[actix_web::test]
+    async fn renewers_replace_a_fetch_that_hangs_once_in_a_cooldown() {
+        let source = Source::new();
+        let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
+        source.advance(30);
+        let never = || {
+            source.fetched.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<usize, AuthError>>()
+        };
+        for _ in 0..10 {
+            let deadline = Deadline::after(Duration::from_millis(20));
+            let seen = join_all((0..20).map(|_| source.refreshed.newer_than(&first, never, deadline))).await;
+            assert!(seen.into_iter().all(|newer| newer.map(|_| ()).unwrap_err().is_retryable()));
+        }
+        assert_eq!(source.fetched(), 3);
     }
 }

@@ -28,10 +28,12 @@ use crate::{
     claims::Claims,
     clock::Clock,
     config::{Hooks, Settings},
+    deadline::Deadline,
     error::{AuthError, SetupFault, TokenFault},
     gate::Gate,
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
+    refresh::Reader,
     status::{Introspecting, Status},
     upstream::Limits,
 };
@@ -60,6 +62,8 @@ pub(crate) struct Validator {
     pub(crate) introspection: Option<Arc<Introspection>>,
     pub(crate) local: Option<Local>,
     has_own_store: bool,
+    /// The time that a request has for all that it waits for.
+    timeout: Duration,
     warned_of_opaque_tokens: AtomicBool,
     observer: Arc<Observer>,
 }
@@ -80,6 +84,7 @@ impl Validator {
             introspection: Introspection::new(settings, hooks, limits, clock, observer).map(Arc::new),
             local: (!settings.tuning.introspect_jwt_tokens).then(|| Local::new(settings, limits, observer)),
             has_own_store: hooks.cache.is_some(),
+            timeout: settings.tuning.response_timeout,
             warned_of_opaque_tokens: AtomicBool::new(false),
             observer: Arc::clone(observer),
         }
@@ -108,7 +113,8 @@ impl Validator {
         Ok((hit, Via::Cache))
     }
 
-    /// What nobody knows yet: verifies the signature, or asks the issuer. `client` gives this worker's HTTP client, and is
+    /// What nobody knows yet: verifies the signature, or asks the issuer. All that there is to wait for has one deadline;
+    /// calls and fetches that other requests may need go on after it. `client` gives this worker's HTTP client, and is
     /// asked only if there is a call to make.
     pub(crate) async fn ask(
         &self,
@@ -117,10 +123,23 @@ impl Validator {
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
     ) -> Result<(Hit, Via), AuthError> {
-        let has_keys = self.metadata.look(&client, Known::has_keys).await?;
+        let deadline = Deadline::after(self.timeout);
+        deadline.bound(self.ask_until(deadline, token, names, max_age, client)).await
+    }
+
+    async fn ask_until(
+        &self,
+        deadline: Deadline,
+        token: &BearerToken,
+        names: Names,
+        max_age: Option<Duration>,
+        client: impl Fn() -> awc::Client,
+    ) -> Result<(Hit, Via), AuthError> {
+        let has_keys = self.metadata.look(&client, deadline, Known::has_keys).await?;
         if let Some(local) = self.local(has_keys) {
             let tag = names.tag.or_else(|| local.tag(token.as_str()));
-            let verified = Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client)).await?;
+            let verified =
+                Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, deadline)).await?;
             if let Some((claims, via)) = verified {
                 return Ok((Hit::fresh(claims), via));
             }
@@ -134,17 +153,17 @@ impl Validator {
         };
         let key = match names.key {
             Some(key) => key,
-            None => self.metadata.look(&client, |known| known.key(token.as_str())).await?,
+            None => self.metadata.look(&client, deadline, |known| known.key(token.as_str())).await?,
         };
         // Boxed where it must be fetched: in a future that most calls do not need lies a kilobyte.
         let target = || {
             if let Some(target) = self.metadata.if_fresh(Target::of) {
                 return Either::Left(ready(target));
             }
-            let fresh = self.metadata.get(client());
+            let fresh = self.metadata.get(client(), Reader::task(deadline));
             Either::Right(Box::pin(async move { Target::of(&fresh.await?.document) }))
         };
-        introspection.verdict(key, token, max_age, &client, target).await
+        introspection.verdict(key, token, max_age, &client, deadline, target).await
     }
 
     /// Who validates JWTs here. A server without published keys has no JWTs that we could validate: they are opaque to us.
@@ -173,10 +192,17 @@ impl Validator {
             introspection: introspection.map_or(Introspecting::Off, |known| known.breaker.state().into()),
             calls_in_flight: count(Gate::in_flight),
             most_calls_in_flight: count(Gate::most_in_flight),
-            calls_waiting: count(Gate::waiting),
+            calls_waiting: self.waiting(),
             cached_verdicts: introspection.map_or(0, |introspection| introspection.cache.len()),
             last_error: self.observer.last_error(),
         }
+    }
+
+    /// How many requests wait for a call or a fetch that is not their own, or for their turn to call.
+    fn waiting(&self) -> usize {
+        let calls = self.introspection.as_ref().map_or(0, |introspection| introspection.gate.room.waiting());
+        let keys = self.local.as_ref().map_or(0, Local::waiting);
+        calls + self.metadata.waiting() + keys
     }
 
     /// Everything that this process remembers is forgotten in any case; an error tells that a store may still know.

@@ -12,6 +12,7 @@ use crate::{
     claims::Claims,
     clock::Clock,
     config::{Client, Hooks, Settings},
+    deadline::{Deadline, timed_out},
     error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
     flight::Flights,
     gate::{Gate, GateLimits},
@@ -57,7 +58,7 @@ impl Introspection {
             gate: Gate::new(GateLimits {
                 calls: settings.tuning.max_calls,
                 waiting: settings.tuning.max_waiting,
-                patience: GateLimits::default().patience.min(settings.tuning.response_timeout),
+                patience: GateLimits::default().patience,
             }),
             breaker: Breaker::new(Arc::clone(&observer.issuer), BreakerLimits::default()),
             limits,
@@ -79,19 +80,22 @@ impl Introspection {
         token: &BearerToken,
         max_age: Option<Duration>,
         client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
         target: impl Fn() -> T,
     ) -> Result<(Hit, Via), AuthError>
     where
         T: Future<Output = Result<Target, AuthError>> + 'static,
     {
-        if let Some(hit) = self.cache.get(&key, || Now::of(&*self.clock), max_age).await {
+        // A store may be slow.
+        let cached = deadline.wait(self.cache.get(&key, || Now::of(&*self.clock), max_age)).await;
+        if let Some(hit) = cached.flatten() {
             return Ok((hit, Via::Cache));
         }
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
-            async move { this.ask(key, &token, &client, target).await }
+            async move { this.ask(key, &token, &client, deadline, target).await }
         };
-        let verdict = Box::pin(self.flights.join(key, call)).await?;
+        let verdict = Box::pin(self.flights.join(key, deadline, &self.gate.room, call)).await?;
         Ok((Hit { verdict, age: Duration::ZERO }, Via::Introspection))
     }
 
@@ -122,18 +126,23 @@ impl Introspection {
         key: CacheKey,
         token: &BearerToken,
         client: &awc::Client,
+        deadline: Deadline,
         target: impl Future<Output = Result<Target, AuthError>>,
     ) -> Result<Verdict, AuthError> {
         // Before the gate, so that nobody queues up for a server that is left alone; and after, for the wait is long.
         let now = || self.clock.monotonic();
         self.breaker.check(now)?;
-        let pass = self.gate.enter().await?;
+        let pass = self.gate.enter(deadline).await?;
         let target = target.await?;
+        if deadline.time_left().is_zero() {
+            // A failure of nobody whom the breaker should know of.
+            return Err(timed_out());
+        }
         let attempt = self.breaker.admit(now)?;
         let asked = self.cache.ticket();
         let call = self.observer.call("introspection");
         self.observer.in_flight(self.gate.in_flight());
-        let outcome = self.call(token, client, &target).await;
+        let outcome = self.call(token, client, &target, deadline).await;
         call.end(&outcome);
         if let Err(error) = &outcome {
             // Also if nobody waits for it any more.
@@ -145,7 +154,8 @@ impl Introspection {
         self.observer.in_flight(self.gate.in_flight());
         self.observer.paused(self.breaker.state() != BreakerState::Closed);
         let verdict = outcome?;
-        self.cache.insert(&key, &verdict, asked, || Now::of(&*self.clock)).await;
+        let _is_in_time =
+            deadline.wait(self.cache.insert(&key, &verdict, asked, || Now::of(&*self.clock))).await;
         Ok(verdict)
     }
 
@@ -156,8 +166,9 @@ impl Introspection {
         token: &BearerToken,
         client: &awc::Client,
         target: &Target,
+        deadline: Deadline,
     ) -> Result<Verdict, AuthError> {
-        let bounds = self.limits.starting_now();
+        let bounds = self.limits.until(deadline).starting_now();
         match self.send(token, client, target, bounds).await {
             Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target, bounds).await?),
             outcome => read(&outcome?),

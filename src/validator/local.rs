@@ -13,11 +13,12 @@ use crate::{
     cache::Now,
     claims::Claims,
     config::Settings,
+    deadline::Deadline,
     error::{AuthError, TokenFault, UpstreamFault},
     jwks::KeySet,
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
-    refresh::{Dated, Lifetimes, Refreshed},
+    refresh::{Dated, Lifetimes, Reader, Refreshed},
     upstream::{self, Limits, bad_answer},
 };
 
@@ -45,7 +46,12 @@ impl Local {
             cooldown: settings.tuning.jwks_cooldown,
         };
         Self {
-            keys: Arc::new(Refreshed::new("key_set", lifetimes, Arc::clone(observer))),
+            keys: Arc::new(Refreshed::new(
+                "key_set",
+                lifetimes,
+                settings.tuning.max_waiting,
+                Arc::clone(observer),
+            )),
             observer: Arc::clone(observer),
             rules: Rules {
                 algorithms: settings.tuning.algorithms.as_slice().into(),
@@ -74,13 +80,16 @@ impl Local {
         token: &str,
         metadata: &KnownMetadata,
         client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
     ) -> Result<Option<(Claims, Via)>, AuthError> {
         let fetch = || {
-            let fetching = fetch(metadata.get(client()), client(), self.limits);
+            let of_fetch = Deadline::after(self.limits.deadline);
+            let metadata = metadata.get(client(), Reader::task(of_fetch));
+            let fetching = fetch(metadata, client(), self.limits, of_fetch);
             Arc::clone(&self.observer).fetch("key_set", fetching)
         };
         let Some(jwt) = Jwt::read(token) else { return Ok(None) };
-        let mut current = self.keys.get(fetch).await?;
+        let mut current = self.keys.get(fetch, Reader::request(deadline)).await?;
         let remembered = self.remembered.as_ref().zip(tag);
         if let Some(claims) = remembered.and_then(|(known, tag)| known.get(&tag, &current.document.id)) {
             return Ok(Some((claims, Via::RememberedSignature)));
@@ -88,7 +97,7 @@ impl Local {
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
         // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
         if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome {
-            match self.keys.newer_than(&current, fetch).await {
+            match self.keys.newer_than(&current, fetch, deadline).await {
                 Ok(Some(newer)) => {
                     current = newer;
                     outcome = jwt.verify(&current.document.set, &self.rules);
@@ -106,6 +115,11 @@ impl Local {
             known.insert(tag, claims.clone(), current.document.id);
         }
         Ok(Some((claims, Via::Signature)))
+    }
+
+    /// How many requests wait for keys.
+    pub(crate) fn waiting(&self) -> usize {
+        self.keys.waiting()
     }
 
     /// Whether a key set is known, however old.
@@ -146,9 +160,10 @@ async fn fetch(
     known: impl Future<Output = Result<Arc<Dated<Known>>, AuthError>>,
     client: awc::Client,
     limits: Limits,
+    deadline: Deadline,
 ) -> Result<PublishedKeys, AuthError> {
     let uri = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
-    let reply = upstream::get(&client, &uri, limits).await?;
+    let reply = upstream::get(&client, &uri, limits.until(deadline)).await?;
     if !reply.is_ok() || !reply.is_json() {
         return Err(bad_answer(format!("no key set at {uri} (status {})", reply.status)));
     }

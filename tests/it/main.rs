@@ -32,3 +32,4 @@ mod secrecy;
 mod status;
 mod token_resolver;
 mod troubleshooting;
+mod waiting;
