@@ -54,7 +54,8 @@ pub struct Status {
     pub calls_in_flight: usize,
     /// The highest number of introspection calls in flight so far.
     pub most_calls_in_flight: usize,
-    /// Requests that wait for their turn to introspect.
+    /// Requests that wait for a free call, for the call of another request with the same token, or for a fetch of
+    /// metadata or keys that another request has started. A request whose own call or fetch is under way is not counted.
     pub calls_waiting: usize,
     /// Verdicts in the in-memory cache. Expired verdicts are included until their memory is needed.
     pub cached_verdicts: usize,

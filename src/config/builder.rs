@@ -192,8 +192,11 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The deadline of each call to the authorization server, from connecting to the last byte of the body: from 1 ms
-    /// to 2 minutes. Default: 10 s.
+    /// The time for everything that one request waits for: metadata, keys, the queue for a call, the call itself and a
+    /// cache store. A request that waits longer is rejected with 503. From 1 ms to 2 minutes. Default: 10 s.
+    ///
+    /// Each call to the authorization server has this deadline at most, from connecting to the last byte of the body.
+    /// The time of a token resolver is not part of it.
     pub fn response_timeout(mut self, deadline: Duration) -> Self {
         self.tuning.response_timeout = deadline;
         self
@@ -246,7 +249,11 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// How many requests wait for one of these calls at most; further ones are answered 503 at once. Default: 1024.
+    /// The maximum number of requests that wait for introspection: for a free call, or for the call of another request
+    /// with the same token. Further requests are rejected with 503 at once. Default: 1024.
+    ///
+    /// The same limit applies to requests that wait for metadata, to those that wait for keys, and to JWTs with an unknown
+    /// `kid` that wait for a newer key set. Each of them is counted separately.
     pub fn max_waiting(mut self, requests: usize) -> Self {
         self.tuning.max_waiting = requests;
         self

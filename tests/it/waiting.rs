@@ -190,7 +190,8 @@ impl Connection {
             let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
             let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
             if body.len() == length.parse::<usize>().unwrap() {
-                return (head[9..12].parse().unwrap(), body.to_owned());
+                let status = head.split(' ').nth(1).unwrap();
+                return (status.parse().unwrap(), body.to_owned());
             }
         }
     }
@@ -213,7 +214,7 @@ async fn a_blocked_worker_holds_up_no_request_of_another_one() {
                     "/block",
                     web::get().to(async |blocked: web::Data<Blocked>| {
                         blocked.block();
-                        HttpResponse::Ok()
+                        "unblocked"
                     }),
                 )
                 .service(web::resource("/").wrap(protect.clone()).get(HttpResponse::Ok))
