@@ -83,7 +83,9 @@ impl<R: RequiredScopes + 'static, C: DeserializeOwned + 'static> FromRequest for
     type Future = Ready<Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(AuthenticatedRequest::of(request).and_then(|request| {
+        let caller =
+            AuthenticatedRequest::try_from_request(request).and_then(AuthenticatedRequest::with_claims);
+        ready(caller.and_then(|request| {
             request.require_scopes(R::SCOPES)?;
             Ok(Self { request, scopes: PhantomData })
         }))

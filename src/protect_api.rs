@@ -30,7 +30,7 @@ use crate::{
 /// The defaults are the safe choice: no verdict is cached (a revoked token is rejected at once), a missing `iss` or
 /// `aud` is rejected, the token is read from the `Authorization` header only, and every call has a deadline.
 #[derive(Clone)]
-#[must_use = "it protects what it is wrapped around"]
+#[must_use = "a handle protects nothing until it is wrapped around an app, scope, resource or route"]
 pub struct ProtectApi {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mount: Arc<Mount>,
@@ -122,7 +122,7 @@ impl ProtectApi {
     /// # Panics
     /// If a value is not a scope of RFC 6749 section 3.3 (empty, or with a space, a quote or a backslash).
     #[track_caller]
-    pub fn scopes<S: AsRef<str>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
+    pub fn scopes<S: AsRef<str>>(&self, scopes: impl IntoIterator<Item = S>) -> Self {
         let mut scopes = parse_scopes(scopes);
         self.mounted(|mount| mount.requirements.all_scopes.append(&mut scopes))
     }
@@ -133,14 +133,14 @@ impl ProtectApi {
     /// # Panics
     /// As [`scopes`](Self::scopes).
     #[track_caller]
-    pub fn any_scope<S: AsRef<str>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
+    pub fn any_scope<S: AsRef<str>>(&self, scopes: impl IntoIterator<Item = S>) -> Self {
         let scopes = parse_scopes(scopes);
         self.mounted(|mount| mount.requirements.any_scopes.push(scopes))
     }
 
     /// Requires that the subject is in **one** of these groups, or in all of them if `groups_match_all` is set.
     /// Each further call adds a list. A subject that is not is rejected with 403. An empty list requires nothing.
-    pub fn groups<S: Into<String>>(self, groups: impl IntoIterator<Item = S>) -> Self {
+    pub fn groups<S: Into<String>>(&self, groups: impl IntoIterator<Item = S>) -> Self {
         let groups = groups.into_iter().map(Into::into).collect();
         self.mounted(|mount| mount.requirements.groups.push(groups))
     }
@@ -148,7 +148,7 @@ impl ProtectApi {
     /// Lets requests **without** a token through as anonymous. Handlers take `Option<AuthenticatedRequest>`. A
     /// token that is present must be valid and meet the requirements of this mount; otherwise the request is
     /// rejected as usual.
-    pub fn optional(self) -> Self {
+    pub fn optional(&self) -> Self {
         self.mounted(|mount| mount.is_optional = true)
     }
 
@@ -158,13 +158,13 @@ impl ProtectApi {
     /// Needed only if the CORS middleware is **inside** this mount. Place it outside if possible: rejections then
     /// carry CORS headers too, and preflight requests do not reach this mount. A handler for `OPTIONS` is not
     /// protected from such requests, but [`AuthenticatedRequest`](crate::AuthenticatedRequest) rejects them.
-    pub fn allow_preflight(self) -> Self {
+    pub fn allow_preflight(&self) -> Self {
         self.mounted(|mount| mount.allows_preflight = true)
     }
 
     /// Requires a verdict that is not older than this, whatever the cache duration; zero introspects the token on
     /// every request. The new verdict is cached for all mounts. Has no effect on JWTs that are validated locally.
-    pub fn max_age(self, age: Duration) -> Self {
+    pub fn max_age(&self, age: Duration) -> Self {
         self.mounted(|mount| mount.max_age = Some(mount.max_age.map_or(age, |before| before.min(age))))
     }
 
@@ -204,10 +204,11 @@ impl ProtectApi {
         self.shared.validator.clear()
     }
 
-    #[track_caller]
-    fn mounted(mut self, change: impl FnOnce(&mut Mount)) -> Self {
-        change(Arc::make_mut(&mut self.mount));
-        self
+    /// Returns a handle for another mount: these requirements, changed.
+    fn mounted(&self, change: impl FnOnce(&mut Mount)) -> Self {
+        let mut mount = (*self.mount).clone();
+        change(&mut mount);
+        Self { shared: Arc::clone(&self.shared), mount: Arc::new(mount) }
     }
 }
 

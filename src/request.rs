@@ -220,11 +220,11 @@ impl<C: DeserializeOwned + 'static> FromRequest for AuthenticatedRequest<C> {
     type Future = Ready<Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request))
+        ready(AuthenticatedRequest::try_from_request(request).and_then(AuthenticatedRequest::with_claims))
     }
 }
 
-impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
+impl AuthenticatedRequest {
     /// Returns the caller of this request. Use it in code that has only the request, such as the application's
     /// extractors and middleware.
     ///
@@ -234,18 +234,29 @@ impl<C: DeserializeOwned + 'static> AuthenticatedRequest<C> {
     ///
     /// # Errors
     /// As the extractor.
-    pub fn of(request: &HttpRequest) -> Result<Self, Rejection> {
+    pub fn try_from_request(request: &HttpRequest) -> Result<Self, Rejection> {
         let session = request.extensions().get::<Session>().cloned();
         let Some(session) = session else {
             return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
         let Session { shared, authenticated, via: _ } = session;
-        let reject = |error| shared.answers.reject(error, request);
         let Some(authenticated) = authenticated else {
-            return Err(reject(AuthError::new(AuthErrorKind::MissingToken)));
+            return Err(shared.answers.reject(AuthError::new(AuthErrorKind::MissingToken), request));
         };
-        let claims = claims_as::<C>(&authenticated.validated.claims).map_err(reject)?;
+        let claims = authenticated.validated.claims.clone();
         Ok(Self { request: request.clone(), shared, authenticated, claims })
+    }
+}
+
+impl<C> AuthenticatedRequest<C> {
+    /// Converts the claims into a type of the application.
+    ///
+    /// # Errors
+    /// Rejects the request with 401 if the claims do not deserialize into `D`.
+    pub fn with_claims<D: DeserializeOwned + 'static>(self) -> Result<AuthenticatedRequest<D>, Rejection> {
+        let claims = claims_as::<D>(self.verdict()).map_err(|error| self.reject(error))?;
+        let Self { request, shared, authenticated, .. } = self;
+        Ok(AuthenticatedRequest { request, shared, authenticated, claims })
     }
 }
 

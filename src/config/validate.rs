@@ -28,7 +28,7 @@ impl ProtectApiBuilder {
         let tuning = self.tuning;
         let issuer = match issuer {
             Some(issuer) if check.problems.is_empty() => issuer,
-            _ => return Err(ConfigError::of(check.problems)),
+            _ => return Err(ConfigError::new(check.problems)),
         };
         Ok(Settings {
             rules: Rules {

@@ -1,6 +1,6 @@
 //! The problems of a configuration.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, io};
 
 /// An invalid configuration, with **all** of its problems, reported before the first request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct ConfigProblem {
 }
 
 impl ConfigError {
-    pub(crate) fn of(problems: Vec<ConfigProblem>) -> Self {
+    pub(crate) fn new(problems: Vec<ConfigProblem>) -> Self {
         Self { problems }
     }
 
@@ -55,19 +55,35 @@ impl fmt::Display for ConfigError {
 
 impl StdError for ConfigError {}
 
+/// Lets `main` return `io::Result` and use `?`: the kind is [`InvalidInput`](io::ErrorKind::InvalidInput).
+impl From<ConfigError> for io::Error {
+    fn from(error: ConfigError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn config_error_lists_every_problem() {
-        let error = ConfigError::of(vec![
+        let error = ConfigError::new(vec![
             ConfigProblem::new("A", "is missing"),
-            ConfigProblem::new("B", "is \"x\", a number is wanted"),
+            ConfigProblem::new("B", "is \"x\", expected a number"),
         ]);
         assert_eq!(
             error.to_string(),
-            "invalid configuration, 2 problems:\n  - A: is missing\n  - B: is \"x\", a number is wanted"
+            "invalid configuration, 2 problems:\n  - A: is missing\n  - B: is \"x\", expected a number"
         );
+    }
+
+    #[test]
+    fn a_main_function_that_returns_io_result_can_use_the_question_mark() {
+        let start =
+            || -> io::Result<()> { Err(ConfigError::new(vec![ConfigProblem::new("A", "is missing")]))? };
+        let error = start().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(error.to_string(), "invalid configuration: A: is missing");
     }
 }

@@ -318,7 +318,7 @@ async fn handlers_learn_everything_that_the_token_says() {
 #[actix_web::test]
 async fn the_caller_can_be_asked_for_where_only_the_request_is_at_hand() {
     async fn by_request(request: HttpRequest) -> actix_web::Result<String> {
-        let caller: AuthenticatedRequest = AuthenticatedRequest::of(&request)?;
+        let caller = AuthenticatedRequest::try_from_request(&request)?;
         Ok(caller.subject().unwrap_or_default().to_owned())
     }
     let issuer = TestIssuer::start();
