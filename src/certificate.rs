@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `Client-Cert` of RFC 9440 (`HAProxy`, Cloudflare) | [`ClientCertHeader`] |
 //! | `X-Forwarded-Client-Cert` (Envoy, Istio) | [`XForwardedClientCert`] |
-//! | URL-encoded PEM in a header of your choice (nginx's `$ssl_client_escaped_cert`, AWS load balancers) | [`UrlEncodedPem`] |
+//! | PEM, URL-encoded or with spaces for line breaks, or bare base64, in a header of your choice (nginx's `$ssl_client_escaped_cert`, AWS load balancers, Apache, Azure App Service, Traefik) | [`UrlEncodedPem`] |
 //! | something else | a closure of your own |
 //!
 //! # Headers are trusted: close the way in

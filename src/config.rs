@@ -18,11 +18,12 @@ use crate::{
     clock::{Clock, SystemClock},
     discovery::Issuer,
     policy::Rules,
+    redact::redacted_uri,
     response::ErrorRenderer,
 };
 
 /// Everything that can be compared: two equal ones share their state within a process.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) issuer: Issuer,
     pub(crate) rules: Rules,
@@ -31,6 +32,22 @@ pub(crate) struct Settings {
     pub(crate) jwks_uri: Option<Uri>,
     pub(crate) trust_store: Option<String>,
     pub(crate) tuning: Tuning,
+}
+
+/// The URLs that the operator gave may hold secrets in their queries.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, rules, client, introspection_endpoint, jwks_uri, trust_store, tuning } = self;
+        f.debug_struct("Settings")
+            .field("issuer", issuer)
+            .field("rules", rules)
+            .field("client", client)
+            .field("introspection_endpoint", &introspection_endpoint.as_ref().map(redacted_uri))
+            .field("jwks_uri", &jwks_uri.as_ref().map(redacted_uri))
+            .field("trust_store", trust_store)
+            .field("tuning", tuning)
+            .finish()
+    }
 }
 
 /// The settings that are used as they were given, after their ranges were checked. What each means, and its default's

@@ -8,6 +8,7 @@ use crate::{
     deadline::Deadline,
     error::{AuthError, AuthErrorKind, SetupFault},
     json::strict_object,
+    redact::redacted,
     upstream::{self, Limits, bad_answer},
 };
 
@@ -236,7 +237,7 @@ impl Metadata {
             .and_then(Value::as_str)
             .ok_or_else(|| bad_answer("metadata without issuer"))?;
         if !issuer.accepts(stated) {
-            let detail = format!("configured is {:?}, stated is {:?}", issuer.as_str(), shown(stated));
+            let detail = format!("configured is {:?}, stated is {:?}", issuer.as_str(), redacted(stated));
             return Err(AuthError::setup(SetupFault::Issuer).because(detail));
         }
         let holder =
@@ -283,17 +284,8 @@ fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &Issuer) 
     };
     PublishedEndpoint::Unusable(
         AuthError::setup(SetupFault::InsecureEndpoint)
-            .because(format!("{name} is {:?}, expected {expected}", without_secrets(text))),
+            .because(format!("{name} is {:?}, expected {expected}", redacted(text))),
     )
-}
-
-/// A URL for the log: bounded, without what may be a secret (credentials, query, fragment).
-fn without_secrets(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    shown(&format!("{scheme}{separator}{rest}"))
 }
 
 async fn document(
@@ -326,11 +318,6 @@ fn log_refused(issuer: &Issuer, error: &AuthError) {
 fn is_absence(error: &AuthError) -> bool {
     use crate::error::UpstreamFault::BadAnswer;
     matches!(error.kind(), AuthErrorKind::Upstream(BadAnswer) | AuthErrorKind::Misconfigured(_))
-}
-
-/// A foreign text for the log: bounded.
-fn shown(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 #[cfg(test)]

@@ -148,6 +148,7 @@ mod middleware;
 mod observe;
 mod policy;
 mod protect_api;
+mod redact;
 mod refresh;
 mod request;
 mod response;

@@ -44,6 +44,12 @@ impl GroupsClaim {
         Self::Pointer(first.replace("~1", "/").replace("~0", "~"), rest.to_owned())
     }
 
+    /// Whether a pointer is one (RFC 6901 section 3); every name will do.
+    pub(crate) fn is_well_formed(claim: &str) -> bool {
+        let mut escapes = claim.split('~').skip(1);
+        !claim.starts_with('/') || escapes.all(|escape| escape.starts_with(['0', '1']))
+    }
+
     fn find<'c>(&self, claims: &'c Claims) -> Option<&'c Value> {
         match self {
             Self::Name(name) => claims.get(name),

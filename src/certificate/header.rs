@@ -33,11 +33,13 @@ impl ClientCertHeader {
 impl CertificateResolver for ClientCertHeader {
     fn resolve(&self, request: &HttpRequest) -> Result<Option<CertificateThumbprint>, ResolverError> {
         let name = HeaderName::from_static("client-cert");
-        read(request, &name, |value| {
-            let base64 = value.strip_prefix(':')?.strip_suffix(':')?;
-            CertificateThumbprint::from_der(&STANDARD.decode(base64).ok()?).ok()
-        })
+        read(request, &name, from_byte_sequence)
     }
+}
+
+fn from_byte_sequence(value: &str) -> Option<CertificateThumbprint> {
+    let base64 = value.strip_prefix(':')?.strip_suffix(':')?;
+    CertificateThumbprint::from_der(&STANDARD.decode(base64).ok()?).ok()
 }
 
 /// Reads a certificate as URL-encoded PEM from the header of this name, as nginx writes it:
@@ -46,9 +48,18 @@ impl CertificateResolver for ClientCertHeader {
 /// proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
 /// ```
 ///
-/// AWS load balancers send the same format in `X-Amzn-Mtls-Clientcert-Leaf`. A plus sign stands for itself. Where the
-/// value holds a chain, the first certificate is taken: the leaf. See the [module](super) for what the proxy must do,
-/// and what is refused.
+/// AWS load balancers send the same format in `X-Amzn-Mtls-Clientcert-Leaf`. A plus sign stands for itself.
+///
+/// The other forms in which proxies write a certificate are read too, percent-encoded or not:
+///
+/// - PEM with spaces in place of line breaks, or none at all (Apache's `%{SSL_CLIENT_CERT}s`), also with text before and
+///   after it. Where the value holds a chain, the first certificate is taken: the leaf.
+/// - The base64 of the DER bytes alone (`X-ARR-ClientCert` of Azure App Service, `X-Forwarded-Tls-Client-Cert` of Traefik).
+///   Exactly one: a list with commas is refused.
+/// - A byte sequence as in RFC 9440, `:BASE64:`.
+///
+/// `(null)`, which Apache writes for a client without a certificate, means none. See the [module](super) for what the proxy
+/// must do, and what is refused.
 #[derive(Clone, Debug)]
 pub struct UrlEncodedPem {
     name: HeaderName,
@@ -66,7 +77,20 @@ impl UrlEncodedPem {
 
 impl CertificateResolver for UrlEncodedPem {
     fn resolve(&self, request: &HttpRequest) -> Result<Option<CertificateThumbprint>, ResolverError> {
-        read(request, &self.name, from_url_encoded_pem)
+        read(request, &self.name, from_any_form)
+    }
+}
+
+/// Reads any of the forms of [`UrlEncodedPem`].
+fn from_any_form(value: &str) -> Option<CertificateThumbprint> {
+    let text = pem::percent_decode(value)?;
+    let text = text.trim_ascii();
+    if text.starts_with(':') {
+        from_byte_sequence(text)
+    } else if text.contains("-----") {
+        CertificateThumbprint::from_pem(text).ok()
+    } else {
+        CertificateThumbprint::from_base64(text).ok()
     }
 }
 
@@ -102,7 +126,8 @@ fn single_value<'r>(request: &'r HttpRequest, name: &HeaderName) -> Result<Optio
         return Err(Problem::TooLong);
     }
     let text = value.to_str().map_err(|_| Problem::Malformed)?.trim_matches([' ', '\t']);
-    Ok(Some(text).filter(|text| !text.is_empty()))
+    // Apache writes `(null)` where there is no certificate.
+    Ok(Some(text).filter(|text| !text.is_empty() && *text != "(null)"))
 }
 
 fn same_but_for_dashes(left: &HeaderName, right: &HeaderName) -> bool {
@@ -236,27 +261,52 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_certificate_is_read_in_every_form_in_which_proxies_write_it() {
+        let expected = Ok(Some(RFC_8705_X5T.to_owned()));
+        let lines: Vec<_> = RFC_8705_PEM.lines().filter(|line| !line.starts_with('-')).collect();
+        let (base64, apache) = (lines.concat(), RFC_8705_PEM.replace('\n', " "));
+        for value in [
+            &*apache,
+            apache.trim_end(),
+            &RFC_8705_PEM.replace('\n', ""),
+            &percent_encode(&apache),
+            &percent_encode(&RFC_8705_PEM.replace('\n', "\r\n")),
+            &percent_encode(&RFC_8705_PEM.replace('\n', "\n\t")),
+            &format!("{apache}{apache}"),
+            &format!("subject=CN=mtls {apache} end"),
+            &format!("\"{apache}\""),
+            &base64,
+            &lines.join(" "),
+            &percent_encode(&base64),
+            &percent_encode(&format!("{}\n", lines.join("\n"))),
+            &format!(":{base64}:"),
+            &percent_encode(&format!(":{base64}:")),
+        ] {
+            assert_eq!(url_encoded(value), expected, "{value}");
+        }
+        assert_eq!(url_encoded("(null)"), Ok(None));
+    }
+
+    #[test]
     fn malformed_url_encoded_pem_is_refused() {
         let good = percent_encode(RFC_8705_PEM);
         for value in [
-            "(null)",
             "-",
             "%",
             "%00",
             "%ff",
             &good.replace("%20", "+"),
-            &good.replace("%0A", "%20"),
-            &good.replace("%0A", ""),
-            &good.replace("%0A", "%0A%09"),
             &good.replace("CERTIFICATE", "CERTIFICATE REQUEST"),
             good.trim_end_matches("-%0A"),
             &format!("{good}%"),
-            &format!("{good}x"),
-            &format!("leaf:{good}"),
-            &format!("\"{good}\""),
             &format!("{good},{good}"),
             &percent_encode(&good),
-            &format!(":{RFC_9440}:"),
+            &format!(":{RFC_9440}"),
+            &format!(":{RFC_9440}:;a=1"),
+            &format!("{RFC_9440},{RFC_9440}"),
+            &format!("{RFC_9440}, {RFC_9440}"),
+            RFC_9440.trim_end_matches('='),
+            &RFC_9440.replace('/', "_"),
         ] {
             let error = url_encoded(value).unwrap_err();
             assert_eq!(
@@ -351,7 +401,10 @@ pub(super) mod tests {
             let base64 = STANDARD.encode(&der);
             prop_assert_eq!(client_cert(&format!(":{base64}:")), expected.clone());
             let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
-            prop_assert_eq!(url_encoded(&percent_encode(&text)), expected);
+            prop_assert_eq!(url_encoded(&percent_encode(&text)), expected.clone());
+            prop_assert_eq!(url_encoded(&text.replace('\n', " ")), expected.clone());
+            prop_assert_eq!(url_encoded(&base64), expected.clone());
+            prop_assert_eq!(url_encoded(&format!(":{base64}:")), expected);
         }
     }
 }

@@ -5,33 +5,35 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// The content of the first `CERTIFICATE` block. Every further block must be well-formed as well, and only line breaks
-/// may stand around them: a text that two readers could understand differently is refused.
+/// The dashes of every encapsulation boundary.
+const DASHES: &str = "-----";
+
+/// The content of the first `CERTIFICATE` block. Text may stand before the first block and after the last one (RFC 7468
+/// section 5.2), white space between blocks and anywhere in the base64: some proxies write spaces in place of line breaks.
+///
+/// Every further block must be well-formed as well, no other boundary may occur, and nothing but white space may stand between
+/// two blocks: a comma there tells that a proxy has joined its header with one that the client sent.
 pub(super) fn first_certificate(pem: &str) -> Option<Vec<u8>> {
     let mut first = None;
-    let mut lines = pem.lines();
-    while let Some(line) = lines.next() {
-        match line {
-            "" => {}
-            BEGIN => {
-                let content = block(&mut lines)?;
-                first.get_or_insert(content);
-            }
-            _ => return None,
-        }
+    let mut rest = pem;
+    while let Some((before, block)) = rest.split_once(BEGIN) {
+        let is_allowed = if first.is_none() { !before.contains(DASHES) } else { is_white_space(before) };
+        let (content, after) = block.split_once(END).filter(|_| is_allowed)?;
+        let content = base64(content)?;
+        first.get_or_insert(content);
+        rest = after;
     }
-    first
+    first.filter(|_| !rest.contains(DASHES))
 }
 
-fn block<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Option<Vec<u8>> {
-    let mut content = String::new();
-    loop {
-        match lines.next()? {
-            END => return STANDARD.decode(content).ok(),
-            "" => return None,
-            line => content.push_str(line),
-        }
-    }
+/// Decodes standard base64 with its padding; white space does not count.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    let compact: String = text.chars().filter(|character| !character.is_ascii_whitespace()).collect();
+    STANDARD.decode(compact).ok()
+}
+
+fn is_white_space(text: &str) -> bool {
+    text.chars().all(|character| character.is_ascii_whitespace())
 }
 
 /// Decodes `%xx`. A `+` stays a plus sign: this is no form, and some proxies leave the plus signs of base64 as they are.
@@ -88,6 +90,12 @@ pub(super) mod tests {
             (pem("MAA=").trim_end().to_owned(), vec![0x30, 0]),
             (pem("MAIF\nAA=="), vec![0x30, 2, 5, 0]),
             (format!("\n\n{}\n{}", pem("MAIFAA=="), pem("MAA=")), vec![0x30, 2, 5, 0]),
+            // Apache, and others that cannot write line breaks into a header.
+            (pem("MAIF\nAA==").replace('\n', " "), vec![0x30, 2, 5, 0]),
+            (pem("MAIF\nAA==").replace('\n', ""), vec![0x30, 2, 5, 0]),
+            (pem("MAIF\nAA==").replace('\n', "\n\t"), vec![0x30, 2, 5, 0]),
+            (pem("M A\nA\r= "), vec![0x30, 0]),
+            (format!("subject=CN = me\n{}\n- a tail -", pem("MAA=")), vec![0x30, 0]),
         ] {
             assert_eq!(first_certificate(&text), Some(content), "{text}");
         }
@@ -100,26 +108,30 @@ pub(super) mod tests {
             "\n",
             "MAA=",
             BEGIN,
+            END,
             &format!("{BEGIN}\nMAA="),
             &format!("{BEGIN}\nMAA=\n{END}{END}"),
-            &format!("{BEGIN}MAA={END}"),
+            &format!("{END}{}", pem("MAA=")),
             &format!("MAA=\n{END}"),
-            &pem("MAA"),          // no padding
-            &pem("MAB="),         // bits beyond the last byte
-            &pem("MA A="),        // white space within
-            &pem("\tMAA="),       // nginx's older, folded variable
-            &pem("MAA=\n\nMAA="), // an empty line
-            &pem("MAA=\nMAA="),   // padding within
-            &pem("MAA=\rMAA="),   // a lone carriage return
+            &pem("MAA"),        // no padding
+            &pem("MAB="),       // bits beyond the last byte
+            &pem("MAA=\nMAA="), // padding within
+            &pem("MA\u{a0}A="), // white space that is not ASCII
             &pem("Comment: x\n\nMAA="),
             &pem("-_-_"), // base64url
-            &format!("a leaf\n{}", pem("MAA=")),
-            &format!("{}a tail", pem("MAA=")),
+            &pem("MA%20A="),
             &format!("{}{}", pem("MAA="), pem("!")),
+            &format!("{}{}", pem("!"), pem("MAA=")),
+            &format!("{},{}", pem("MAA="), pem("MAA=")),
+            &format!("{}a second leaf\n{}", pem("MAA="), pem("MAA=")),
             &format!("{BEGIN}\n{}", pem("MAA=")),
+            &format!("{}{BEGIN}\n", pem("MAA=")),
             &pem("MAA=").replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
             &pem("MAA=").replace("CERTIFICATE", "PUBLIC KEY"),
+            &format!("{}{}", pem("MAA=").replace("CERTIFICATE", "PUBLIC KEY"), pem("MAA=")),
+            &format!("{}{}", pem("MAA="), pem("MAA=").replace("CERTIFICATE", "PUBLIC KEY")),
             &pem("MAA=").replace("BEGIN", "begin"),
+            &pem("MAA=").replace("BEGIN CERTIFICATE", "BEGIN+CERTIFICATE"),
         ] {
             assert_eq!(first_certificate(text), None, "{text}");
         }

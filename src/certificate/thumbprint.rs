@@ -40,12 +40,24 @@ impl CertificateThumbprint {
 
     /// Hashes the first certificate of a PEM text (RFC 7468 section 5), the leaf where a whole chain is given.
     ///
-    /// The text consists of `CERTIFICATE` blocks and line breaks only; the base64 is strict.
+    /// White space may stand for the line breaks, and text before the first block and after the last one. Everything else is
+    /// strict: the base64, every further block, white space alone between blocks, no block of another type.
     ///
     /// # Errors
     /// [`NotACertificate`] where it does not, or where [`from_der`](Self::from_der) refuses the content.
     pub fn from_pem(pem: &str) -> Result<Self, NotACertificate> {
         pem::first_certificate(pem).ok_or(NotACertificate).and_then(|der| Self::from_der(&der))
+    }
+
+    /// Hashes a certificate that is given as the base64 of its DER bytes: PEM without its `BEGIN` and `END` lines, as Azure App
+    /// Service writes it into `X-ARR-ClientCert`.
+    ///
+    /// White space does not count. The alphabet is the standard one (RFC 4648 section 4), and the padding must be there.
+    ///
+    /// # Errors
+    /// [`NotACertificate`] where it is no base64, or where [`from_der`](Self::from_der) refuses the content.
+    pub fn from_base64(text: &str) -> Result<Self, NotACertificate> {
+        pem::base64(text).ok_or(NotACertificate).and_then(|der| Self::from_der(&der))
     }
 
     /// Takes a SHA-256 hash that somebody else computed over the certificate's DER bytes.
@@ -133,6 +145,30 @@ bUlJSGQgjwD5vaUaKlLR50Q2DmFfQj1L+SY=
         assert_eq!(thumbprint.to_base64url(), RFC_8705_X5T);
         assert_eq!(CertificateThumbprint::from_base64url(RFC_8705_X5T), Some(thumbprint));
         assert_eq!(format!("{thumbprint:?}"), format!("CertificateThumbprint({RFC_8705_X5T:?})"));
+    }
+
+    #[test]
+    fn base64_without_the_lines_of_pem_is_the_same_certificate() {
+        let lines: Vec<_> = RFC_8705_PEM.lines().filter(|line| !line.starts_with('-')).collect();
+        let expected = CertificateThumbprint::from_pem(RFC_8705_PEM);
+        for text in [lines.concat(), lines.join("\n"), lines.join(" "), format!(" {}\r\n", lines.concat())] {
+            assert_eq!(CertificateThumbprint::from_base64(&text), expected, "{text}");
+        }
+        let whole = lines.concat();
+        for bad in [
+            "",
+            " ",
+            "AAAA",
+            RFC_8705_PEM,
+            whole.trim_end_matches('='),
+            &format!("{whole}="),
+            &format!("{whole},{whole}"),
+            &format!("{whole}{whole}"),
+            &format!(":{whole}:"),
+            &whole.replace('+', "-").replace('/', "_"),
+        ] {
+            assert_eq!(CertificateThumbprint::from_base64(bad), Err(NotACertificate), "{bad}");
+        }
     }
 
     #[test]
@@ -231,6 +267,7 @@ bUlJSGQgjwD5vaUaKlLR50Q2DmFfQj1L+SY=
         fn no_bytes_make_it_panic(der: Vec<u8>, text: String) {
             let _ = CertificateThumbprint::from_der(&der);
             let _ = CertificateThumbprint::from_pem(&text);
+            let _ = CertificateThumbprint::from_base64(&text);
             let _ = CertificateThumbprint::from_base64url(&text);
             let _ = CertificateThumbprint::from_hex(&text);
         }

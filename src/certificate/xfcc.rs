@@ -295,7 +295,6 @@ mod tests {
             &format!("Hash={}", HASH.trim_start_matches("03")),
             &format!("Hash={HASH}00"),
             &format!("Hash=sha256:{HASH}"),
-            &format!("Cert=\"{}\"", RFC_8705_PEM.replace('\n', " ")),
         ] {
             for resolver in [XForwardedClientCert::new(), XForwardedClientCert::new().last_hop()] {
                 let error = resolve(&resolver, &[(NAME, value)]).unwrap_err();

@@ -14,6 +14,7 @@ use crate::{
     config::{Client, Hooks, Names, TokenFuture, Tuning},
     error::{ConfigError, ConfigProblem},
     protect_api::ProtectApi,
+    redact::UrlText,
     response::ErrorRenderer,
     shared::Shared,
 };
@@ -25,11 +26,11 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProtectApiBuilder {
-    pub(super) issuer: String,
+    pub(super) issuer: UrlText,
     pub(super) audience: String,
     pub(super) client: Option<Client>,
-    pub(super) introspection_endpoint: Option<String>,
-    pub(super) jwks_uri: Option<String>,
+    pub(super) introspection_endpoint: Option<UrlText>,
+    pub(super) jwks_uri: Option<UrlText>,
     pub(super) trust_store: Option<String>,
     pub(super) groups_claim: String,
     pub(super) groups_match_all: bool,
@@ -47,7 +48,7 @@ pub struct ProtectApiBuilder {
 impl ProtectApiBuilder {
     pub(crate) fn new(issuer: String, audience: String) -> Self {
         Self {
-            issuer,
+            issuer: issuer.into(),
             audience,
             client: None,
             introspection_endpoint: None,
@@ -83,13 +84,13 @@ impl ProtectApiBuilder {
     ///
     /// Without [`jwks_uri`](Self::jwks_uri) beside it nothing is discovered at all, and JWTs are introspected too.
     pub fn introspection_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.introspection_endpoint = Some(url.into());
+        self.introspection_endpoint = Some(url.into().into());
         self
     }
 
     /// The address of the key set (RFC 7517), where it shall not be discovered. Must be https or on loopback.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
-        self.jwks_uri = Some(url.into());
+        self.jwks_uri = Some(url.into().into());
         self
     }
 
@@ -113,8 +114,8 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// By how much this machine's clock is behind the issuer's: added to the time before `exp` and `nbf` are compared.
-    /// Whole seconds, at most an hour. Default: 0.
+    /// By how much this machine's clock is behind the issuer's: added to the time before `exp` and `nbf` are compared, and
+    /// to the times of client assertions. Whole seconds, at most an hour. Default: 0.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.clock_skew = skew;
         self

@@ -87,6 +87,11 @@ const KNOWN: [&str; 24] = [
     "REALM",
 ];
 
+/// Variables for which an empty value is a problem: its default may be a weaker check than the one that was meant, or (for
+/// the method) send a private key as if it were a secret. For all others empty means unset.
+const NEVER_EMPTY: [&str; 4] =
+    ["CLIENT_AUTH_METHOD", "GROUPS_MATCH_ALL", "INTROSPECT_JWT_TOKENS", "VALIDATE_CERTIFICATE_BINDING"];
+
 struct Reader<'p> {
     prefix: &'p str,
     problems: Vec<ConfigProblem>,
@@ -115,6 +120,9 @@ impl Reader<'_> {
                 continue;
             }
             match value.into_string() {
+                Ok(value) if value.trim().is_empty() && NEVER_EMPTY.contains(&name.as_str()) => {
+                    self.problem(&name, "is empty: it decides which check is made, so set it or remove it");
+                }
                 Ok(value) if value.trim().is_empty() => {}
                 Ok(value) => ours.push((name, value.trim().to_owned())),
                 Err(_) => self.problem(&name, "is not Unicode"),

@@ -8,6 +8,7 @@ use crate::{
     discovery::{Issuer, endpoint},
     error::{ConfigError, ConfigProblem},
     policy::{GroupsClaim, Rules},
+    redact::UrlText,
 };
 
 impl ProtectApiBuilder {
@@ -16,7 +17,7 @@ impl ProtectApiBuilder {
         let mut check = Check { problems, names: self.names.clone() };
         let issuer = check.parsed("issuer", "TENANT_DOMAIN", &self.issuer, Issuer::parse);
         let mut parse_endpoint =
-            |name, url: &Option<String>| url.as_deref().and_then(|url| check.parsed(name, "", url, endpoint));
+            |name, url: &Option<UrlText>| url.as_ref().and_then(|url| check.parsed(name, "", url, endpoint));
         let introspection_endpoint = parse_endpoint("introspection_endpoint", &self.introspection_endpoint);
         let jwks_uri = parse_endpoint("jwks_uri", &self.jwks_uri);
         self.check_client(&mut check);
@@ -91,7 +92,14 @@ impl ProtectApiBuilder {
             check.problem(
                 "groups_claim",
                 "GROUPS_CLAIM",
-                "is empty, wanted is a claim's name or a JSON pointer",
+                "is empty, expected a claim's name or a JSON pointer",
+            );
+        }
+        if !GroupsClaim::is_well_formed(&self.groups_claim) {
+            check.problem(
+                "groups_claim",
+                "GROUPS_CLAIM",
+                "starts with `/` and is not a JSON pointer: each `~` in it must be followed by `0` or `1` (RFC 6901)",
             );
         }
     }
@@ -177,19 +185,13 @@ impl Check {
         &mut self,
         method: &str,
         variable: &str,
-        text: &str,
+        url: &UrlText,
         parse: impl FnOnce(&str) -> Result<T, &'static str>,
     ) -> Option<T> {
-        match parse(text) {
+        match parse(url.as_str()) {
             Ok(value) => Some(value),
-            // Credentials in a URL are refused, but must not be shown either.
-            Err(wanted) => {
-                let seen = if text.contains('@') {
-                    "[not shown: it may hold credentials]".to_owned()
-                } else {
-                    format!("{text:?}")
-                };
-                self.problem(method, variable, format!("is {seen}, wanted is {wanted}"));
+            Err(expected) => {
+                self.problem(method, variable, format!("is {url:?}, expected {expected}"));
                 None
             }
         }

@@ -32,6 +32,8 @@ pub(crate) struct Introspection {
     pub(crate) breaker: Breaker,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    /// Seconds by which our clock is behind the issuer's, which looks at the times of our assertions.
+    clock_skew: i64,
     flights: Arc<Flights<CacheKey, Verdict>>,
 }
 
@@ -63,6 +65,7 @@ impl Introspection {
             breaker: Breaker::new(Arc::clone(&observer.issuer), BreakerLimits::default()),
             limits,
             clock: Arc::clone(clock),
+            clock_skew: settings.rules.clock_skew,
             flights: Arc::default(),
         })
     }
@@ -189,7 +192,7 @@ impl Introspection {
         let mut form = form_urlencoded::Serializer::new(form);
         form.append_pair("token", token.as_str());
         let authorization = authentication
-            .apply(id, &target.issuer, self.clock.unix_time(), &mut form)
+            .apply(id, &target.issuer, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
             .map_err(Failure::Other)?;
         upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), bounds).await
     }

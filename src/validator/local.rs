@@ -18,6 +18,7 @@ use crate::{
     jwks::KeySet,
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
+    redact::redacted_uri,
     refresh::{Dated, Lifetimes, Reader, Refreshed},
     upstream::{self, Limits, bad_answer},
 };
@@ -165,7 +166,7 @@ async fn fetch(
     let uri = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
     let reply = upstream::get(&client, &uri, limits.until(deadline)).await?;
     if !reply.is_ok() || !reply.is_json() {
-        return Err(bad_answer(format!("no key set at {uri} (status {})", reply.status)));
+        return Err(bad_answer(format!("no key set at {} (status {})", redacted_uri(&uri), reply.status)));
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
     let (keys, passed_over) = (set.len(), set.skipped());

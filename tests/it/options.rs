@@ -103,6 +103,28 @@ async fn the_trust_store_chooses_the_alias_of_the_endpoint() {
 }
 
 #[actix_web::test]
+async fn clock_skew_moves_the_times_of_client_assertions() {
+    use actix_protect_api::Clock as _;
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let secret = "a-client-secret-of-more-than-32-bytes";
+    let (clock, server) = (TestClock::new(), TestClock::new());
+    // The server is two minutes ahead: without the skew, the assertion would have expired.
+    server.advance(seconds(120));
+    let issuer = TestIssuer::builder().clock(server.clone()).client("me", secret).start();
+    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client("me", ClientAuthentication::client_secret_jwt(secret))
+        .clock(clock)
+        .clock_skew(seconds(120));
+    assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, 200);
+    let form = issuer.requests(Endpoint::Introspection)[0].form();
+    let payload = URL_SAFE_NO_PAD.decode(form["client_assertion"].split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    let now = server.unix_time();
+    assert_eq!((claims["iat"].as_i64(), claims["exp"].as_i64()), (Some(now), Some(now + 60)));
+}
+
+#[actix_web::test]
 async fn clock_skew_and_tolerance_move_the_end_of_a_token() {
     let (issuer, clock) = with_clock();
     let token = issuer.jwt(json!({}));

@@ -215,6 +215,31 @@ async fn no_token_secret_or_claim_value_is_logged_or_measured_whatever_happens()
 }
 
 #[actix_web::test]
+async fn no_credentials_and_no_query_of_a_configured_url_are_shown() {
+    logs::capture();
+    let with_credentials = "https://me:hunter2@as.example.test";
+    let builder = ProtectApi::builder(with_credentials, "my-api")
+        .introspection_endpoint(with_credentials)
+        .jwks_uri("https://as.example.test/keys?key=hunter2#hunter2");
+    let shown = format!("{builder:?} {builder:#?}");
+    assert!(shown.contains("https://as.example.test/keys") && !shown.contains("hunter2"), "{shown}");
+    let error = builder.build().unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+
+    let issuer = TestIssuer::start();
+    let secret = format!("query-{}", issuer.issuer().rsplit(':').next().unwrap());
+    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .jwks_uri(format!("{}/jwks-that-are-not-there?key={secret}", issuer.issuer()))
+        .build()
+        .unwrap();
+    assert!(!format!("{protect:?} {protect:#?}").contains(&secret));
+    let app = serve!(move || App::new().wrap(protect.clone()).route("/", web::get().to(whoami)));
+    assert_eq!(app.get("/").token(&issuer.jwt(json!({}))).send().await.status, 503);
+    assert!(logs::any(|record| record.contains("no key set at") && record.contains(issuer.issuer())));
+    assert!(!logs::any(|record| record.contains(&secret)));
+}
+
+#[actix_web::test]
 async fn debug_shows_no_token_secret_or_claim_value() {
     async fn shown(caller: AuthenticatedRequest) -> String {
         format!("{caller:?} {caller:#?}")
