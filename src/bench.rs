@@ -1,5 +1,5 @@
-//! The steps of a request one by one, for the benchmarks. **Not part of the API**: it is there with the feature `__bench`
-//! only, and changes without notice.
+//! Single steps of a request, for the benchmarks. **Not part of the API**: available only with the feature
+//! `__bench`, and changes without notice.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// The whole way of a request, up to the handler.
+/// The complete path of a request, up to the handler.
 #[derive(Debug)]
 pub struct Way {
     protect: ProtectApi,
@@ -32,12 +32,12 @@ pub struct Way {
 }
 
 impl Way {
-    /// As a worker goes it.
+    /// Creates the path as a worker does.
     pub fn new(protect: &ProtectApi) -> Self {
         Self { worker: Worker::of(protect), protect: protect.clone() }
     }
 
-    /// Token, verdict and policy; whether the request may go on to the handler.
+    /// Authenticates a request and returns whether it may reach the handler.
     pub async fn accepts(&self, request: &ServiceRequest) -> bool {
         match self.protect.authenticate(request, &self.worker) {
             Ok(_) => true,
@@ -46,7 +46,7 @@ impl Way {
         }
     }
 
-    /// The policy alone, with the issuer that the claims name.
+    /// Runs the policy alone, with the issuer that the claims name.
     pub fn allows(&self, claims: &Claims) -> bool {
         let rules = &self.protect.shared.settings.rules;
         let (issuer, now) = (claims.issuer().unwrap_or_default(), SystemClock::new().unix_time());
@@ -54,29 +54,29 @@ impl Way {
     }
 }
 
-/// The token in these headers: its length.
+/// Extracts the token and returns its length.
 pub fn find_token(headers: &HeaderMap) -> Option<usize> {
     let token = BearerToken::from_headers(headers, 16 * 1024).ok()??;
     Some(token.as_str().len())
 }
 
-/// What names remembered JWTs.
+/// Computes the tags of verified JWTs.
 #[derive(Debug)]
 pub struct Tagger(Remembered);
 
 impl Tagger {
-    /// With a random key; `None` without a source of randomness.
+    /// Creates a random key; `None` without a source of randomness.
     pub fn new() -> Option<Self> {
         Remembered::new().map(Self)
     }
 
-    /// Names a token; whether that worked.
+    /// Computes the tag of a token and returns whether that succeeded.
     pub fn tag(&self, token: &str) -> bool {
         self.0.tag(token).is_some()
     }
 }
 
-/// The cache of verdicts, and what names them.
+/// A verdict cache and its key hasher.
 #[derive(Debug)]
 pub struct Kept {
     keyer: Keyer,
@@ -85,7 +85,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// With room for ten thousand verdicts.
+    /// Creates a cache for ten thousand verdicts.
     pub fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
         let lifetime = Duration::from_secs(3600);
         let limits = Limits { lifetime, active: 10_000, inactive: 10_000, bytes: 64 << 20 };
@@ -96,50 +96,50 @@ impl Kept {
         }
     }
 
-    /// The name of a verdict.
+    /// Returns the cache key of a token.
     pub fn key(&self, token: &str) -> CacheKey {
         self.keyer.key(token)
     }
 
-    /// Keeps that the token is active.
+    /// Caches an active verdict.
     pub fn insert(&self, key: CacheKey, claims: &Claims) {
         let asked = self.cache.ticket();
         self.cache.insert(key, &Verdict::Active(claims.clone()), asked, Now::of(&self.clock));
     }
 
-    /// Whether there is a verdict.
+    /// Returns whether a verdict is cached.
     pub fn get(&self, key: &CacheKey) -> bool {
         self.cache.get(key, Now::of(&self.clock), None).is_some()
     }
 }
 
-/// A key set that tokens are verified with.
+/// A key set to verify tokens.
 #[derive(Debug)]
 pub struct PublishedKeys(KeySet, Rules);
 
 impl PublishedKeys {
-    /// From a JWK set; `None` where it is not one.
+    /// Parses a JWK set; `None` if it is not one.
     pub fn parse(document: &[u8]) -> Option<Self> {
         Some(Self(KeySet::parse(document).ok()?, Rules::default()))
     }
 
-    /// The claims of a token seen for the first time.
+    /// Verifies a token that is in no cache.
     pub fn verify(&self, token: &str) -> Option<Claims> {
         Jwt::read(token)?.verify(&self.0, &self.1).ok()
     }
 }
 
-/// The challenge of a refusal.
+/// The challenge of a rejection.
 #[derive(Debug)]
 pub struct Refusal(Challenge);
 
 impl Refusal {
-    /// For an API with this realm.
+    /// Creates the challenges of an API with this realm.
     pub fn new(realm: &str) -> Self {
         Self(Challenge::new(Some(realm), None))
     }
 
-    /// Of an invalid token.
+    /// Returns the challenge for an invalid token.
     pub fn challenge(&self) -> HeaderValue {
         self.0.error("invalid_token", "the access token is invalid", "")
     }

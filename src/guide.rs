@@ -1,25 +1,25 @@
-//! The guide: longer texts, one page per topic.
+//! The guide, with one page per topic.
 //!
-//! | You want to | Page |
+//! | Task | Page |
 //! | --- | --- |
-//! | protect a first route | [`getting_started`] |
-//! | choose between local validation and introspection | [`jwt_or_introspection`] |
-//! | look a setting up: name, unit, default, bounds, reason | [`configuration`] |
-//! | save calls, and know how long a revoked token lives | [`caching`] |
-//! | ask for scopes and groups | [`scopes_and_groups`] |
-//! | know every answer, change its body | [`errors`] |
-//! | read the log, export metrics, tell a readiness probe | [`observability`] |
-//! | call the API from a browser | [`cors`] |
-//! | use client certificates | [`mtls`] |
-//! | test your app | [`testing`] |
-//! | run behind a proxy | [`proxies`] |
-//! | serve more requests | [`tuning`] |
-//! | find out what is wrong | [`troubleshooting`] |
-//! | come from `@monocloud/backend-node` | [`migration`] |
-//! | know what is missing | [`limits`] |
-//! | know what is defended, and report a vulnerability | [`security`] |
-//! | know why things are as they are | [`design`] |
-//! | know what changed | [`changelog`] |
+//! | Protect a first route | [`getting_started`] |
+//! | Choose between local validation and introspection | [`jwt_or_introspection`] |
+//! | Look up a setting: name, unit, default, bounds, reason | [`configuration`] |
+//! | Save calls, and see how long a revoked token is accepted | [`caching`] |
+//! | Require scopes and groups | [`scopes_and_groups`] |
+//! | Look up each response, and change its body | [`errors`] |
+//! | Read the log, export metrics, add a readiness probe | [`observability`] |
+//! | Call the API from a browser | [`cors`] |
+//! | Use client certificates | [`mtls`] |
+//! | Test an application | [`testing`] |
+//! | Run behind a proxy | [`proxies`] |
+//! | Tune for load | [`tuning`] |
+//! | Find the cause of a problem | [`troubleshooting`] |
+//! | Migrate from `@monocloud/backend-node` | [`migration`] |
+//! | See the limitations | [`limits`] |
+//! | See the threat model, and report a vulnerability | [`security`] |
+//! | Read the design decisions | [`design`] |
+//! | Read the changes | [`changelog`] |
 
 #[doc = include_str!("../docs/getting_started.md")]
 pub mod getting_started {}
@@ -75,7 +75,7 @@ pub mod design {}
 #[doc = include_str!("../CHANGELOG.md")]
 pub mod changelog {}
 
-/// The code of the README is compiled with the tests.
+/// Compiles the code of the README with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

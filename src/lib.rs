@@ -1,7 +1,7 @@
 //! Turns an [actix-web](actix_web) 4 app into an OAuth 2.0 resource server.
 //!
-//! [`ProtectApi`] is wrapped around an app, a scope, a resource or a route and lets only requests with a valid access
-//! token through. Handlers take [`AuthenticatedRequest`] to learn who calls. JWTs are validated with the issuer's
+//! Wrap [`ProtectApi`] around an app, a scope, a resource or a route: only requests with a valid access token reach
+//! the handlers. Handlers take [`AuthenticatedRequest`] to get the caller. JWTs are validated with the issuer's
 //! published keys (RFC 9068, RFC 8725), opaque tokens are introspected (RFC 7662).
 //!
 //! ```no_run
@@ -28,7 +28,7 @@
 //! }
 //! ```
 //!
-//! What it answers, run against the [test issuer](guide::testing):
+//! The responses, shown with the [test issuer](guide::testing):
 //!
 //! ```
 //! use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
@@ -65,33 +65,40 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Terms
+//!
+//! - A **mount** is one place where a `ProtectApi` is wrapped around an app, a scope, a resource or a route. Each
+//!   mount has its own requirements, such as scopes.
+//! - A **verdict** is the statement of the authorization server about a token: active with these claims, or
+//!   inactive. Verdicts can be cached. Decisions about requests are never cached.
+//! - The **caller** is the client or user whose token the request carries.
+//!
 //! # What is checked
 //!
-//! On every request: the form of the credentials (RFC 6750 section 2.1); the token's signature, or the issuer's word that
-//! it is active; `iss`, `aud`, `exp`, `nbf`; that it is an access token; the scopes and groups of each mount on the way;
-//! the client certificate that it is bound to (RFC 8705). What is remembered between requests is what the issuer said,
-//! never what was decided.
+//! On every request: the form of the credentials (RFC 6750 section 2.1); the token's signature, or that the issuer
+//! reports the token as active; `iss`, `aud`, `exp`, `nbf`; that it is an access token; the scopes and groups of
+//! each mount around the handler; the client certificate to which the token is bound (RFC 8705).
 //!
 //! # What is not checked
 //!
-//! What the subject may do with *this* object: only your handler knows. `iat` and `sub` beyond their shape. DPoP proofs:
-//! a token bound to such a key is refused. The whole list is in [`guide::limits`].
+//! Permissions on single objects: check them in the handler. `iat` and `sub` beyond their shape. DPoP proofs: a
+//! token bound to a DPoP key is rejected. [`guide::limits`] has the complete list.
 //!
-//! # Rooms
+//! # Overview
 //!
-//! | You look for | It is |
+//! | Topic | Items |
 //! | --- | --- |
-//! | the middleware, its configuration | [`ProtectApi`], [`ProtectApiBuilder`], [`Dangerous`], [`ConfigError`] |
-//! | how the API authenticates itself to introspect | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`Identity`] |
+//! | middleware and its configuration | [`ProtectApi`], [`ProtectApiBuilder`], [`Dangerous`], [`ConfigError`] |
+//! | client authentication for introspection | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`Identity`] |
 //! | the caller in a handler | [`AuthenticatedRequest`], [`Claims`], [`Audience`], [`Scopes`] |
-//! | scopes in a handler's signature, in the choice of a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
-//! | refusals: their class, their answer, their body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
+//! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
+//! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
-//! | a cache that processes share | [`cache`] |
+//! | shared verdict cache | [`cache`] |
 //! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`Introspecting`] |
-//! | the HTTP client for calls of your own | [`hardened_client`] |
-//! | an authorization server for tests | `test` (feature `test-util`) |
-//! | longer texts | [`guide`] |
+//! | the HTTP client for other calls | [`hardened_client`] |
+//! | authorization server for tests | `test` (feature `test-util`) |
+//! | guide | [`guide`] |
 //!
 //! # Crate features
 //!
@@ -102,19 +109,19 @@
 //! | `metrics` | no |
 //! | `test-util` | no |
 //!
-//! - **`rustls`**: the worker's own HTTP client speaks TLS, by rustls with aws-lc-rs and the certificates of the platform
-//!   (`SSL_CERT_FILE` and a company's authority work). Switch it off if you put an `awc::Client` of your own into the app
-//!   data; without that, and without this feature, only issuers on loopback can be reached, and client authentication by
-//!   mutual TLS is refused at start-up.
-//! - **`mtls`**: `certificate::on_connect`, which reads the client's certificate where TLS ends in actix (rustls 0.23).
-//!   Not needed for certificates that a proxy passes on in a header, nor for presenting one of your own to the
+//! - **`rustls`**: TLS to the authorization server by rustls with aws-lc-rs and the certificates of the platform
+//!   (`SSL_CERT_FILE` and company CAs work). Disable it if the application puts an `awc::Client` into the app data.
+//!   Without the feature and without such a client, only issuers on loopback can be reached, and client
+//!   authentication by mutual TLS is a configuration error.
+//! - **`mtls`**: `certificate::on_connect`, which reads the client's certificate if TLS ends in actix (rustls
+//!   0.23). Not needed for certificates that a proxy passes in a header, nor to present a certificate to the
 //!   authorization server.
-//! - **`metrics`**: decisions, calls and their durations through the facade of the `metrics` crate; the names are in
-//!   [`guide::observability`]. Without an exporter of yours they go nowhere.
-//! - **`test-util`**: the module `test`, with a real authorization server for tests. It brings a certificate generator and a
-//!   TLS server into the build: enable it under `[dev-dependencies]` only.
+//! - **`metrics`**: metrics of decisions and calls through the facade of the `metrics` crate.
+//!   [`guide::observability`] lists the names. The application must install an exporter.
+//! - **`test-util`**: the module `test`, with a real authorization server for tests. It adds a certificate
+//!   generator and a TLS server to the build, so enable it under `[dev-dependencies]` only.
 //!
-//! No feature changes what another one does, and none switches a check off.
+//! Features are independent of each other, and none disables a check.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,4 +1,4 @@
-//! The builder: every setting, its default and what it does.
+//! The builder: every setting, its default and its effect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::{
     shared::Shared,
 };
 
-/// Builds a [`ProtectApi`] in code; [`ProtectApi::from_env`] reads the same settings from variables.
+/// Builds a [`ProtectApi`] in code. [`ProtectApi::from_env`] reads the same settings from variables.
 ///
-/// Issuer and audience are positional because there is no API without them. Every other setting has a default that is
-/// safe without knowing it; [`build`](Self::build) validates everything and reports all problems at once.
+/// Issuer and audience are required and therefore positional. Every other setting has a safe default.
+/// [`build`](Self::build) validates everything and reports all problems at once.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProtectApiBuilder {
@@ -41,7 +41,7 @@ pub struct ProtectApiBuilder {
     pub(super) binding: CertificateBinding,
     pub(super) tuning: Tuning,
     pub(super) hooks: Hooks,
-    /// By which names problems are reported: the builder's methods or the variables.
+    /// The names used to report problems: builder methods or variables.
     pub(super) names: Names,
 }
 
@@ -72,70 +72,69 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The client id and credentials with which this API introspects tokens (RFC 7662 section 2.1).
+    /// Sets the client id and credentials with which this API introspects tokens (RFC 7662 section 2.1).
     ///
-    /// By default there are none: JWTs are validated locally, and opaque tokens are refused.
+    /// Default: none. JWTs are validated locally, and opaque tokens are rejected.
     pub fn client(mut self, id: impl Into<String>, authentication: ClientAuthentication) -> Self {
         self.client = Some(Client { id: id.into(), authentication });
         self
     }
 
-    /// The introspection endpoint, where it shall not be discovered. Must be https or on loopback.
+    /// Sets the introspection endpoint instead of discovering it. An https URL, or http on a loopback host.
     ///
-    /// Without [`jwks_uri`](Self::jwks_uri) beside it nothing is discovered at all, and JWTs are introspected too.
+    /// Without [`jwks_uri`](Self::jwks_uri), nothing is discovered, and JWTs are introspected too.
     pub fn introspection_endpoint(mut self, url: impl Into<String>) -> Self {
         self.introspection_endpoint = Some(url.into().into());
         self
     }
 
-    /// The address of the key set (RFC 7517), where it shall not be discovered. Must be https or on loopback.
+    /// Sets the URL of the key set (RFC 7517) instead of discovering it. An https URL, or http on a loopback host.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.jwks_uri = Some(url.into().into());
         self
     }
 
-    /// Which of the published `mtls_additional_endpoint_aliases` to use for mutual TLS. Default: the plain
+    /// Selects one of the published `mtls_additional_endpoint_aliases` for mutual TLS. Default:
     /// `mtls_endpoint_aliases` (RFC 8705 section 5).
     pub fn trust_store_id(mut self, id: impl Into<String>) -> Self {
         self.trust_store = Some(id.into());
         self
     }
 
-    /// The claim that lists the subject's groups: a name (default `groups`), or a JSON pointer (RFC 6901) such as
-    /// `/realm_access/roles`. Its value must be an array of strings, or of objects with `id` or `name`.
+    /// Sets the claim that lists the subject's groups: a name (default `groups`), or a JSON pointer (RFC 6901) such
+    /// as `/realm_access/roles`. Its value must be an array of strings, or of objects with `id` or `name`.
     pub fn groups_claim(mut self, claim: impl Into<String>) -> Self {
         self.groups_claim = claim.into();
         self
     }
 
-    /// Whether a subject must be in all groups that a mount names. Default: in any of them.
+    /// Sets whether a subject must be in all groups that a mount requires. Default: no, one of them is enough.
     pub fn groups_match_all(mut self, all: bool) -> Self {
         self.groups_match_all = all;
         self
     }
 
-    /// By how much this machine's clock is behind the issuer's: added to the time before `exp` and `nbf` are compared, and
-    /// to the times of client assertions. Whole seconds, at most an hour. Default: 0.
+    /// Sets the time by which the local clock is behind the issuer's clock. It is added to the current time before
+    /// `exp` and `nbf` are compared, and to the times of client assertions. Whole seconds, at most an hour. Default: 0.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.clock_skew = skew;
         self
     }
 
-    /// By how much `exp` and `nbf` may be missed. Whole seconds, at most an hour. Default: 60 s.
+    /// Sets the tolerance for `exp` and `nbf`. Whole seconds, at most an hour. Default: 60 s.
     pub fn clock_tolerance(mut self, tolerance: Duration) -> Self {
         self.clock_tolerance = tolerance;
         self
     }
 
-    /// Whether an introspection answer without `iss` is accepted; RFC 7662 makes it optional. A wrong one is always
-    /// refused. Default: no.
+    /// Sets whether an introspection response without `iss` is accepted. RFC 7662 makes `iss` optional. A wrong one
+    /// is always rejected. Default: no.
     pub fn accept_missing_issuer(mut self, accept: bool) -> Self {
         self.accept_missing_issuer = accept;
         self
     }
 
-    /// How tokens that are bound to a client certificate are checked (RFC 8705). Default:
-    /// [`CertificateBinding::WhenPresent`].
+    /// Sets how certificate-bound tokens are checked (RFC 8705). Default: [`CertificateBinding::WhenPresent`].
     pub fn certificate_binding(mut self, binding: CertificateBinding) -> Self {
         self.binding = binding;
         self
@@ -148,13 +147,14 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The signature algorithms that JWTs may use. Default: all of [`Algorithm::ALL`].
+    /// Sets the signature algorithms that JWTs may use. Default: all of [`Algorithm::ALL`].
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.tuning.algorithms = algorithms.into_iter().collect();
         self
     }
 
-    /// Whether a JWT's `typ` must be `at+jwt` (RFC 9068 section 4). Default: no; `JWT` or none will do.
+    /// Sets whether the header of a JWT must have the type `at+jwt` (RFC 9068 section 4). Default: no; `JWT` or no
+    /// type is accepted too.
     pub fn require_at_jwt(mut self, require: bool) -> Self {
         self.tuning.require_at_jwt = require;
         self
@@ -167,27 +167,27 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// How long the metadata counts before it is fetched again: from 1 s to a day. Default: 300 s.
+    /// Sets how long the metadata is used before it is fetched again: from 1 s to a day. Default: 300 s.
     pub fn metadata_cache(mut self, lifetime: Duration) -> Self {
         self.tuning.metadata_lifetime = lifetime;
         self
     }
 
-    /// How long the key set counts before it is fetched again, and so how long a withdrawn key still works at most:
-    /// from 1 s to a day. Default: 300 s.
+    /// Sets how long the key set is used before it is fetched again: from 1 s to a day. A withdrawn key is accepted
+    /// for at most this time. Default: 300 s.
     pub fn jwks_cache(mut self, lifetime: Duration) -> Self {
         self.tuning.jwks_lifetime = lifetime;
         self
     }
 
-    /// At most one fetch of the key set because of an unknown `kid` in this time. Default: 30 s.
+    /// Sets the minimum time between two fetches of the key set that are caused by an unknown `kid`. Default: 30 s.
     pub fn jwks_cooldown(mut self, cooldown: Duration) -> Self {
         self.tuning.jwks_cooldown = cooldown;
         self
     }
 
-    /// How old the last good metadata and keys may get while fetching fails; past that the answer is 503. At least as
-    /// long as both lifetimes. Default: an hour.
+    /// Sets the maximum age of metadata and keys while fetching them fails. Requests are then rejected with 503. At
+    /// least as long as both cache durations. Default: an hour.
     pub fn max_stale(mut self, age: Duration) -> Self {
         self.tuning.max_stale = age;
         self
@@ -203,15 +203,15 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The largest answer of the authorization server, in bytes: of introspection, and of the metadata and the key set too.
-    /// Default: 1 MiB.
+    /// Sets the maximum size of a response of the authorization server in bytes: introspection responses, metadata
+    /// and key sets. Default: 1 MiB.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.tuning.max_response_size = bytes;
         self
     }
 
-    /// The longest token, in bytes; a longer one is answered 400. Default: 16 KiB, twice what common servers accept
-    /// for all headers together.
+    /// Sets the maximum length of a token in bytes. A longer token is rejected with 400. Default: 16 KiB, twice the
+    /// limit of common servers for all headers together.
     pub fn max_token_length(mut self, bytes: usize) -> Self {
         self.tuning.max_token_length = bytes;
         self
@@ -236,15 +236,15 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// A store of your own for verdicts, shared by several processes for example. Needs
+    /// Sets a custom store for verdicts, for example one shared by several processes. Requires
     /// [`introspection_cache`](Self::introspection_cache).
     pub fn cache_store(mut self, store: impl IntrospectionCache + 'static) -> Self {
         self.hooks.cache = Some(Arc::new(store));
         self
     }
 
-    /// How many introspections are under way at most, over all workers. Default: 64, below the 100 connections of
-    /// one worker's pool, so that no call waits inside the HTTP client.
+    /// Sets the maximum number of introspection calls in flight, over all workers. Default: 64. This is less than
+    /// the 100 connections of one worker's pool, so that no call waits inside the HTTP client.
     pub fn max_calls(mut self, calls: usize) -> Self {
         self.tuning.max_calls = calls;
         self
@@ -260,36 +260,39 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The `realm` of challenges. Default: none.
+    /// Sets the `realm` of challenges. Default: none.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.tuning.realm = Some(realm.into());
         self
     }
 
-    /// The `resource_metadata` of challenges (RFC 9728 section 5.1). Default: none.
+    /// Sets the `resource_metadata` of challenges (RFC 9728 section 5.1). Default: none.
     pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
         self.tuning.resource_metadata = Some(url.into());
         self
     }
 
-    /// Whether the default body of a refusal carries a random `reference` that also stands in its log record, so that
-    /// support can find the reason without the caller learning it. A [`renderer`](Self::renderer) of your own finds it in
-    /// [`AuthError::reference`](crate::AuthError::reference). Default: no.
+    /// Sets whether the default body of a rejection contains a random `reference`. The log record has the same
+    /// reference, so the operator can find the reason without revealing it to the caller. A
+    /// [`renderer`](Self::renderer) gets it from [`AuthError::reference`](crate::AuthError::reference). Default:
+    /// no.
     pub fn error_reference(mut self, show: bool) -> Self {
         self.tuning.error_reference = show;
         self
     }
 
-    /// Writes the bodies of refusals. Default: `{"message":"unauthorized"}` and the like.
+    /// Sets the renderer of rejection bodies. Default: `{"message":"unauthorized"}` and similar.
     pub fn renderer(mut self, renderer: impl ErrorRenderer + 'static) -> Self {
         self.hooks.renderer = Some(Arc::new(renderer));
         self
     }
 
-    /// Takes the token from somewhere else than the `Authorization` header: a cookie, a WebSocket subprotocol.
+    /// Sets a function that reads the token from another place than the `Authorization` header, such as a cookie or
+    /// a WebSocket subprotocol.
     ///
-    /// `Ok(None)` falls back to the header; `Ok(Some(token))` is trimmed and is the token, also if it is empty; an error
-    /// is answered 401 and logged. Mind that browsers send cookies by themselves: protect against forged requests.
+    /// `Ok(None)` falls back to the header. `Ok(Some(token))` is the token, with white space trimmed, even if it is
+    /// empty. An error is logged, and the request is rejected with 401. Browsers send cookies automatically:
+    /// protect against cross-site request forgery.
     pub fn token_resolver<F>(self, resolver: F) -> Self
     where
         F: Fn(&HttpRequest) -> Result<Option<String>, ResolverError> + Send + Sync + 'static,
@@ -297,8 +300,8 @@ impl ProtectApiBuilder {
         self.async_token_resolver(move |request| Box::pin(ready(resolver(request))))
     }
 
-    /// [`token_resolver`](Self::token_resolver) for resolvers that wait for something:
-    /// `|request| Box::pin(async move { … })`. Do not keep a clone of the request.
+    /// Sets an async [`token_resolver`](Self::token_resolver): `|request| Box::pin(async move { … })`. It must not
+    /// keep a clone of the request.
     pub fn async_token_resolver<F>(mut self, resolver: F) -> Self
     where
         F: for<'r> Fn(&'r HttpRequest) -> TokenFuture<'r> + Send + Sync + 'static,
@@ -307,27 +310,28 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Where the caller's certificate comes from when a proxy terminates TLS. Default: the TLS connection, if
+    /// Sets the source of the caller's certificate if a proxy terminates TLS. Default: the TLS connection, if
     /// [`certificate::on_connect`](crate::certificate::on_connect) is installed.
     pub fn certificate_resolver(mut self, resolver: impl CertificateResolver + 'static) -> Self {
         self.hooks.certificate_resolver = Some(Arc::new(resolver));
         self
     }
 
-    /// The clock. Default: [`SystemClock`](crate::SystemClock).
+    /// Sets the clock. Default: [`SystemClock`](crate::SystemClock).
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.hooks.clock = Some(Arc::new(clock));
         self
     }
 
-    /// Settings that switch a check off. Each says who must check instead.
+    /// Opens the settings that disable a check. Each of them documents the risk.
     pub fn dangerous(self) -> Dangerous {
         Dangerous(self)
     }
 
-    /// Validates everything and makes the [`ProtectApi`]. Does no network I/O: the server may start before the issuer.
+    /// Validates everything and creates the [`ProtectApi`]. Makes no network call, so the server may start before
+    /// the issuer.
     ///
-    /// Equal configurations share their caches, keys and calls in flight within one process; resolvers, renderers and
+    /// Equal configurations of one process share their caches, keys and calls in flight. Resolvers, renderers and
     /// stores are equal only if they are the same object.
     ///
     /// # Errors
@@ -343,16 +347,16 @@ impl ProtectApiBuilder {
     }
 }
 
-/// The settings that switch a check off; see [`ProtectApiBuilder::dangerous`].
+/// Settings that disable a check; see [`ProtectApiBuilder::dangerous`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Dangerous(ProtectApiBuilder);
 
 impl Dangerous {
-    /// Accepts introspection answers and tokens without `aud`. A wrong one is still refused.
+    /// Accepts introspection responses and tokens without `aud`. A wrong one is still rejected.
     ///
-    /// **A token that was issued for another API then opens this one too**, unless the authorization server answers
-    /// `active: false` to this client for tokens that are not meant for it.
+    /// **A token that was issued for another API is then accepted by this one**, unless the authorization server
+    /// responds `active: false` to this client for such tokens.
     pub fn accept_missing_audience(mut self) -> ProtectApiBuilder {
         self.0.accept_missing_audience = true;
         self.0
