@@ -8,6 +8,7 @@
 //! cargo run --example own_cache -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{

@@ -11,7 +11,7 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "it tells the address to open")]
 
-#[path = "../support/mod.rs"]
+#[path = "../../support/mod.rs"]
 mod support;
 
 use std::process::ExitCode;

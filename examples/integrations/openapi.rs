@@ -6,6 +6,7 @@
 //! cargo run --example openapi -- --check    compares the document with what the API answers, exits 1 on a difference
 //! ```
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::error::Error;

@@ -19,7 +19,7 @@ use std::{
 
 use serde_json::Value;
 
-/// What rustdoc of Rust 1.95 writes, and `public-api` in the version of `Cargo.toml` reads.
+/// What rustdoc of Rust 1.95 writes, and `public-api` in the version of this package reads.
 const FORMAT: u64 = 57;
 
 /// Crates whose types signatures may name. `actix_http`, `actix_service` and `http` are where actix-web's own names lead;
@@ -96,7 +96,7 @@ fn rustdoc_json() -> PathBuf {
     let status = Command::new(env!("CARGO"))
         .current_dir(root())
         .env("RUSTDOC", root().join(".ci/rustdoc"))
-        .args(["rustdoc", "--quiet", "--locked", "--lib", "--all-features", "--target-dir"])
+        .args("rustdoc --quiet --locked -p actix-protect-api --lib --all-features --target-dir".split(' '))
         .arg(target)
         .args(["--", "-Zunstable-options", "--output-format", "json"])
         .status()
@@ -109,12 +109,13 @@ fn rustdoc_json() -> PathBuf {
     assert!(
         format == FORMAT,
         "this compiler's rustdoc writes JSON of format {format}, and public-api reads {FORMAT}. Run this test with the \
-         compiler that .github/workflows/ci.yml names, or let Cargo.toml take the public-api that reads the new format, \
-         write the listing anew and look at what changed in it",
+         compiler that .github/workflows/ci.yml names, or let tests/public_api/Cargo.toml take the public-api that \
+         reads the new format, write the listing anew and look at what changed in it",
     );
     json
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

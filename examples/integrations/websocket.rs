@@ -10,6 +10,7 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "it prints what to paste into a browser")]
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{fmt::Debug, time::Duration};

@@ -6,6 +6,7 @@
 //! cargo run --example cors -- --check    calls the API itself, exits 1 on a difference
 //! ```
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use actix_cors::Cors;
