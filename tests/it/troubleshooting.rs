@@ -78,7 +78,7 @@ fn all() -> Vec<(&'static str, Vec<(&'static str, Walk)>)> {
         ("500", misconfigured::walks()),
         ("503", unavailable::walks()),
         ("Other records", records::walks()),
-        ("It works, but", symptoms::walks()),
+        ("Other symptoms", symptoms::walks()),
     ]
 }
 

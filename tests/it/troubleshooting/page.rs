@@ -38,7 +38,7 @@ pub(super) fn rows() -> Vec<Row> {
 impl Row {
     /// Symptoms are in plain words; everywhere else the first quote is the name.
     pub(super) fn name(&self) -> &'static str {
-        if self.section == "It works, but" { self.cell } else { self.quotes()[0] }
+        if self.section == "Other symptoms" { self.cell } else { self.quotes()[0] }
     }
 
     fn quotes(&self) -> Vec<&'static str> {
@@ -47,7 +47,7 @@ impl Row {
 
     /// What of these lines is not on the page, and what of the page is not among them.
     pub(super) fn complaints(&self, lines: &[Line]) -> Vec<String> {
-        if self.section == "It works, but" {
+        if self.section == "Other symptoms" {
             return Vec::new();
         }
         let (name, quotes) = (self.name(), self.quotes());

@@ -1,4 +1,4 @@
-//! It works, but.
+//! Symptoms without a record of their cause.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "a revoked token still works" => revoked,
         "a browser shows a CORS error and no status" => cors,
         "caches are not shared between workers" => two_configurations,
-        "`optional()` refuses a request" => optional,
+        "`optional()` rejects a request" => optional,
         "an `Option<AuthenticatedRequest>` is always `None`" => outside,
         "a 404 or 405 where a 403 was expected" => guarded,
     }
