@@ -125,7 +125,7 @@ impl PublishedKeys {
 
     /// Verifies a token that is in no cache.
     pub fn verify(&self, token: &str) -> Option<Claims> {
-        Jwt::read(token)?.verify(&self.0, &self.1).ok()
+        Jwt::read(token).ok()??.verify(&self.0, &self.1).ok()
     }
 }
 

@@ -144,12 +144,21 @@ impl From<Option<Uri>> for PublishedEndpoint {
 
 /// Which endpoints a configuration needs, and by which names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an endpoint or a way to it")]
 pub(crate) struct Needs {
     pub(crate) introspection: bool,
     pub(crate) jwks: bool,
+    /// Keys are used where they are published, but nothing fails without them.
+    pub(crate) jwks_if_usable: bool,
     /// Introspection over mutual TLS: the endpoint is an alias (RFC 8705 section 5), of this trust store if named.
     pub(crate) mtls: bool,
     pub(crate) trust_store: Option<String>,
+}
+
+impl Needs {
+    fn uses_jwks(&self) -> bool {
+        self.jwks || self.jwks_if_usable
+    }
 }
 
 /// Fetches the metadata within one deadline: the first document that has what is needed, completed by the others where one lacks an
@@ -249,7 +258,10 @@ impl Metadata {
                 "introspection_endpoint",
                 issuer,
             ),
-            jwks_uri: published(needs.jwks.then_some(&members), "jwks_uri", issuer),
+            jwks_uri: match published(needs.uses_jwks().then_some(&members), "jwks_uri", issuer) {
+                PublishedEndpoint::Unusable(_) if !needs.jwks => PublishedEndpoint::Absent,
+                endpoint => endpoint,
+            },
         })
     }
 }

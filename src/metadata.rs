@@ -69,6 +69,7 @@ impl KnownMetadata {
             needs: Needs {
                 introspection: client.is_some() && settings.introspection_endpoint.is_none(),
                 jwks: !settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
+                jwks_if_usable: settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
                 mtls: client.is_some_and(|client| client.authentication.uses_mtls()),
                 trust_store: settings.trust_store.clone(),
             },

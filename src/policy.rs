@@ -80,29 +80,50 @@ pub(crate) fn check(
     now: i64,
     certificate: Option<&CertificateThumbprint>,
 ) -> Result<(), AuthError> {
-    token(claims, rules, issuer, now)?;
+    check_token(claims, rules, issuer, now)?;
     scopes(claims, requirements)?;
     groups(claims, rules, requirements)?;
     certificate::check(claims, rules.binding, certificate)
         .map_err(|fault| AuthError::token(TokenFault::Binding).because(fault))
 }
 
+/// Checks the part that is the same for every route: issuer, audience and times.
+pub(crate) fn check_token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
+    check_parties(claims, rules, issuer, [rules.accept_missing_issuer, rules.accept_missing_audience])?;
+    check_times(claims, rules, now)
+}
+
+/// Checks the same of the claims that are present. For a JWT that is introspected: the response can have the others.
+pub(crate) fn check_present(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
+    check_parties(claims, rules, issuer, [true, true])?;
+    check_times(claims, rules, now)
+}
+
 /// The error sources name the expected values, which are configuration, and never values of the token.
-fn token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
+fn check_parties(
+    claims: &Claims,
+    rules: &Rules,
+    issuer: &str,
+    [accept_missing_issuer, accept_missing_audience]: [bool; 2],
+) -> Result<(), AuthError> {
     let refused = |fault, cause: String| Err(AuthError::token(fault).because(cause));
     match claims.issuer() {
         Some(stated) if stated == issuer => {}
         Some(_) => return refused(TokenFault::Issuer, format!("wanted is {issuer:?}")),
-        None if rules.accept_missing_issuer => {}
+        None if accept_missing_issuer => {}
         None => return refused(TokenFault::MissingClaim, "`iss`".to_owned()),
     }
     if claims.audience().is_empty() {
-        if !rules.accept_missing_audience {
+        if !accept_missing_audience {
             return refused(TokenFault::MissingClaim, "`aud`".to_owned());
         }
     } else if !claims.audience().contains(&rules.audience) {
         return refused(TokenFault::Audience, format!("wanted is {:?}", rules.audience));
     }
+    Ok(())
+}
+
+fn check_times(claims: &Claims, rules: &Rules, now: i64) -> Result<(), AuthError> {
     // Times in claims end with the year 9999 and both settings are bounded, so nothing here can overflow.
     let now = now.saturating_add(rules.clock_skew);
     if claims.expires_at().is_some_and(|expires| expires <= now.saturating_sub(rules.clock_tolerance)) {

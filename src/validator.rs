@@ -19,7 +19,7 @@ use futures_util::future::Either;
 
 use self::{
     introspection::{Introspection, Target},
-    local::Local,
+    local::{Local, Outcome},
     remembered::Tag,
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) struct Names {
 pub(crate) struct Validator {
     pub(crate) metadata: KnownMetadata,
     pub(crate) introspection: Option<Arc<Introspection>>,
-    pub(crate) local: Option<Local>,
+    pub(crate) local: Local,
     has_own_store: bool,
     /// The time that a request has for all that it waits for.
     timeout: Duration,
@@ -82,7 +82,7 @@ impl Validator {
         Self {
             metadata: KnownMetadata::new(settings, limits, observer),
             introspection: Introspection::new(settings, hooks, limits, clock, observer).map(Arc::new),
-            local: (!settings.tuning.introspect_jwt_tokens).then(|| Local::new(settings, limits, observer)),
+            local: Local::new(settings, limits, observer),
             has_own_store: hooks.cache.is_some(),
             timeout: settings.tuning.response_timeout,
             warned_of_opaque_tokens: AtomicBool::new(false),
@@ -100,7 +100,7 @@ impl Validator {
         let known = self.metadata.peek();
         let Some(known) = known.as_deref().map(|known| &known.document) else { return Err(Names::default()) };
         let text = token.as_str();
-        if let Some(local) = self.local(known.has_keys())
+        if let Some(local) = self.local(known.has_keys()).filter(|local| !local.introspects())
             && local::may_be_jwt(text)
         {
             let tag = local.tag(text);
@@ -136,17 +136,17 @@ impl Validator {
         client: impl Fn() -> awc::Client,
     ) -> Result<(Hit, Via), AuthError> {
         let has_keys = self.metadata.look(&client, deadline, Known::has_keys).await?;
-        if let Some(local) = self.local(has_keys) {
+        if let Some(local) = self.local(has_keys).filter(|local| !local.introspects()) {
             let tag = names.tag.or_else(|| local.tag(token.as_str()));
-            let verified =
+            let outcome =
                 Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, deadline)).await?;
-            if let Some((claims, via)) = verified {
+            if let Outcome::Verified(claims, via) = outcome {
                 return Ok((Hit::fresh(claims), via));
             }
         }
         let Some(introspection) = &self.introspection else {
             // Without keys and without credentials no token at all could be validated: not the caller's fault.
-            if self.local.is_some() && !has_keys {
+            if !has_keys {
                 return Err(AuthError::setup(SetupFault::Endpoint).because("the metadata has no jwks_uri"));
             }
             return Err(self.unsupported());
@@ -155,6 +155,18 @@ impl Validator {
             Some(key) => key,
             None => self.metadata.look(&client, deadline, |known| known.key(token.as_str())).await?,
         };
+        if let Some(hit) = introspection.cached(&key, max_age, deadline).await {
+            return Ok((hit, Via::Cache));
+        }
+        // Before the call, and not before a kept verdict, which is the result of this check and of the call.
+        if let Some(local) = self.local(has_keys).filter(|local| local.introspects())
+            && local::may_be_jwt(token.as_str())
+        {
+            let tag = local.tag(token.as_str());
+            // Half of the time is left for the introspection if the keys cannot be fetched.
+            let until = deadline.half();
+            Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, until)).await?;
+        }
         // Boxed where it must be fetched: in a future that most calls do not need lies a kilobyte.
         let target = || {
             if let Some(target) = self.metadata.if_fresh(Target::of) {
@@ -163,12 +175,12 @@ impl Validator {
             let fresh = self.metadata.get(client(), Reader::task(deadline));
             Either::Right(Box::pin(async move { Target::of(&fresh.await?.document) }))
         };
-        introspection.verdict(key, token, max_age, &client, deadline, target).await
+        introspection.verdict(key, token, &client, deadline, target).await
     }
 
     /// Who validates JWTs here. A server without published keys has no JWTs that we could validate: they are opaque to us.
     fn local(&self, has_keys: bool) -> Option<&Local> {
-        self.local.as_ref().filter(|_| has_keys)
+        Some(&self.local).filter(|_| has_keys)
     }
 
     /// A verdict as what it is worth: a token that the issuer stands for.
@@ -188,7 +200,7 @@ impl Validator {
             |count: fn(&Gate) -> usize| introspection.map_or(0, |introspection| count(&introspection.gate));
         Status {
             metadata_known: self.metadata.last_known().is_some(),
-            keys_known: self.local.as_ref().is_some_and(Local::knows_keys),
+            keys_known: self.local.knows_keys(),
             introspection: introspection.map_or(Introspecting::Off, |known| known.breaker.state().into()),
             calls_in_flight: count(Gate::in_flight),
             most_calls_in_flight: count(Gate::most_in_flight),
@@ -201,15 +213,13 @@ impl Validator {
     /// How many requests wait for a call or a fetch that is not their own, or for their turn to call.
     fn waiting(&self) -> usize {
         let calls = self.introspection.as_ref().map_or(0, |introspection| introspection.gate.room.waiting());
-        let keys = self.local.as_ref().map_or(0, Local::waiting);
+        let keys = self.local.waiting();
         calls + self.metadata.waiting() + keys
     }
 
     /// Everything that this process remembers is forgotten in any case; an error tells that a store may still know.
     pub(crate) async fn evict(&self, token: &BearerToken) -> Result<(), CacheError> {
-        if let Some(local) = &self.local {
-            local.evict(token.as_str());
-        }
+        self.local.evict(token.as_str());
         let Some(known) = self.metadata.last_known() else {
             // Nothing is remembered here yet, but a store may have it from another process, under a key that is made of
             // the metadata.
@@ -226,9 +236,7 @@ impl Validator {
     }
 
     pub(crate) fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
-        if let Some(local) = &self.local {
-            local.evict_subject(subject);
-        }
+        self.local.evict_subject(subject);
         match &self.introspection {
             Some(introspection) if introspection.evict_subject(subject).is_none() => {
                 Err(CacheError::new("the store cannot be searched for a subject"))
@@ -238,9 +246,7 @@ impl Validator {
     }
 
     pub(crate) fn clear(&self) -> Result<(), CacheError> {
-        if let Some(local) = &self.local {
-            local.clear();
-        }
+        self.local.clear();
         match &self.introspection {
             Some(introspection) if !introspection.clear() => {
                 Err(CacheError::new("the store cannot be emptied from here"))

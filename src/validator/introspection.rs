@@ -75,13 +75,23 @@ impl Introspection {
         self.cache.recall(key, now, max_age)
     }
 
-    /// The verdict on this token, not older than `max_age`: a remembered one, that of a call in flight, or a new one.
-    /// `target` is asked for only if there is a call to make.
+    /// The verdict that this process or the store has, not older than `max_age`.
+    pub(crate) async fn cached(
+        &self,
+        key: &CacheKey,
+        max_age: Option<Duration>,
+        deadline: Deadline,
+    ) -> Option<Hit> {
+        // A store may be slow.
+        deadline.wait(self.cache.get(key, || Now::of(&*self.clock), max_age)).await.flatten()
+    }
+
+    /// A new verdict on this token: that of a call under way, or of one that is made now. `target` is used only if there
+    /// is a call to make.
     pub(crate) async fn verdict<T>(
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
-        max_age: Option<Duration>,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
         target: impl Fn() -> T,
@@ -89,11 +99,6 @@ impl Introspection {
     where
         T: Future<Output = Result<Target, AuthError>> + 'static,
     {
-        // A store may be slow.
-        let cached = deadline.wait(self.cache.get(&key, || Now::of(&*self.clock), max_age)).await;
-        if let Some(hit) = cached.flatten() {
-            return Ok((hit, Via::Cache));
-        }
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
             async move { this.ask(key, &token, &client, deadline, target).await }

@@ -2,12 +2,16 @@
 //! in as a [`KeySet`], nothing is fetched, and the clock is not read.
 
 mod header;
+mod shape;
 #[cfg(test)]
 mod tests;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use self::header::{Header, Typ};
+use self::{
+    header::{Header, Typ},
+    shape::resembles_jwt,
+};
 use crate::{
     algorithm::Algorithm,
     claims::Claims,
@@ -31,11 +35,13 @@ pub(crate) struct Rules {
     /// Whether the header must say that the token is an access token: `typ` is `at+jwt` (RFC 9068 section 2.1). Many
     /// servers say `JWT` or nothing; then only the shape of the claims tells an ID token from an access token.
     pub(crate) require_at_jwt: bool,
+    /// Whether `iss` and `exp` must be there. An introspection response can have them instead.
+    pub(crate) requires_claims: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { algorithms: Algorithm::ALL.into(), require_at_jwt: false }
+        Self { algorithms: Algorithm::ALL.into(), require_at_jwt: false, requires_claims: true }
     }
 }
 
@@ -49,11 +55,21 @@ pub(crate) struct Jwt<'t> {
 
 impl<'t> Jwt<'t> {
     /// Takes a token apart: three segments, the first of which is a JSON object with a string `alg` in strict base64url.
-    /// `None` for everything else, which is opaque to a resource server: also a token of five segments (an encrypted JWT)
-    /// and one longer than 64 KiB.
+    /// `None` for an opaque token; so is one of five segments (an encrypted JWT).
     ///
-    /// What is wrong with the header beyond that is said by [`verify`](Self::verify).
-    pub(crate) fn read(token: &'t str) -> Option<Self> {
+    /// The rules for the header beyond that are checked by [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// [`TokenFault::Malformed`] for a token that is meant as a JWT but is not well-formed, or is longer than 64 KiB.
+    pub(crate) fn read(token: &'t str) -> Result<Option<Self>, TokenFault> {
+        match Self::split(token) {
+            Some(jwt) => Ok(Some(jwt)),
+            None if resembles_jwt(token) => Err(TokenFault::Malformed),
+            None => Ok(None),
+        }
+    }
+
+    fn split(token: &'t str) -> Option<Self> {
         if token.len() > MAX_TOKEN {
             return None;
         }
@@ -82,13 +98,17 @@ impl<'t> Jwt<'t> {
         if is_of_another_type(&members, self.header.typ) {
             return Err(TokenFault::Type);
         }
-        if claims.issuer().is_none() || claims.expires_at().is_none() {
+        if rules.requires_claims && (claims.issuer().is_none() || claims.expires_at().is_none()) {
             return Err(TokenFault::MissingClaim);
         }
         Ok(claims)
     }
 
-    fn check_header(&self, rules: &Rules) -> Result<Algorithm, TokenFault> {
+    /// Checks the header alone, for which no key is needed.
+    ///
+    /// # Errors
+    /// Where no key can make the token valid.
+    pub(crate) fn check_header(&self, rules: &Rules) -> Result<Algorithm, TokenFault> {
         if self.header.is_malformed {
             return Err(TokenFault::Malformed);
         }

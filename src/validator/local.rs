@@ -14,10 +14,11 @@ use crate::{
     claims::Claims,
     config::Settings,
     deadline::Deadline,
-    error::{AuthError, TokenFault, UpstreamFault},
+    error::{AuthError, AuthErrorKind, TokenFault, UpstreamFault},
     jwks::KeySet,
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
+    policy,
     redact::redacted_uri,
     refresh::{Dated, Lifetimes, Reader, Refreshed},
     upstream::{self, Limits, bad_answer},
@@ -30,6 +31,17 @@ pub(crate) struct Local {
     limits: Limits,
     observer: Arc<Observer>,
     remembered: Option<Remembered>,
+    api_rules: policy::Rules,
+    /// Whether a JWT is introspected once its signature is verified.
+    introspects: bool,
+}
+
+/// The way on for a token.
+pub(crate) enum Outcome {
+    /// The JWT is valid. Only the policy of the route remains to be checked.
+    Verified(Claims, Via),
+    /// The token is opaque, or a JWT that is introspected too.
+    Introspect,
 }
 
 /// A key set, and what tells whether a later one is the same.
@@ -41,6 +53,7 @@ struct PublishedKeys {
 
 impl Local {
     pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
+        let introspects = settings.tuning.introspect_jwt_tokens;
         let lifetimes = Lifetimes {
             fresh: settings.tuning.jwks_lifetime,
             usable: settings.tuning.max_stale,
@@ -57,7 +70,10 @@ impl Local {
             rules: Rules {
                 algorithms: settings.tuning.algorithms.as_slice().into(),
                 require_at_jwt: settings.tuning.require_at_jwt,
+                requires_claims: !introspects,
             },
+            api_rules: settings.rules.clone(),
+            introspects,
             limits,
             remembered: settings.tuning.remember_jwts.then(Remembered::new).flatten(),
         }
@@ -74,7 +90,13 @@ impl Local {
         self.remembered.as_ref().filter(|_| token.len() <= MAX_TOKEN)?.tag(token)
     }
 
-    /// The claims of a JWT whose signature verifies; `None` for a token that is no JWT.
+    /// Whether JWTs are introspected after their signature is verified.
+    pub(crate) fn introspects(&self) -> bool {
+        self.introspects
+    }
+
+    /// Verifies a JWT: its form, algorithm, signature and type, and its claims as far as all routes have the same policy.
+    /// A JWT that is introspected too is checked first, so that only the issuer's own tokens cause a call.
     pub(crate) async fn validate(
         &self,
         tag: Option<Tag>,
@@ -82,18 +104,54 @@ impl Local {
         metadata: &KnownMetadata,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
-    ) -> Result<Option<(Claims, Via)>, AuthError> {
+    ) -> Result<Outcome, AuthError> {
+        let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else { return Ok(Outcome::Introspect) };
+        if !self.introspects {
+            // No key can change this, so that no key is needed for it.
+            jwt.check_header(&self.rules).map_err(AuthError::token)?;
+        }
+        let verified = self.verify(&jwt, tag, metadata, client, deadline).await;
+        if !self.introspects {
+            return verified.map(|(claims, via)| Outcome::Verified(claims, via));
+        }
+        match verified {
+            Ok((claims, _)) => {
+                let now = self.observer.clock.unix_time();
+                metadata.issuer(|issuer| policy::check_present(&claims, &self.api_rules, issuer, now))?;
+                Ok(Outcome::Introspect)
+            }
+            // A full waiting room is no reason either to introspect tokens that nobody has verified.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    AuthErrorKind::InvalidToken(_) | AuthErrorKind::Upstream(UpstreamFault::Saturated)
+                ) =>
+            {
+                Err(error)
+            }
+            // The keys cannot be fetched now, or the set is empty. Introspection is a complete validation by itself.
+            Err(_) => Ok(Outcome::Introspect),
+        }
+    }
+
+    async fn verify(
+        &self,
+        jwt: &Jwt<'_>,
+        tag: Option<Tag>,
+        metadata: &KnownMetadata,
+        client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
+    ) -> Result<(Claims, Via), AuthError> {
         let fetch = || {
             let of_fetch = Deadline::after(self.limits.deadline);
             let metadata = metadata.get(client(), Reader::task(of_fetch));
             let fetching = fetch(metadata, client(), self.limits, of_fetch);
             Arc::clone(&self.observer).fetch("key_set", fetching)
         };
-        let Some(jwt) = Jwt::read(token) else { return Ok(None) };
         let mut current = self.keys.get(fetch, Reader::request(deadline)).await?;
         let remembered = self.remembered.as_ref().zip(tag);
         if let Some(claims) = remembered.and_then(|(known, tag)| known.get(&tag, &current.document.id)) {
-            return Ok(Some((claims, Via::RememberedSignature)));
+            return Ok((claims, Via::RememberedSignature));
         }
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
         // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
@@ -108,14 +166,23 @@ impl Local {
                 Ok(None) | Err(_) => {}
             }
         }
-        if outcome == Err(TokenFault::UnknownKey) && current.document.set.is_empty() {
+        if current.document.set.is_empty() && (self.introspects || outcome == Err(TokenFault::UnknownKey)) {
             return Err(AuthError::upstream(UpstreamFault::NoKeys));
         }
         let claims = outcome.map_err(AuthError::token)?;
-        if let Some((known, tag)) = remembered {
+        if let Some((known, tag)) = remembered
+            && self.fits_api(&claims, metadata)
+        {
             known.insert(tag, claims.clone(), current.document.id);
         }
-        Ok(Some((claims, Via::Signature)))
+        Ok((claims, Via::Signature))
+    }
+
+    /// Whether a token can be accepted by any route now. Others are not worth their place among the verified ones.
+    fn fits_api(&self, claims: &Claims, metadata: &KnownMetadata) -> bool {
+        let check = if self.introspects { policy::check_present } else { policy::check_token };
+        let now = self.observer.clock.unix_time();
+        metadata.issuer(|issuer| check(claims, &self.api_rules, issuer, now)).is_ok()
     }
 
     /// How many requests wait for keys.

@@ -7,6 +7,7 @@ use actix_protect_api::{
     UpstreamFault::{BadAnswer, Failing, NoKeys},
     test::{self, Endpoint, Fault, JwtOptions, Rotation, TestClock, TestIssuer, TestKey},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -331,10 +332,86 @@ async fn jwts_are_introspected_where_the_settings_say_so() {
     assert_eq!(api.outcome(&jwt).await, OK);
     issuer.revoke(&jwt);
     assert_eq!(api.outcome(&jwt).await, token(TokenFault::Inactive));
-    let forged =
-        issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(test::Algorithm::ES256, "x")), json!({}));
-    assert_eq!(api.outcome(&forged).await, OK, "this issuer says so: it minted it");
-    assert_eq!((issuer.count(Endpoint::Introspection), fetches(&issuer)), (3, 0));
+    assert_eq!((issuer.count(Endpoint::Introspection), fetches(&issuer)), (2, 1));
+}
+
+/// The issuer calls each of these active. Callers can make them up, and the issuer is not asked.
+#[actix_web::test]
+async fn a_jwt_that_fails_here_is_not_introspected_in_any_mode() {
+    let issuer = TestIssuer::start();
+    let of = |options: JwtOptions, claims: Value| issuer.jwt_with(options, claims);
+    let foreign = || TestKey::generate(test::Algorithm::ES256, "x");
+    let own_kid = || foreign().with_kid("es256-1");
+    let good = issuer.jwt(json!({}));
+    let (header, rest) = good.split_once('.').unwrap();
+    let changed = |first: &str| {
+        let token = format!("{first}.{rest}");
+        issuer.set_answer(&token, &issuer.claims(&issuer.opaque(json!({ "active": true }))).to_string());
+        token
+    };
+    let header_text = String::from_utf8(URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    let encoded = |text: String| changed(&URL_SAFE_NO_PAD.encode(text));
+    let cases = [
+        (of(JwtOptions::new().key(&foreign()), json!({})), TokenFault::UnknownKey),
+        (of(JwtOptions::new().key(&own_kid()), json!({})), TokenFault::Signature),
+        (of(JwtOptions::new(), json!({ "aud": "https://other.example.test" })), TokenFault::Audience),
+        (of(JwtOptions::new(), json!({ "iss": "https://other.example.test" })), TokenFault::Issuer),
+        (of(JwtOptions::new(), json!({ "exp": 1 })), TokenFault::Expired),
+        (
+            of(JwtOptions::new(), json!({ "nbf": 4_000_000_000_u64, "exp": 4_000_000_001_u64 })),
+            TokenFault::NotYetValid,
+        ),
+        (of(JwtOptions::new().header("typ", "logout+jwt"), json!({})), TokenFault::Type),
+        (of(JwtOptions::new(), json!({ "token_use": "id" })), TokenFault::Type),
+        (changed("eyJhbGciOiJub25lIn0"), TokenFault::Algorithm),
+        (encoded(header_text.replace("ES256", "HS256")), TokenFault::Algorithm),
+        (changed(&format!("{header}+")), TokenFault::Malformed),
+        (encoded(format!("\u{feff}{header_text}")), TokenFault::Malformed),
+        (encoded(format!("{header_text}x")), TokenFault::Malformed),
+        (encoded(header_text.replace("alg", "ALG")), TokenFault::Malformed),
+        (encoded(header_text.replace('}', "")), TokenFault::Malformed),
+        (encoded(header_text.replace('{', "{\"alg\":\"ES256\",")), TokenFault::Malformed),
+    ];
+    for introspects in [false, true] {
+        let api = api(introspecting(&issuer).introspect_jwt_tokens(introspects)).await;
+        assert_eq!(api.outcome(&good).await, OK);
+        let before = issuer.count(Endpoint::Introspection);
+        assert_eq!(before, usize::from(introspects));
+        for (bad, fault) in &cases {
+            assert_eq!(api.outcome(bad).await, token(*fault), "{introspects} {bad}");
+        }
+        assert_eq!(issuer.count(Endpoint::Introspection), before, "{introspects}");
+    }
+}
+
+/// The response completes the JWT's own claims.
+#[actix_web::test]
+async fn claims_that_an_introspected_jwt_lacks_come_from_the_response() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer).introspect_jwt_tokens(true)).await;
+    let bare = issuer.jwt(json!({ "iss": null, "aud": null, "exp": null }));
+    issuer.set_answer(&bare, &issuer.claims(&issuer.opaque(json!({ "active": true }))).to_string());
+    assert_eq!(api.outcome(&bare).await, OK);
+    assert_eq!(issuer.count(Endpoint::Introspection), 1);
+}
+
+#[actix_web::test]
+async fn a_jwt_is_introspected_unverified_while_no_keys_can_be_had() {
+    for keys in ["failing", "empty", "unusable", "absent"] {
+        let issuer = TestIssuer::start();
+        match keys {
+            "failing" => issuer.fault(Endpoint::Jwks, Fault::status(500).always()),
+            "empty" => issuer.publish_jwks(json!({ "keys": [] })),
+            _ => issuer.set_metadata(move |mut metadata| {
+                metadata["jwks_uri"] =
+                    if keys == "absent" { Value::Null } else { json!("http://keys.test/") };
+                metadata
+            }),
+        }
+        let api = api(introspecting(&issuer).introspect_jwt_tokens(true)).await;
+        assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK, "{keys}");
+        assert_eq!(issuer.count(Endpoint::Introspection), 1, "{keys}");
+    }
 }
 
 #[actix_web::test]

@@ -54,7 +54,7 @@ fn key_set(jwks: &[Value]) -> KeySet {
 
 /// An opaque token counts as `Unsupported` here.
 fn verify(token: &str, keys: &KeySet, rules: &Rules) -> Result<Claims, TokenFault> {
-    Jwt::read(token).map_or(Err(TokenFault::Unsupported), |jwt| jwt.verify(keys, rules))
+    Jwt::read(token)?.map_or(Err(TokenFault::Unsupported), |jwt| jwt.verify(keys, rules))
 }
 
 /// The verdict on a well-signed token with this header.
@@ -267,7 +267,7 @@ mod signatures {
                     bytes[position] ^= 1 << bit;
                     if let Ok(token) = str::from_utf8(&bytes) {
                         assert!(issuer.verify(token).is_err(), "{algorithm} {position} {bit}");
-                        read += usize::from(Jwt::read(token).is_some());
+                        read += usize::from(matches!(Jwt::read(token), Ok(Some(_))));
                     }
                     bytes[position] ^= 1 << bit;
                 }
@@ -395,13 +395,13 @@ mod algorithms {
         for &algorithm in Algorithm::ALL {
             let issuer = Issuer::new(algorithm);
             let others = Algorithm::ALL.iter().copied().filter(|other| *other != algorithm).collect();
-            let rules = Rules { algorithms: others, require_at_jwt: false };
+            let rules = Rules { algorithms: others, ..Rules::default() };
             assert_eq!(
                 verify(&issuer.token(), &issuer.keys, &rules),
                 Err(TokenFault::Algorithm),
                 "{algorithm}"
             );
-            let rules = Rules { algorithms: [algorithm].into(), require_at_jwt: false };
+            let rules = Rules { algorithms: [algorithm].into(), ..Rules::default() };
             verify(&issuer.token(), &issuer.keys, &rules).unwrap();
         }
     }
@@ -545,7 +545,8 @@ mod headers {
         for length in (460..490).chain([12_200]) {
             with_header(&long(length)).unwrap();
         }
-        assert_eq!(with_header(&long(12_300)), Err(TokenFault::Unsupported));
+        assert_eq!(with_header(&long(12_300)), Err(TokenFault::Malformed));
+        assert_eq!(with_header(&long(48_000)), Err(TokenFault::Malformed), "longer than any JWT");
     }
 
     #[test]
@@ -553,7 +554,7 @@ mod headers {
         for member in ["alg", "kid", "typ", "jwk", "crit"] {
             for open in ["[", r#"{"a":"#] {
                 let header = format!(r#"{{"alg":"ES256","{member}":{}"#, open.repeat(2_000));
-                assert_eq!(with_header(&header), Err(TokenFault::Unsupported), "{member}");
+                assert_eq!(with_header(&header), Err(TokenFault::Malformed), "{member}");
             }
         }
         let nested = format!(r#"{{"alg":"ES256","jwk":{}{}}}"#, "[".repeat(4_000), "]".repeat(4_000));
@@ -567,7 +568,7 @@ mod keys {
     #[test]
     fn after_a_rotation_the_same_token_passes_with_the_new_set() {
         let token = ISSUER.token();
-        let jwt = Jwt::read(&token).unwrap();
+        let jwt = Jwt::read(&token).unwrap().unwrap();
         let old = key_set(&[Signer::new(Algorithm::ES256).jwk(json!({"kid": "old"}))]);
         assert_eq!(jwt.verify(&old, &Rules::default()), Err(TokenFault::UnknownKey));
         assert_eq!(jwt.verify(&key_set(&[]), &Rules::default()), Err(TokenFault::UnknownKey));
@@ -618,10 +619,10 @@ mod shapes {
     use super::*;
 
     #[test]
-    fn what_is_no_signed_jwt_is_opaque() {
+    fn a_token_that_is_not_meant_as_a_jwt_is_opaque() {
         let token = ISSUER.token();
         let [header, payload, signature] = segments(&token);
-        let of = |header: &str| format!("{}.{payload}.{signature}", b64(header));
+        let with = |header: &str| format!("{}.{payload}.{signature}", b64(header));
         for opaque in [
             String::new(),
             ".".to_owned(),
@@ -634,40 +635,55 @@ mod shapes {
             format!(".{token}"),
             format!("{token}.{signature}"),
             format!("{header}..{payload}.{signature}.{signature}"),
-            format!("{header}=.{payload}.{signature}"),
-            format!(" {token}"),
-            format!("{header}\n.{payload}.{signature}"),
-            of(""),
-            of("ES256"),
-            of("[]"),
-            of("{}"),
-            of(r#""alg""#),
-            of(r#"{"kid":"k"}"#),
-            of(r#"{"alg":null}"#),
-            of(r#"{"alg":256}"#),
-            of(r#"{"alg":["ES256"]}"#),
-            of(r#"{"alg":{"":"ES256"}}"#),
-            of(r#"{"ALG":"ES256"}"#),
-            of(r#"{"alg":"ES256""#),
-            of(r#"{"alg":"ES256"}x"#),
-            of(r#"{"alg":"ES256"}{}"#),
-            of(r#"{"alg":"ES256",}"#),
-            of("\u{feff}{\"alg\":\"ES256\"}"),
-            format!("{}.{payload}.{signature}", b64(b"{\"alg\":\"ES256\",\"x\":\"\xff\"}")),
-            format!("{}.{payload}.{signature}", b64(b"{\"alg\":\"ES256\",\"\xff\":1}")),
+            with(""),
+            with("ES256"),
+            with("[]"),
+            with(r#"["a","b"]"#),
         ] {
-            assert!(Jwt::read(&opaque).is_none(), "{opaque}");
+            assert!(matches!(Jwt::read(&opaque), Ok(None)), "{opaque}");
         }
-        assert!(Jwt::read(&token).is_some());
-        assert!(Jwt::read(&of(" {\"alg\" : \"ES256\"}\n")).is_some());
     }
 
     #[test]
-    fn dots_and_endless_tokens_are_opaque() {
-        assert!(Jwt::read(&".".repeat(64 * 1024)).is_none());
-        assert!(Jwt::read(&".".repeat(10_000_000)).is_none());
-        assert!(Jwt::read(&format!("{}{}", b64(HEADER), ".".repeat(64 * 1024))).is_none());
-        assert!(Jwt::read(&format!("{}..", "A".repeat(65_000))).is_none());
+    fn a_jwt_whose_header_the_strict_reader_refuses_is_malformed() {
+        let token = ISSUER.token();
+        let [header, payload, signature] = segments(&token);
+        let with = |header: &str| format!("{}.{payload}.{signature}", b64(header));
+        let last = char::from(b64(format!("{HEADER} ")).as_bytes()[54] + 1);
+        for malformed in [
+            format!("{header}=.{payload}.{signature}"),
+            format!("{header}==.{payload}.{signature}"),
+            format!(" {token}"),
+            format!("{header}\n.{payload}.{signature}"),
+            format!("{}{last}.{payload}.{signature}", &b64(format!("{HEADER} "))[..54]),
+            format!("{}.{payload}.{signature}", STANDARD.encode(HEADER.replace("\"k\"", "\"k>>>???\""))),
+            with("{}"),
+            with(r#"{"kid":"k"}"#),
+            with(r#"{"alg":null}"#),
+            with(r#"{"alg":256}"#),
+            with(r#"{"alg":["ES256"]}"#),
+            with(r#"{"alg":{"":"ES256"}}"#),
+            with(r#"{"ALG":"ES256"}"#),
+            with(r#"{"alg":"ES256""#),
+            with(r#"{"alg":"ES256"}x"#),
+            with(r#"{"alg":"ES256"}{}"#),
+            with(r#"{"alg":"ES256",}"#),
+            with("\u{feff}{\"alg\":\"ES256\"}"),
+            format!("{}.{payload}.{signature}", b64(b"{\"alg\":\"ES256\",\"x\":\"\xff\"}")),
+            format!("{}.{payload}.{signature}", b64(b"{\"alg\":\"ES256\",\"\xff\":1}")),
+        ] {
+            assert_eq!(Jwt::read(&malformed).err(), Some(TokenFault::Malformed), "{malformed}");
+        }
+        assert!(matches!(Jwt::read(&token), Ok(Some(_))));
+        assert!(matches!(Jwt::read(&with(" {\"alg\" : \"ES256\"}\n")), Ok(Some(_))));
+    }
+
+    #[test]
+    fn dots_and_endless_tokens_do_no_harm() {
+        for opaque in [".".repeat(64 * 1024), ".".repeat(10_000_000), format!("{}..", "A".repeat(65_000))] {
+            assert!(matches!(Jwt::read(&opaque), Ok(None)));
+        }
+        assert!(matches!(Jwt::read(&format!("{}{}", b64(HEADER), ".".repeat(64 * 1024))), Ok(None)));
         let padding = |length: usize| {
             let payload = format!(r#"{{"iss":"i","exp":1,"x":"{}"}}"#, "x".repeat(length));
             ISSUER.signer.token(ISSUER.algorithm, HEADER, &payload)
@@ -675,7 +691,7 @@ mod shapes {
         let (under, over) = (padding(48_990), padding(49_100));
         assert!(under.len() > 65_400 && under.len() <= 65_536 && over.len() > 65_536);
         ISSUER.verify(&under).unwrap();
-        assert!(Jwt::read(&over).is_none());
+        assert_eq!(Jwt::read(&over).err(), Some(TokenFault::Malformed));
     }
 
     #[test]
