@@ -1,5 +1,6 @@
 //! How this API authenticates itself to the introspection endpoint.
 
+mod assertion_audience;
 mod identity;
 mod jwk;
 mod proof;
@@ -16,7 +17,11 @@ use arc_swap::ArcSwapOption;
 use form_urlencoded::Serializer;
 
 use self::proof::Proof;
-pub use self::{identity::Identity, secret_source::SecretSource};
+pub use self::{
+    assertion_audience::{ClientAssertionAudience, UnknownClientAssertionAudience},
+    identity::Identity,
+    secret_source::SecretSource,
+};
 use crate::{
     error::{AuthError, SetupFault},
     secret::Secret,
@@ -97,7 +102,8 @@ impl ClientAuthentication {
     /// RS512, PS256, PS384 or PS512), EC on P-256, P-384 or P-521 (ES256, ES384, ES512), or OKP with Ed25519 (`EdDSA`).
     /// The JWK's `kid` goes into the header.
     ///
-    /// Assertions live 60 seconds, name the issuer as their audience and have a fresh `jti`.
+    /// Assertions live 60 seconds and have a fresh `jti`. Their audience is the issuer, unless
+    /// [`client_assertion_audience`](crate::ProtectApiBuilder::client_assertion_audience) says otherwise.
     pub fn private_key_jwt(jwk: impl Into<SecretSource>) -> Self {
         Self::secret(Method::PrivateKeyJwt, jwk)
     }
@@ -175,11 +181,11 @@ impl ClientAuthentication {
     }
 
     /// Adds this client's credentials to a request: fields of the form, or the value of the `Authorization` header.
-    /// `now` is in seconds since 1970.
+    /// `audience` is that of an assertion; `now` is in seconds since 1970.
     pub(crate) fn apply(
         &self,
         client_id: &str,
-        issuer: &str,
+        audience: &str,
         now: i64,
         form: &mut Serializer<'_, String>,
     ) -> Result<Option<HeaderValue>, AuthError> {
@@ -189,7 +195,7 @@ impl ClientAuthentication {
                 None
             }),
             Credential::Secret(source) => {
-                self.proof(source, client_id).and_then(|proof| proof.present(client_id, issuer, now, form))
+                self.proof(source, client_id).and_then(|proof| proof.present(client_id, audience, now, form))
             }
         }
         .map_err(|problem| AuthError::setup(SetupFault::Credentials).because(problem))

@@ -14,7 +14,7 @@ use crate::{
     algorithm::Algorithm,
     cache::IntrospectionCache,
     certificate::{CertificateResolver, ResolverError},
-    client_auth::ClientAuthentication,
+    client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::{Clock, SystemClock},
     discovery::Issuer,
     policy::Rules,
@@ -55,6 +55,7 @@ impl fmt::Debug for Settings {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Tuning {
+    pub(crate) client_assertion_audience: ClientAssertionAudience,
     pub(crate) introspect_jwt_tokens: bool,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) require_at_jwt: bool,
@@ -79,6 +80,7 @@ pub(crate) struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            client_assertion_audience: ClientAssertionAudience::Issuer,
             introspect_jwt_tokens: false,
             algorithms: Algorithm::ALL.to_vec(),
             require_at_jwt: false,

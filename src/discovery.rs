@@ -101,6 +101,8 @@ pub(crate) struct Metadata {
     pub(crate) issuer: String,
     pub(crate) introspection_endpoint: PublishedEndpoint,
     pub(crate) jwks_uri: PublishedEndpoint,
+    /// `introspection_endpoint_auth_methods_supported`; `None` where it is absent, which says nothing (RFC 8414 section 2).
+    pub(crate) introspection_auth_methods: Option<Vec<String>>,
 }
 
 /// An endpoint of the metadata. An unusable one is an error only for a request that needs it.
@@ -220,6 +222,7 @@ impl Metadata {
         Self {
             introspection_endpoint: self.introspection_endpoint.or(other.introspection_endpoint),
             jwks_uri: self.jwks_uri.or(other.jwks_uri),
+            introspection_auth_methods: self.introspection_auth_methods.or(other.introspection_auth_methods),
             ..self
         }
     }
@@ -262,6 +265,7 @@ impl Metadata {
                 PublishedEndpoint::Unusable(_) if !needs.jwks => PublishedEndpoint::Absent,
                 endpoint => endpoint,
             },
+            introspection_auth_methods: auth_methods(&members),
         })
     }
 }
@@ -275,6 +279,12 @@ fn mtls_aliases<'m>(
         Some(id) => members.get("mtls_additional_endpoint_aliases")?.get(id)?.as_object(),
         None => members.get("mtls_endpoint_aliases")?.as_object(),
     }
+}
+
+/// The methods by which clients of the introspection endpoint may authenticate themselves. Malformed members are ignored.
+fn auth_methods(members: &Map<String, Value>) -> Option<Vec<String>> {
+    let methods = members.get("introspection_endpoint_auth_methods_supported")?.as_array()?;
+    Some(methods.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
 /// A member with the URL of an endpoint. Plain http to this machine is for the issuers on it: that of another issuer

@@ -175,7 +175,9 @@ mod waiting_room;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use certificate::{CertificateBinding, ResolverError};
 pub use claims::{Audience, Claims, MalformedClaim};
-pub use client_auth::{ClientAuthentication, Identity, SecretSource};
+pub use client_auth::{
+    ClientAssertionAudience, ClientAuthentication, Identity, SecretSource, UnknownClientAssertionAudience,
+};
 pub use clock::{Clock, SystemClock};
 pub use config::{Dangerous, ProtectApiBuilder};
 pub use error::{

@@ -1,6 +1,12 @@
 //! The metadata as this API knows it: discovered and kept fresh, or given by the operator.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use actix_web::http::Uri;
 use arc_swap::Guard;
@@ -59,6 +65,9 @@ struct Discovery {
     client_id: String,
     introspection_endpoint: Option<Uri>,
     jwks_uri: Option<Uri>,
+    /// The configured client authentication method, where the endpoint is discovered.
+    auth_method: Option<&'static str>,
+    warned_of_auth_method: AtomicBool,
 }
 
 impl KnownMetadata {
@@ -77,6 +86,10 @@ impl KnownMetadata {
             client_id: client.map(|client| client.id.clone()).unwrap_or_default(),
             introspection_endpoint: settings.introspection_endpoint.clone(),
             jwks_uri: settings.jwks_uri.clone(),
+            auth_method: client
+                .filter(|_| settings.introspection_endpoint.is_none())
+                .map(|client| client.authentication.method()),
+            warned_of_auth_method: AtomicBool::new(false),
         };
         let lifetimes = Lifetimes {
             fresh: settings.tuning.metadata_lifetime,
@@ -154,7 +167,26 @@ impl KnownMetadata {
 impl Discovery {
     async fn fetch(&self, client: &awc::Client) -> Result<Known, AuthError> {
         let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits).await?;
+        self.compare_auth_method(&found);
         Ok(self.complete(found))
+    }
+
+    /// Warns once if the server publishes authentication methods and the configured one is not among them. It may still
+    /// work: metadata is not always right.
+    fn compare_auth_method(&self, found: &Metadata) {
+        let (Some(method), Some(published)) = (self.auth_method, &found.introspection_auth_methods) else {
+            return;
+        };
+        if !published.iter().any(|one| one == method)
+            && !self.warned_of_auth_method.swap(true, Ordering::Relaxed)
+        {
+            let published: String = published.join(", ").chars().take(200).collect();
+            log::warn!(
+                target: crate::LOG, event = "auth_method_not_published", issuer = self.issuer.as_str(), method;
+                "the authorization server may reject introspection requests: it does not publish the client \
+                 authentication method {method:?}, only {published:?}"
+            );
+        }
     }
 
     /// Without any discovery: the configured issuer and the given endpoints.
@@ -163,6 +195,7 @@ impl Discovery {
             issuer: self.issuer.as_str().to_owned(),
             introspection_endpoint: PublishedEndpoint::Absent,
             jwks_uri: PublishedEndpoint::Absent,
+            introspection_auth_methods: None,
         })
     }
 

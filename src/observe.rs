@@ -3,11 +3,13 @@
 //!
 //! A test compares names, labels and keys with `docs/observability.md`.
 
+mod rejections;
 #[cfg(feature = "metrics")]
 mod series;
 
 use std::{sync::Arc, time::Instant};
 
+use self::rejections::Rejections;
 #[cfg(feature = "metrics")]
 use self::series::Series;
 use crate::{
@@ -54,6 +56,7 @@ pub(crate) struct Observer {
     pub(crate) issuer: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
     failures: Failures,
+    rejections: Rejections,
     #[cfg(feature = "metrics")]
     series: Series,
 }
@@ -68,6 +71,7 @@ impl Observer {
             issuer: issuer.into(),
             clock,
             failures: Failures::default(),
+            rejections: Rejections::default(),
             #[cfg(feature = "metrics")]
             series: Series::new(issuer),
         })
@@ -81,6 +85,11 @@ impl Observer {
             Err(error) => (error.kind().class(), error.kind().fault(), error.verdict_via()),
         };
         log::trace!(target: crate::LOG, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided");
+        match decision {
+            Ok(Some(_)) => self.rejections.note_accepted(),
+            Ok(None) => {}
+            Err(error) => self.rejections.note_rejected(error, &self.issuer),
+        }
         #[cfg(feature = "metrics")]
         match decision {
             Ok(Some(via)) => self.series.allowed(via),

@@ -59,7 +59,7 @@ impl Proof {
     pub(super) fn present(
         &self,
         client_id: &str,
-        issuer: &str,
+        audience: &str,
         now: i64,
         form: &mut Serializer<'_, String>,
     ) -> Result<Option<HeaderValue>, String> {
@@ -69,7 +69,7 @@ impl Proof {
                 form.append_pair("client_id", client_id).append_pair("client_secret", secret.expose());
             }
             Self::Signed(signer) => {
-                let jwt = signer.assertion(client_id, issuer, now).map_err(|_| "signing failed")?;
+                let jwt = signer.assertion(client_id, audience, now).map_err(|_| "signing failed")?;
                 assertion(form, client_id, JWT_BEARER, &jwt);
             }
             Self::Svid { exp, .. } if *exp <= now => return Err("the JWT-SVID has expired".into()),

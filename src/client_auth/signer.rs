@@ -69,15 +69,15 @@ impl Signer {
         Ok(Self { header: URL_SAFE_NO_PAD.encode(header), key })
     }
 
-    /// A fresh assertion: `iss` and `sub` are the client, `aud` is the issuer, `now` is in seconds since 1970.
-    pub(super) fn assertion(&self, client_id: &str, issuer: &str, now: i64) -> Result<String, Unspecified> {
+    /// A fresh assertion: `iss` and `sub` are the client, `aud` is this one audience, `now` is in seconds since 1970.
+    pub(super) fn assertion(&self, client_id: &str, audience: &str, now: i64) -> Result<String, Unspecified> {
         let mut random = [0; 16];
         rand::fill(&mut random)?;
         let jti = URL_SAFE_NO_PAD.encode(random);
         let claims = Claims {
             iss: client_id,
             sub: client_id,
-            aud: issuer,
+            aud: audience,
             jti: &jti,
             iat: now,
             exp: now.saturating_add(LIFETIME),

@@ -9,7 +9,7 @@ use crate::{
     algorithm::Algorithm,
     cache::IntrospectionCache,
     certificate::{CertificateBinding, CertificateResolver, ResolverError},
-    client_auth::ClientAuthentication,
+    client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::Clock,
     config::{Client, Hooks, Names, TokenFuture, Tuning},
     error::{ConfigError, ConfigProblem},
@@ -77,6 +77,13 @@ impl ProtectApiBuilder {
     /// Default: none. JWTs are validated locally, and opaque tokens are rejected.
     pub fn client(mut self, id: impl Into<String>, authentication: ClientAuthentication) -> Self {
         self.client = Some(Client { id: id.into(), authentication });
+        self
+    }
+
+    /// Sets the `aud` claim of client assertions (`client_secret_jwt`, `private_key_jwt`). Other methods do not use it. Default:
+    /// [`ClientAssertionAudience::Issuer`].
+    pub fn client_assertion_audience(mut self, audience: ClientAssertionAudience) -> Self {
+        self.tuning.client_assertion_audience = audience;
         self
     }
 

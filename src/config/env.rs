@@ -40,6 +40,7 @@ struct Values {
     client_secret_file: Option<String>,
     client_auth_method: Option<String>,
     client_secret_basic_encoding: Option<String>,
+    client_assertion_audience: Option<String>,
     client_certificate_file: Option<String>,
     client_key_file: Option<String>,
     spiffe_jwt_file: Option<String>,
@@ -60,7 +61,7 @@ struct Values {
 }
 
 /// The same names, to tell a misspelt variable from a known one.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 25] = [
     "TENANT_DOMAIN",
     "AUDIENCE",
     "CLIENT_ID",
@@ -68,6 +69,7 @@ const KNOWN: [&str; 24] = [
     "CLIENT_SECRET_FILE",
     "CLIENT_AUTH_METHOD",
     "CLIENT_SECRET_BASIC_ENCODING",
+    "CLIENT_ASSERTION_AUDIENCE",
     "CLIENT_CERTIFICATE_FILE",
     "CLIENT_KEY_FILE",
     "SPIFFE_JWT_FILE",
@@ -185,6 +187,11 @@ impl Reader<'_> {
             self.seconds("INTROSPECTION_CACHE_DURATION", values.introspection_cache_duration)
         {
             builder = builder.introspection_cache(duration);
+        }
+        if let Some(audience) =
+            self.parsed("CLIENT_ASSERTION_AUDIENCE", values.client_assertion_audience, "issuer or endpoint")
+        {
+            builder = builder.client_assertion_audience(audience);
         }
         if let Some(milliseconds) =
             self.parsed("RESPONSE_TIMEOUT", values.response_timeout, "a whole number of milliseconds")

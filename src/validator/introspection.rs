@@ -1,6 +1,6 @@
 //! Token introspection (RFC 7662): ask the authorization server what a token is worth.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
 use actix_web::http::Uri;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use crate::{
     breaker::{Breaker, BreakerLimits, BreakerState},
     cache::{self, Cache, CacheError, CacheKey, CustomStore, Hit, Now, Verdict, VerdictCache},
     claims::Claims,
+    client_auth::ClientAssertionAudience,
     clock::Clock,
     config::{Client, Hooks, Settings},
     deadline::{Deadline, timed_out},
@@ -34,6 +35,7 @@ pub(crate) struct Introspection {
     clock: Arc<dyn Clock>,
     /// Seconds by which our clock is behind the issuer's, which looks at the times of our assertions.
     clock_skew: i64,
+    assertion_audience: ClientAssertionAudience,
     flights: Arc<Flights<CacheKey, Verdict>>,
 }
 
@@ -66,6 +68,7 @@ impl Introspection {
             limits,
             clock: Arc::clone(clock),
             clock_skew: settings.rules.clock_skew,
+            assertion_audience: settings.tuning.client_assertion_audience,
             flights: Arc::default(),
         })
     }
@@ -196,8 +199,12 @@ impl Introspection {
         form.push_str("token_type_hint=access_token");
         let mut form = form_urlencoded::Serializer::new(form);
         form.append_pair("token", token.as_str());
+        let audience = match self.assertion_audience {
+            ClientAssertionAudience::Endpoint => Cow::from(target.endpoint.to_string()),
+            ClientAssertionAudience::Issuer => Cow::from(&*target.issuer),
+        };
         let authorization = authentication
-            .apply(id, &target.issuer, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
+            .apply(id, &audience, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
             .map_err(Failure::Other)?;
         upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), bounds).await
     }

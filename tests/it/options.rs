@@ -103,6 +103,32 @@ async fn the_trust_store_chooses_the_alias_of_the_endpoint() {
 }
 
 #[actix_web::test]
+async fn client_assertions_have_one_audience_the_issuer_or_the_endpoint() {
+    use actix_protect_api::ClientAssertionAudience;
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let secret = "a-client-secret-of-more-than-32-bytes";
+    for audience in [None, Some(ClientAssertionAudience::Issuer), Some(ClientAssertionAudience::Endpoint)] {
+        let issuer = TestIssuer::builder().client("me", secret).start();
+        let mut protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+            .client("me", ClientAuthentication::client_secret_jwt(secret));
+        if let Some(audience) = audience {
+            protect = protect.client_assertion_audience(audience);
+        }
+        let (expected, is_accepted) = match audience {
+            Some(ClientAssertionAudience::Endpoint) => (issuer.url(Endpoint::Introspection), 500),
+            _ => (issuer.issuer().to_owned(), 200),
+        };
+        // The test issuer accepts nothing but its issuer.
+        assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, is_accepted);
+        let form = issuer.requests(Endpoint::Introspection)[0].form();
+        let payload = URL_SAFE_NO_PAD.decode(form["client_assertion"].split('.').nth(1).unwrap()).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(claims["aud"], json!(expected));
+    }
+}
+
+#[actix_web::test]
 async fn clock_skew_moves_the_times_of_client_assertions() {
     use actix_protect_api::Clock as _;
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -11,7 +11,7 @@ use std::{
 use actix_protect_api::{
     ClientAuthentication, ProtectApi, SecretSource,
     cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
-    test::{Endpoint, Fault, TestClock, TestIssuer},
+    test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
 };
 use serde_json::json;
 
@@ -38,6 +38,8 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "the store of introspection verdicts failed, which counts as a miss: …" => failing_store,
         "…; the last good content stays in use" => missing_file,
         "an opaque token came, but there are no client credentials to introspect it with…" => opaque_without_client,
+        "no token was accepted so far, and 20 were rejected: …" => no_token_accepted,
+        "the authorization server may reject introspection requests: …" => auth_method,
     }
 }
 
@@ -231,4 +233,78 @@ async fn opaque_without_client() -> Walked {
     refused(without.get("/").token(&token), 401).await;
     let line = told(&issuer, "opaque_token_without_client", "");
     Walked::new([line], works(api(builder(&issuer)).get("/").token(&token)).await)
+}
+
+async fn no_token_accepted() -> Walked {
+    type Make = fn(&TestIssuer) -> String;
+    let mut lines = Vec::new();
+    let cases: [(&str, Make); 5] = [
+        ("issuer", |issuer| issuer.jwt(json!({ "iss": "https://elsewhere.example.test" }))),
+        ("audience", |issuer| issuer.jwt(json!({ "aud": "https://elsewhere.example.test" }))),
+        ("missing_claim", |issuer| issuer.opaque(json!({ "aud": null }))),
+        ("unknown_key", |issuer| issuer.jwt_with(JwtOptions::new().kid("elsewhere"), json!({}))),
+        ("unsupported", |issuer| issuer.opaque(json!({}))),
+    ];
+    for (fault, make) in cases {
+        let issuer = TestIssuer::start();
+        let app = api(match fault {
+            "unsupported" => ProtectApi::builder(issuer.issuer(), issuer.audience()),
+            _ => builder(&issuer),
+        });
+        let is_it = |record: &Record| {
+            record.value("event") == "no_token_accepted" && record.value("issuer") == issuer.issuer()
+        };
+        let count = || logs::records().iter().filter(|record| is_it(record)).count();
+        for expected in [0, 1, 1] {
+            for _ in 0..19 {
+                refused(app.get("/").token(&make(&issuer)), 401).await;
+            }
+            assert_eq!(count(), expected, "{fault}");
+        }
+        let line = logs::last(is_it).unwrap();
+        assert_eq!(line.value("fault"), fault);
+        assert!(!line.text.contains("elsewhere"), "a claim is shown: {line}");
+        lines.push(line);
+        // A configuration that has accepted a token can work: others are turned away as ever.
+        let app = api(builder(&issuer).realm("again"));
+        works(app.get("/").token(&issuer.jwt(json!({})))).await;
+        for _ in 0..40 {
+            app.get("/").token(&issuer.jwt(json!({ "aud": "https://elsewhere.example.test" }))).send().await;
+        }
+        assert_eq!(count(), 1, "{fault}");
+    }
+    Walked::new(lines, "200")
+}
+
+async fn auth_method() -> Walked {
+    let publishing = |methods: serde_json::Value| {
+        let issuer = TestIssuer::start();
+        issuer.set_metadata(|mut metadata| {
+            metadata["introspection_endpoint_auth_methods_supported"] = methods;
+            metadata
+        });
+        issuer
+    };
+    let count = |issuer: &TestIssuer| {
+        let is_it = |record: &&Record| {
+            record.value("event") == "auth_method_not_published" && record.value("issuer") == issuer.issuer()
+        };
+        logs::records().iter().filter(is_it).count()
+    };
+    let issuer = publishing(json!(["private_key_jwt", "client_secret_jwt"]));
+    let clock = TestClock::new();
+    let app = api(builder(&issuer).clock(clock.clone()));
+    for _ in 0..2 {
+        works(app.get("/").token(&issuer.opaque(json!({})))).await;
+        clock.advance(Duration::from_secs(301));
+        works(app.get("/").token(&issuer.opaque(json!({})))).await;
+    }
+    assert_eq!(count(&issuer), 1, "it is said once");
+    let line = told(&issuer, "auth_method_not_published", "\"client_secret_basic\"");
+    for harmless in [json!(["client_secret_basic"]), json!(null), json!("none")] {
+        let issuer = publishing(harmless);
+        works(api(builder(&issuer)).get("/").token(&issuer.opaque(json!({})))).await;
+        assert_eq!(count(&issuer), 0);
+    }
+    Walked::new([line], "200")
 }

@@ -17,7 +17,7 @@ use super::{
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
         "…AUDIENCE: is missing" => audience_is_missing,
-        "…TENANT_DOMAIN: is \"http://…\", wanted is an https URL …" => domain_is_not_https,
+        "…TENANT_DOMAIN: is \"http://…\", expected an https URL …" => domain_is_not_https,
         "…CLIENT_ID: is missing, but …CLIENT_SECRET is set" => secret_without_client,
         "…CLIENT_SECRET: does not fit private_key_jwt: …" => key_that_is_none,
         "…INTROSPECT_JWT_TOKENS: is true, but there are no client credentials …" => introspection_without_client,
