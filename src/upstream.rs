@@ -1,10 +1,13 @@
-//! The only file that speaks HTTP to the authorization server: deadline, body cap, status and content type.
+//! The only module that speaks HTTP to the authorization server: deadline, body cap, status and content type.
+
+mod client;
+mod connection;
+mod connector;
+mod head;
 
 use std::{
-    cell::RefCell,
     io::ErrorKind,
     pin::Pin,
-    rc::{Rc, Weak},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -13,17 +16,21 @@ use actix_web::{
     body::{BodySize, MessageBody},
     error::ParseError,
     http::{
-        StatusCode, Uri,
+        StatusCode, Uri, Version,
         header::{
             ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-            HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+            HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
         },
     },
-    web::{self, Bytes, BytesMut},
+    web::{Bytes, BytesMut},
 };
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use futures_util::{Stream, StreamExt as _, future::LocalBoxFuture};
 
+#[cfg(feature = "rustls")]
+pub(crate) use self::client::client_with;
+pub use self::client::hardened_client;
+pub(crate) use self::{client::WorkerClient, connector::Reuse};
 use crate::{
     deadline::Deadline,
     error::{AuthError, UpstreamFault},
@@ -100,11 +107,13 @@ impl From<Failure> for AuthError {
 
 /// Fetches a public document; once more if a kept-alive connection turns out to be closed.
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
-    let request =
-        || client.get(uri.clone()).insert_header((ACCEPT, HeaderValue::from_static("application/json")));
+    let request = || {
+        without_defaults(client.get(uri.clone()))
+            .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
+    };
     let bounds = limits.starting_now();
-    match call(request(), Bytes::new(), bounds).await {
-        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), bounds).await?),
+    match call(request(), Bytes::new(), bounds, Reuse::Allowed).await {
+        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), bounds, Reuse::No).await?),
         outcome => Ok(outcome?),
     }
 }
@@ -117,33 +126,47 @@ pub(crate) fn post_form(
     authorization: Option<HeaderValue>,
     form: Bytes,
     bounds: Bounds,
+    reuse: Reuse,
 ) -> LocalBoxFuture<'static, Result<Reply, Failure>> {
-    let mut request = client
-        .post(uri.clone())
+    let mut request = without_defaults(client.post(uri.clone()))
         .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")));
     if let Some(value) = authorization {
         request = request.insert_header((AUTHORIZATION, value));
     }
-    Box::pin(call(request, form, bounds))
+    Box::pin(call(request, form, bounds, reuse))
+}
+
+/// The default headers of the application's client are meant for its own calls: credentials, cookies, whatever they are
+/// called. Only `User-Agent` stays.
+fn without_defaults(mut request: awc::ClientRequest) -> awc::ClientRequest {
+    let headers = request.headers_mut();
+    let agent = headers.remove(USER_AGENT).next();
+    headers.clear();
+    if let Some(agent) = agent {
+        headers.insert(USER_AGENT, agent);
+    }
+    request
 }
 
 /// Sends once. Statuses that tell of a busy or failing server are errors here, all others are the caller's to judge.
 ///
-/// awc's timer covers everything from the wait for a connection to the head of the answer; the same timer then goes on
+/// awc's timer covers everything from the wait for a connection to the head of the response; the same timer then goes on
 /// for the body.
 fn call(
     request: awc::ClientRequest,
     body: Bytes,
     bounds: Bounds,
+    reuse: Reuse,
 ) -> impl Future<Output = Result<Reply, Failure>> {
     let limits = bounds.limits;
-    // Answers are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
-    let sending = request
+    // Responses are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
+    let request = request
         .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
         .no_decompress()
-        .timeout(bounds.time_left())
-        .send_body(OnceBody(body));
+        .force_close()
+        .timeout(bounds.time_left());
+    let sending = reuse.apply(|| request.send_body(OnceBody(body)));
     async move {
         let response = sending.await.map_err(|error| send_fault(&error, limits))?;
         read(response.timeout(bounds.time_left()), limits).await.map_err(Failure::Other)
@@ -155,6 +178,9 @@ where
     B: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
     let status = response.status();
+    if !(200..600).contains(&status.as_u16()) {
+        return Err(bad_answer(format!("a response with status {}", status.as_u16())));
+    }
     if is_failing(status) {
         let after = retry_after(response.headers());
         return Err(AuthError::upstream(UpstreamFault::Failing)
@@ -166,6 +192,10 @@ where
     }
     let is_json = is_json(response.headers());
     let announced = content_length(response.headers());
+    // A client of the application takes such a response for one without a body.
+    let is_undelimited = announced.is_none()
+        && response.version() == Version::HTTP_11
+        && !response.headers().contains_key(TRANSFER_ENCODING);
     let mut body = BytesMut::new();
     while let Some(chunk) = response.next().await {
         let chunk = chunk.map_err(|error| body_fault(&error, limits))?;
@@ -177,6 +207,9 @@ where
     // awc takes a connection that ends too early for the end of the body.
     if announced.is_some_and(|length| length != body.len()) {
         return Err(bad_answer("a body that was cut short"));
+    }
+    if is_undelimited && body.is_empty() && status.is_success() && status != StatusCode::NO_CONTENT {
+        return Err(bad_answer("the response has neither Content-Length nor chunked encoding"));
     }
     Ok(Reply { status: status.as_u16(), body: body.freeze(), is_json })
 }
@@ -227,6 +260,10 @@ fn send_fault(error: &SendRequestError, limits: Limits) -> Failure {
     }
     let fault = match error {
         SendRequestError::Connect(ConnectError::Timeout) => UpstreamFault::TimedOut,
+        // The guarded connection says so where the server does not speak HTTP as it should.
+        SendRequestError::Response(ParseError::Io(io)) if io.kind() == ErrorKind::InvalidData => {
+            return Failure::Other(bad_answer(io.to_string()));
+        }
         SendRequestError::Response(ParseError::Io(_) | ParseError::Incomplete) => UpstreamFault::Unreachable,
         SendRequestError::Response(_) => UpstreamFault::BadAnswer,
         _ => UpstreamFault::Unreachable,
@@ -262,82 +299,5 @@ impl MessageBody for OnceBody {
     }
 }
 
-/// The client that a worker uses where there is none in the app data: made on first use, one per worker and
-/// configuration, so that all mounts of it share one pool of connections.
-#[derive(Clone)]
-pub(crate) struct WorkerClient(Rc<awc::Client>);
-
-thread_local! {
-    static CLIENTS: RefCell<Vec<(u64, Weak<awc::Client>)>> = const { RefCell::new(Vec::new()) };
-}
-
-impl WorkerClient {
-    /// The client of this worker for the configuration with this id, made by `make` if there is none yet.
-    pub(crate) fn of(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
-        CLIENTS.with_borrow_mut(|clients| {
-            clients.retain(|(_, client)| client.strong_count() > 0);
-            let known =
-                clients.iter().find(|(known, _)| *known == id).and_then(|(_, client)| client.upgrade());
-            Self(known.unwrap_or_else(|| {
-                let client = Rc::new(make());
-                clients.push((id, Rc::downgrade(&client)));
-                client
-            }))
-        })
-    }
-
-    /// The user's client from the app data, or this one: also where a certificate of ours must be shown.
-    pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
-        let given = app_data.filter(|_| !needs_own);
-        given.map_or_else(|| (*self.0).clone(), |data| data.get_ref().clone())
-    }
-}
-
-impl std::fmt::Debug for WorkerClient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WorkerClient")
-    }
-}
-
-/// How many connections one worker's client opens at most. awc's own default, chosen here too: the bound on calls in
-/// flight lies below it, so that calls wait there, where waiting is bounded, and not in awc.
-const CONNECTIONS: usize = 100;
-
-/// The hardened client: no redirects, TLS by rustls with the platform's certificates (none at all without the feature
-/// `rustls`, or where it cannot be set up), kept-alive connections. The deadline is per call.
-pub(crate) fn client_with(
-    #[cfg(feature = "rustls")] tls: Option<std::sync::Arc<rustls::ClientConfig>>,
-) -> awc::Client {
-    let connector = awc::Connector::new().limit(CONNECTIONS);
-    #[cfg(feature = "rustls")]
-    let connector = match tls {
-        Some(tls) => connector.rustls_0_23(tls),
-        None => connector,
-    };
-    awc::Client::builder()
-        .connector(connector)
-        .disable_redirects()
-        .disable_timeout()
-        .no_default_headers()
-        .add_default_header((USER_AGENT, HeaderValue::from_static(AGENT)))
-        .finish()
-}
-
-/// The HTTP client that this crate uses where the app data has none: for those who want to put it there themselves, and
-/// use it for calls of their own. One per worker: call this inside the closure of `HttpServer::new`.
-///
-/// It follows no redirects, which would carry credentials to another place and believe what it answers; it speaks TLS with
-/// the platform's certificates (`SSL_CERT_FILE` counts), keeps connections alive, and opens 100 of them at most. **It has no
-/// deadline of its own**: the calls of this crate bring theirs. Without the feature `rustls` it speaks no TLS.
-pub fn hardened_client() -> awc::Client {
-    client_with(
-        #[cfg(feature = "rustls")]
-        crate::tls::client_config()
-            .inspect_err(
-                |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
-            )
-            .ok(),
-    )
-}
-
-const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+#[cfg(test)]
+mod storm;

@@ -20,7 +20,7 @@ use crate::{
     json::{Member, Members},
     observe::{Observer, Via},
     token_type,
-    upstream::{self, Bounds, Failure, Limits, Reply, bad_answer},
+    upstream::{self, Bounds, Failure, Limits, Reply, Reuse, bad_answer},
 };
 
 /// Introspection of one configuration, shared by all workers.
@@ -180,8 +180,8 @@ impl Introspection {
         deadline: Deadline,
     ) -> Result<Verdict, AuthError> {
         let bounds = self.limits.until(deadline).starting_now();
-        match self.send(token, client, target, bounds).await {
-            Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target, bounds).await?),
+        match self.send(token, client, target, bounds, Reuse::Allowed).await {
+            Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target, bounds, Reuse::No).await?),
             outcome => read(&outcome?),
         }
     }
@@ -192,6 +192,7 @@ impl Introspection {
         client: &awc::Client,
         target: &Target,
         bounds: Bounds,
+        reuse: Reuse,
     ) -> Result<Reply, Failure> {
         let Client { id, authentication } = &self.client;
         // Room for the token, the hint and a client's id and secret.
@@ -206,7 +207,8 @@ impl Introspection {
         let authorization = authentication
             .apply(id, &audience, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
             .map_err(Failure::Other)?;
-        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), bounds).await
+        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), bounds, reuse)
+            .await
     }
 }
 

@@ -1,0 +1,91 @@
+//! The hardened client, and which client a worker uses.
+
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
+
+use actix_web::{
+    http::header::{HeaderValue, USER_AGENT},
+    web,
+};
+
+use super::connector::Connect;
+
+/// The client that a worker uses where there is none in the app data: made on first use, one per worker and
+/// configuration, so that all mounts of it share one pool of connections.
+#[derive(Clone)]
+pub(crate) struct WorkerClient(Rc<awc::Client>);
+
+thread_local! {
+    static CLIENTS: RefCell<Vec<(u64, Weak<awc::Client>)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl WorkerClient {
+    /// The client of this worker for the configuration with this id, made by `make` if there is none yet.
+    pub(crate) fn of(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
+        CLIENTS.with_borrow_mut(|clients| {
+            clients.retain(|(_, client)| client.strong_count() > 0);
+            let known =
+                clients.iter().find(|(known, _)| *known == id).and_then(|(_, client)| client.upgrade());
+            Self(known.unwrap_or_else(|| {
+                let client = Rc::new(make());
+                clients.push((id, Rc::downgrade(&client)));
+                client
+            }))
+        })
+    }
+
+    /// The user's client from the app data, or this one: also where a certificate of ours must be shown.
+    pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
+        let given = app_data.filter(|_| !needs_own);
+        given.map_or_else(|| (*self.0).clone(), |data| data.get_ref().clone())
+    }
+}
+
+impl std::fmt::Debug for WorkerClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WorkerClient")
+    }
+}
+
+/// How many connections one worker's client opens at most. awc's own default, chosen here too: the bound on calls in
+/// flight lies below it, so that calls wait there, where waiting is bounded, and not in awc.
+const CONNECTIONS: usize = 100;
+
+/// The hardened client: no redirects, TLS by rustls with the platform's certificates (none at all without the feature
+/// `rustls`, or where it cannot be set up), kept-alive connections. The deadline is per call.
+pub(crate) fn client_with(#[cfg(feature = "rustls")] tls: super::connector::Tls) -> awc::Client {
+    #[cfg(feature = "rustls")]
+    let connect = Connect::new(tls);
+    #[cfg(not(feature = "rustls"))]
+    let connect = Connect::default();
+    let route = connect.route();
+    awc::Client::builder()
+        .connector(awc::Connector::new().connector(connect).limit(CONNECTIONS))
+        .wrap(route)
+        .disable_redirects()
+        .disable_timeout()
+        .no_default_headers()
+        .add_default_header((USER_AGENT, HeaderValue::from_static(AGENT)))
+        .finish()
+}
+
+/// The HTTP client that this crate uses where the app data has none: for those who want to put it there themselves, and
+/// use it for calls of their own. One per worker: call this inside the closure of `HttpServer::new`.
+///
+/// It follows no redirects, which would carry credentials to another place and believe what it answers; it speaks TLS with
+/// the platform's certificates (`SSL_CERT_FILE` counts), keeps connections alive, and opens 100 of them at most. **It has no
+/// deadline of its own**: the calls of this crate bring theirs. Without the feature `rustls` it speaks no TLS.
+pub fn hardened_client() -> awc::Client {
+    client_with(
+        #[cfg(feature = "rustls")]
+        crate::tls::client_config()
+            .inspect_err(
+                |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
+            )
+            .ok(),
+    )
+}
+
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
