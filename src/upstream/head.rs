@@ -53,8 +53,8 @@ impl Head {
         match status {
             101 => return Ok(Some(Self::Upgrade)),
             100..=199 => return Ok(Some(Self::Interim { length })),
-            0..=99 => return Err("the status of the response is below 100"),
-            _ => {}
+            200..=599 => {}
+            _ => return Err("the status of the response is not between 100 and 599"),
         }
         let is_http10 = response.version == Some(0);
         let fields = Fields::read(response.headers)?;
@@ -71,8 +71,10 @@ impl Head {
             _ if asks_to_close => Body::UntilClose,
             _ => return Err("the response has neither Content-Length nor chunked encoding"),
         };
-        // A server that sends a body where there is none, or two lengths, does not get a second request.
-        let closes = asks_to_close || has_no_body || (fields.chunked && fields.content_length.is_some());
+        // A response without a body is worth no connection: servers that frame oddly send the body nevertheless. Nor is one
+        // with two lengths.
+        let closes =
+            asks_to_close || body == Body::Length(0) || (fields.chunked && fields.content_length.is_some());
 
         let mut rewritten = BytesMut::with_capacity(length + 64);
         let version = if body == Body::UntilClose { "1.0" } else { "1.1" };
@@ -212,7 +214,8 @@ mod tests {
             ),
             ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", (Body::Length(0), true)),
             ("HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", (Body::Length(0), true)),
-            ("HTTP/1.1 999 Odd\r\nContent-Length: 5\r\n\r\n", (Body::Length(5), false)),
+            ("HTTP/1.1 599 Odd\r\nContent-Length: 5\r\n\r\n", (Body::Length(5), false)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", (Body::Length(0), true)),
         ] {
             assert_eq!(body(head), Ok(expected), "{head}");
         }
@@ -234,6 +237,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
             "HTTP/1.1 099 Odd\r\nContent-Length: 5\r\n\r\n",
+            "HTTP/1.1 600 Odd\r\nContent-Length: 5\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
             "{\"active\":true}",
         ] {

@@ -30,6 +30,7 @@ mod options;
 mod public_paths;
 mod secrecy;
 mod status;
+mod storm;
 mod token_resolver;
 mod troubleshooting;
 mod waiting;
