@@ -34,6 +34,9 @@ fn trusting(ca_pem: &str) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
 
 /// awc follows redirects unless told not to. An authorization server has no reason to redirect these calls, and whoever
 /// makes it do so wants the API's credentials.
+///
+/// The calls of `actix-protect-api` use a new connection each time with such a client, since awc can mix up responses on a kept
+/// one. Do not call the authorization server with it yourself.
 fn client(tls: &Arc<ClientConfig>) -> awc::Client {
     awc::Client::builder()
         .connector(awc::Connector::new().rustls_0_23(Arc::clone(tls)).timeout(Duration::from_secs(2)))

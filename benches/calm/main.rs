@@ -9,6 +9,7 @@
 //! cargo bench --bench calm -- rotation
 //! cargo bench --bench calm -- herd --connections 200
 //! cargo bench --bench calm -- kids --count 10000
+//! cargo bench --bench calm -- dead-pool
 //! ```
 #![expect(
     clippy::expect_used,
@@ -18,6 +19,7 @@
 
 mod api;
 mod caller;
+mod dead_pool;
 mod herd;
 mod kids;
 mod memory;
@@ -67,9 +69,10 @@ async fn run(program: &str, arguments: &Arguments) -> bool {
         "rotation" => rotation::run().await,
         "herd" => herd::run(arguments.get("--connections", 200)).await,
         "kids" => kids::run(arguments.get("--count", 10_000)).await,
+        "dead-pool" => dead_pool::run().await,
         // `cargo test --benches` runs this too, to see that it starts.
         "" => {
-            println!("name a program: quick, soak, random-tokens, rotation, herd, kids");
+            println!("name a program: quick, soak, random-tokens, rotation, herd, kids, dead-pool");
             true
         }
         other => {
@@ -83,6 +86,7 @@ async fn run(program: &str, arguments: &Arguments) -> bool {
 async fn quick() -> bool {
     let mut held = herd::run(200).await;
     held &= kids::run(1_000).await;
+    held &= dead_pool::run().await;
     held &= rotation::run().await;
     held &= random_tokens::run(15_000).await;
     held &= random_tokens::run_over_sockets(5_000).await;

@@ -71,12 +71,18 @@ pub(crate) fn client_with(#[cfg(feature = "rustls")] tls: super::connector::Tls)
         .finish()
 }
 
-/// The HTTP client that this crate uses where the app data has none: for those who want to put it there themselves, and
-/// use it for calls of their own. One per worker: call this inside the closure of `HttpServer::new`.
+/// Returns the HTTP client that this crate uses if the app data contains none: an application can put it there, and use it
+/// for other calls. Create one per worker, inside the closure of `HttpServer::new`.
 ///
-/// It follows no redirects, which would carry credentials to another place and believe what it answers; it speaks TLS with
-/// the platform's certificates (`SSL_CERT_FILE` counts), keeps connections alive, and opens 100 of them at most. **It has no
-/// deadline of its own**: the calls of this crate bring theirs. Without the feature `rustls` it speaks no TLS.
+/// It follows no redirects, because a redirect would carry credentials to another server and trust its response. It speaks
+/// TLS with the certificates of the platform (`SSL_CERT_FILE` is used). It keeps connections alive and opens at most 100.
+/// **It has no deadline**: the calls of this crate set one. Without the feature `rustls` it speaks no TLS.
+///
+/// It gives no caller the response to another request. A plain `awc::Client` can: it takes an interim response (1xx), or a
+/// response without a length, for a complete one, and reads the rest as the response to the next request on that connection.
+/// This client skips interim responses and reuses only connections on which exactly one response arrived. If the app data
+/// contains another client, the calls of this crate use a new connection each time and close it. Do not call the
+/// authorization server with such a client yourself.
 pub fn hardened_client() -> awc::Client {
     client_with(
         #[cfg(feature = "rustls")]

@@ -5,8 +5,7 @@
 
 use std::io::Write as _;
 
-use actix_web::web::BytesMut;
-use bytes::BufMut as _;
+use actix_web::web::{BufMut as _, BytesMut};
 
 /// As many as awc reads.
 const MAX_HEADERS: usize = 96;
