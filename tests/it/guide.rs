@@ -133,3 +133,17 @@ fn tables_and_code_fit_into_the_rendered_page() {
     }
     assert!(wide.is_empty(), "{wide:#?}");
 }
+
+#[test]
+fn every_complete_program_installs_a_logger() {
+    let mut programs = 0;
+    for file in texts() {
+        let text = read(&file);
+        let blocks = text.split("\n```").skip(1).step_by(2);
+        for block in blocks.filter(|block| block.contains("\nasync fn main()")) {
+            assert!(block.contains("env_logger::init();"), "{file}: {block}");
+            programs += 1;
+        }
+    }
+    assert!(programs >= 2, "{programs} programs were found");
+}
