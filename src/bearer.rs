@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use aws_lc_rs::rand;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::error::RequestFault;
 
@@ -50,6 +52,14 @@ impl BearerToken {
             return Err(RequestFault::Malformed);
         }
         Ok(Self(Source::Resolved(token.into())))
+    }
+
+    /// A random opaque token, which no server knows: 256 bits in base64url.
+    pub(crate) fn random() -> Self {
+        let mut bytes = [0; 32];
+        // Without random numbers it is a token of zeros, which no server knows either.
+        let _filled = rand::fill(&mut bytes);
+        Self(Source::Resolved(URL_SAFE_NO_PAD.encode(bytes).into()))
     }
 
     pub(crate) fn as_str(&self) -> &str {

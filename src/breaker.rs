@@ -1,292 +1,346 @@
-//! The circuit breaker: an authorization server that fails again and again is left alone for a while, and the requests
-//! that would have waited for it are answered at once.
+//! The circuit breaker of introspection: while the authorization server is down no calls are made, and requests that need
+//! one are refused at once.
+//!
+//! One token is not evidence about the server: some servers fail for particular tokens, and anybody can send those. So
+//! failures of callers' tokens only raise a suspicion, and a health check (the introspection of a random token of our own)
+//! confirms or clears it. A token that fails again and again backs off alone.
+
+mod backoff;
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use crate::error::{AuthError, AuthErrorKind, UpstreamFault};
+use self::backoff::Backoff;
+use crate::{
+    cache::CacheKey,
+    error::{AuthError, AuthErrorKind, UpstreamFault},
+    limiter::Limiter,
+};
 
-/// When a [`Breaker`] opens, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BreakerLimits {
-    /// How many failures in a row open it. 5 by default; 0: it never opens by itself, only when the server asks for it.
-    pub(crate) failures: u32,
-    /// How long it stays open the first time; twice as long after each probe that failed. 5 s by default.
-    pub(crate) pause: Duration,
-    /// Where the doubling ends. 30 s by default.
-    pub(crate) longest_pause: Duration,
-    /// How much of a server's `Retry-After` is believed. 60 s by default: a wrong one must not close us out for a day.
-    pub(crate) longest_retry_after: Duration,
-}
+/// How many failures since the last success raise a suspicion, and how many failed connections open the breaker.
+const SUSPICIOUS_FAILURES: u32 = 3;
+const FAILED_CONNECTIONS: u32 = 5;
+/// How long the breaker stays open: the first time, and at most. It is twice as long after each health check that failed.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// How much of a server's `Retry-After` is believed: a wrong one must not close this API for a day.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// A success counts against a failed health check for this long: some servers fail for every unknown token.
+const SUCCESS_COUNTS: Duration = Duration::from_secs(2);
+/// The time between two health checks while the breaker is closed.
+const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
+/// A health check that is older was abandoned: its worker has stopped, or is blocked.
+const CHECK_ABANDONED: Duration = Duration::from_secs(4);
+/// The deadline of a health check.
+pub(crate) const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 
-impl Default for BreakerLimits {
-    fn default() -> Self {
-        Self {
-            failures: 5,
-            pause: Duration::from_secs(5),
-            longest_pause: Duration::from_secs(30),
-            longest_retry_after: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Where a [`Breaker`] is.
+/// The phase of a [`Breaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BreakerState {
     /// Calls go through.
     Closed,
-    /// Calls are answered at once with [`UpstreamFault::Paused`].
+    /// Calls are refused at once with [`UpstreamFault::Paused`].
     Open,
-    /// One call, the probe, is under way to find out; the others are answered at once.
+    /// The pause is over and a health check is under way; calls are refused until it ends.
     HalfOpen,
 }
 
-/// The circuit breaker of one authorization server, shared by all workers.
+/// Permission to introspect a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Call,
+    /// The pause is over: the caller starts the health check, and makes its own call meanwhile.
+    CallAndCheck,
+    /// The same for a token that failed lately. It is no evidence, so the health check must end first.
+    CheckFirst,
+}
+
+/// The circuit breaker of one configuration, shared by all workers.
 ///
-/// What counts as a failure, see [`Outcome::of`]. While it is closed, a call that succeeds costs one atomic load before
-/// and one after; only one that fails takes the lock.
-///
-/// Beside a [`Gate`](crate::gate::Gate), the order is: [`check`](Self::check), so that nobody queues up for a server
-/// that is left alone; then the gate; then [`admit`](Self::admit), since the wait may have changed the answer.
+/// Next to a [`Gate`](crate::gate::Gate) call [`check`](Self::check) first, so that no request queues for a server that is
+/// paused, and [`admit`](Self::admit) after it, because the wait may have changed the answer.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     /// As configured, for the log.
     issuer: Arc<str>,
-    limits: BreakerLimits,
-    /// The number of times it opened or closed, in steps of [`STEP`], and the state in the bits below. Written under
-    /// the lock only.
-    word: AtomicU64,
-    failures: AtomicU32,
-    pause: Mutex<Pause>,
+    state: Mutex<State>,
+    limiter: Limiter,
 }
 
-/// Means something only while the breaker is not closed.
-#[derive(Debug, Default)]
-struct Pause {
-    until: Duration,
-    length: Duration,
-}
-
-/// A call that the breaker let through. Its result is reported with [`record`](Self::record); one that is dropped
-/// without (because its task was) counts as if it had never been.
 #[derive(Debug)]
-#[must_use = "the outcome of the call is to be recorded"]
-pub(crate) struct Attempt<'a> {
-    breaker: &'a Breaker,
-    word: u64,
+struct State {
+    phase: Phase,
+    /// The last response that was not a server failure.
+    last_success: Option<Duration>,
+    /// The last verdict.
+    last_verdict: Option<Duration>,
+    /// Since then: failures that a token may have caused.
+    failures: u32,
+    /// Since then: connections that failed, so that no token was sent.
+    failed_connections: u32,
+    /// The health check under way, by its start.
+    check: Option<Duration>,
+    last_check: Option<LastCheck>,
+    backoff: Backoff,
 }
 
-/// What a call tells about the server.
+#[derive(Clone, Copy, Debug)]
+struct LastCheck {
+    started: Duration,
+    gave_a_verdict: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Closed,
+    Open {
+        until: Duration,
+        pause: Duration,
+        /// Whether the log has it, and so must have its end.
+        is_logged: bool,
+    },
+}
+
+/// The meaning of a call's result for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// It is there and answers.
+    /// The server answers.
     Alive,
-    /// It is not to be reached, or overloaded; perhaps it told for how long.
+    /// No connection was made, so no token was sent.
+    NoConnection,
+    /// The server failed after it got the token, perhaps with a `Retry-After`.
     Failing(Option<Duration>),
+    /// The server got the token and did not answer in time.
+    TimedOut,
     /// Nothing.
     Unknown,
 }
 
 impl Outcome {
-    /// - Failures are: unreachable, timed out, and an answer of 408, 429 or 5xx. One with a `Retry-After` opens the
-    ///   breaker at once.
-    /// - An answer that is broken says nothing, since it may be the fault of a single token (one whose claims exceed the
-    ///   bounds): its owner must not be able to shut the door for everybody. Neither do calls that were not made.
-    /// - Everything else is an answer, also one that refuses our credentials: pausing would hide that.
+    /// - A response of 408, 429 or 5xx, a timeout and a connection that broke are failures.
+    /// - A broken response is neither a failure nor a success: it may belong to a single token.
+    /// - Every other response is a success, also one that refuses our credentials: a pause would hide that.
     fn of<T>(result: &Result<T, AuthError>) -> Self {
         let Err(error) = result else { return Self::Alive };
         match error.kind() {
-            AuthErrorKind::Upstream(UpstreamFault::Failing) => Self::Failing(error.retry_after_hint()),
-            AuthErrorKind::Upstream(UpstreamFault::Unreachable | UpstreamFault::TimedOut) => {
-                Self::Failing(None)
+            AuthErrorKind::Upstream(UpstreamFault::Unreachable | UpstreamFault::TimedOut)
+                if error.is_before_sending() =>
+            {
+                Self::NoConnection
             }
+            AuthErrorKind::Upstream(UpstreamFault::Failing) => {
+                Self::Failing(believed(error.retry_after_hint()))
+            }
+            AuthErrorKind::Upstream(UpstreamFault::Unreachable) => Self::Failing(None),
+            AuthErrorKind::Upstream(UpstreamFault::TimedOut) => Self::TimedOut,
             AuthErrorKind::Upstream(_) => Self::Unknown,
             _ => Self::Alive,
         }
     }
 }
 
-const STEP: u64 = 4;
-const CLOSED: u64 = 0;
-const OPEN: u64 = 1;
-const HALF_OPEN: u64 = 2;
-
-fn state_of(word: u64) -> u64 {
-    word % STEP
+fn believed(retry_after: Option<Duration>) -> Option<Duration> {
+    retry_after.map(|asked| asked.min(LONGEST_RETRY_AFTER)).filter(|asked| !asked.is_zero())
 }
 
 impl Breaker {
-    pub(crate) fn new(issuer: impl Into<Arc<str>>, limits: BreakerLimits) -> Self {
-        Self {
-            issuer: issuer.into(),
-            limits,
-            word: AtomicU64::new(CLOSED),
-            failures: AtomicU32::new(0),
-            pause: Mutex::new(Pause::default()),
-        }
+    pub(crate) fn new(issuer: impl Into<Arc<str>>) -> Self {
+        let state = State {
+            phase: Phase::Closed,
+            last_success: None,
+            last_verdict: None,
+            failures: 0,
+            failed_connections: 0,
+            check: None,
+            last_check: None,
+            backoff: Backoff::new(),
+        };
+        Self { issuer: issuer.into(), state: Mutex::new(state), limiter: Limiter::default() }
     }
 
-    /// Whether [`admit`](Self::admit) would let a call through, without taking the place of the probe.
+    /// Whether [`admit`](Self::admit) would admit a call.
     ///
     /// # Errors
     /// As [`admit`](Self::admit).
-    pub(crate) fn check(&self, now: impl FnOnce() -> Duration) -> Result<(), AuthError> {
-        if state_of(self.word()) == CLOSED { Ok(()) } else { self.time_left(now(), &self.pause()) }
+    pub(crate) fn check(&self, key: &CacheKey, now: impl FnOnce() -> Duration) -> Result<(), AuthError> {
+        let state = self.state();
+        if state.admits_all() { Ok(()) } else { state.may_call(key, now()) }
     }
 
-    /// Asks to make a call. `now` reads the monotonic clock, which is not done while it is closed.
+    /// Asks to introspect the token of this key. Its result must be reported to [`record`](Self::record).
     ///
     /// # Errors
-    /// [`UpstreamFault::Paused`] with the time that is left, while it is open or its probe is under way.
-    pub(crate) fn admit(&self, now: impl FnOnce() -> Duration) -> Result<Attempt<'_>, AuthError> {
-        let word = self.word();
-        if state_of(word) == CLOSED {
-            return Ok(Attempt { breaker: self, word });
+    /// [`UpstreamFault::Paused`] with the time that is left, while the breaker is open or this token backs off.
+    pub(crate) fn admit(
+        &self,
+        key: &CacheKey,
+        now: impl FnOnce() -> Duration,
+    ) -> Result<Admission, AuthError> {
+        let mut state = self.state();
+        if state.admits_all() {
+            return Ok(Admission::Call);
         }
-        self.admit_probe(now())
+        let now = now();
+        state.may_call(key, now)?;
+        if matches!(state.phase, Phase::Closed) {
+            return Ok(Admission::Call);
+        }
+        state.check = Some(now);
+        let has_failed = state.backoff.has_failed(key, now);
+        Ok(if has_failed { Admission::CheckFirst } else { Admission::CallAndCheck })
     }
 
-    /// Where it is. Open also stands for "the pause is over, and nobody has asked since".
-    pub(crate) fn state(&self) -> BreakerState {
-        match state_of(self.word()) {
-            CLOSED => BreakerState::Closed,
-            HALF_OPEN => BreakerState::HalfOpen,
-            _ => BreakerState::Open,
+    /// Reports the result of a caller's call. Returns whether a health check is to be made.
+    pub(crate) fn record<T>(&self, key: CacheKey, result: &Result<T, AuthError>, now: Duration) -> bool {
+        let outcome = Outcome::of(result);
+        let mut state = self.state();
+        match outcome {
+            Outcome::Alive => {
+                state.backoff.succeeded(&key);
+                self.succeeded(&mut state, result.is_ok(), now);
+            }
+            Outcome::Unknown => {}
+            Outcome::NoConnection => {
+                state.failed_connections = state.failed_connections.saturating_add(1);
+                let is_closed = matches!(state.phase, Phase::Closed);
+                if is_closed && state.failed_connections >= FAILED_CONNECTIONS {
+                    self.open(&mut state, FIRST_PAUSE, FIRST_PAUSE, now, now);
+                }
+            }
+            Outcome::Failing(_) | Outcome::TimedOut => {
+                let retry_after = if let Outcome::Failing(asked) = outcome { asked } else { None };
+                state.backoff.failed(key, retry_after, now);
+                state.failures = state.failures.saturating_add(1);
+                let is_suspicious = state.failures >= SUSPICIOUS_FAILURES
+                    || retry_after.is_some()
+                    || outcome == Outcome::TimedOut;
+                if is_suspicious && state.check_is_due(now) {
+                    state.check = Some(now);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Marks that a health check starts.
+    pub(crate) fn start_check(&self, now: Duration) {
+        self.state().check = Some(now);
+    }
+
+    /// Reports the result of the health check that started at `started`. A verdict or another response without a server
+    /// failure shows that the server is alive.
+    pub(crate) fn finish_check<T>(&self, started: Duration, result: &Result<T, AuthError>, now: Duration) {
+        let mut state = self.state();
+        state.check = None;
+        state.last_check = Some(LastCheck { started, gave_a_verdict: result.is_ok() });
+        let retry_after = match Outcome::of(result) {
+            Outcome::Alive | Outcome::Unknown => {
+                return self.succeeded(&mut state, result.is_ok(), now);
+            }
+            Outcome::Failing(retry_after) => retry_after,
+            Outcome::TimedOut | Outcome::NoConnection => None,
+        };
+        let pause = match state.phase {
+            Phase::Open { pause, .. } => pause.saturating_mul(2).min(LONGEST_PAUSE),
+            // Real tokens work, so this server fails for unknown ones only.
+            Phase::Closed if is_after(state.last_success, now.saturating_sub(SUCCESS_COUNTS)) => return,
+            Phase::Closed => FIRST_PAUSE,
+        };
+        // From its start, so that a server that hangs is not left alone for longer than one that answers.
+        self.open(&mut state, pause, retry_after.unwrap_or(pause), started, now);
+    }
+
+    /// Whether the server gave a verdict after this time, or in a health check of the last second; `None` if a health check
+    /// is needed to find out.
+    pub(crate) fn gives_verdicts(&self, since: Duration, now: Duration) -> Option<bool> {
+        let state = self.state();
+        if is_after(state.last_verdict, since) {
+            return Some(true);
+        }
+        let recent = state.last_check.filter(|check| now.saturating_sub(check.started) < BETWEEN_CHECKS);
+        recent.map(|check| check.gave_a_verdict)
+    }
+
+    /// Open also stands for "the pause is over, and no call was made since".
+    pub(crate) fn current(&self, now: impl FnOnce() -> Duration) -> BreakerState {
+        let state = self.state();
+        match state.phase {
+            Phase::Closed => BreakerState::Closed,
+            Phase::Open { .. } if state.check.is_some() && state.is_checking(now()) => BreakerState::HalfOpen,
+            Phase::Open { .. } => BreakerState::Open,
         }
     }
 
-    #[cold]
-    fn admit_probe(&self, now: Duration) -> Result<Attempt<'_>, AuthError> {
-        let pause = self.pause();
-        self.time_left(now, &pause)?;
-        if state_of(self.word()) == OPEN {
-            self.enter(HALF_OPEN);
+    fn succeeded(&self, state: &mut State, is_verdict: bool, now: Duration) {
+        state.last_success = Some(now);
+        if is_verdict {
+            state.last_verdict = Some(now);
         }
-        Ok(Attempt { breaker: self, word: self.word() })
-    }
-
-    fn time_left(&self, now: Duration, pause: &Pause) -> Result<(), AuthError> {
-        match state_of(self.word()) {
-            OPEN if now < pause.until => Err(paused(pause.until.saturating_sub(now))),
-            // How long the probe takes is not known; it has a deadline of its own.
-            HALF_OPEN => Err(paused(Duration::from_secs(1))),
-            _ => Ok(()),
+        (state.failures, state.failed_connections) = (0, 0);
+        if let Phase::Open { is_logged, .. } = state.phase {
+            state.phase = Phase::Closed;
+            if is_logged {
+                log::info!(
+                    target: crate::LOG, event = "introspection_resumed", issuer = &*self.issuer;
+                    "the authorization server answers again"
+                );
+            }
         }
     }
 
-    fn record(&self, word: u64, outcome: Outcome, now: impl FnOnce() -> Duration) {
-        match (state_of(word), outcome) {
-            (CLOSED, Outcome::Alive) => self.forget_failures(word),
-            (CLOSED, Outcome::Failing(retry_after)) => self.count_failure(word, retry_after, now()),
-            (CLOSED, Outcome::Unknown) => {}
-            (_, Outcome::Alive) => self.close(word),
-            (_, Outcome::Failing(retry_after)) => self.reopen(word, retry_after, now()),
-            (_, Outcome::Unknown) => self.abandon_probe(word),
-        }
-    }
-
-    fn forget_failures(&self, word: u64) {
-        // A plain load first: in good times nothing is written, and no cache line travels between the workers.
-        if self.failures.load(Ordering::Relaxed) != 0 && self.word() == word {
-            self.failures.store(0, Ordering::Relaxed);
-        }
-    }
-
-    #[cold]
-    fn count_failure(&self, word: u64, retry_after: Option<Duration>, now: Duration) {
-        let mut pause = self.pause();
-        // Of calls that began before it last opened there is nothing more to learn.
-        if self.word() != word {
-            return;
-        }
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let too_many = self.limits.failures != 0 && failures >= self.limits.failures;
-        let length = self.limits.pause.min(self.limits.longest_pause);
-        match self.believed(retry_after) {
-            Some(asked) => self.open(&mut pause, length, asked, now),
-            None if too_many => self.open(&mut pause, length, length, now),
-            None => {}
-        }
-    }
-
-    #[cold]
-    fn reopen(&self, word: u64, retry_after: Option<Duration>, now: Duration) {
-        let mut pause = self.pause();
-        if self.word() == word {
-            let length = pause.length.saturating_mul(2).min(self.limits.longest_pause);
-            self.open(&mut pause, length, self.believed(retry_after).unwrap_or(length), now);
-        }
-    }
-
-    #[cold]
-    fn close(&self, word: u64) {
-        let _pause = self.pause();
-        if self.word() == word {
-            self.failures.store(0, Ordering::Relaxed);
-            self.enter(CLOSED);
-            log::info!(
-                target: crate::LOG, event = "introspection_resumed", issuer = &*self.issuer;
-                "the authorization server answers again"
+    /// Refuses calls for the time `lasting` after `since`. The next health check that fails doubles `pause`.
+    fn open(&self, state: &mut State, pause: Duration, lasting: Duration, since: Duration, now: Duration) {
+        let was_logged = matches!(state.phase, Phase::Open { is_logged: true, .. });
+        // A server that fails now and then must not fill the log.
+        let is_due = self.limiter.is_due_at(now);
+        let until = since.saturating_add(lasting);
+        state.phase = Phase::Open { until, pause, is_logged: was_logged || is_due };
+        if is_due {
+            log::warn!(
+                target: crate::LOG, event = "introspection_paused", issuer = &*self.issuer;
+                "calls to the authorization server are paused for {lasting:?}"
             );
         }
     }
 
-    /// Back to open. The pause is over already, so the next call becomes the probe.
-    #[cold]
-    fn abandon_probe(&self, word: u64) {
-        let _pause = self.pause();
-        if self.word() == word {
-            self.enter(OPEN);
-        }
-    }
-
-    fn open(&self, pause: &mut Pause, length: Duration, lasting: Duration, now: Duration) {
-        *pause = Pause { until: now.saturating_add(lasting), length };
-        self.enter(OPEN);
-        log::warn!(
-            target: crate::LOG, event = "introspection_paused", issuer = &*self.issuer;
-            "calls to the authorization server are paused for {lasting:?}"
-        );
-    }
-
-    fn believed(&self, retry_after: Option<Duration>) -> Option<Duration> {
-        retry_after.map(|asked| asked.min(self.limits.longest_retry_after)).filter(|asked| !asked.is_zero())
-    }
-
-    /// Only to be called under the lock.
-    fn enter(&self, state: u64) {
-        let word = self.word();
-        self.word.store((word - state_of(word)).wrapping_add(STEP) + state, Ordering::Release);
-    }
-
-    fn word(&self) -> u64 {
-        self.word.load(Ordering::Acquire)
-    }
-
-    fn pause(&self) -> MutexGuard<'_, Pause> {
-        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the lock is held; should it ever, the state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Attempt<'_> {
-    /// Reports how the call ended.
-    pub(crate) fn record<T>(self, result: &Result<T, AuthError>, now: impl FnOnce() -> Duration) {
-        self.breaker.record(self.word, Outcome::of(result), now);
+impl State {
+    /// The usual case, which needs no look at the clock.
+    fn admits_all(&self) -> bool {
+        matches!(self.phase, Phase::Closed) && self.backoff.is_empty()
+    }
+
+    fn may_call(&self, key: &CacheKey, now: Duration) -> Result<(), AuthError> {
+        let left = match self.phase {
+            Phase::Open { until, .. } if now < until => until.saturating_sub(now),
+            Phase::Open { .. } if self.is_checking(now) => Duration::from_secs(1),
+            Phase::Closed | Phase::Open { .. } => Duration::ZERO,
+        };
+        let left = left.max(self.backoff.time_left(key, now));
+        if left.is_zero() { Ok(()) } else { Err(paused(left)) }
+    }
+
+    fn check_is_due(&self, now: Duration) -> bool {
+        let is_too_early =
+            self.last_check.is_some_and(|check| now.saturating_sub(check.started) < BETWEEN_CHECKS);
+        matches!(self.phase, Phase::Closed) && !self.is_checking(now) && !is_too_early
+    }
+
+    fn is_checking(&self, now: Duration) -> bool {
+        self.check.is_some_and(|started| now.saturating_sub(started) < CHECK_ABANDONED)
     }
 }
 
-impl Drop for Attempt<'_> {
-    /// After a recorded outcome the breaker has moved on from this attempt, and this does nothing.
-    fn drop(&mut self) {
-        if state_of(self.word) == HALF_OPEN {
-            self.breaker.abandon_probe(self.word);
-        }
-    }
+fn is_after(time: Option<Duration>, other: Duration) -> bool {
+    time.is_some_and(|time| time > other)
 }
 
 fn paused(left: Duration) -> AuthError {
@@ -300,13 +354,20 @@ const _: fn() = || {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicBool, thread};
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        thread,
+    };
 
     use super::*;
     use crate::error::{SetupFault, TokenFault};
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    fn key(number: u64) -> CacheKey {
+        CacheKey::numbered(number)
     }
 
     fn failing() -> AuthError {
@@ -317,232 +378,258 @@ mod tests {
         failing().retry_after(Some(secs(seconds)))
     }
 
-    /// Makes a call that ends like this.
-    fn call(breaker: &Breaker, error: Option<AuthError>, now: u64) {
-        breaker.admit(|| secs(now)).unwrap().record(&error.map_or(Ok(()), Err), || secs(now));
+    fn no_connection() -> AuthError {
+        AuthError::upstream(UpstreamFault::Unreachable).before_sending()
     }
 
-    fn left(breaker: &Breaker, now: u64) -> Duration {
-        let error = breaker.admit(|| secs(now)).unwrap_err();
+    fn ended(error: Option<AuthError>) -> Result<(), AuthError> {
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Introspects the token of this key with this result. Returns whether a health check is due.
+    #[track_caller]
+    fn call(breaker: &Breaker, token: u64, error: Option<AuthError>, now: u64) -> bool {
+        assert_eq!(breaker.admit(&key(token), || secs(now)).unwrap(), Admission::Call);
+        breaker.record(key(token), &ended(error), secs(now))
+    }
+
+    fn left(breaker: &Breaker, token: u64, now: u64) -> Duration {
+        let error = breaker.admit(&key(token), || secs(now)).unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Paused));
         error.retry_after_hint().unwrap()
     }
 
-    /// Opened at 100 by five failures.
+    fn state(breaker: &Breaker, now: u64) -> BreakerState {
+        breaker.current(|| secs(now))
+    }
+
+    /// Opened at 100, for a second, by failures of the tokens 0, 1, 2 and of a health check.
     fn opened() -> Breaker {
-        let breaker = Breaker::new("issuer", BreakerLimits::default());
-        for _ in 0..5 {
-            call(&breaker, Some(failing()), 100);
-        }
+        let breaker = Breaker::new("issuer");
+        let due: Vec<_> = (0..3).map(|token| call(&breaker, token, Some(failing()), 100)).collect();
+        assert_eq!(due, [false, false, true]);
+        breaker.finish_check(secs(100), &ended(Some(failing())), secs(100));
+        assert_eq!(state(&breaker, 100), BreakerState::Open);
         breaker
     }
 
     #[test]
-    fn opens_after_so_many_failures_in_a_row() {
-        let breaker = Breaker::new("issuer", BreakerLimits::default());
-        for round in 0..3 {
-            for _ in 0..4 {
-                call(&breaker, Some(failing()), 100);
+    fn failures_of_tokens_open_it_only_if_a_health_check_fails_too() {
+        let breaker = Breaker::new("issuer");
+        let mut checks = 0;
+        for number in 0..1000 {
+            if call(&breaker, number, Some(failing()), 100 + number / 100) {
+                checks += 1;
+                breaker.finish_check(secs(100 + number / 100), &ended(None), secs(100 + number / 100));
             }
-            assert_eq!(breaker.state(), BreakerState::Closed, "round {round}");
-            call(&breaker, None, 100);
         }
+        assert_eq!((state(&breaker, 110), checks), (BreakerState::Closed, 10), "one check in a second");
+        assert_eq!(left(&opened(), 9, 100), secs(1));
+    }
+
+    #[test]
+    fn one_token_that_fails_backs_off_alone() {
+        let breaker = Breaker::new("issuer");
+        let mut calls = 0;
+        for tenth in 0..600 {
+            let now = Duration::from_millis(100_000 + tenth * 100);
+            if breaker.admit(&key(1), || now).is_ok() {
+                calls += 1;
+                if breaker.record(key(1), &ended(Some(failing())), now) {
+                    breaker.finish_check(now, &ended(None), now);
+                }
+            }
+            assert_eq!(breaker.admit(&key(2), || now).unwrap(), Admission::Call, "another token");
+        }
+        assert!(calls <= 19, "{calls} calls in a minute");
+    }
+
+    #[test]
+    fn failed_connections_are_evidence_without_a_check_unless_a_call_succeeds() {
+        let breaker = Breaker::new("issuer");
+        for _ in 0..3 {
+            for _ in 0..4 {
+                assert!(!call(&breaker, 1, Some(no_connection()), 100), "and no token backs off");
+            }
+            call(&breaker, 2, None, 100);
+        }
+        assert_eq!(state(&breaker, 100), BreakerState::Closed);
         for _ in 0..5 {
-            call(&breaker, Some(failing()), 100);
+            call(&breaker, 1, Some(no_connection()), 100);
         }
-        assert_eq!(breaker.state(), BreakerState::Open);
-        assert_eq!(left(&breaker, 103), secs(2));
+        assert_eq!(state(&breaker, 100), BreakerState::Open);
+    }
+
+    #[test]
+    fn a_success_outweighs_the_failures_of_others() {
+        let breaker = Breaker::new("issuer");
+        for number in 0..300 {
+            assert!(!call(&breaker, number, Some(failing()), 100));
+            assert!(!call(&breaker, number + 1000, Some(failing()), 100));
+            call(&breaker, 9999, None, 100);
+        }
+        // A server that fails for every unknown token: the health check fails although real tokens work.
+        for number in 0..3 {
+            call(&breaker, number + 5000, Some(failing()), 101);
+        }
+        breaker.finish_check(secs(101), &ended(Some(failing())), secs(101));
+        assert_eq!(state(&breaker, 101), BreakerState::Closed);
+        for number in 0..3 {
+            call(&breaker, number + 6000, Some(failing()), 103);
+        }
+        breaker.finish_check(secs(103), &ended(Some(failing())), secs(103));
+        assert_eq!(state(&breaker, 103), BreakerState::Open, "nothing worked for two seconds");
+    }
+
+    #[test]
+    fn a_timeout_and_a_retry_after_raise_a_suspicion_at_once() {
+        for error in [AuthError::upstream(UpstreamFault::TimedOut), asks_for(7)] {
+            assert!(call(&Breaker::new("issuer"), 1, Some(error), 100));
+        }
+        assert!(!call(&Breaker::new("issuer"), 1, Some(asks_for(0)), 100), "zero asks for nothing");
     }
 
     #[test]
     fn only_a_server_that_is_away_counts() {
-        for fault in [UpstreamFault::Unreachable, UpstreamFault::TimedOut, UpstreamFault::Failing] {
-            assert_eq!(
-                Outcome::of::<()>(&Err(AuthError::upstream(fault))),
-                Outcome::Failing(None),
-                "{fault}"
-            );
-        }
-        for fault in
-            [UpstreamFault::BadAnswer, UpstreamFault::NoKeys, UpstreamFault::Saturated, UpstreamFault::Paused]
-        {
-            assert_eq!(Outcome::of::<()>(&Err(AuthError::upstream(fault))), Outcome::Unknown, "{fault}");
+        let of = |error: AuthError| Outcome::of::<()>(&Err(error));
+        for (fault, outcome) in [
+            (UpstreamFault::Unreachable, Outcome::Failing(None)),
+            (UpstreamFault::TimedOut, Outcome::TimedOut),
+            (UpstreamFault::Failing, Outcome::Failing(None)),
+            (UpstreamFault::BadAnswer, Outcome::Unknown),
+            (UpstreamFault::NoKeys, Outcome::Unknown),
+            (UpstreamFault::Saturated, Outcome::Unknown),
+            (UpstreamFault::Paused, Outcome::Unknown),
+        ] {
+            assert_eq!(of(AuthError::upstream(fault)), outcome, "{fault}");
         }
         for error in [AuthError::setup(SetupFault::Refused), AuthError::token(TokenFault::Malformed)] {
-            assert_eq!(Outcome::of::<()>(&Err(error)), Outcome::Alive);
+            assert_eq!(of(error), Outcome::Alive);
         }
-        assert_eq!(Outcome::of(&Ok(())), Outcome::Alive);
-        assert_eq!(Outcome::of::<()>(&Err(asks_for(7))), Outcome::Failing(Some(secs(7))));
+        assert_eq!(of(no_connection()), Outcome::NoConnection);
+        assert_eq!(of(AuthError::upstream(UpstreamFault::TimedOut).before_sending()), Outcome::NoConnection);
+        assert_eq!(of(asks_for(7)), Outcome::Failing(Some(secs(7))));
+        assert_eq!(of(asks_for(u64::MAX)), Outcome::Failing(Some(secs(60))));
         // Our own advice must not be taken for the server's.
-        assert_eq!(Outcome::of::<()>(&Err(paused(secs(7)))), Outcome::Unknown);
+        assert_eq!(of(paused(secs(7))), Outcome::Unknown);
     }
 
     #[test]
-    fn one_token_with_a_broken_answer_does_not_shut_the_door() {
-        let breaker = Breaker::new("issuer", BreakerLimits::default());
+    fn broken_responses_of_one_token_count_for_nothing() {
+        let breaker = Breaker::new("issuer");
         for _ in 0..100 {
-            call(&breaker, Some(AuthError::upstream(UpstreamFault::BadAnswer)), 100);
+            assert!(!call(&breaker, 1, Some(AuthError::upstream(UpstreamFault::BadAnswer)), 100));
         }
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(state(&breaker, 100), BreakerState::Closed);
     }
 
     #[test]
-    fn half_opens_with_exactly_one_probe_and_closes_on_success() {
+    fn a_token_that_failed_is_never_the_probe() {
         let breaker = opened();
-        assert!(breaker.check(|| secs(104)).is_err());
-        assert!(
-            breaker.check(|| secs(105)).is_ok() && breaker.check(|| secs(105)).is_ok(),
-            "asking takes no place"
-        );
-        let probe = breaker.admit(|| secs(105)).unwrap();
-        assert!(breaker.check(|| secs(105)).is_err());
-        assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        assert_eq!(left(&breaker, 105), secs(1));
-        assert_eq!(left(&breaker, 500), secs(1));
-        probe.record(&Ok(()), || secs(106));
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        assert!(breaker.check(|| secs(106)).is_ok());
-        // The old failures are forgotten.
-        for _ in 0..4 {
-            call(&breaker, Some(failing()), 106);
-        }
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert!(breaker.check(&key(1), || secs(101)).is_ok() && breaker.check(&key(9), || secs(101)).is_ok());
+        assert_eq!(breaker.admit(&key(1), || secs(101)).unwrap(), Admission::CheckFirst);
+        assert_eq!(state(&breaker, 101), BreakerState::HalfOpen);
+        assert_eq!(left(&breaker, 9, 101), secs(1), "one at a time");
+        breaker.finish_check(secs(101), &ended(Some(failing())), secs(101));
+        assert_eq!(left(&breaker, 9, 101), secs(2));
+        assert_eq!(breaker.admit(&key(9), || secs(103)).unwrap(), Admission::CallAndCheck);
     }
 
     #[test]
-    fn each_failed_probe_doubles_the_pause_up_to_the_longest() {
+    fn a_health_check_or_a_real_token_closes_it() {
         let breaker = opened();
-        let mut now = 105;
-        for pause in [10, 20, 30, 30] {
-            call(&breaker, Some(failing()), now);
-            assert_eq!(left(&breaker, now), secs(pause));
+        assert_eq!(breaker.admit(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
+        breaker.finish_check(secs(101), &ended(None), secs(101));
+        assert_eq!(state(&breaker, 101), BreakerState::Closed);
+
+        let breaker = opened();
+        assert_eq!(breaker.admit(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
+        breaker.finish_check(secs(101), &ended(Some(failing())), secs(101));
+        assert_eq!(state(&breaker, 101), BreakerState::Open);
+        assert!(!breaker.record(key(9), &ended(None), secs(101)));
+        assert_eq!(state(&breaker, 101), BreakerState::Closed, "the health check failed, a real token works");
+        for number in 10..12 {
+            assert!(!call(&breaker, number, Some(failing()), 101), "old failures are forgotten");
+        }
+    }
+
+    #[test]
+    fn failures_of_callers_do_not_prolong_the_pause() {
+        let breaker = opened();
+        assert_eq!(breaker.admit(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
+        for number in 20..30 {
+            assert!(!breaker.record(key(number), &ended(Some(asks_for(60))), secs(101)));
+        }
+        assert_eq!(state(&breaker, 101), BreakerState::HalfOpen);
+        assert!(!breaker.record(key(9), &ended(Some(failing())), secs(101)));
+        breaker.finish_check(secs(101), &ended(None), secs(102));
+        assert_eq!(state(&breaker, 102), BreakerState::Closed);
+    }
+
+    #[test]
+    fn each_failed_check_doubles_the_pause_up_to_the_longest() {
+        let breaker = opened();
+        let mut now = 101;
+        for pause in [2, 4, 4, 4] {
+            assert_eq!(breaker.admit(&key(now), || secs(now)).unwrap(), Admission::CallAndCheck);
+            breaker.finish_check(secs(now), &ended(Some(failing())), secs(now + 2));
+            // From the start of the check, which may have taken its time.
+            assert!(pause <= 2 || left(&breaker, 9, now + 2) == secs(pause - 2));
             now += pause;
         }
-        call(&breaker, None, now);
-        for _ in 0..5 {
-            call(&breaker, Some(failing()), now);
-        }
-        assert_eq!(left(&breaker, now), secs(5), "starts anew after a success");
+        assert!(breaker.admit(&key(now), || secs(now)).is_ok());
+        breaker.finish_check(secs(now), &ended(Some(asks_for(3600))), secs(now));
+        assert_eq!(left(&breaker, 9, now), secs(60), "the server asks for more");
     }
 
     #[test]
-    fn a_dropped_probe_makes_room_for_the_next() {
+    fn an_abandoned_check_makes_room_for_the_next() {
         let breaker = opened();
-        drop(breaker.admit(|| secs(105)).unwrap());
-        assert_eq!(breaker.state(), BreakerState::Open);
-        call(&breaker, Some(AuthError::upstream(UpstreamFault::Saturated)), 105);
-        assert_eq!(breaker.state(), BreakerState::Open);
-        call(&breaker, None, 105);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert!(breaker.admit(&key(9), || secs(101)).is_ok());
+        assert_eq!(left(&breaker, 9, 104), secs(1));
+        assert_eq!(state(&breaker, 105), BreakerState::Open);
+        assert_eq!(breaker.admit(&key(9), || secs(105)).unwrap(), Admission::CallAndCheck);
     }
 
     #[test]
-    fn a_dropped_call_does_not_count() {
-        let breaker = Breaker::new("issuer", BreakerLimits::default());
-        for _ in 0..10 {
-            drop(breaker.admit(|| secs(0)).unwrap());
-        }
-        assert_eq!(breaker.state(), BreakerState::Closed);
-    }
-
-    #[test]
-    fn retry_after_opens_at_once_and_is_believed_within_bounds() {
-        for (asked, pause) in [(1, 1), (42, 42), (60, 60), (86_400, 60), (u64::MAX, 60)] {
-            let breaker = Breaker::new("issuer", BreakerLimits::default());
-            call(&breaker, Some(asks_for(asked)), 100);
-            assert_eq!(left(&breaker, 100), secs(pause), "{asked}");
-            assert!(breaker.admit(|| secs(100 + pause)).is_ok());
-        }
-        let breaker = Breaker::new("issuer", BreakerLimits::default());
-        call(&breaker, Some(asks_for(0)), 100);
-        assert_eq!(breaker.state(), BreakerState::Closed, "zero asks for nothing");
-    }
-
-    #[test]
-    fn a_probe_may_be_asked_to_come_later() {
-        let breaker = opened();
-        call(&breaker, Some(asks_for(42)), 105);
-        assert_eq!(left(&breaker, 105), secs(42));
-    }
-
-    #[test]
-    fn results_of_calls_from_before_it_opened_change_nothing() {
-        let breaker = Breaker::new("issuer", BreakerLimits::default());
-        let late = || breaker.admit(|| secs(100)).unwrap();
-        let (good, bad, worse) = (late(), late(), late());
-        for _ in 0..5 {
-            call(&breaker, Some(failing()), 100);
-        }
-        good.record(&Ok(()), || secs(101));
-        assert_eq!(breaker.state(), BreakerState::Open);
-        bad.record::<()>(&Err(asks_for(60)), || secs(101));
-        assert_eq!(left(&breaker, 101), secs(4));
-        call(&breaker, None, 105);
-        worse.record::<()>(&Err(asks_for(60)), || secs(106));
-        assert_eq!(breaker.state(), BreakerState::Closed);
-    }
-
-    #[test]
-    fn zero_failures_switch_it_off_but_retry_after_is_heeded() {
-        let breaker = Breaker::new("issuer", BreakerLimits { failures: 0, ..BreakerLimits::default() });
-        for _ in 0..100 {
-            call(&breaker, Some(failing()), 100);
-        }
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        call(&breaker, Some(asks_for(7)), 100);
-        assert_eq!(left(&breaker, 100), secs(7));
-    }
-
-    #[test]
-    fn workers_together_send_one_probe_at_a_time() {
-        let breaker = opened();
-        let probing = AtomicBool::new(false);
-        let probes = AtomicU32::new(0);
-        thread::scope(|scope| {
-            for worker in 0..4 {
-                let (breaker, probing, probes) = (&breaker, &probing, &probes);
-                scope.spawn(move || {
-                    for round in 0..20_000_u64 {
-                        let Ok(probe) = breaker.admit(|| secs(1_000_000)) else { continue };
-                        assert!(!probing.swap(true, Ordering::SeqCst), "two probes at once");
-                        probes.fetch_add(1, Ordering::Relaxed);
-                        probing.store(false, Ordering::SeqCst);
-                        if (round + worker) % 2 == 0 {
-                            drop(probe);
-                        } else {
-                            // The pause of this failure was over long ago.
-                            probe.record::<()>(&Err(failing()), || secs(0));
-                        }
-                    }
-                });
-            }
-        });
-        assert!(probes.into_inner() > 0);
-        assert_eq!(breaker.state(), BreakerState::Open, "not stuck with a probe that is gone");
+    fn verdicts_tell_whose_fault_a_refusal_is() {
+        let breaker = Breaker::new("issuer");
+        assert_eq!(breaker.gives_verdicts(secs(100), secs(100)), None);
+        call(&breaker, 1, None, 100);
+        assert_eq!(breaker.gives_verdicts(secs(99), secs(100)), Some(true));
+        assert_eq!(breaker.gives_verdicts(secs(100), secs(101)), None, "it may have changed its mind");
+        call(&breaker, 1, Some(AuthError::setup(SetupFault::Refused)), 102);
+        assert_eq!(breaker.gives_verdicts(secs(101), secs(102)), None, "a refusal is no verdict");
+        breaker.finish_check(secs(103), &ended(Some(AuthError::setup(SetupFault::Refused))), secs(103));
+        assert_eq!(breaker.gives_verdicts(secs(103), secs(103)), Some(false));
+        assert_eq!(breaker.gives_verdicts(secs(104), secs(104)), None);
+        breaker.finish_check(secs(104), &ended(None), secs(104));
+        assert_eq!(breaker.gives_verdicts(secs(104), secs(104)), Some(true));
     }
 
     #[test]
     fn workers_together_open_and_close_without_getting_stuck() {
-        let breaker = Breaker::new("issuer", BreakerLimits::default());
-        let now = AtomicU64::new(0);
+        let breaker = Breaker::new("issuer");
+        let now = AtomicU64::new(100);
         thread::scope(|scope| {
             for worker in 0..4_u64 {
                 let (breaker, now) = (&breaker, &now);
                 scope.spawn(move || {
                     for round in 0..20_000_u64 {
-                        let time = secs(now.fetch_add(1, Ordering::Relaxed));
-                        let Ok(attempt) = breaker.admit(|| time) else { continue };
-                        match (round + worker) % 7 {
-                            0 => attempt.record(&Ok(()), || time),
-                            1 => drop(attempt),
-                            _ => attempt.record::<()>(&Err(failing()), || time),
+                        let (time, key) = (secs(now.fetch_add(1, Ordering::Relaxed)), key(round % 7));
+                        let Ok(admission) = breaker.admit(&key, || time) else { continue };
+                        let bad = (round + worker) % 7 != 0;
+                        let result = ended(bad.then(failing));
+                        if breaker.record(key, &result, time) || admission != Admission::Call {
+                            breaker.finish_check(time, &result, time);
                         }
                     }
                 });
             }
         });
         let after = now.into_inner() + 60;
-        call(&breaker, None, after);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        let _admission = breaker.admit(&key(1), || secs(after)).unwrap();
+        breaker.record(key(1), &ended(None), secs(after));
+        assert_eq!(state(&breaker, after), BreakerState::Closed);
     }
 }

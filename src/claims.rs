@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::{
     json::{Member, Members},
@@ -92,7 +92,8 @@ impl Claims {
     ///
     /// - `iss`, `sub`, `client_id`, `azp`: strings;
     /// - `aud`: a string or an array of strings;
-    /// - `exp`, `nbf`, `iat`: numbers from 0 to the end of the year 9999 (a fraction is rounded to the safe side);
+    /// - `exp`, `nbf`, `iat`: numbers from 0 to the end of the year 9999 (a fraction is rounded to the safe side). A later
+    ///   `exp` means "never" and counts as that time;
     /// - `scope` (or `scp` where there is no `scope`): a space-delimited string or an array of strings.
     ///
     /// A member that is `null` counts as absent. Nothing else is checked here: no time, no issuer, no signature.
@@ -240,7 +241,7 @@ impl Inner {
             has_cnf: members.get("cnf").is_some(),
             audience,
             scopes,
-            expires_at: numeric_date(members, "exp", f64::floor)?,
+            expires_at: expiry(members)?,
             not_before: numeric_date(members, "nbf", f64::ceil)?,
             issued_at: numeric_date(members, "iat", f64::floor)?,
         })
@@ -302,6 +303,19 @@ fn strings<'a>(members: &'a Members<'_>, name: &'static str) -> Result<Strings<'
 
 /// The last second of the year 9999: nothing that a server means is later, and sums with it cannot overflow.
 const LATEST: i64 = 253_402_300_799;
+
+/// An `exp` after [`LATEST`] means "never" on the servers that send one, and counts as that time.
+fn expiry(members: &Members<'_>) -> Result<Option<i64>, MalformedClaim> {
+    match members.get("exp") {
+        Some(Member::Other(Value::Number(number))) if is_beyond_latest(number) => Ok(Some(LATEST)),
+        _ => numeric_date(members, "exp", f64::floor),
+    }
+}
+
+fn is_beyond_latest(number: &Number) -> bool {
+    let is_beyond = |float: f64| float >= 253_402_300_800.0;
+    number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_beyond), |seconds| seconds > LATEST)
+}
 
 fn numeric_date(
     members: &Members<'_>,
@@ -413,14 +427,33 @@ mod tests {
             (json!({"exp": "1900000000"}), "exp"),
             (json!({"exp": -1}), "exp"),
             (json!({"exp": -0.5}), "exp"),
-            (json!({"exp": 1e300}), "exp"),
-            (json!({"exp": i64::MAX}), "exp"),
-            (json!({"exp": u64::MAX}), "exp"),
+            (json!({"exp": i64::MIN}), "exp"),
+            (json!({"exp": -1e300}), "exp"),
+            (json!({"nbf": 1e300}), "nbf"),
+            (json!({"nbf": 253_402_300_800_i64}), "nbf"),
+            (json!({"nbf": u64::MAX}), "nbf"),
+            (json!({"iat": i64::MAX}), "iat"),
             (json!({"nbf": true}), "nbf"),
             (json!({"iat": [1]}), "iat"),
         ] {
             assert_eq!(claims(value.clone()).unwrap_err(), MalformedClaim { name }, "{value}");
         }
+    }
+
+    #[test]
+    fn an_exp_after_the_year_9999_means_never() {
+        for never in [
+            json!(253_402_300_799_i64),
+            json!(253_402_300_800_i64),
+            json!(253_402_300_799.5),
+            json!(i64::MAX),
+            json!(u64::MAX),
+            json!(1e300),
+        ] {
+            assert_eq!(claims(json!({ "exp": never })).unwrap().expires_at(), Some(LATEST), "{never}");
+        }
+        assert_eq!(claims(json!({"exp": 1.9e9})).unwrap().expires_at(), Some(1_900_000_000));
+        assert_eq!(claims(json!({"exp": -0.0})).unwrap().expires_at(), Some(0));
     }
 
     #[test]

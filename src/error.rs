@@ -27,6 +27,7 @@ struct Inner {
     reference: Option<Box<str>>,
     verdict_via: &'static str,
     may_be_the_tokens: bool,
+    is_before_sending: bool,
 }
 
 impl AuthError {
@@ -39,6 +40,7 @@ impl AuthError {
             reference: None,
             verdict_via: "",
             may_be_the_tokens: false,
+            is_before_sending: false,
         }))
     }
 
@@ -82,6 +84,24 @@ impl AuthError {
     /// Marks a failure that a single token may have caused, although it looks like a failure of the setup.
     pub(crate) fn may_be_the_tokens(self) -> Self {
         self.with(|inner| inner.may_be_the_tokens = true)
+    }
+
+    /// Withdraws that: it is a failure of ours for certain.
+    pub(crate) fn not_the_tokens(self) -> Self {
+        self.with(|inner| inner.may_be_the_tokens = false)
+    }
+
+    pub(crate) fn could_be_the_tokens(&self) -> bool {
+        self.0.may_be_the_tokens
+    }
+
+    /// Adds that no connection was made, so that nothing was sent.
+    pub(crate) fn before_sending(self) -> Self {
+        self.with(|inner| inner.is_before_sending = true)
+    }
+
+    pub(crate) fn is_before_sending(&self) -> bool {
+        self.0.is_before_sending
     }
 
     /// Returns whether this is a failure that no caller can cause.

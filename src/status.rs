@@ -87,7 +87,7 @@ pub enum Introspecting {
     Calling,
     /// The circuit breaker is open: requests that need a call are rejected with 503 for some seconds.
     Paused,
-    /// The circuit breaker is half-open: one call tests whether the authorization server is available again.
+    /// The circuit breaker is half-open: a health check tests whether the authorization server is available again.
     Probing,
 }
 

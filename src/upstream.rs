@@ -46,10 +46,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The same, but not past this deadline, in whole milliseconds.
+    /// The same, but not past this deadline.
     pub(crate) fn until(self, deadline: Deadline) -> Self {
-        let millis = u64::try_from(deadline.time_left().as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
-        Self { deadline: self.deadline.min(Duration::from_millis(millis)), ..self }
+        Self { deadline: self.deadline.min(deadline.time_left()), ..self }
     }
 
     /// For a call that starts now, second tries included.
@@ -279,7 +278,9 @@ fn send_fault(error: &SendRequestError, limits: Limits) -> Failure {
         }
         _ => false,
     };
+    let sent_nothing = matches!(error, SendRequestError::Connect(_));
     let error = AuthError::upstream(fault).because(error.to_string());
+    let error = if sent_nothing { error.before_sending() } else { error };
     if closed_early { Failure::ClosedEarly(error) } else { Failure::Other(error) }
 }
 

@@ -201,7 +201,7 @@ impl Validator {
         Status {
             metadata_known: self.metadata.last_known().is_some(),
             keys_known: self.local.knows_keys(),
-            introspection: introspection.map_or(Introspecting::Off, |known| known.breaker.state().into()),
+            introspection: introspection.map_or(Introspecting::Off, |known| known.breaker_state().into()),
             calls_in_flight: count(Gate::in_flight),
             most_calls_in_flight: count(Gate::most_in_flight),
             calls_waiting: self.waiting(),

@@ -10,6 +10,8 @@
 //! cargo bench --bench calm -- herd --connections 200
 //! cargo bench --bench calm -- kids --count 10000
 //! cargo bench --bench calm -- dead-pool
+//! cargo bench --bench calm -- breaker-attack --minutes 0.2
+//! cargo bench --bench calm -- outage
 //! ```
 #![expect(
     clippy::expect_used,
@@ -18,6 +20,7 @@
 )]
 
 mod api;
+mod breaker;
 mod caller;
 mod dead_pool;
 mod herd;
@@ -70,9 +73,12 @@ async fn run(program: &str, arguments: &Arguments) -> bool {
         "herd" => herd::run(arguments.get("--connections", 200)).await,
         "kids" => kids::run(arguments.get("--count", 10_000)).await,
         "dead-pool" => dead_pool::run().await,
+        "breaker-attack" => breaker::attack(arguments.minutes(0.2)).await,
+        "outage" => breaker::outage().await,
         // `cargo test --benches` runs this too, to see that it starts.
         "" => {
-            println!("name a program: quick, soak, random-tokens, rotation, herd, kids, dead-pool");
+            println!("name a program: quick, soak, random-tokens, rotation, herd, kids, dead-pool,");
+            println!("breaker-attack, outage");
             true
         }
         other => {
@@ -87,6 +93,7 @@ async fn quick() -> bool {
     let mut held = herd::run(200).await;
     held &= kids::run(1_000).await;
     held &= dead_pool::run().await;
+    held &= breaker::attack(Duration::from_secs(2)).await;
     held &= rotation::run().await;
     held &= random_tokens::run(15_000).await;
     held &= random_tokens::run_over_sockets(5_000).await;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::endpoint::RecordedRequest;
+
 /// A deviation of an endpoint of the [`TestIssuer`](super::TestIssuer) from its real response, and the number of
 /// requests that it applies to.
 ///
@@ -28,6 +30,8 @@ pub struct Fault {
     pub(super) delivery: Delivery,
     /// `None`: until cleared.
     pub(super) remaining: Option<usize>,
+    /// What the token of the request begins with.
+    pub(super) tokens: Option<String>,
 }
 
 /// The way in which the bytes of a response are sent.
@@ -50,6 +54,7 @@ impl Fault {
             held: false,
             delivery: Delivery::Whole,
             remaining: Some(1),
+            tokens: None,
         }
     }
 
@@ -123,6 +128,18 @@ impl Fault {
     pub fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
+    }
+
+    /// Applies only to requests whose form has a `token` that begins with this prefix, as introspection requests have.
+    pub fn for_tokens(mut self, prefix: &str) -> Self {
+        self.tokens = Some(prefix.to_owned());
+        self
+    }
+
+    pub(super) fn concerns(&self, request: &RecordedRequest) -> bool {
+        let begins =
+            |prefix: &String| request.form().get("token").is_some_and(|token| token.starts_with(prefix));
+        self.tokens.as_ref().is_none_or(begins)
     }
 
     /// Applies to this many requests. Then the next fault in the queue, or the real response, follows.

@@ -110,7 +110,7 @@ impl State {
             desk.recorded.pop_front();
         }
         desk.recorded.push_back(request.clone());
-        (endpoint, desk.due(), desk.releases)
+        (endpoint, desk.due(request), desk.releases)
     }
 
     fn route(&self, path: &str) -> Endpoint {
@@ -154,18 +154,11 @@ impl State {
 }
 
 impl Desk {
-    fn due(&mut self) -> Option<Fault> {
-        while let Some(fault) = self.faults.front_mut() {
-            match &mut fault.remaining {
-                None => return Some(fault.clone()),
-                Some(0) => drop(self.faults.pop_front()),
-                Some(remaining) => {
-                    *remaining -= 1;
-                    return Some(fault.clone());
-                }
-            }
-        }
-        None
+    fn due(&mut self, request: &RecordedRequest) -> Option<Fault> {
+        self.faults.retain(|fault| fault.remaining != Some(0));
+        let fault = self.faults.iter_mut().find(|fault| fault.concerns(request))?;
+        fault.remaining = fault.remaining.map(|remaining| remaining.saturating_sub(1));
+        Some(fault.clone())
     }
 }
 

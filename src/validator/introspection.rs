@@ -1,13 +1,13 @@
 //! Token introspection (RFC 7662): ask the authorization server what a token is worth.
 
-use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error as _, future::Future, sync::Arc, time::Duration};
 
-use actix_web::http::Uri;
+use actix_web::{http::Uri, rt};
 use serde_json::Value;
 
 use crate::{
     bearer::BearerToken,
-    breaker::{Breaker, BreakerLimits, BreakerState},
+    breaker::{Admission, Breaker, BreakerState, CHECK_DEADLINE},
     cache::{self, Cache, CacheError, CacheKey, CustomStore, Hit, Now, Verdict, VerdictCache},
     claims::Claims,
     client_auth::ClientAssertionAudience,
@@ -21,6 +21,7 @@ use crate::{
     observe::{Observer, Via},
     token_type,
     upstream::{self, Bounds, Failure, Limits, Reply, Reuse, bad_answer},
+    waiting_room::WaitingRoom,
 };
 
 /// Introspection of one configuration, shared by all workers.
@@ -30,7 +31,11 @@ pub(crate) struct Introspection {
     client: Client,
     pub(crate) cache: Cache,
     pub(crate) gate: Gate,
-    pub(crate) breaker: Breaker,
+    breaker: Breaker,
+    /// Health checks, and whether they ended with a verdict.
+    checks: Arc<Flights<(), bool>>,
+    /// Those who wait for a health check have a place among the calls, so their number is bounded.
+    check_room: WaitingRoom,
     limits: Limits,
     clock: Arc<dyn Clock>,
     /// Seconds by which our clock is behind the issuer's, which looks at the times of our assertions.
@@ -64,7 +69,9 @@ impl Introspection {
                 waiting: settings.tuning.max_waiting,
                 patience: GateLimits::default().patience,
             }),
-            breaker: Breaker::new(Arc::clone(&observer.issuer), BreakerLimits::default()),
+            breaker: Breaker::new(Arc::clone(&observer.issuer)),
+            checks: Arc::default(),
+            check_room: WaitingRoom::new(usize::MAX),
             limits,
             clock: Arc::clone(clock),
             clock_skew: settings.rules.clock_skew,
@@ -131,43 +138,116 @@ impl Introspection {
         cleared
     }
 
+    pub(crate) fn breaker_state(&self) -> BreakerState {
+        self.breaker.current(|| self.clock.monotonic())
+    }
+
     /// One call, behind the breaker and the gate; its verdict enters the cache before anybody judges it.
     async fn ask(
-        &self,
+        self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
         client: &awc::Client,
         deadline: Deadline,
         target: impl Future<Output = Result<Target, AuthError>>,
     ) -> Result<Verdict, AuthError> {
-        // Before the gate, so that nobody queues up for a server that is left alone; and after, for the wait is long.
+        // Before the gate, so that no request queues for a server that is paused; and after, for the wait is long.
         let now = || self.clock.monotonic();
-        self.breaker.check(now)?;
+        self.breaker.check(&key, now)?;
         let pass = self.gate.enter(deadline).await?;
         let target = target.await?;
+        match self.breaker.admit(&key, now)? {
+            Admission::Call => {}
+            Admission::CallAndCheck => drop(rt::spawn(self.check_health(client, &target))),
+            Admission::CheckFirst => {
+                self.check_health(client, &target).await;
+                self.breaker.check(&key, now)?;
+            }
+        }
         if deadline.time_left().is_zero() {
             // A failure of nobody whom the breaker should know of.
             return Err(timed_out());
         }
-        let attempt = self.breaker.admit(now)?;
-        let asked = self.cache.ticket();
+        let (asked, started) = (self.cache.ticket(), now());
         let call = self.observer.call("introspection");
         self.observer.in_flight(self.gate.in_flight());
-        let outcome = self.call(token, client, &target, deadline).await;
+        let outcome = self.call(token, client, &target, self.limits.until(deadline)).await;
         call.end(&outcome);
+        if self.breaker.record(key, &outcome, now()) {
+            drop(rt::spawn(self.check_health(client, &target)));
+        }
+        let outcome = match outcome {
+            Err(refusal) if refusal.could_be_the_tokens() => {
+                Err(self.attribute(refusal, started, client, &target).await)
+            }
+            outcome => outcome,
+        };
         if let Err(error) = &outcome {
             // Also if nobody waits for it any more.
             self.observer.failed(error);
         }
-        attempt.record(&outcome, now);
         // A slow store must not take the place of a call.
         drop(pass);
         self.observer.in_flight(self.gate.in_flight());
-        self.observer.paused(self.breaker.state() != BreakerState::Closed);
+        self.observe_pause();
         let verdict = outcome?;
         let _is_in_time =
             deadline.wait(self.cache.insert(&key, &verdict, asked, || Now::of(&*self.clock))).await;
         Ok(verdict)
+    }
+
+    /// Tells whose fault a refusal is, where its status does not: the token's if the server gives verdicts with the same
+    /// credentials at the same time, else ours.
+    async fn attribute(
+        self: &Arc<Self>,
+        refusal: AuthError,
+        started: Duration,
+        client: &awc::Client,
+        target: &Target,
+    ) -> AuthError {
+        let gives_verdicts = match self.breaker.gives_verdicts(started, self.clock.monotonic()) {
+            Some(known) => known,
+            None => self.check_health(client, target).await,
+        };
+        if gives_verdicts { unsupported(&refusal) } else { refusal.not_the_tokens() }
+    }
+
+    /// Introspects a random token of our own. Returns whether the server gave a verdict on it. One health check at a time,
+    /// over all workers; other callers share its result.
+    fn check_health(
+        self: &Arc<Self>,
+        client: &awc::Client,
+        target: &Target,
+    ) -> impl Future<Output = bool> + 'static {
+        let (this, client, target) = (Arc::clone(self), client.clone(), target.clone());
+        // Boxed: most calls need none.
+        Box::pin(async move {
+            let check = || {
+                let (this, client, target) = (Arc::clone(&this), client.clone(), target.clone());
+                async move { Ok(this.send_health_check(&client, &target).await) }
+            };
+            let deadline = Deadline::after(CHECK_DEADLINE * 2);
+            this.checks.join((), deadline, &this.check_room, check).await.unwrap_or(false)
+        })
+    }
+
+    async fn send_health_check(&self, client: &awc::Client, target: &Target) -> bool {
+        let started = self.clock.monotonic();
+        self.breaker.start_check(started);
+        let limits = Limits { deadline: self.limits.deadline.min(CHECK_DEADLINE), ..self.limits };
+        let call = self.observer.call("health_check");
+        let outcome = self.call(&BearerToken::random(), client, target, limits).await;
+        call.end(&outcome);
+        if let Err(error) = &outcome {
+            self.observer.failed(error);
+        }
+        self.breaker.finish_check(started, &outcome, self.clock.monotonic());
+        self.observe_pause();
+        outcome.is_ok()
+    }
+
+    fn observe_pause(&self) {
+        self.observer.paused(self.breaker_state() != BreakerState::Closed);
     }
 
     /// Introspecting twice is as good as once, so a closed kept-alive connection costs a second try: with a form of its
@@ -177,9 +257,9 @@ impl Introspection {
         token: &BearerToken,
         client: &awc::Client,
         target: &Target,
-        deadline: Deadline,
+        limits: Limits,
     ) -> Result<Verdict, AuthError> {
-        let bounds = self.limits.until(deadline).starting_now();
+        let bounds = limits.starting_now();
         match self.send(token, client, target, bounds, Reuse::Allowed).await {
             Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target, bounds, Reuse::No).await?),
             outcome => read(&outcome?),
@@ -237,20 +317,45 @@ fn read(reply: &Reply) -> Result<Verdict, AuthError> {
     parse(&reply.body)
 }
 
-/// 401 and 403 mean our own credentials, 400 and 404 our idea of the endpoint: nothing that a caller did. But some servers
-/// answer so for the kind of token that they do not introspect (an encrypted JWT, say), which any caller can send.
+/// Judges a response that is neither a verdict nor a server failure:
+///
+/// - 413, 414, 431, and 400 with `unsupported_token_type` or `invalid_token`, are about the token;
+/// - a redirect, 401, and an error code about the client (`invalid_client`, ...) are about our configuration;
+/// - every other one may be either (a gateway that does not like the token, a wrong endpoint). It is marked, and
+///   [`Introspection::attribute`] finds out.
 fn refusal(reply: &Reply) -> AuthError {
-    let says_unsupported = |members: Members<'_>| members.text("error") == Some("unsupported_token_type");
-    if reply.status == 400 && Members::read(&reply.body).is_ok_and(says_unsupported) {
-        return AuthError::token(TokenFault::Unsupported)
-            .because("the server does not introspect such tokens");
-    }
-    let refused = AuthError::setup(SetupFault::Refused).because(format!("it answered {}", reply.status));
-    // These are about our credentials or the endpoint. Others (400, 403, 413 of a gateway) a caller may have caused.
-    match reply.status {
-        300..=399 | 401 | 404 => refused,
+    let members = Members::read(&reply.body).ok();
+    let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));
+    let because = match code {
+        Some(code) => format!("it answered {} ({code})", reply.status),
+        None => format!("it answered {}", reply.status),
+    };
+    let refused = AuthError::setup(SetupFault::Refused).because(because);
+    match (reply.status, code) {
+        (413 | 414 | 431, _) | (400, Some("unsupported_token_type" | "invalid_token")) => {
+            unsupported(&refused)
+        }
+        (300..=399 | 401, _)
+        | (
+            _,
+            Some(
+                "invalid_client" | "unauthorized_client" | "invalid_client_id" | "invalid_client_credentials",
+            ),
+        ) => refused,
         _ => refused.may_be_the_tokens(),
     }
+}
+
+/// The refusal as one of the token.
+fn unsupported(refusal: &AuthError) -> AuthError {
+    let detail = refusal.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    AuthError::token(TokenFault::Unsupported)
+        .because(format!("the server does not introspect such tokens{detail}"))
+}
+
+/// Whether the server's `error` is one that the log may have: a word like those of the RFCs, which no token looks like.
+fn is_error_code(code: &str) -> bool {
+    (1..=40).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 /// `active` must be the JSON boolean: a server that answers `"true"` is not understood.
@@ -262,12 +367,25 @@ fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
         Some(Member::Other(Value::Bool(false))) => return Ok(Verdict::Inactive),
         _ => return Err(bad_answer("an introspection answer whose `active` is no boolean")),
     }
+    // The server made the response, so a claim of another shape is its fault and not the caller's.
     let claims = Claims::of_answer(&members, body)
-        .map_err(|claim| AuthError::token(TokenFault::Malformed).because(claim))?;
+        .map_err(|claim| bad_answer(format!("an introspection answer in which {claim}")))?;
+    if let Some(name) = misshapen(&members) {
+        return Err(bad_answer(format!("an introspection answer in which the claim `{name}` is malformed")));
+    }
     if token_type::said_by(&members).any(token_type::says_another_type) {
         return Err(AuthError::new(AuthErrorKind::InvalidToken(TokenFault::Type)));
     }
     Ok(Verdict::Active(claims))
+}
+
+/// The first of the members that [`Claims`] does not read whose type is another than its specification's.
+fn misshapen(members: &Members<'_>) -> Option<&'static str> {
+    let is_other = |name: &str| matches!(members.get(name), Some(Member::Other(_)));
+    let is_no_object =
+        |name: &str| members.get(name).is_some_and(|cnf| !matches!(cnf, Member::Other(Value::Object(_))));
+    let texts = ["token_type", "token_use", "typ"].into_iter().find(|name| is_other(name));
+    texts.or_else(|| is_no_object("cnf").then_some("cnf"))
 }
 
 #[cfg(test)]
@@ -304,24 +422,48 @@ mod tests {
     }
 
     #[test]
-    fn claims_of_an_odd_shape_are_no_token_of_ours() {
-        for (body, fault) in [
-            (r#"{"active":true,"exp":"1900000000"}"#, TokenFault::Malformed),
-            (r#"{"active":true,"exp":-5}"#, TokenFault::Malformed),
-            (r#"{"active":true,"exp":9223372036854775807}"#, TokenFault::Malformed),
-            (r#"{"active":true,"exp":1e400}"#, TokenFault::Malformed),
-            (r#"{"active":true,"aud":{"a":1}}"#, TokenFault::Malformed),
-            (r#"{"active":true,"token_type":"refresh_token"}"#, TokenFault::Type),
-            (r#"{"active":true,"token_use":"id"}"#, TokenFault::Type),
+    fn a_claim_of_an_odd_shape_is_the_servers_fault() {
+        for claim in [
+            r#""exp":"1900000000""#,
+            r#""exp":-5"#,
+            r#""exp":true"#,
+            r#""exp":1e400"#,
+            r#""nbf":"0""#,
+            r#""nbf":9223372036854775807"#,
+            r#""iat":[1]"#,
+            r#""iss":7"#,
+            r#""sub":7"#,
+            r#""client_id":{}"#,
+            r#""azp":false"#,
+            r#""aud":{"a":1}"#,
+            r#""aud":["a",1]"#,
+            r#""scope":1"#,
+            r#""scp":[null]"#,
+            r#""token_type":7"#,
+            r#""token_use":["id"]"#,
+            r#""typ":{}"#,
+            r#""cnf":"x""#,
+            r#""cnf":[]"#,
         ] {
-            let seen = kind(body);
-            let as_expected = match seen {
-                // serde_json itself refuses a number beyond its range: a broken answer then.
-                Err(AuthErrorKind::Upstream(UpstreamFault::BadAnswer)) => body.contains("1e400"),
-                Err(AuthErrorKind::InvalidToken(seen)) => seen == fault,
-                _ => false,
-            };
-            assert!(as_expected, "{body}: {seen:?}");
+            let body = format!("{{\"active\":true,{claim}}}");
+            assert_eq!(kind(&body), Err(AuthErrorKind::Upstream(UpstreamFault::BadAnswer)), "{claim}");
+        }
+        for other in [r#""token_type":"refresh_token""#, r#""token_use":"id""#] {
+            let body = format!("{{\"active\":true,{other}}}");
+            assert_eq!(kind(&body), Err(AuthErrorKind::InvalidToken(TokenFault::Type)), "{other}");
+        }
+        let error = parse(br#"{"active":true,"sub":71234}"#).unwrap_err();
+        let cause = error.source().unwrap().to_string();
+        assert!(cause.contains("`sub`") && !cause.contains("71234"), "{cause}");
+    }
+
+    #[test]
+    fn an_error_code_may_be_logged_only_if_it_is_a_word() {
+        for code in ["invalid_client", "invalid_request", "x"] {
+            assert!(is_error_code(code), "{code}");
+        }
+        for other in ["", "Zx9-opaque_token", "invalid client", "invalid_client\n", "é", &"a".repeat(41)] {
+            assert!(!is_error_code(other), "{other}");
         }
     }
 

@@ -70,13 +70,11 @@ async fn every_invalid_token_is_answered_alike_whatever_is_wrong_with_it() {
     let past = answered(&json!({ "active": true, "iss": iss, "aud": aud, "exp": 1_000 }).to_string());
     let early =
         answered(&json!({ "active": true, "iss": iss, "aud": aud, "nbf": 4_000_000_000_u32 }).to_string());
-    let odd = answered(&json!({ "active": true, "iss": iss, "aud": aud, "exp": "soon" }).to_string());
     for (token, kind) in [
         ("nobody-knows-me".to_owned(), "Inactive"),
         (revoked, "Inactive"),
         (past, "Expired"),
         (early, "NotYetValid"),
-        (odd, "Malformed"),
         (issuer.opaque(json!({ "iss": "https://evil.example.test" })), "Issuer"),
         (issuer.opaque(json!({ "iss": null })), "MissingClaim"),
         (issuer.opaque(json!({ "aud": "https://other.example.test" })), "Audience"),
@@ -218,7 +216,7 @@ async fn refusals(issuer: &TestIssuer, protect: ProtectApi) -> Vec<Answer> {
     }
     issuer.fault(Endpoint::Introspection, Fault::status(503));
     answers.push(app.get("/scope").token(&token).send().await);
-    issuer.fault(Endpoint::Introspection, Fault::status(403));
+    issuer.fault(Endpoint::Introspection, Fault::status(401));
     answers.push(app.get("/scope").token(&token).send().await);
     answers
 }

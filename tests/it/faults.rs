@@ -3,7 +3,7 @@
 use std::{net::TcpListener, time::Duration};
 
 use actix_protect_api::{
-    ClientAuthentication, Clock as _, ProtectApi, ProtectApiBuilder, SetupFault, TokenFault,
+    AuthErrorKind, ClientAuthentication, Clock as _, ProtectApi, ProtectApiBuilder, SetupFault, TokenFault,
     UpstreamFault::{BadAnswer, Failing, TimedOut, Unreachable},
     test::{Algorithm, Endpoint, Fault, RecordedRequest, TestIssuer, TestKey},
 };
@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::support::service::{
-    Answer, NO_SCOPE, OK, Outcome, api, api_with, introspecting, setup, timed_issuer, token, upstream,
+    Answer, Api, NO_SCOPE, OK, Outcome, api, api_with, introspecting, setup, timed_issuer, token, upstream,
 };
 
 /// What a good token is answered when introspection has this fault. Bounded: no fault may make a request hang.
@@ -206,13 +206,66 @@ async fn an_issuer_that_restarts_costs_no_request() {
 
 #[actix_web::test]
 async fn a_status_that_refuses_our_request_is_our_misconfiguration() {
-    for status in [201, 202, 204, 400, 401, 403, 404, 405, 418, 451] {
+    // Where the status does not tell, a health check finds out that other tokens are refused as well.
+    for status in [201, 202, 204, 300, 400, 401, 402, 403, 404, 405, 406, 409, 415, 418, 422, 451] {
         // With the body of a good answer: the status alone decides.
         let fault = Fault::real().with_status(status).with_header("Retry-After", "9");
         let (answer, issuer) = answer_to(fault, as_is).await;
         assert_eq!((answer.outcome(), answer.retry_after), (setup(SetupFault::Refused), None), "{status}");
-        assert_eq!(issuer.count(Endpoint::Introspection), 1, "{status}");
+        let calls = if matches!(status, 300 | 401) { 1 } else { 2 };
+        assert_eq!(issuer.count(Endpoint::Introspection), calls, "{status}");
     }
+}
+
+#[actix_web::test]
+async fn a_refusal_of_one_token_is_about_that_token_if_others_get_verdicts() {
+    let unsupported = token(TokenFault::Unsupported);
+    for status in [400, 402, 403, 404, 406, 409, 413, 414, 415, 418, 422, 431, 451] {
+        for body in ["", "<html>blocked</html>", r#"{"error":"invalid_request"}"#] {
+            let (issuer, clock) = timed_issuer();
+            let protect = introspecting(&issuer).clock(clock).build().unwrap();
+            let api = Api::of(&protect, None).await;
+            let fault = Fault::status(status).with_body(body).with_header("Content-Type", "text/html");
+            issuer.fault(Endpoint::Introspection, fault.for_tokens("odd").always());
+            for _ in 0..20 {
+                assert_eq!(api.outcome("odd-token").await, unsupported, "{status} {body}");
+            }
+            assert_eq!(protect.status().last_error, None, "{status}: the token's fault only");
+            assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+            // One health check in a second.
+            assert!(issuer.count(Endpoint::Introspection) <= 22, "{status}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_refusal_of_the_client_is_ours_whatever_other_tokens_get() {
+    for (status, error) in [
+        (400, "invalid_client"),
+        (403, "invalid_client"),
+        (400, "unauthorized_client"),
+        (401, "invalid_client"),
+        (401, "invalid_token"),
+    ] {
+        let (issuer, clock) = timed_issuer();
+        let protect = introspecting(&issuer).clock(clock).build().unwrap();
+        let api = Api::of(&protect, None).await;
+        let fault = Fault::status(status).with_body(json!({ "error": error }).to_string());
+        issuer.fault(Endpoint::Introspection, fault.for_tokens("odd").always());
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+        assert_eq!(api.outcome("odd-token").await, setup(SetupFault::Refused), "{status} {error}");
+        let last = protect.status().last_error.map(|last| last.kind);
+        assert_eq!(last, Some(AuthErrorKind::Misconfigured(SetupFault::Refused)), "{status} {error}");
+    }
+}
+
+#[actix_web::test]
+async fn a_server_that_refuses_everything_after_a_while_is_noticed_at_once() {
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+    issuer.fault(Endpoint::Introspection, Fault::status(403).always());
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, setup(SetupFault::Refused));
 }
 
 #[actix_web::test]
@@ -293,7 +346,7 @@ async fn a_redirect_takes_neither_secret_nor_token_to_another_place() {
             }
         }
     }
-    assert_eq!(followed, 5 * methods.len(), "the client did follow, or this test shows nothing");
+    assert!(followed >= 5 * methods.len(), "the client did follow, or this test shows nothing");
 }
 
 /// The introspection request of an API that authenticates so, and how the request ended.
@@ -404,7 +457,7 @@ async fn client_assertions_are_accepted_and_used_once() {
 
 #[actix_web::test]
 async fn claims_decide_as_they_should() {
-    use TokenFault::{Audience, Expired, Issuer, Malformed, MissingClaim, NotYetValid, Type};
+    use TokenFault::{Audience, Expired, Issuer, MissingClaim, NotYetValid, Type};
 
     let (issuer, clock) = timed_issuer();
     let api = api(introspecting(&issuer).clock(clock.clone())).await;
@@ -415,7 +468,7 @@ async fn claims_decide_as_they_should() {
         (json!({ "iss": format!("{iss}/") }), token(Issuer)),
         (json!({ "iss": "https://issuer.example.test" }), token(Issuer)),
         (json!({ "iss": "" }), token(Issuer)),
-        (json!({ "iss": [iss] }), token(Malformed)),
+        (json!({ "iss": [iss] }), upstream(BadAnswer)),
         (json!({ "aud": null }), token(MissingClaim)),
         (json!({ "aud": [] }), token(MissingClaim)),
         (json!({ "aud": [aud, "https://other.example.test"] }), OK),
@@ -423,25 +476,30 @@ async fn claims_decide_as_they_should() {
         (json!({ "aud": "" }), token(Audience)),
         (json!({ "aud": format!("{aud}/") }), token(Audience)),
         (json!({ "aud": aud.to_uppercase() }), token(Audience)),
-        (json!({ "aud": [aud, 1] }), token(Malformed)),
-        (json!({ "aud": { "a": aud } }), token(Malformed)),
+        (json!({ "aud": [aud, 1] }), upstream(BadAnswer)),
+        (json!({ "aud": { "a": aud } }), upstream(BadAnswer)),
         (json!({ "sub": null }), OK),
-        (json!({ "sub": ["alice"] }), token(Malformed)),
+        (json!({ "sub": ["alice"] }), upstream(BadAnswer)),
         (json!({ "exp": null }), OK),
         (json!({ "exp": now - 59 }), OK),
         (json!({ "exp": now - 60 }), token(Expired)),
         (json!({ "exp": 0 }), token(Expired)),
         (json!({ "exp": 1.5 }), token(Expired)),
-        (json!({ "exp": -1 }), token(Malformed)),
-        (json!({ "exp": i64::MAX }), token(Malformed)),
-        (json!({ "exp": u64::MAX }), token(Malformed)),
-        (json!({ "exp": format!("{}", now + 100) }), token(Malformed)),
+        (json!({ "exp": -1 }), upstream(BadAnswer)),
+        (json!({ "exp": i64::MAX }), OK),
+        (json!({ "exp": u64::MAX }), OK),
+        (json!({ "exp": 1e300 }), OK),
+        (json!({ "exp": 253_402_300_800_i64 }), OK),
+        (json!({ "nbf": i64::MAX }), upstream(BadAnswer)),
+        (json!({ "token_type": 7 }), upstream(BadAnswer)),
+        (json!({ "cnf": "x" }), upstream(BadAnswer)),
+        (json!({ "exp": format!("{}", now + 100) }), upstream(BadAnswer)),
         (json!({ "nbf": now + 60 }), OK),
         (json!({ "nbf": now + 61 }), token(NotYetValid)),
-        (json!({ "nbf": true }), token(Malformed)),
-        (json!({ "iat": "now" }), token(Malformed)),
-        (json!({ "client_id": 7 }), token(Malformed)),
-        (json!({ "scope": { "read": true } }), token(Malformed)),
+        (json!({ "nbf": true }), upstream(BadAnswer)),
+        (json!({ "iat": "now" }), upstream(BadAnswer)),
+        (json!({ "client_id": 7 }), upstream(BadAnswer)),
+        (json!({ "scope": { "read": true } }), upstream(BadAnswer)),
         (json!({ "token_type": "Bearer" }), OK),
         (json!({ "token_type": "access_token" }), OK),
         (json!({ "token_type": "refresh_token" }), token(Type)),

@@ -7,7 +7,7 @@ use std::{
 
 use actix_protect_api::{
     TokenFault,
-    UpstreamFault::{Failing, Paused, Saturated, TimedOut, Unreachable},
+    UpstreamFault::{Failing, Saturated},
     test::{Endpoint, Fault, TestIssuer},
 };
 use actix_web::rt::{self, time::timeout};
@@ -17,7 +17,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
     server::Server,
-    service::{Api, OK, Outcome, api, introspecting, timed_issuer, token, upstream},
+    service::{Api, OK, Outcome, api, introspecting, token, upstream},
 };
 
 const TTL: Duration = Duration::from_secs(60);
@@ -199,92 +199,6 @@ async fn a_bounded_number_of_requests_waits_for_a_place() {
 }
 
 #[actix_web::test]
-async fn after_failures_in_a_row_calls_pause_and_one_probe_heals() {
-    let (issuer, clock) = timed_issuer();
-    let api = api(introspecting(&issuer).clock(clock.clone())).await;
-    let good = issuer.opaque(json!({}));
-    assert_eq!(api.outcome(&good).await, OK);
-    issuer.reset_counters();
-    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
-    for _ in 0..5 {
-        assert_eq!(api.outcome(&good).await, upstream(Failing));
-    }
-    for number in 0..50 {
-        let answer = api.get("/", &format!("random-{number}")).await;
-        assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(5)));
-    }
-    assert_eq!(issuer.count(Endpoint::Introspection), 5);
-
-    // The probe is alone, and the others do not wait for it.
-    issuer.clear_faults();
-    issuer.fault(Endpoint::Introspection, Fault::hold().always());
-    clock.advance(Duration::from_secs(5));
-    let others = async {
-        issuer.received(Endpoint::Introspection, 6).await;
-        for number in 0..20 {
-            let answer = api.get("/", &format!("random-{number}")).await;
-            assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(1)));
-        }
-        issuer.clear_faults();
-    };
-    let (probe, ()) = timeout(PATIENCE, join(api.outcome(&good), others)).await.expect("somebody hangs");
-    assert_eq!(probe, OK);
-    assert_eq!(issuer.count(Endpoint::Introspection), 6);
-    assert_eq!(api.outcome("random").await, token(TokenFault::Inactive));
-}
-
-#[actix_web::test]
-async fn every_way_of_failing_counts_for_the_pause() {
-    let issuer = TestIssuer::start();
-    let (long, short) = (PATIENCE, Duration::from_millis(100));
-    for (fault, deadline, wanted) in [
-        (Fault::status(503), long, Failing),
-        (Fault::reset(), long, Unreachable),
-        (Fault::hold(), short, TimedOut),
-        (Fault::trickle(Duration::from_millis(30)), short, TimedOut),
-    ] {
-        let endpoint = issuer.url(Endpoint::Introspection);
-        let builder = introspecting(&issuer).introspection_endpoint(endpoint).response_timeout(deadline);
-        let api = api(builder).await;
-        issuer.fault(Endpoint::Introspection, fault.always());
-        let good = issuer.opaque(json!({}));
-        for _ in 0..5 {
-            assert_eq!(api.outcome(&good).await, upstream(wanted));
-        }
-        assert_eq!(api.outcome(&good).await, upstream(Paused), "after {wanted:?}");
-        issuer.clear_faults();
-    }
-}
-
-#[actix_web::test]
-async fn a_failed_probe_prolongs_the_pause() {
-    let (issuer, clock) = timed_issuer();
-    let api = api(introspecting(&issuer).clock(clock.clone())).await;
-    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
-    for number in 0..5 {
-        assert_eq!(api.outcome(&format!("random-{number}")).await, upstream(Failing));
-    }
-    clock.advance(Duration::from_secs(5));
-    assert_eq!(api.outcome("random").await, upstream(Failing));
-    assert_eq!(api.get("/", "random").await.retry_after, Some(10));
-    assert_eq!(issuer.count(Endpoint::Introspection), 6);
-}
-
-#[actix_web::test]
-async fn a_retry_after_of_the_server_is_heeded_at_once() {
-    let (issuer, clock) = timed_issuer();
-    let api = api(introspecting(&issuer).clock(clock.clone())).await;
-    let good = issuer.opaque(json!({}));
-    issuer.fault(Endpoint::Introspection, Fault::status(429).with_header("Retry-After", "30"));
-    assert_eq!(api.get("/", &good).await.retry_after, Some(30));
-    let answer = api.get("/", &good).await;
-    assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(30)));
-    assert_eq!(issuer.count(Endpoint::Introspection), 1);
-    clock.advance(Duration::from_secs(30));
-    assert_eq!(api.outcome(&good).await, OK);
-}
-
-#[actix_web::test]
 async fn broken_answers_and_refusals_of_one_token_do_not_pause_the_others() {
     let issuer = TestIssuer::start();
     let api = api(introspecting(&issuer)).await;
@@ -307,9 +221,6 @@ async fn a_paused_server_does_not_take_jwts_and_remembered_verdicts_away() {
     let (good, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
     assert_eq!(api.outcome(&good).await, OK);
     issuer.fault(Endpoint::Introspection, Fault::status(500).always());
-    for number in 0..6 {
-        assert_eq!(api.get("/", &format!("random-{number}")).await.status, 503);
-    }
-    assert_eq!(api.outcome("random").await, upstream(Paused));
+    crate::breaker::pauses(&api, Failing).await;
     assert_eq!((api.outcome(&good).await, api.outcome(&jwt).await), (OK, OK));
 }

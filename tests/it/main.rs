@@ -12,6 +12,7 @@ mod support;
 mod algorithms;
 mod answers;
 mod bearer;
+mod breaker;
 mod cache;
 mod config;
 mod cors;

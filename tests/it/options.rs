@@ -95,11 +95,12 @@ async fn the_trust_store_chooses_the_alias_of_the_endpoint() {
     let token = issuer.opaque(json!({}));
     serving(make()).get("/").token(&token).send().await.refuses(OURS);
     assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 0));
+    // The second call finds out that the endpoint refuses other tokens as well.
     serving(make().trust_store_id("ts1")).get("/").token(&token).send().await.refuses(OURS);
-    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 1));
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 2));
     // One that is not published is no reason to take another.
     serving(make().trust_store_id("ts2")).get("/").token(&token).send().await.refuses(OURS);
-    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 1));
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 2));
 }
 
 #[actix_web::test]

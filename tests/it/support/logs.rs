@@ -111,6 +111,11 @@ pub(crate) fn add(records: &[Record]) {
     kept().extend_from_slice(records);
 }
 
+/// Counts the records of which this holds.
+pub(crate) fn count(of: impl Fn(&Record) -> bool) -> usize {
+    kept().iter().filter(|record| of(record)).count()
+}
+
 /// The last record of which this holds.
 pub(crate) fn last(holds: impl Fn(&Record) -> bool) -> Option<Record> {
     kept().iter().rev().find(|record| holds(record)).cloned()

@@ -73,6 +73,17 @@ pub(crate) async fn refused(call: Call, status: u16) -> Record {
     record_of(&answer)
 }
 
+/// The record of the first refusal while introspection pauses, after other tokens failed. Bounded.
+pub(crate) async fn paused_line(app: &TestApp, issuer: &TestIssuer) -> Record {
+    for _ in 0..500 {
+        let line = refused(app.get("/").token(&issuer.opaque(serde_json::json!({}))), 503).await;
+        if line.text.contains("are paused") {
+            return line;
+        }
+    }
+    panic!("introspection does not pause");
+}
+
 /// The record that an answer refers to.
 #[track_caller]
 pub(crate) fn record_of(answer: &Answer) -> Record {

@@ -24,8 +24,8 @@ use crate::support::{
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "the introspection endpoint refused our request: it answered 401" => wrong_credentials,
-        "the introspection endpoint refused our request: it answered 403" => may_not_introspect,
+        "the introspection endpoint refused our request: it answered 401…" => wrong_credentials,
+        "the introspection endpoint refused our request: it answered 403 (unauthorized_client)" => may_not_introspect,
         "the introspection endpoint refused our request: it answered 404" => another_endpoint,
         "the metadata names another issuer: configured is \"…\", stated is \"…\"" => another_name,
         "the metadata lacks an endpoint that is needed: …" => lacking_endpoint,
@@ -72,7 +72,8 @@ async fn may_not_introspect() -> Walked {
     let (app, token) = (api(builder(&issuer)), issuer.opaque(json!({})));
     let mut lines = Vec::new();
     for status in [403, 400] {
-        issuer.fault(Endpoint::Introspection, Fault::status(status));
+        let fault = Fault::status(status).with_body(r#"{"error":"unauthorized_client"}"#);
+        issuer.fault(Endpoint::Introspection, fault);
         lines.push(refused(app.get("/").token(&token), 500).await);
     }
     // The server is set up meanwhile: no restart is needed.

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::{
     Walk, Walked,
-    api::{api, api_of, refused, told, until, works},
+    api::{api, api_of, paused_line, refused, told, until, works},
     process, walks,
 };
 use crate::support::{
@@ -34,7 +34,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "fetching the metadata failed, next try in 1s: … no metadata at …/.well-known/openid-configuration (status 404)" => lacking_path,
         "no trusted certificates were found…" => no_certificates,
         "some trusted certificates could not be read: …" => unreadable_certificates,
-        "calls to the authorization server are paused for 5s" => pause,
+        "calls to the authorization server are paused for 1s" => pause,
         "the store of introspection verdicts failed, which counts as a miss: …" => failing_store,
         "…; the last good content stays in use" => missing_file,
         "an opaque token came, but there are no client credentials to introspect it with…" => opaque_without_client,
@@ -145,10 +145,9 @@ async fn unreadable_certificates() -> Walked {
 async fn pause() -> Walked {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
     let (app, token) = (api(builder(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
-    issuer.fault(Endpoint::Introspection, Fault::status(500).times(5));
-    for _ in 0..5 {
-        refused(app.get("/").token(&token), 503).await;
-    }
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    paused_line(&app, &issuer).await;
+    issuer.clear_faults();
     let opened = told(&issuer, "introspection_paused", "");
     clock.advance(Duration::from_secs(5));
     let after = works(app.get("/").token(&token)).await;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Walk, Walked,
-    api::{api, refused, works},
+    api::{api, paused_line, refused, works},
     process, walks,
 };
 use crate::support::app::builder;
@@ -122,17 +122,16 @@ async fn saturated() -> Walked {
 async fn paused() -> Walked {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
     let (app, token) = (api(builder(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
-    issuer.fault(Endpoint::Introspection, Fault::status(500).times(5));
-    for _ in 0..5 {
-        refused(app.get("/").token(&token), 503).await;
-    }
-    let line = refused(app.get("/").token(&token), 503).await;
-    clock.advance(Duration::from_secs(5));
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    let line = paused_line(&app, &issuer).await;
+    issuer.clear_faults();
+    clock.advance(Duration::from_secs(4));
     works(app.get("/").token(&token)).await;
-    // A `Retry-After` is enough.
+    // A token for which the server asks for patience waits alone.
     issuer.fault(Endpoint::Introspection, Fault::status(429).with_header("Retry-After", "7"));
     refused(app.get("/").token(&token), 503).await;
-    let asked = refused(app.get("/").token(&token), 503).await;
+    let alone = refused(app.get("/").token(&token), 503).await;
+    works(app.get("/").token(&issuer.opaque(json!({})))).await;
     clock.advance(Duration::from_secs(7));
-    Walked::new([line, asked], works(app.get("/").token(&token)).await)
+    Walked::new([line, alone], works(app.get("/").token(&token)).await)
 }

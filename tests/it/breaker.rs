@@ -1,0 +1,252 @@
+//! The circuit breaker: one token is not evidence about the server, and a server that is down is left alone.
+
+use std::{
+    net::TcpListener,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use actix_protect_api::{
+    Clock as _, Introspecting, ProtectApi, TokenFault, UpstreamFault,
+    UpstreamFault::{Failing, Paused, TimedOut, Unreachable},
+    test::{Endpoint, Fault, TestIssuer},
+};
+use actix_web::rt::time::{sleep, timeout};
+use futures_util::future::join;
+use serde_json::json;
+
+use crate::support::{
+    logs,
+    service::{Api, OK, api, introspecting, timed_issuer, token, upstream},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Lets tokens that no other call has fail so, until introspection pauses. Returns how many failed.
+pub(crate) async fn pauses(api: &Api, fault: UpstreamFault) -> usize {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let mut failed = 0;
+    let pausing = async {
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let outcome = api.outcome(&format!("failing-{number}")).await;
+            if outcome == upstream(Paused) {
+                return;
+            }
+            assert_eq!(outcome, upstream(fault));
+            failed += 1;
+        }
+    };
+    timeout(PATIENCE, pausing).await.expect("introspection does not pause");
+    failed
+}
+
+/// Waits until a fresh token gets a verdict.
+async fn recovers(api: &Api, issuer: &TestIssuer) {
+    let recovering = async {
+        while api.outcome(&issuer.opaque(json!({}))).await != OK {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, recovering).await.expect("introspection does not resume");
+}
+
+#[actix_web::test]
+async fn a_server_that_fails_is_paused_and_one_health_check_heals() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    let good = issuer.opaque(json!({}));
+    assert_eq!(api.outcome(&good).await, OK);
+    issuer.reset_counters();
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    let failed = pauses(&api, Failing).await;
+    let calls = issuer.count(Endpoint::Introspection);
+    assert_eq!(calls, failed + 1, "one health check");
+    for number in 0..50 {
+        let answer = api.get("/", &format!("random-{number}")).await;
+        assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(1)));
+    }
+    assert_eq!(issuer.count(Endpoint::Introspection), calls);
+
+    // The health check and one token that has not failed; the others do not wait for them.
+    issuer.clear_faults();
+    issuer.fault(Endpoint::Introspection, Fault::hold().always());
+    clock.advance(seconds(1));
+    let others = async {
+        issuer.received(Endpoint::Introspection, calls + 2).await;
+        for number in 0..20 {
+            let answer = api.get("/", &format!("random-{number}")).await;
+            assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(1)));
+        }
+        issuer.clear_faults();
+    };
+    let (probe, ()) = timeout(PATIENCE, join(api.outcome(&good), others)).await.expect("somebody hangs");
+    assert_eq!(probe, OK);
+    assert_eq!(issuer.count(Endpoint::Introspection), calls + 2);
+    assert_eq!(api.outcome("random").await, token(TokenFault::Inactive));
+}
+
+#[actix_web::test]
+async fn every_way_of_failing_counts_for_the_pause() {
+    let issuer = TestIssuer::start();
+    let (long, short) = (PATIENCE, Duration::from_millis(100));
+    for (fault, deadline, expected) in [
+        (Fault::status(503), long, Failing),
+        (Fault::status(429), long, Failing),
+        (Fault::reset(), long, Unreachable),
+        (Fault::hold(), short, TimedOut),
+        (Fault::trickle(Duration::from_millis(30)), short, TimedOut),
+    ] {
+        let endpoint = issuer.url(Endpoint::Introspection);
+        let builder = introspecting(&issuer).introspection_endpoint(endpoint).response_timeout(deadline);
+        let api = api(builder).await;
+        issuer.fault(Endpoint::Introspection, fault.always());
+        pauses(&api, expected).await;
+        issuer.clear_faults();
+        recovers(&api, &issuer).await;
+    }
+}
+
+#[actix_web::test]
+async fn five_connections_that_fail_are_enough() {
+    let issuer = TestIssuer::start();
+    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let api = api(introspecting(&issuer).introspection_endpoint(format!("http://{free}/introspect"))).await;
+    for _ in 0..5 {
+        assert_eq!(api.outcome("the-same-token").await, upstream(Unreachable));
+    }
+    assert_eq!(api.outcome("another").await, upstream(Paused));
+}
+
+#[actix_web::test]
+async fn a_failed_health_check_prolongs_the_pause_and_a_token_that_failed_is_no_probe() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    assert_eq!(api.outcome("bad").await, upstream(Failing));
+    pauses(&api, Failing).await;
+    let calls = issuer.count(Endpoint::Introspection);
+    clock.advance(seconds(1));
+    let answer = api.get("/", "bad").await;
+    assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(2)));
+    let requests = issuer.requests(Endpoint::Introspection);
+    assert_eq!(requests.len(), calls + 1);
+    assert_ne!(requests.last().unwrap().form()["token"], "bad", "the health check");
+    issuer.clear_faults();
+    clock.advance(seconds(2));
+    assert_eq!(api.outcome("bad").await, token(TokenFault::Inactive), "after the health check");
+}
+
+#[actix_web::test]
+async fn a_retry_after_is_heeded_for_its_token_and_for_all_if_the_server_asks_again() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    let (good, other) = (issuer.opaque(json!({})), issuer.opaque(json!({})));
+    let busy = || Fault::status(429).with_header("Retry-After", "30");
+    issuer.fault(Endpoint::Introspection, busy().for_tokens(&good));
+    assert_eq!(api.get("/", &good).await.retry_after, Some(30));
+    let answer = api.get("/", &good).await;
+    assert_eq!((answer.outcome(), answer.retry_after), (upstream(Paused), Some(30)));
+    assert_eq!(api.outcome(&other).await, OK);
+    clock.advance(seconds(30));
+    assert_eq!(api.outcome(&good).await, OK);
+
+    clock.advance(seconds(3));
+    issuer.fault(Endpoint::Introspection, busy().always());
+    pauses(&api, Failing).await;
+    assert_eq!(api.get("/", &other).await.retry_after, Some(30));
+    issuer.clear_faults();
+    clock.advance(seconds(30));
+    assert_eq!(api.outcome(&other).await, OK);
+}
+
+#[actix_web::test]
+async fn one_token_that_fails_again_and_again_closes_nobody_out() {
+    for fault in [
+        Fault::status(500),
+        Fault::status(503).with_header("Retry-After", "1"),
+        Fault::status(429).with_header("Retry-After", "60"),
+        Fault::status(408),
+        Fault::reset(),
+        Fault::hold(),
+    ] {
+        let issuer = TestIssuer::start();
+        let api = api(introspecting(&issuer).response_timeout(Duration::from_millis(200))).await;
+        issuer.fault(Endpoint::Introspection, fault.clone().for_tokens("bad").always());
+        for _ in 0..40 {
+            assert_eq!(api.get("/", "bad").await.status, 503, "{fault:?}");
+            assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK, "{fault:?}");
+        }
+        let requests = issuer.requests(Endpoint::Introspection);
+        let bad = requests.iter().filter(|request| request.form()["token"] == "bad").count();
+        assert!(bad <= 16, "it backs off: {bad} calls for {fault:?}");
+    }
+}
+
+#[actix_web::test]
+async fn many_tokens_that_fail_close_nobody_out() {
+    // Without any success of another token in between, so that only the health check tells.
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(500).for_tokens("made-up").always());
+    for number in 0..300 {
+        assert_eq!(api.outcome(&format!("made-up-{number}")).await, upstream(Failing), "{number}");
+        clock.advance(Duration::from_millis(100));
+    }
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+    assert!(issuer.count(Endpoint::Introspection) <= 300 + 31 + 1, "one health check in a second");
+}
+
+#[actix_web::test]
+async fn a_server_that_fails_for_every_unknown_token_serves_the_known_ones() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    let good = issuer.opaque(json!({}));
+    clock.advance(seconds(10));
+    issuer.fault(Endpoint::Introspection, Fault::real().for_tokens(&good).always());
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    for number in 0..300 {
+        assert_eq!(api.get("/", &format!("made-up-{number}")).await.status, 503);
+        if number % 10 == 0 {
+            assert_eq!(api.outcome(&good).await, OK, "{number}");
+        }
+        clock.advance(Duration::from_millis(100));
+    }
+}
+
+#[actix_web::test]
+async fn records_of_pauses_do_not_fill_the_log() {
+    let (issuer, clock) = timed_issuer();
+    let protect: ProtectApi = introspecting(&issuer).clock(clock.clone()).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    for _ in 0..10 {
+        issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+        let mut number = 0;
+        let pausing = async {
+            while api.outcome(&format!("down-{}-{number}", clock.unix_time())).await != upstream(Paused) {
+                number += 1;
+                clock.advance(Duration::from_millis(100));
+            }
+        };
+        timeout(PATIENCE, pausing).await.expect("introspection does not pause");
+        issuer.clear_faults();
+        clock.advance(seconds(2));
+        recovers(&api, &issuer).await;
+        assert_eq!(protect.status().introspection, Introspecting::Calling);
+    }
+    let told = |event: &str| {
+        let of = |record: &logs::Record| {
+            record.value("event") == event
+                && record.value("issuer") == issuer.issuer()
+                && record.level <= log::Level::Info
+        };
+        logs::count(of)
+    };
+    // At most 55 seconds have passed.
+    assert!((1..=6).contains(&told("introspection_paused")), "{}", told("introspection_paused"));
+    assert_eq!(told("introspection_resumed"), told("introspection_paused"), "each has its end");
+}
