@@ -542,7 +542,7 @@ mod tests {
             let metadata = parse("a.test", &document, &both()).unwrap();
             let error = metadata.jwks_uri.require("jwks_uri").unwrap_err();
             let cause = std::error::Error::source(&error).unwrap().to_string();
-            assert!(cause.starts_with("jwks_uri is ") && cause.contains("a.test/path"), "{cause}");
+            assert!(cause.starts_with("jwks_uri is "), "{cause}");
             assert!(!cause.contains("hush"), "{cause}");
         }
     }

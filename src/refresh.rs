@@ -6,6 +6,8 @@
 //! waits a little longer after each failure. A fetch that takes long, because its worker is blocked for example, is
 //! replaced by a reader that waits for it; one that is lost with its worker is started again by such a reader.
 
+mod fetch;
+
 use std::{
     fmt,
     future::Future,
@@ -13,23 +15,16 @@ use std::{
     time::Duration,
 };
 
-use actix_web::rt;
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
+use self::fetch::Fetch;
 use crate::{
     deadline::{Deadline, timed_out},
     error::{AuthError, UpstreamFault},
     observe::Observer,
     waiting_room::WaitingRoom,
 };
-
-/// The pause after the first failed fetch; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause: an authorization server that comes back is noticed within 5 s.
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// How much of a server's `Retry-After` is believed: a wrong one must not close us out for a day.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The longest time that a reader waits for the fetch of another one before it starts its own, and that it waits at all
 /// while there is an older document.
@@ -310,65 +305,11 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         }
     }
 
-    /// Starts a fetch unless one is under way (which is returned then) or the pause after a failure is not over.
-    fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
-    where
-        F: Future<Output = Result<T, AuthError>> + 'static,
-    {
-        let started_at = self.now();
-        let number = {
-            let mut state = self.state();
-            if let Some(number) = state.under_way {
-                return Some(Fetch { number, is_own: false });
-            }
-            if state.failure.as_ref().is_some_and(|failure| started_at < failure.resume_at) {
-                return None;
-            }
-            state.last_number += 1;
-            state.under_way = Some(state.last_number);
-            state.last_start = Some(started_at);
-            state.last_number
-        };
-        let running = Running { refreshed: Arc::clone(self), number };
-        let fetching = fetch();
-        rt::spawn(async move {
-            let outcome = fetching.await;
-            running.refreshed.settle(outcome, started_at, number);
-            drop(running);
-        });
-        Some(Fetch { number, is_own: true })
-    }
-
     fn room(&self, kind: ReaderKind) -> Option<&WaitingRoom> {
         match kind {
             ReaderKind::Request => Some(&self.readers),
             ReaderKind::Renewer => Some(&self.renewers),
             ReaderKind::Task => None,
-        }
-    }
-
-    /// Lets a reader start a fetch beside the one under way. Renewers, which anybody can be, once in a cooldown.
-    fn replace(&self, number: u64, kind: ReaderKind) {
-        if kind == ReaderKind::Renewer {
-            let mut state = self.state();
-            if self.is_recent(state.last_replacement) {
-                return;
-            }
-            state.last_replacement = Some(self.now());
-        }
-        self.clear(number);
-    }
-
-    /// Whether something happened within the cooldown.
-    fn is_recent(&self, at: Option<Duration>) -> bool {
-        at.is_some_and(|at| self.now().saturating_sub(at) < self.lifetimes.cooldown)
-    }
-
-    /// This fetch, if it is the one under way, is so no more.
-    fn clear(&self, number: u64) {
-        let mut state = self.state();
-        if state.under_way == Some(number) {
-            state.under_way = None;
         }
     }
 
@@ -380,57 +321,9 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         self.now().saturating_sub(dated.fetched_at)
     }
 
-    /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one. The outcome
-    /// of a fetch that was replaced counts too, unless a later one has brought a document.
-    fn settle(&self, outcome: Result<T, AuthError>, started_at: Duration, number: u64) {
-        let mut state = self.state();
-        if self.current.load().as_ref().is_some_and(|current| current.number > number) {
-            return;
-        }
-        match outcome {
-            Ok(document) => {
-                state.failure = None;
-                self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at, number })));
-            }
-            Err(error) => {
-                self.observer.failed(&error);
-                let count = state.failure.as_ref().map_or(0, |failure| failure.count);
-                let own = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
-                let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-                let pause = own.max(asked);
-                let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
-                log::warn!(
-                    target: crate::LOG, event = "fetch_failed", issuer, call, fault;
-                    "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
-                );
-                let resume_at = self.now().saturating_add(pause);
-                state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
-            }
-        }
-    }
-
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // Nothing in here panics while it holds the lock; should it ever, the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A fetch under way, and whether it was started by the one who asks.
-struct Fetch {
-    number: u64,
-    is_own: bool,
-}
-
-/// Dropped with its task, at the end, by a panic or with the worker, it leaves no fetch behind that does not run.
-struct Running<T: Send + Sync + 'static> {
-    refreshed: Arc<Refreshed<T>>,
-    number: u64,
-}
-
-impl<T: Send + Sync + 'static> Drop for Running<T> {
-    fn drop(&mut self) {
-        self.refreshed.clear(self.number);
-        self.refreshed.ended.send_replace(());
     }
 }
 
@@ -438,14 +331,11 @@ fn abandoned() -> AuthError {
     AuthError::upstream(UpstreamFault::Unreachable).because("the fetch was abandoned")
 }
 
-fn cause(error: &AuthError) -> String {
-    std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+    use actix_web::rt;
     use futures_util::future::join_all;
 
     use super::*;

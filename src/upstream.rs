@@ -46,9 +46,10 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The same, but not past this deadline.
+    /// The same, but not past this deadline, in whole milliseconds.
     pub(crate) fn until(self, deadline: Deadline) -> Self {
-        Self { deadline: self.deadline.min(deadline.time_left()), ..self }
+        let millis = u64::try_from(deadline.time_left().as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        Self { deadline: self.deadline.min(Duration::from_millis(millis)), ..self }
     }
 
     /// For a call that starts now, second tries included.

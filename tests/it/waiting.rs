@@ -149,6 +149,30 @@ async fn all_that_one_request_waits_for_has_one_deadline() {
     }
 }
 
+#[actix_web::test]
+async fn within_five_seconds_after_an_outage_documents_are_fetched_again() {
+    for fault in [Fault::status(500), Fault::status(429), Fault::reset(), Fault::body("nonsense")] {
+        for endpoint in [Endpoint::Discovery, Endpoint::Jwks] {
+            for outage in [1, 8, 60] {
+                let (issuer, clock) = timed_issuer();
+                let api = api(jwts_only(&issuer).clock(clock.clone())).await;
+                let jwt = issuer.jwt(json!({}));
+                issuer.fault(endpoint, fault.clone().always());
+                if endpoint == Endpoint::Discovery {
+                    issuer.fault(Endpoint::AuthorizationServerMetadata, fault.clone().always());
+                }
+                for _ in 0..2 * outage {
+                    assert!(api.outcome(&jwt).await.is_err());
+                    clock.advance(Duration::from_millis(500));
+                }
+                issuer.clear_faults();
+                clock.advance(Duration::from_secs(5));
+                assert_eq!(api.outcome(&jwt).await, OK, "{endpoint:?} {outage} s");
+            }
+        }
+    }
+}
+
 /// Threads of an API that are blocked by its handler `/block`, until told otherwise.
 #[derive(Default)]
 struct Blocked {

@@ -1,0 +1,123 @@
+//! One fetch of a document: how it starts, what its outcome changes, and what is left of it when its worker stops.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use actix_web::rt;
+
+use super::{Dated, Failure, ReaderKind, Refreshed};
+use crate::error::AuthError;
+
+/// The pause after the first failed fetch; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause: an authorization server that comes back is noticed within 5 s.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// How much of a server's `Retry-After` is believed: a wrong one must not close us out for a day.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// A fetch under way, and whether it was started by the one who asks.
+pub(super) struct Fetch {
+    pub(super) number: u64,
+    pub(super) is_own: bool,
+}
+
+/// Dropped with its task, at the end, by a panic or with the worker, it leaves no fetch behind that does not run.
+struct Running<T: Send + Sync + 'static> {
+    refreshed: Arc<Refreshed<T>>,
+    number: u64,
+}
+
+impl<T: Send + Sync + 'static> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.refreshed.clear(self.number);
+        self.refreshed.ended.send_replace(());
+    }
+}
+
+impl<T: Send + Sync + 'static> Refreshed<T> {
+    /// Starts a fetch unless one is under way (which is returned then) or the pause after a failure is not over.
+    pub(super) fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
+    where
+        F: Future<Output = Result<T, AuthError>> + 'static,
+    {
+        let started_at = self.now();
+        let number = {
+            let mut state = self.state();
+            if let Some(number) = state.under_way {
+                return Some(Fetch { number, is_own: false });
+            }
+            if state.failure.as_ref().is_some_and(|failure| started_at < failure.resume_at) {
+                return None;
+            }
+            state.last_number += 1;
+            state.under_way = Some(state.last_number);
+            state.last_start = Some(started_at);
+            state.last_number
+        };
+        let running = Running { refreshed: Arc::clone(self), number };
+        let fetching = fetch();
+        rt::spawn(async move {
+            let outcome = fetching.await;
+            running.refreshed.settle(outcome, started_at, number);
+            drop(running);
+        });
+        Some(Fetch { number, is_own: true })
+    }
+
+    /// Lets a reader start a fetch beside the one under way. Renewers, which anybody can be, once in a cooldown.
+    pub(super) fn replace(&self, number: u64, kind: ReaderKind) {
+        if kind == ReaderKind::Renewer {
+            let mut state = self.state();
+            if self.is_recent(state.last_replacement) {
+                return;
+            }
+            state.last_replacement = Some(self.now());
+        }
+        self.clear(number);
+    }
+
+    /// Whether something happened within the cooldown.
+    pub(super) fn is_recent(&self, at: Option<Duration>) -> bool {
+        at.is_some_and(|at| self.now().saturating_sub(at) < self.lifetimes.cooldown)
+    }
+
+    /// This fetch, if it is the one under way, is so no more.
+    fn clear(&self, number: u64) {
+        let mut state = self.state();
+        if state.under_way == Some(number) {
+            state.under_way = None;
+        }
+    }
+
+    /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one. The outcome
+    /// of a fetch that was replaced counts too, unless a later one has brought a document.
+    fn settle(&self, outcome: Result<T, AuthError>, started_at: Duration, number: u64) {
+        let mut state = self.state();
+        if self.current.load().as_ref().is_some_and(|current| current.number > number) {
+            return;
+        }
+        match outcome {
+            Ok(document) => {
+                state.failure = None;
+                self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at, number })));
+            }
+            Err(error) => {
+                self.observer.failed(&error);
+                let count = state.failure.as_ref().map_or(0, |failure| failure.count);
+                let own = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
+                let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                let pause = own.max(asked);
+                let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
+                log::warn!(
+                    target: crate::LOG, event = "fetch_failed", issuer, call, fault;
+                    "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
+                );
+                let resume_at = self.now().saturating_add(pause);
+                state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
+            }
+        }
+    }
+}
+
+fn cause(error: &AuthError) -> String {
+    std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
+}
