@@ -1,39 +1,40 @@
-//! Certificate-bound access tokens (RFC 8705 section 3): such a token opens the API only for the client that shows the
-//! certificate named in the token's `cnf` claim, so that a stolen token is worth nothing.
+//! Certificate-bound access tokens (RFC 8705 section 3). Such a token is accepted only from a client that presents
+//! the certificate named in the token's `cnf` claim, so a stolen token is useless.
 //!
-//! Three things meet here:
+//! The module contains:
 //!
 //! - the certificate's [thumbprint](CertificateThumbprint), `x5t#S256`;
-//! - what to do with tokens that are bound, or are not: [`CertificateBinding`];
-//! - where the certificate comes from. Where TLS ends in actix: `on_connect` (crate feature `mtls`). Where it ends in
-//!   a proxy: a [`CertificateResolver`] that reads the header in which the proxy passes the certificate on.
+//! - the rules for bound and unbound tokens: [`CertificateBinding`];
+//! - the source of the certificate. If TLS ends in actix: `on_connect` (crate feature `mtls`). If it ends in a
+//!   proxy: a [`CertificateResolver`] that reads the header in which the proxy passes the certificate.
 //!
-//! | the proxy sends | resolver |
+//! | The proxy sends | Resolver |
 //! | --- | --- |
 //! | `Client-Cert` of RFC 9440 (`HAProxy`, Cloudflare) | [`ClientCertHeader`] |
 //! | `X-Forwarded-Client-Cert` (Envoy, Istio) | [`XForwardedClientCert`] |
-//! | PEM, URL-encoded or with spaces for line breaks, or bare base64, in a header of your choice (nginx's `$ssl_client_escaped_cert`, AWS load balancers, Apache, Azure App Service, Traefik) | [`UrlEncodedPem`] |
-//! | something else | a closure of your own |
+//! | PEM, URL-encoded or with spaces for line breaks, or bare base64, in any header (nginx's `$ssl_client_escaped_cert`, AWS load balancers, Apache, Azure App Service, Traefik) | [`UrlEncodedPem`] |
+//! | another format | a closure |
 //!
-//! # Headers are trusted: close the way in
+//! # Headers are trusted
 //!
-//! A resolver believes its header. None is active unless you ask for it, and you should ask only where **every** way to
-//! this server leads through a proxy that removes the header from what it receives, in all spellings (`X-Client-Cert`
-//! and `X_Client_Cert` are one name to some software), and writes its own. The proxy must also have checked, in the
-//! handshake, that the client owns the certificate's key; every TLS stack does that unless it is told not to.
+//! A resolver trusts its header. No resolver is active by default. Install one only if **every** path to this
+//! server leads through a proxy that removes the header from incoming requests, in all spellings (some software
+//! treats `X-Client-Cert` and `X_Client_Cert` as one name), and sets it itself. The proxy must also verify in the
+//! handshake that the client owns the certificate's key; every TLS stack does so by default.
 //!
-//! Each ready resolver refuses, with an error that is answered as an invalid token (401) and logged:
+//! Each ready resolver rejects the following with 401 and a log record:
 //!
-//! - a header that occurs more than once, or beside a spelling that swaps `-` and `_`;
-//! - a value longer than 16 KiB, and one that is malformed in any way (base64 is strict, with padding).
+//! - a header that occurs more than once, or together with a spelling that swaps `-` and `_`;
+//! - a value longer than 16 KiB, or malformed in any way (base64 is strict, with padding).
 //!
-//! No header, or an empty one, means that the client showed no certificate: a bound token is then refused, any other
-//! is judged as the [`CertificateBinding`] says.
+//! No header, or an empty one, means that the client presented no certificate. A bound token is then rejected.
+//! Other tokens are checked as the [`CertificateBinding`] says.
 //!
 //! # What is not checked
 //!
-//! The certificate's chain, names, dates and revocation. The binding needs none of these (RFC 8705 section 3: it proves
-//! that the client is the one that the token was issued to); the TLS server's verifier looks at them if it should.
+//! The certificate's chain, names, dates and revocation. The binding needs none of them (RFC 8705 section 3: it
+//! proves that the client is the one to which the token was issued). Configure the TLS server's verifier to check
+//! them.
 
 mod binding;
 mod header;
@@ -57,12 +58,12 @@ pub use self::{
     xfcc::XForwardedClientCert,
 };
 
-/// Finds the certificate that the client showed, usually in a header that a trusted proxy wrote.
+/// Finds the certificate that the client presented, usually in a header set by a trusted proxy.
 ///
-/// `Ok(None)`: the client showed none. `Err`: it cannot be told; the request is answered as one with an invalid token
-/// (401) and the error is logged, so it should not quote what the client sent.
+/// Returns `Ok(None)` if the client presented none. With `Err` the request is rejected like one with an invalid
+/// token (401), and the error is logged, so it should not quote the request.
 ///
-/// Closures of that shape are resolvers:
+/// Closures of this shape are resolvers:
 ///
 /// ```
 /// use actix_protect_api::certificate::{CertificateResolver, CertificateThumbprint};
@@ -80,11 +81,11 @@ pub trait CertificateResolver: Send + Sync {
     /// Finds the certificate of this request.
     ///
     /// # Errors
-    /// What keeps it from being known.
+    /// The reason why the certificate cannot be determined.
     fn resolve(&self, request: &HttpRequest) -> Result<Option<CertificateThumbprint>, ResolverError>;
 }
 
-/// Why a resolver failed. Its text goes to the log.
+/// The reason why a resolver failed. Its text is logged.
 pub type ResolverError = Box<dyn Error + Send + Sync>;
 
 impl<F> CertificateResolver for F
@@ -96,8 +97,8 @@ where
     }
 }
 
-/// The certificate of the TLS connection, where one was put into the connection's data: by `on_connect`, or by a
-/// function of the app's own that inserts a [`CertificateThumbprint`].
+/// Returns the certificate of the TLS connection, if the connection's data contains one. It is inserted by
+/// `on_connect`, or by a function of the application that inserts a [`CertificateThumbprint`].
 pub(crate) fn of_connection(request: &HttpRequest) -> Option<CertificateThumbprint> {
     request.conn_data::<CertificateThumbprint>().copied()
 }

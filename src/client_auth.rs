@@ -1,4 +1,4 @@
-//! How this API authenticates itself to the introspection endpoint.
+//! Client authentication at the introspection endpoint.
 
 mod assertion_audience;
 mod identity;
@@ -405,7 +405,7 @@ mod tests {
         {
             let authentication = ClientAuthentication::spiffe_jwt(folder.write("svid", text));
             let problem = authentication.check("me").unwrap_err();
-            assert!(problem.contains("a JWT-SVID is wanted") && !problem.contains(text), "{problem}");
+            assert!(problem.contains("expected a JWT-SVID") && !problem.contains(text), "{problem}");
         }
     }
 

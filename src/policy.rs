@@ -109,7 +109,7 @@ fn check_parties(
     let refused = |fault, cause: String| Err(AuthError::token(fault).because(cause));
     match claims.issuer() {
         Some(stated) if stated == issuer => {}
-        Some(_) => return refused(TokenFault::Issuer, format!("wanted is {issuer:?}")),
+        Some(_) => return refused(TokenFault::Issuer, format!("expected {issuer:?}")),
         None if accept_missing_issuer => {}
         None => return refused(TokenFault::MissingClaim, "`iss`".to_owned()),
     }
@@ -118,7 +118,7 @@ fn check_parties(
             return refused(TokenFault::MissingClaim, "`aud`".to_owned());
         }
     } else if !claims.audience().contains(&rules.audience) {
-        return refused(TokenFault::Audience, format!("wanted is {:?}", rules.audience));
+        return refused(TokenFault::Audience, format!("expected {:?}", rules.audience));
     }
     Ok(())
 }

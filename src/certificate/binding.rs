@@ -1,4 +1,4 @@
-//! What a token's `cnf` claim asks for, against the certificate that was shown.
+//! Compares the `cnf` claim of a token with the presented certificate.
 
 use std::{fmt, str::FromStr};
 
@@ -8,29 +8,29 @@ use serde_json::{Map, Value};
 use super::CertificateThumbprint;
 use crate::claims::Claims;
 
-/// How tokens that are bound to a client certificate (RFC 8705 section 3), and tokens that are not, are treated.
+/// The rules for tokens that are bound to a client certificate (RFC 8705 section 3), and for tokens that are not.
 #[derive(Clone, Copy, Debug, Default, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CertificateBinding {
-    /// `when_present`, the default. A token with a `cnf` claim is accepted only together with the certificate that its
-    /// `x5t#S256` names; a token without one is an ordinary bearer token.
+    /// `when_present`, the default. A token with a `cnf` claim is accepted only together with the certificate named
+    /// by its `x5t#S256`. A token without `cnf` is an ordinary bearer token.
     ///
-    /// A `cnf` that promises anything else is refused, since it cannot be checked: a key (`jkt`, `jwk`, `kid`, `jku`),
-    /// any unknown member (also beside a matching `x5t#S256`), and an empty object. So is a token whose `token_type`
-    /// is `DPoP` or `PoP`: it is bound, and was shown as if it were not.
+    /// Any other `cnf` is rejected, because it cannot be checked: a key (`jkt`, `jwk`, `kid`, `jku`), an unknown
+    /// member (even beside a matching `x5t#S256`), and an empty object. A token whose `token_type` is `DPoP` or
+    /// `PoP` is rejected too: it is bound, but was sent as a bearer token.
     #[default]
     #[display("when_present")]
     WhenPresent,
-    /// `required`: as `when_present`, and a token without a `cnf` claim is refused.
+    /// `required`: like `when_present`, and a token without a `cnf` claim is rejected.
     #[display("required")]
     Required,
-    /// `dangerously_ignore`: `cnf` and `token_type` are not looked at. **A stolen bound token then works for the
-    /// thief**; meant for a time of transition, or where a gateway in front has checked the binding already.
+    /// `dangerously_ignore`: `cnf` and `token_type` are not checked. **A stolen bound token is then accepted.** Use
+    /// it during a migration, or if a gateway has checked the binding already.
     #[display("dangerously_ignore")]
     DangerouslyIgnore,
 }
 
-/// The text names no [`CertificateBinding`].
+/// The text is not the name of a [`CertificateBinding`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownCertificateBinding;
@@ -50,13 +50,14 @@ impl FromStr for CertificateBinding {
 
 impl fmt::Display for UnknownCertificateBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`when_present`, `required` or `dangerously_ignore` is wanted")
+        f.write_str("expected `when_present`, `required` or `dangerously_ignore`")
     }
 }
 
 impl std::error::Error for UnknownCertificateBinding {}
 
-/// Why a token is not accepted with the certificate that was shown, or without one. For the log, never for the caller.
+/// The reason why a token is not accepted with the presented certificate, or without one. It is logged and never
+/// sent to the caller.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 pub(crate) enum BindingFault {
     #[display("the token is not bound to a certificate, which is required")]
@@ -75,8 +76,8 @@ pub(crate) enum BindingFault {
 
 impl std::error::Error for BindingFault {}
 
-/// Checks what the `cnf` of these claims asks for (RFC 7800 section 3.1, RFC 8705 section 3.1) against the certificate
-/// of this request. Pure: to be called for every request, also where the claims come out of a cache.
+/// Compares the `cnf` of these claims (RFC 7800 section 3.1, RFC 8705 section 3.1) with the certificate of this
+/// request. A pure function; call it for every request, also for cached claims.
 pub(crate) fn check(
     claims: &Claims,
     binding: CertificateBinding,
@@ -85,7 +86,7 @@ pub(crate) fn check(
     if binding == CertificateBinding::DangerouslyIgnore {
         return Ok(());
     }
-    // The usual token, decided without a look at its members.
+    // The usual token is decided without parsing its members.
     if claims.is_plain_bearer() && binding != CertificateBinding::Required {
         return Ok(());
     }
@@ -93,7 +94,7 @@ pub(crate) fn check(
         return Err(BindingFault::NotBearer);
     }
     match claims.get("cnf") {
-        // It was there when the claims were read: whatever became of it, the token is bound.
+        // The claim existed when the claims were parsed, so the token is bound.
         None | Some(Value::Null) if claims.has_cnf() => Err(BindingFault::Malformed),
         None | Some(Value::Null) if binding == CertificateBinding::Required => Err(BindingFault::Unbound),
         None | Some(Value::Null) => Ok(()),
@@ -102,8 +103,8 @@ pub(crate) fn check(
     }
 }
 
-/// Token types whose tokens must come with a proof of possession (RFC 9449 section 5, RFC 9200 section 5.8.4.3); types
-/// are compared without regard to case (RFC 6749 section 5.1).
+/// Token types that require a proof of possession (RFC 9449 section 5, RFC 9200 section 5.8.4.3). Types are
+/// case-insensitive (RFC 6749 section 5.1).
 fn is_bound_type(token_type: &str) -> bool {
     ["dpop", "pop"].iter().any(|bound| token_type.eq_ignore_ascii_case(bound))
 }
@@ -117,7 +118,7 @@ fn confirm(
             CertificateThumbprint::from_base64url(text).ok_or(BindingFault::Malformed)?
         }
         Some(_) => return Err(BindingFault::Malformed),
-        // Also an empty object: the issuer announced a confirmation and did not say which.
+        // Also an empty object: the issuer announced a confirmation without naming one.
         None => return Err(BindingFault::Unsupported),
     };
     if members.len() > 1 {

@@ -1,4 +1,4 @@
-//! Certificates that a proxy passes on in a header: reading that header safely, and the two plain formats.
+//! Certificates in a header set by a proxy: safe reading of the header, and the two simple formats.
 
 use std::fmt;
 
@@ -11,20 +11,22 @@ use derive_more::Display;
 
 use super::{CertificateResolver, CertificateThumbprint, ResolverError, pem};
 
-/// Longer values are refused unread. Certificates have 1 to 3 KiB; URL-encoded with their chain, some reach 10.
+/// Longer values are rejected without parsing. Certificates have 1 to 3 KiB; URL-encoded with their chain, some
+/// have 10.
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// Reads `Client-Cert` of RFC 9440: `Client-Cert: :BASE64:`, the DER bytes of the certificate as a structured field's
 /// byte sequence (RFC 8941 section 3.3.5).
 ///
-/// Stricter than RFC 8941: base64 without padding, with bits beyond the last byte, and parameters are refused.
-/// `Client-Cert-Chain` is not read. See the [module](super) for what the proxy must do, and what is refused.
+/// Stricter than RFC 8941: base64 without padding, non-zero bits after the last byte, and parameters are rejected.
+/// `Client-Cert-Chain` is not read. See the [module](super) for the requirements on the proxy, and for rejected
+/// headers.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ClientCertHeader;
 
 impl ClientCertHeader {
-    /// Reads `Client-Cert`.
+    /// Creates the resolver for `Client-Cert`.
     pub fn new() -> Self {
         Self
     }
@@ -48,28 +50,28 @@ fn from_byte_sequence(value: &str) -> Option<CertificateThumbprint> {
 /// proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
 /// ```
 ///
-/// AWS load balancers send the same format in `X-Amzn-Mtls-Clientcert-Leaf`. A plus sign stands for itself.
+/// AWS load balancers send the same format in `X-Amzn-Mtls-Clientcert-Leaf`. A plus sign is not decoded.
 ///
-/// The other forms in which proxies write a certificate are read too, percent-encoded or not:
+/// Other formats that proxies use are supported too, percent-encoded or not:
 ///
-/// - PEM with spaces in place of line breaks, or none at all (Apache's `%{SSL_CLIENT_CERT}s`), also with text before and
-///   after it. Where the value holds a chain, the first certificate is taken: the leaf.
-/// - The base64 of the DER bytes alone (`X-ARR-ClientCert` of Azure App Service, `X-Forwarded-Tls-Client-Cert` of Traefik).
-///   Exactly one: a list with commas is refused.
+/// - PEM with spaces instead of line breaks, or without any (Apache's `%{SSL_CLIENT_CERT}s`), also with text before
+///   and after it. Of a chain, the first certificate is used: the leaf.
+/// - The base64 of the DER bytes alone (`X-ARR-ClientCert` of Azure App Service, `X-Forwarded-Tls-Client-Cert` of
+///   Traefik). Exactly one: a list with commas is rejected.
 /// - A byte sequence as in RFC 9440, `:BASE64:`.
 ///
-/// `(null)`, which Apache writes for a client without a certificate, means none. See the [module](super) for what the proxy
-/// must do, and what is refused.
+/// `(null)`, which Apache writes for a client without a certificate, means none. See the [module](super) for the
+/// requirements on the proxy, and for rejected headers.
 #[derive(Clone, Debug)]
 pub struct UrlEncodedPem {
     name: HeaderName,
 }
 
 impl UrlEncodedPem {
-    /// Reads the header of this name. There is no default: the name is agreed upon between you and the proxy.
+    /// Creates the resolver for the header with this name. There is no default name.
     ///
     /// # Errors
-    /// Where this is no header's name (RFC 9110 section 5.1).
+    /// If this is not a valid header name (RFC 9110 section 5.1).
     pub fn new(name: &str) -> Result<Self, InvalidHeaderName> {
         HeaderName::try_from(name).map(|name| Self { name })
     }
@@ -81,7 +83,7 @@ impl CertificateResolver for UrlEncodedPem {
     }
 }
 
-/// Reads any of the forms of [`UrlEncodedPem`].
+/// Parses any of the formats of [`UrlEncodedPem`].
 fn from_any_form(value: &str) -> Option<CertificateThumbprint> {
     let text = pem::percent_decode(value)?;
     let text = text.trim_ascii();
@@ -98,7 +100,7 @@ pub(super) fn from_url_encoded_pem(value: &str) -> Option<CertificateThumbprint>
     CertificateThumbprint::from_pem(&pem::percent_decode(value)?).ok()
 }
 
-/// Reads the one value of the header of this name; `None` where there is no header or an empty one.
+/// Returns the only value of the header with this name; `None` if there is no header or an empty one.
 pub(super) fn read(
     request: &HttpRequest,
     name: &HeaderName,
@@ -113,7 +115,7 @@ pub(super) fn read(
 }
 
 fn single_value<'r>(request: &'r HttpRequest, name: &HeaderName) -> Result<Option<&'r str>, Problem> {
-    // A proxy that removes only one spelling lets the other through: neither can be believed then.
+    // A proxy that removes only one spelling forwards the other, so neither can be trusted.
     if request.headers().keys().any(|other| other != name && same_but_for_dashes(other, name)) {
         return Err(Problem::OtherSpelling);
     }
@@ -126,7 +128,7 @@ fn single_value<'r>(request: &'r HttpRequest, name: &HeaderName) -> Result<Optio
         return Err(Problem::TooLong);
     }
     let text = value.to_str().map_err(|_| Problem::Malformed)?.trim_matches([' ', '\t']);
-    // Apache writes `(null)` where there is no certificate.
+    // Apache writes `(null)` if there is no certificate.
     Ok(Some(text).filter(|text| !text.is_empty() && *text != "(null)"))
 }
 
@@ -135,7 +137,7 @@ fn same_but_for_dashes(left: &HeaderName, right: &HeaderName) -> bool {
     left.as_str().bytes().map(dashed).eq(right.as_str().bytes().map(dashed))
 }
 
-/// What is wrong with a header. Names the header, never its value.
+/// The fault of a header. Names the header, never its value.
 #[derive(Debug)]
 struct HeaderFault {
     name: HeaderName,

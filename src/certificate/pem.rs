@@ -1,4 +1,4 @@
-//! PEM (RFC 7468) and percent-encoding (RFC 3986 section 2.1), both read strictly.
+//! Strict parsers for PEM (RFC 7468) and percent-encoding (RFC 3986 section 2.1).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -8,11 +8,12 @@ const END: &str = "-----END CERTIFICATE-----";
 /// The dashes of every encapsulation boundary.
 const DASHES: &str = "-----";
 
-/// The content of the first `CERTIFICATE` block. Text may stand before the first block and after the last one (RFC 7468
-/// section 5.2), white space between blocks and anywhere in the base64: some proxies write spaces in place of line breaks.
+/// Returns the content of the first `CERTIFICATE` block. Text is allowed before the first block and after the last
+/// one (RFC 7468 section 5.2), white space between blocks and inside the base64, because some proxies write spaces
+/// instead of line breaks.
 ///
-/// Every further block must be well-formed as well, no other boundary may occur, and nothing but white space may stand between
-/// two blocks: a comma there tells that a proxy has joined its header with one that the client sent.
+/// Further blocks must be well-formed too, no other boundary may occur, and only white space is allowed between two
+/// blocks: a comma there means that a proxy has joined its header with one that the client sent.
 pub(super) fn first_certificate(pem: &str) -> Option<Vec<u8>> {
     let mut first = None;
     let mut rest = pem;
@@ -26,7 +27,7 @@ pub(super) fn first_certificate(pem: &str) -> Option<Vec<u8>> {
     first.filter(|_| !rest.contains(DASHES))
 }
 
-/// Decodes standard base64 with its padding; white space does not count.
+/// Decodes standard base64 with padding. White space is ignored.
 pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     let compact: String = text.chars().filter(|character| !character.is_ascii_whitespace()).collect();
     STANDARD.decode(compact).ok()
@@ -36,7 +37,7 @@ fn is_white_space(text: &str) -> bool {
     text.chars().all(|character| character.is_ascii_whitespace())
 }
 
-/// Decodes `%xx`. A `+` stays a plus sign: this is no form, and some proxies leave the plus signs of base64 as they are.
+/// Decodes `%xx`. A `+` stays a plus sign, because some proxies do not encode the plus signs of base64.
 pub(super) fn percent_decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -56,7 +57,7 @@ pub(super) fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
-/// The byte of two hexadecimal digits.
+/// Decodes two hexadecimal digits.
 pub(super) fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some((digit(high)? << 4) | digit(low)?)

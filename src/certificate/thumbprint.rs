@@ -11,12 +11,12 @@ use crate::secret::constant_time_eq;
 /// The SHA-256 thumbprint of a client certificate: the hash over its DER bytes, `x5t#S256` in a token's `cnf` claim
 /// (RFC 8705 section 3.1).
 ///
-/// It names the certificate and nothing more: whoever made one has not verified it. Equality takes the same time
-/// wherever two thumbprints differ.
+/// The thumbprint only identifies the certificate. It does not mean that the certificate was verified. Comparison
+/// takes constant time.
 #[derive(Clone, Copy)]
 pub struct CertificateThumbprint([u8; 32]);
 
-/// The bytes are no certificate: not one DER `SEQUENCE` from the first byte to the last, or not PEM around one.
+/// The bytes are not a certificate: neither one DER `SEQUENCE` from the first byte to the last, nor PEM around one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotACertificate;
@@ -24,11 +24,11 @@ pub struct NotACertificate;
 impl CertificateThumbprint {
     /// Hashes a DER-encoded certificate.
     ///
-    /// Of the encoding only the frame is checked: one `SEQUENCE` that covers exactly these bytes. That keeps PEM text,
-    /// base64 and trailing bytes from being hashed by mistake; it does not make the bytes a certificate.
+    /// Only the frame of the encoding is checked: one `SEQUENCE` that covers exactly these bytes. So PEM text,
+    /// base64 and trailing bytes are not hashed by mistake. It does not prove that the bytes are a certificate.
     ///
     /// # Errors
-    /// [`NotACertificate`] where the frame is another.
+    /// [`NotACertificate`] if the frame is different.
     pub fn from_der(der: &[u8]) -> Result<Self, NotACertificate> {
         if !is_one_sequence(der) {
             return Err(NotACertificate);
@@ -38,47 +38,48 @@ impl CertificateThumbprint {
         Ok(Self(hash))
     }
 
-    /// Hashes the first certificate of a PEM text (RFC 7468 section 5), the leaf where a whole chain is given.
+    /// Hashes the first certificate of a PEM text (RFC 7468 section 5): the leaf of a chain.
     ///
-    /// White space may stand for the line breaks, and text before the first block and after the last one. Everything else is
-    /// strict: the base64, every further block, white space alone between blocks, no block of another type.
+    /// White space may replace the line breaks, and text is allowed before the first block and after the last one.
+    /// Everything else is strict: the base64, every further block, only white space between blocks, no block of
+    /// another type.
     ///
     /// # Errors
-    /// [`NotACertificate`] where it does not, or where [`from_der`](Self::from_der) refuses the content.
+    /// [`NotACertificate`] for other text, or if [`from_der`](Self::from_der) rejects the content.
     pub fn from_pem(pem: &str) -> Result<Self, NotACertificate> {
         pem::first_certificate(pem).ok_or(NotACertificate).and_then(|der| Self::from_der(&der))
     }
 
-    /// Hashes a certificate that is given as the base64 of its DER bytes: PEM without its `BEGIN` and `END` lines, as Azure App
-    /// Service writes it into `X-ARR-ClientCert`.
+    /// Hashes a certificate given as the base64 of its DER bytes: PEM without its `BEGIN` and `END` lines, as in
+    /// `X-ARR-ClientCert` of Azure App Service.
     ///
-    /// White space does not count. The alphabet is the standard one (RFC 4648 section 4), and the padding must be there.
+    /// White space is ignored. The alphabet is the standard one (RFC 4648 section 4), and padding is required.
     ///
     /// # Errors
-    /// [`NotACertificate`] where it is no base64, or where [`from_der`](Self::from_der) refuses the content.
+    /// [`NotACertificate`] if it is not base64, or if [`from_der`](Self::from_der) rejects the content.
     pub fn from_base64(text: &str) -> Result<Self, NotACertificate> {
         pem::base64(text).ok_or(NotACertificate).and_then(|der| Self::from_der(&der))
     }
 
-    /// Takes a SHA-256 hash that somebody else computed over the certificate's DER bytes.
+    /// Creates a thumbprint from a SHA-256 hash of the certificate's DER bytes.
     pub fn from_sha256(hash: [u8; 32]) -> Self {
         Self(hash)
     }
 
-    /// Reads the form of the `cnf` claim: 43 characters of base64url without padding. The unused bits of the last
-    /// character must be zero, so that each thumbprint has one spelling only.
+    /// Parses the form of the `cnf` claim: 43 characters of base64url without padding. The unused bits of the last
+    /// character must be zero, so that each thumbprint has only one spelling.
     pub(crate) fn from_base64url(text: &str) -> Option<Self> {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
 
-    /// Reads 64 hexadecimal digits in either case.
+    /// Parses 64 hexadecimal digits in upper or lower case.
     pub(crate) fn from_hex(text: &str) -> Option<Self> {
         let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
         let hash = pairs.iter().map(|&[high, low]| pem::hex_byte(high, low)).collect::<Option<Vec<_>>>()?;
         hash.try_into().ok().map(Self)
     }
 
-    /// The thumbprint as in the `cnf` claim: 43 characters of base64url.
+    /// Returns the thumbprint as in the `cnf` claim: 43 characters of base64url.
     pub fn to_base64url(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
@@ -106,16 +107,17 @@ impl fmt::Display for NotACertificate {
 
 impl std::error::Error for NotACertificate {}
 
-/// Whether the bytes are one DER `SEQUENCE` (X.690 sections 8.1 and 10.1) and nothing after it.
+/// Returns whether the bytes are one DER `SEQUENCE` (X.690 sections 8.1 and 10.1) and nothing else.
 fn is_one_sequence(der: &[u8]) -> bool {
     match der {
         [0x30, short @ 0..=0x7f, content @ ..] => content.len() == usize::from(*short),
-        // The long form: how many octets follow, then the length; the shortest form only, no leading zeros.
+        // The long form: the number of length octets, then the length. Only the shortest form is allowed, without
+        // leading zeros.
         [0x30, 0x81, length @ 0x80..=0xff, content @ ..] => content.len() == usize::from(*length),
         [0x30, 0x82, high @ 1..=0xff, low, content @ ..] => {
             content.len() == usize::from(u16::from_be_bytes([*high, *low]))
         }
-        // A certificate of 64 KiB or more does not fit into a TLS handshake of common stacks, nor into a header.
+        // A certificate of 64 KiB or more fits neither into a TLS handshake of common stacks nor into a header.
         _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! The certificate of connections whose TLS ends in actix.
+//! The certificate of connections if TLS ends in actix.
 
 use std::any::Any;
 
@@ -7,17 +7,18 @@ use actix_web::{dev::Extensions, rt::net::TcpStream};
 
 use super::CertificateThumbprint;
 
-/// Notes the client's certificate of each TLS connection, for
+/// Records the client's certificate of each TLS connection, for
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect). Hashed once per connection.
 ///
-/// Puts the [`CertificateThumbprint`] of the leaf certificate into the connection's data where the connection is one of
-/// rustls 0.23 and the client showed a certificate; otherwise nothing, and the client counts as one without.
+/// Inserts the [`CertificateThumbprint`] of the leaf certificate into the connection's data if the connection uses
+/// rustls 0.23 and the client presented a certificate. Otherwise it inserts nothing, and the client counts as one
+/// without a certificate.
 ///
 /// # Terminating mTLS in actix
 ///
-/// Ask for the client's certificate in the TLS configuration, and hand this function to the server. The verifier
-/// decides whom to let in; `allow_unauthenticated` also lets in clients without a certificate, who can then use tokens
-/// that are not bound to one.
+/// Request the client's certificate in the TLS configuration, and pass this function to the server. The verifier
+/// decides which clients may connect. `allow_unauthenticated` also lets clients without a certificate connect; they
+/// can use tokens that are not bound.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -58,12 +59,12 @@ use super::CertificateThumbprint;
 /// # let _ = serve;
 /// ```
 ///
-/// For self-signed client certificates (RFC 8705 section 2.2) write a verifier that accepts any chain. It must still
-/// verify the signatures of the handshake (`verify_tls12_signature`, `verify_tls13_signature`): they are what proves
-/// that the client has the certificate's key, and certificates themselves are public.
+/// For self-signed client certificates (RFC 8705 section 2.2), write a verifier that accepts any chain. It must
+/// still verify the signatures of the handshake (`verify_tls12_signature`, `verify_tls13_signature`): they prove
+/// that the client has the certificate's key, while certificates themselves are public.
 ///
-/// A resumed TLS session keeps the certificate of the first one, unverified anew. With another TLS stack, write such a
-/// function yourself and insert a [`CertificateThumbprint`].
+/// A resumed TLS session keeps the certificate of the first session and does not verify it again. For another TLS
+/// stack, write a similar function that inserts a [`CertificateThumbprint`].
 pub fn on_connect(connection: &dyn Any, data: &mut Extensions) {
     let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
     let (_, session) = stream.get_ref();

@@ -1,4 +1,4 @@
-//! `X-Forwarded-Client-Cert` (XFCC), as Envoy and what is built on it write it.
+//! `X-Forwarded-Client-Cert` (XFCC), in the format of Envoy.
 
 use std::borrow::Cow;
 
@@ -11,20 +11,21 @@ use super::{
 
 /// Reads `X-Forwarded-Client-Cert` of Envoy, Istio and others.
 ///
-/// Each proxy on the way adds an element, after a comma; an element holds `Key=value` pairs between semicolons; values
-/// may be quoted, with a backslash before quotes within. Of each element this reads `Hash` (SHA-256 in hexadecimal) and
-/// `Cert` (URL-encoded PEM). At least one must be there, neither twice, and both must name the same certificate.
+/// Each proxy on the path adds an element after a comma. An element contains `Key=value` pairs separated by
+/// semicolons. Values may be quoted, with a backslash before quotes inside. Of each element, `Hash` (SHA-256 in
+/// hexadecimal) and `Cert` (URL-encoded PEM) are read. At least one must be present, neither twice, and both must
+/// identify the same certificate.
 ///
-/// By default the header must hold **exactly one** element: that of the one proxy in front, which sets the header anew
-/// for each request (Envoy: `forward_client_cert_details: SANITIZE_SET`). Where several proxies add theirs, say
-/// [how many](Self::hops); where only the last one is to be believed, [say so](Self::last_hop).
+/// By default the header must contain **exactly one** element: that of a single proxy, which replaces the header of
+/// each request (Envoy: `forward_client_cert_details: SANITIZE_SET`). If several proxies add elements, set [their
+/// number](Self::hops); to trust only the last one, use [`last_hop`](Self::last_hop).
 ///
-/// Prefer `SANITIZE_SET` at the outermost proxy. `APPEND_FORWARD` there passes on what strangers wrote, and
-/// `FORWARD_ONLY` believes it. Let the proxies send `Hash` or `Cert` alone: Envoy neither quotes nor escapes the names
-/// that it takes out of the client's certificate for `URI` and `DNS`, so that a certificate with a name like
-/// `urn:a,Hash=0123…` writes elements of its own. The exact number of elements catches that.
+/// Prefer `SANITIZE_SET` at the outermost proxy. `APPEND_FORWARD` forwards elements that a client wrote, and
+/// `FORWARD_ONLY` trusts them. Let the proxies send only `Hash` or `Cert`: Envoy neither quotes nor escapes the
+/// names of the client's certificate in `URI` and `DNS`, so a certificate with a name like `urn:a,Hash=0123…` adds
+/// elements. The exact number of elements detects this.
 ///
-/// See the [module](super) for what else the proxy must do, and what is refused.
+/// See the [module](super) for the other requirements on the proxy, and for rejected headers.
 #[derive(Clone, Copy, Debug)]
 pub struct XForwardedClientCert {
     element: Wanted,
@@ -37,13 +38,13 @@ enum Wanted {
 }
 
 impl XForwardedClientCert {
-    /// Reads the element of the one proxy in front; more than one element is refused.
+    /// Reads the element of a single proxy. More than one element is rejected.
     pub fn new() -> Self {
         Self { element: Wanted::FirstOf(1) }
     }
 
-    /// Expects exactly this many elements, one of each proxy on the way, and reads the first: what the outermost proxy
-    /// saw, which is the client's certificate. The others are the certificates of the proxies among themselves.
+    /// Requires exactly this many elements, one from each proxy on the path, and reads the first: the client's
+    /// certificate, as seen by the outermost proxy. The others are certificates of the proxies.
     ///
     /// 0 counts as 1, the default.
     #[must_use]
@@ -51,11 +52,11 @@ impl XForwardedClientCert {
         Self { element: Wanted::FirstOf(hops.max(1)) }
     }
 
-    /// Reads the last of any number of elements: what the nearest proxy saw. For meshes in which the token is bound to
-    /// the certificate of the calling service, and whatever stands before is not to be trusted.
+    /// Reads the last of any number of elements, as seen by the nearest proxy. For meshes in which the token is
+    /// bound to the certificate of the calling service and the earlier elements are not trusted.
     ///
-    /// **That proxy must not add `URI` or `DNS`**, unless it accepts certificates only of an authority that you trust
-    /// with the names in them: see [above](Self).
+    /// **That proxy must not add `URI` or `DNS`**, unless it accepts certificates only of a CA whose names are
+    /// trusted: see [above](Self).
     #[must_use]
     pub fn last_hop(self) -> Self {
         Self { element: Wanted::Last }
@@ -83,7 +84,7 @@ impl CertificateResolver for XForwardedClientCert {
     }
 }
 
-/// What one proxy said of its client's certificate.
+/// The data of one proxy about its client's certificate.
 #[derive(Default)]
 struct Element {
     hash: Option<CertificateThumbprint>,
@@ -110,7 +111,7 @@ impl Element {
     }
 }
 
-/// Reads all elements, also those that nobody asks for: where one is malformed, the others may be misread.
+/// Parses all elements, also unused ones: if one is malformed, the others may be misread.
 fn elements(value: &str) -> Option<Vec<Element>> {
     let mut done = Vec::new();
     let mut current = Element::default();
@@ -135,8 +136,7 @@ fn elements(value: &str) -> Option<Vec<Element>> {
     }
 }
 
-/// Splits into the value at the front and what comes after it. An equals sign may stand in a value without quotes: Envoy
-/// writes URIs like that.
+/// Splits off the first value. A value without quotes may contain an equals sign, as in the URIs that Envoy writes.
 fn field_value(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, after) = text.split_at_checked(text.find([',', ';']).unwrap_or(text.len()))?;

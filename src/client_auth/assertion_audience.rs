@@ -14,13 +14,13 @@ pub enum ClientAssertionAudience {
     #[default]
     #[display("issuer")]
     Issuer,
-    /// `endpoint`: the URL of the introspection endpoint that receives the assertion. For authorization servers that accept
-    /// nothing else.
+    /// `endpoint`: the URL of the introspection endpoint that receives the assertion. Some authorization servers
+    /// accept nothing else.
     #[display("endpoint")]
     Endpoint,
 }
 
-/// The text names no [`ClientAssertionAudience`].
+/// The text is not the name of a [`ClientAssertionAudience`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownClientAssertionAudience;

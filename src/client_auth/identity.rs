@@ -10,14 +10,13 @@ use std::{
 use super::watched::{Content, RECHECK, Watched};
 use crate::secret::Secret;
 
-/// A certificate chain and its private key, both as PEM: what this API presents in the TLS handshake with the
-/// authorization server.
+/// A certificate chain and its private key as PEM, presented in the TLS handshake with the authorization server.
 ///
-/// The first certificate is the API's own, the others lead to its issuer. The key may be PKCS#8, PKCS#1 (RSA) or
-/// SEC 1 (EC), and is not encrypted. That key and certificate belong together is checked at start-up; that the
-/// certificate has not expired is not: the authorization server says so in the handshake.
+/// The first certificate is that of the API, the others lead to its CA. The key is unencrypted PKCS#8, PKCS#1 (RSA)
+/// or SEC 1 (EC). A check at start-up ensures that the key belongs to the certificate. The expiry of the
+/// certificate is not checked: the authorization server does so in the handshake.
 ///
-/// Two identities are equal if they name the same files, or hold the same PEM. A clone is cheap.
+/// Two identities are equal if they name the same files, or contain the same PEM. A clone is cheap.
 #[derive(Clone)]
 pub struct Identity(Arc<Source>);
 
@@ -27,16 +26,16 @@ enum Source {
 }
 
 impl Identity {
-    /// An identity in two PEM files, which may be one and the same.
+    /// Creates an identity from two PEM files, which may be the same file.
     ///
-    /// The files are looked at once a second while connections are made, and read again after a change. If they cannot
-    /// be used then (half written, or key and certificate do not fit together), the last good pair stays in use and a
-    /// warning is logged. Connections that are open already keep the certificate that they were made with.
+    /// While connections are made, the files are checked once a second and loaded again after a change. If they
+    /// cannot be used then (half written, or key and certificate do not match), the last good pair is used and a
+    /// warning is logged. Open connections keep their certificate.
     pub fn from_pem_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         Self::watching([certificate.as_ref().into(), key.as_ref().into()], RECHECK)
     }
 
-    /// An identity given as PEM text, for the life of the process.
+    /// Creates an identity from PEM text, which does not change while the process runs.
     pub fn from_pem(certificate: impl Into<Secret>, key: impl Into<Secret>) -> Self {
         let (certificate, key) = (certificate.into(), key.into());
         let loaded = load(certificate.expose().as_bytes(), key.expose().as_bytes()).map(Arc::new);
@@ -47,7 +46,7 @@ impl Identity {
         Self(Arc::new(Source::Files(Watched::new(paths, every, load_files))))
     }
 
-    /// Whether there is a certificate with its key right now; the error names what is wanted.
+    /// Returns an error that names the expected input if there is no usable certificate and key now.
     pub(super) fn check(&self) -> Result<(), String> {
         self.load().map(|_| ())
     }
@@ -87,7 +86,7 @@ impl fmt::Debug for Identity {
 fn load_files(contents: &[Content]) -> Result<Loaded, String> {
     match contents {
         [certificate, key] => load(certificate, key),
-        _ => Err("a certificate and a key are wanted".into()),
+        _ => Err("expected a certificate and a key".into()),
     }
 }
 
@@ -110,28 +109,29 @@ mod tls {
 
     pub(super) type Loaded = CertifiedKey;
 
-    /// Parses and pairs certificate and key. The texts of the parsers' errors are left out: they may quote the input.
+    /// Parses certificate and key and checks that they match. The error texts of the parsers are omitted, because
+    /// they may quote the input.
     pub(super) fn load(certificate: &[u8], key: &[u8]) -> Result<Loaded, String> {
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| "the certificate chain is not valid PEM")?;
         if chain.is_empty() {
-            return Err("no certificate found: PEM with \"BEGIN CERTIFICATE\" is wanted".into());
+            return Err("no certificate found: expected PEM with \"BEGIN CERTIFICATE\"".into());
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
-            "no private key found: unencrypted PEM with \"BEGIN PRIVATE KEY\", \"BEGIN RSA PRIVATE KEY\" or \
-             \"BEGIN EC PRIVATE KEY\" is wanted"
+            "no private key found: expected unencrypted PEM with \"BEGIN PRIVATE KEY\", \"BEGIN RSA PRIVATE KEY\" or \
+             \"BEGIN EC PRIVATE KEY\""
         })?;
         CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => "the private key does not belong to the first certificate".into(),
             rustls::Error::InvalidCertificate(_) => "the first certificate is not a valid X.509 certificate".into(),
-            _ => "the private key cannot be used: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519 is wanted"
+            _ => "the private key cannot be used: expected RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519"
                 .into(),
         })
     }
 
     impl Identity {
-        /// What gives rustls the certificate as of the moment of each handshake.
+        /// Returns a resolver that gives rustls the current certificate in each handshake.
         pub(crate) fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
             Arc::new(Resolver(self.clone()))
         }
@@ -154,7 +154,7 @@ mod tls {
     }
 }
 
-/// Without the feature `rustls` no connection of ours presents the certificate: only its outer form is looked at.
+/// Without the feature `rustls` the certificate is never presented, so only its outer form is checked.
 #[cfg(not(feature = "rustls"))]
 struct Loaded;
 
@@ -162,10 +162,10 @@ struct Loaded;
 fn load(certificate: &[u8], key: &[u8]) -> Result<Loaded, String> {
     let has = |pem: &[u8], label: &str| pem.windows(label.len()).any(|part| part == label.as_bytes());
     if !has(certificate, "-----BEGIN CERTIFICATE-----") {
-        return Err("no certificate found: PEM with \"BEGIN CERTIFICATE\" is wanted".into());
+        return Err("no certificate found: expected PEM with \"BEGIN CERTIFICATE\"".into());
     }
     if !has(key, "PRIVATE KEY-----") {
-        return Err("no private key found: PEM with \"BEGIN PRIVATE KEY\" is wanted".into());
+        return Err("no private key found: expected PEM with \"BEGIN PRIVATE KEY\"".into());
     }
     Ok(Loaded)
 }

@@ -1,6 +1,6 @@
-//! Private and symmetric keys as JWK (RFC 7517, RFC 7518 section 6, RFC 8037): parsed once into what signs.
+//! Parses private and symmetric keys in JWK form (RFC 7517, RFC 7518 section 6, RFC 8037) into signing keys.
 //!
-//! No message shows a member of the key: errors name what is wanted.
+//! Error messages name the expected input and never show a member of the key.
 
 use aws_lc_rs::{
     hmac,
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::signer::Key;
 
-/// A key, its algorithm (RFC 7518 section 3.1) and its name, if it has one.
+/// A key with its algorithm (RFC 7518 section 3.1) and its `kid`, if it has one.
 pub(super) struct SigningKey {
     pub(super) key: Key,
     pub(super) algorithm: &'static str,
@@ -31,8 +31,8 @@ pub(super) fn private(json: &str) -> Result<SigningKey, String> {
         "RSA" => rsa(&jwk)?,
         "EC" => ec(&jwk)?,
         "OKP" => okp(&jwk)?,
-        "oct" => return Err("a symmetric key cannot be used: a private RSA, EC or OKP key is wanted".into()),
-        _ => return Err("the JWK's \"kty\" is unknown: RSA, EC or OKP is wanted".into()),
+        "oct" => return Err("a symmetric key cannot be used: expected a private RSA, EC or OKP key".into()),
+        _ => return Err("the JWK's \"kty\" is unknown: expected RSA, EC or OKP".into()),
     };
     Ok(SigningKey { key, algorithm, kid: jwk.kid })
 }
@@ -41,13 +41,13 @@ pub(super) fn private(json: &str) -> Result<SigningKey, String> {
 pub(super) fn symmetric(json: &str) -> Result<SigningKey, String> {
     let jwk = Jwk::parse(json)?;
     if jwk.kty != "oct" {
-        return Err("the JWK's \"kty\" must be \"oct\": a symmetric key is wanted".into());
+        return Err("the JWK's \"kty\" must be \"oct\": expected a symmetric key".into());
     }
     let (algorithm, hash) = match jwk.alg.as_deref() {
         None | Some("HS256") => ("HS256", hmac::HMAC_SHA256),
         Some("HS384") => ("HS384", hmac::HMAC_SHA384),
         Some("HS512") => ("HS512", hmac::HMAC_SHA512),
-        Some(_) => return Err("the JWK's \"alg\" does not fit: HS256, HS384 or HS512 is wanted".into()),
+        Some(_) => return Err("the JWK's \"alg\" does not fit: expected HS256, HS384 or HS512".into()),
     };
     let secret = bytes("k", jwk.k.as_ref())?;
     if secret.is_empty() {
@@ -66,8 +66,7 @@ fn rsa(jwk: &Jwk) -> Result<(Key, &'static str), String> {
         Some("PS512") => ("PS512", &RSA_PSS_SHA512),
         Some(_) => {
             return Err(
-                "the JWK's \"alg\" does not fit an RSA key: RS256, RS384, RS512, PS256, PS384 or PS512 is \
-                        wanted"
+                "the JWK's \"alg\" does not fit an RSA key: expected RS256, RS384, RS512, PS256, PS384 or PS512"
                     .into(),
             );
         }
@@ -76,7 +75,7 @@ fn rsa(jwk: &Jwk) -> Result<(Key, &'static str), String> {
     let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
     let bits = n.len() * 8 - n.first().map_or(0, |first| usize::try_from(first.leading_zeros()).unwrap_or(0));
     if bits < 2048 {
-        return Err(format!("the RSA key has {bits} bits: at least 2048 are wanted"));
+        return Err(format!("the RSA key has {bits} bits: expected at least 2048"));
     }
     let components = KeyPairComponents {
         public_key: PublicKeyComponents { n, e },
@@ -101,7 +100,7 @@ fn ec(jwk: &Jwk) -> Result<(Key, &'static str), String> {
         _ => return Err("the EC key's \"crv\" must be P-256, P-384 or P-521".into()),
     };
     if jwk.alg.as_deref().is_some_and(|alg| alg != algorithm) {
-        return Err(format!("the JWK's \"alg\" does not fit its curve: {algorithm} is wanted"));
+        return Err(format!("the JWK's \"alg\" does not fit its curve: expected {algorithm}"));
     }
     let (x, y, d) = (bytes("x", jwk.x.as_ref())?, bytes("y", jwk.y.as_ref())?, bytes("d", jwk.d.as_ref())?);
     if [&x, &y, &d].iter().any(|member| member.len() != size) {
@@ -122,9 +121,9 @@ fn okp(jwk: &Jwk) -> Result<(Key, &'static str), String> {
     }
     let algorithm = match jwk.alg.as_deref() {
         None | Some("EdDSA") => "EdDSA",
-        // The fully specified name of the same, RFC 9864.
+        // The fully specified name of the same algorithm, RFC 9864.
         Some("Ed25519") => "Ed25519",
-        Some(_) => return Err("the JWK's \"alg\" does not fit an Ed25519 key: EdDSA is wanted".into()),
+        Some(_) => return Err("the JWK's \"alg\" does not fit an Ed25519 key: expected EdDSA".into()),
     };
     let (x, d) = (bytes("x", jwk.x.as_ref())?, bytes("d", jwk.d.as_ref())?);
     let pair = Ed25519KeyPair::from_seed_and_public_key(&d, &x)
@@ -132,7 +131,7 @@ fn okp(jwk: &Jwk) -> Result<(Key, &'static str), String> {
     Ok((Key::Ed25519(Box::new(pair)), algorithm))
 }
 
-/// The members that are used; the others are ignored (RFC 7517 section 4). One that occurs twice is refused.
+/// The supported members; others are ignored (RFC 7517 section 4). Duplicates are rejected.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -158,12 +157,12 @@ struct Jwk {
 impl Jwk {
     fn parse(json: &str) -> Result<Self, String> {
         if json.trim_start().starts_with("-----BEGIN") {
-            return Err("PEM is not read here: a JWK as JSON is wanted".into());
+            return Err("PEM is not supported here: expected a JWK as JSON".into());
         }
-        // The parser's own text may quote the key.
+        // The text of the parser's error may quote the key.
         let jwk = serde_json::from_str::<Self>(json).map_err(|error| {
             format!(
-                "not a valid JWK (line {}, column {}): one key as a JSON object with \"kty\" is wanted, not a key set",
+                "not a valid JWK (line {}, column {}): expected one key as a JSON object with \"kty\", not a key set",
                 error.line(),
                 error.column()
             )
@@ -185,7 +184,7 @@ impl<'de> Deserialize<'de> for Member {
 
 fn bytes(name: &str, member: Option<&Member>) -> Result<Zeroizing<Vec<u8>>, String> {
     let text = member.ok_or_else(|| match name {
-        "d" => "the JWK has no \"d\": the private key is wanted, not the public one".to_owned(),
+        "d" => "the JWK has no \"d\": expected the private key, not the public one".to_owned(),
         name => format!("the JWK has no \"{name}\""),
     })?;
     URL_SAFE_NO_PAD
@@ -262,7 +261,7 @@ mod tests {
     #[test]
     fn a_public_key_is_refused() {
         for jwk in [rsa_jwk(), ec_jwk("P-256"), ed25519_jwk()] {
-            assert!(refusal(&without(jwk, "d")).contains("the private key is wanted, not the public one"));
+            assert!(refusal(&without(jwk, "d")).contains("expected the private key, not the public one"));
         }
     }
 

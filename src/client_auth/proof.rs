@@ -1,4 +1,4 @@
-//! What a secret becomes for one method and one client: everything that can be worked out before the request is.
+//! A client credential prepared for one authentication method, so that little is left to do per request.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 /// OAuth SPIFFE client authentication.
 const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
-/// The client's proof of who it is.
+/// The credential of the client.
 pub(super) enum Proof {
     /// `client_secret` in the form.
     Post(Arc<Secret>),
@@ -27,12 +27,12 @@ pub(super) enum Proof {
     Basic(HeaderValue),
     /// An assertion signed for each request.
     Signed(Signer),
-    /// An assertion that somebody else signed, good until `exp`.
+    /// An assertion signed elsewhere, valid until `exp`.
     Svid { token: Arc<Secret>, exp: i64 },
 }
 
 impl Proof {
-    /// The error says what is wanted and shows nothing of the secret.
+    /// Prepares a credential. The error names the expected input and shows nothing of the secret.
     pub(super) fn new(method: Method, client_id: &str, secret: &Arc<Secret>) -> Result<Self, String> {
         let text = secret.expose();
         if text.is_empty() {
@@ -42,7 +42,7 @@ impl Proof {
             Method::SecretPost => Ok(Self::Post(Arc::clone(secret))),
             Method::SecretBasic => basic(&encoded(client_id), &encoded(text)).map(Self::Basic),
             Method::SecretBasicRaw if client_id.contains(':') => {
-                Err("a client id with a colon cannot be sent without encoding: client_secret_basic is wanted"
+                Err("a client id with a colon cannot be sent without encoding: expected client_secret_basic"
                     .into())
             }
             Method::SecretBasicRaw => basic(client_id, text).map(Self::Basic),
@@ -50,12 +50,12 @@ impl Proof {
             Method::PrivateKeyJwt => Signer::private(text).map(Self::Signed),
             Method::SpiffeJwt => Ok(Self::Svid { token: Arc::clone(secret), exp: svid_exp(text)? }),
             Method::TlsClientAuth | Method::SelfSignedTlsClientAuth | Method::SpiffeX509 => {
-                Err("a certificate with its key is wanted, not a secret".into())
+                Err("expected a certificate with its key, not a secret".into())
             }
         }
     }
 
-    /// Adds the proof to a request: fields of the form, or the value of the `Authorization` header.
+    /// Adds the credential to a request: fields of the form, or the value of the `Authorization` header.
     pub(super) fn present(
         &self,
         client_id: &str,
@@ -85,7 +85,7 @@ fn assertion(form: &mut Serializer<'_, String>, client_id: &str, kind: &str, jwt
         .append_pair("client_assertion", jwt);
 }
 
-/// RFC 6749 section 2.3.1: identifier and secret are form-encoded, each for itself, before they are joined.
+/// RFC 6749 section 2.3.1: identifier and secret are form-encoded separately before they are joined.
 fn encoded(text: &str) -> Zeroizing<String> {
     Zeroizing::new(byte_serialize(text.as_bytes()).collect())
 }
@@ -99,7 +99,7 @@ fn basic(id: &str, secret: &str) -> Result<HeaderValue, String> {
     Ok(header)
 }
 
-/// `exp` of a JWT-SVID, which always has one. Its signature is the authorization server's business.
+/// Returns `exp` of a JWT-SVID, which is a required claim. The authorization server verifies the signature.
 fn svid_exp(token: &str) -> Result<i64, String> {
     #[derive(Deserialize)]
     struct Svid {
@@ -109,13 +109,13 @@ fn svid_exp(token: &str) -> Result<i64, String> {
     let (Some(_), Some(claims), Some(_), None) =
         (segments.next(), segments.next(), segments.next(), segments.next())
     else {
-        return Err("a JWT-SVID is wanted: three parts with dots between them".into());
+        return Err("expected a JWT-SVID: three parts with dots between them".into());
     };
     URL_SAFE_NO_PAD
         .decode(claims)
         .ok()
         .and_then(|claims| serde_json::from_slice::<Svid>(&claims).ok())
-        // NumericDate may have a fraction (RFC 7519 section 2): whole seconds are enough here.
+        // NumericDate may have a fraction (RFC 7519 section 2); whole seconds are enough here.
         .and_then(|svid| svid.exp.to_string().split('.').next()?.parse().ok())
-        .ok_or_else(|| "a JWT-SVID is wanted: its claims cannot be read, or lack \"exp\"".into())
+        .ok_or_else(|| "expected a JWT-SVID: its claims cannot be read, or lack \"exp\"".into())
 }

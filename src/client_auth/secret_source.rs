@@ -1,11 +1,11 @@
-//! Where a secret comes from: given once, or from a file that is read again when it changes.
+//! The source of a secret: a value, or a file that is loaded again when it changes.
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use super::watched::{Content, RECHECK, Watched};
 use crate::secret::Secret;
 
-/// Where a client secret, key or assertion comes from.
+/// The source of a client secret, key or assertion.
 ///
 /// Two sources are equal if they hold the same secret or name the same file. A clone is cheap.
 #[derive(Clone)]
@@ -18,11 +18,11 @@ enum Source {
 }
 
 impl SecretSource {
-    /// A secret in a file, as orchestrators mount them.
+    /// Reads the secret from a file, as orchestrators mount them.
     ///
-    /// The file is UTF-8; line breaks at its end are not part of the secret. It is looked at once a second while the
-    /// secret is needed, so a new content is used without a restart. If it cannot be read then, the last good content
-    /// stays in use and a warning is logged.
+    /// The file is UTF-8; line breaks at its end are not part of the secret. While the secret is needed, the file
+    /// is checked once a second, so a new content is used without a restart. If it cannot be read then, the last
+    /// good content is used and a warning is logged.
     pub fn file(path: impl AsRef<Path>) -> Self {
         Self::watching(path, RECHECK)
     }
@@ -32,7 +32,7 @@ impl SecretSource {
         Self(Source::File(Arc::new(watched)))
     }
 
-    /// The secret as it is now: the same `Arc` as long as it is the same secret.
+    /// Returns the current secret: the same `Arc` while the secret stays the same.
     pub(super) fn current(&self) -> Result<Arc<Secret>, String> {
         match &self.0 {
             Source::Given(secret) => Ok(Arc::clone(secret)),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::jwk::{self, SigningKey};
 
-/// How long an assertion is valid, in seconds.
+/// The lifetime of an assertion, in seconds.
 const LIFETIME: i64 = 60;
 
 /// A parsed key with the encoded header of the assertions that it signs.
@@ -20,7 +20,7 @@ pub(super) struct Signer {
     key: Key,
 }
 
-/// What signs. Keys are parsed once; the algorithm belongs to the key and is chosen by nobody else.
+/// A signing key. It is parsed once and bound to one algorithm.
 pub(super) enum Key {
     Hmac(Box<hmac::Key>),
     Rsa(Box<RsaKeyPair>, &'static RsaSignatureEncoding),
@@ -48,9 +48,10 @@ struct Header<'a> {
 }
 
 impl Signer {
-    /// For `client_secret_jwt`: HS256 with the bytes of the secret, or a symmetric JWK whose `alg` chooses.
+    /// Creates the signer for `client_secret_jwt`: HS256 with the bytes of the secret, or a symmetric JWK whose
+    /// `alg` selects the algorithm.
     pub(super) fn symmetric(secret: &str) -> Result<Self, String> {
-        // A secret may begin with a brace, but hardly by chance name a key type as well.
+        // A secret may start with a brace, but is unlikely to contain a key type by chance.
         if secret.trim_start().starts_with('{') && secret.contains("\"kty\"") {
             return Self::new(jwk::symmetric(secret)?);
         }
@@ -58,7 +59,7 @@ impl Signer {
         Self::new(SigningKey { key, algorithm: "HS256", kid: None })
     }
 
-    /// For `private_key_jwt`: a private JWK.
+    /// Creates the signer for `private_key_jwt` from a private JWK.
     pub(super) fn private(jwk: &str) -> Result<Self, String> {
         Self::new(jwk::private(jwk)?)
     }
@@ -69,7 +70,8 @@ impl Signer {
         Ok(Self { header: URL_SAFE_NO_PAD.encode(header), key })
     }
 
-    /// A fresh assertion: `iss` and `sub` are the client, `aud` is this one audience, `now` is in seconds since 1970.
+    /// Creates an assertion: `iss` and `sub` are the client, `aud` is this audience, `now` is in seconds since
+    /// 1970.
     pub(super) fn assertion(&self, client_id: &str, audience: &str, now: i64) -> Result<String, Unspecified> {
         let mut random = [0; 16];
         rand::fill(&mut random)?;
@@ -92,7 +94,8 @@ impl Signer {
 }
 
 impl Key {
-    /// RFC 7518 section 3.2 wants a key as long as the hash; issuers hand out shorter secrets, so that is a warning.
+    /// RFC 7518 section 3.2 requires a key as long as the hash. Issuers create shorter secrets, so this is only a
+    /// warning.
     pub(super) fn hmac(algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
         let wanted = algorithm.tag_len();
         if secret.len() < wanted {

@@ -24,7 +24,7 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-/// A folder of its own for one test, removed at the end.
+/// A temporary folder for one test, removed at the end.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -40,7 +40,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// Writes a file and gives its path.
+    /// Writes a file and returns its path.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         fs::write(self.path(name), content).unwrap();
         self.path(name)
@@ -53,7 +53,7 @@ impl Drop for Folder {
     }
 }
 
-/// A fresh RSA key of 2048 bits as PKCS#8; one for all tests, since making it takes a while.
+/// Returns an RSA key of 2048 bits as PKCS#8. All tests share it, because creating one is slow.
 pub(crate) fn rsa_pkcs8() -> &'static [u8] {
     static KEY: OnceLock<Vec<u8>> = OnceLock::new();
     KEY.get_or_init(|| {
@@ -62,12 +62,12 @@ pub(crate) fn rsa_pkcs8() -> &'static [u8] {
     })
 }
 
-/// The PKCS#1 key within a PKCS#8 one, or the SEC 1 key.
+/// Returns the PKCS#1 key inside a PKCS#8 key, or the SEC 1 key.
 pub(crate) fn inner_key(pkcs8: &[u8]) -> &[u8] {
     elements(elements(pkcs8)[0])[2]
 }
 
-/// That RSA key as private JWK.
+/// Returns that RSA key as a private JWK.
 pub(super) fn rsa_jwk() -> Value {
     let numbers = elements(elements(inner_key(rsa_pkcs8()))[0]);
     let mut jwk = json!({"kty": "RSA", "kid": "rsa key"});
@@ -78,7 +78,7 @@ pub(super) fn rsa_jwk() -> Value {
     jwk
 }
 
-/// A fresh EC key as private JWK.
+/// Creates an EC key as a private JWK.
 pub(super) fn ec_jwk(curve: &str) -> Value {
     let algorithm = match curve {
         "P-256" => &ECDSA_P256_SHA256_FIXED_SIGNING,
@@ -92,7 +92,7 @@ pub(super) fn ec_jwk(curve: &str) -> Value {
     json!({"kty": "EC", "kid": curve, "crv": curve, "x": x, "y": y, "d": d})
 }
 
-/// A fresh Ed25519 key as private JWK.
+/// Creates an Ed25519 key as a private JWK.
 pub(super) fn ed25519_jwk() -> Value {
     let pair = Ed25519KeyPair::generate().unwrap();
     let seed = pair.seed().unwrap();
@@ -105,7 +105,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
-/// The contents of DER elements that follow each other.
+/// Returns the contents of consecutive DER elements.
 fn elements(mut der: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while let [_, length, rest @ ..] = der {

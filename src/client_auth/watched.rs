@@ -1,4 +1,5 @@
-//! Files that are read again when they change: secrets and certificates are rotated under a running process.
+//! Files that are loaded again when they change, because secrets and certificates are rotated while the process
+//! runs.
 
 use std::{
     fmt,
@@ -13,20 +14,20 @@ use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use zeroize::Zeroizing;
 
-/// How long a look at the files is good for.
+/// The interval between two checks of the files.
 pub(super) const RECHECK: Duration = Duration::from_secs(1);
 
-/// The largest file that is read: certificate chains have a few KiB, secrets less.
+/// The largest file that is read. Certificate chains have a few KiB, secrets less.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// The content of one file, wiped when dropped.
 pub(super) type Content = Zeroizing<Vec<u8>>;
 
-/// A value made from files, made again when their content changes.
+/// A value made from files, and made again when their content changes.
 ///
-/// The files are read at most once per interval, and only when the value is asked for. Their content is compared, not
-/// their time of modification: a copy that keeps times, or two writes within one tick of the file system's clock,
-/// is noticed as well. Where a file cannot be read or used any more, the last good value stays, with one warning.
+/// The files are read at most once per interval, and only when the value is used. Their content is compared, not
+/// the time of modification, so copies that keep times, and two writes within one tick of the file system's clock,
+/// are detected. If a file cannot be read or used any more, the last good value is used and one warning is logged.
 pub(super) struct Watched<T> {
     paths: Box<[PathBuf]>,
     make: fn(&[Content]) -> Result<T, String>,
@@ -35,7 +36,7 @@ pub(super) struct Watched<T> {
     look: Mutex<Look>,
 }
 
-/// What the last look at the files found.
+/// The result of the last read.
 #[derive(Default)]
 struct Look {
     at: Option<Instant>,
@@ -56,14 +57,14 @@ impl<T> Watched<T> {
         &self.paths
     }
 
-    /// The value as of the last look, which is not older than the interval. An error only if there never was a good
-    /// one; it names the file and shows nothing of its content.
+    /// Returns the value as of the last read, which is not older than the interval. Fails only if there never was a
+    /// good value; the error names the file and shows nothing of its content.
     pub(super) fn get(&self) -> Result<Arc<T>, String> {
         let current = self.current.load_full();
         let mut look = match (self.look.try_lock(), &current) {
             (Ok(look), _) => look,
             (Err(TryLockError::Poisoned(poisoned)), _) => poisoned.into_inner(),
-            // Somebody else is looking: what we have is recent enough.
+            // Another thread is reading; the current value is recent enough.
             (Err(TryLockError::WouldBlock), Some(current)) => return Ok(Arc::clone(current)),
             (Err(TryLockError::WouldBlock), None) => self.look.lock().unwrap_or_else(PoisonError::into_inner),
         };
@@ -94,7 +95,7 @@ impl<T> Watched<T> {
         }
     }
 
-    /// `None` if the content is the one that was tried last, and was good.
+    /// Returns `None` if the content has not changed and was good.
     fn reload(&self, look: &mut Look) -> Result<Option<Arc<T>>, String> {
         let contents = self.paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
         let digest = digest(&contents);
@@ -111,7 +112,7 @@ impl<T> Watched<T> {
     }
 }
 
-/// The names of the files, nothing of what is in them.
+/// Shows the names of the files and nothing of their content.
 impl<T> fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, path) in self.paths.iter().enumerate() {
@@ -127,13 +128,13 @@ fn read(path: &Path) -> Result<Content, String> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<Content> {
-    // Opening a pipe would wait for its writer, and what was read from it once cannot be read again.
+    // Opening a pipe would wait for its writer, and its content can be read only once.
     let length = match std::fs::metadata(path)? {
         found if !found.is_file() => return Err(io::Error::other("it is not a regular file")),
         found if found.len() > MAX_FILE => return Err(io::Error::other("it is larger than 1 MiB")),
         found => usize::try_from(found.len()).unwrap_or(0),
     };
-    // With the room taken beforehand the vector does not grow, which would leave copies of the secret behind.
+    // With the capacity reserved, the vector does not grow and leaves no copies of the secret behind.
     let mut content = Zeroizing::new(Vec::with_capacity(length + 32));
     File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
     Ok(content)

@@ -213,7 +213,7 @@ impl Reader<'_> {
             "true" | "1" => Some(true),
             "false" | "0" => Some(false),
             _ => {
-                self.problem(variable, format!("is {value:?}, wanted is true or false"));
+                self.problem(variable, format!("is {value:?}, expected true or false"));
                 None
             }
         }
@@ -227,7 +227,7 @@ impl Reader<'_> {
         let value = value?;
         let parsed = value.parse().ok();
         if parsed.is_none() {
-            self.problem(variable, format!("is {value:?}, wanted is {wanted}"));
+            self.problem(variable, format!("is {value:?}, expected {wanted}"));
         }
         parsed
     }
@@ -260,7 +260,7 @@ impl Reader<'_> {
                     Some(other) => {
                         self.problem(
                             "CLIENT_SECRET_BASIC_ENCODING",
-                            format!("is {other:?}, wanted is form or raw"),
+                            format!("is {other:?}, expected form or raw"),
                         );
                         return None;
                     }
@@ -286,7 +286,7 @@ impl Reader<'_> {
                 self.problem(
                     "CLIENT_AUTH_METHOD",
                     format!(
-                        "is {other:?}, wanted is one of client_secret_post, client_secret_basic, client_secret_jwt, \
+                        "is {other:?}, expected one of client_secret_post, client_secret_basic, client_secret_jwt, \
                          private_key_jwt, tls_client_auth, self_signed_tls_client_auth, spiffe_jwt, spiffe_x509"
                     ),
                 );
@@ -303,7 +303,7 @@ impl Reader<'_> {
             (Some(_), Some(_)) => {
                 self.problem(
                     "CLIENT_SECRET",
-                    format!("and {}CLIENT_SECRET_FILE are both set, wanted is one of them", self.prefix),
+                    format!("and {}CLIENT_SECRET_FILE are both set, expected one of them", self.prefix),
                 );
                 None
             }

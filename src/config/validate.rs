@@ -85,7 +85,7 @@ impl ProtectApiBuilder {
 
     fn check_rules(&self, check: &mut Check) {
         if self.audience.trim().is_empty() {
-            let message = "is missing or empty, wanted is the identifier of this API as it stands in `aud`";
+            let message = "is missing or empty, expected the identifier of this API, as in `aud`";
             check.problem("audience", "AUDIENCE", message);
         }
         if self.groups_claim.trim().is_empty() {
@@ -127,7 +127,7 @@ impl ProtectApiBuilder {
             ("cache_entries", tuning.cache_entries),
         ] {
             if value == 0 {
-                check.problem(method, "", "is 0, wanted is at least 1");
+                check.problem(method, "", "is 0, expected at least 1");
             }
         }
         if tuning.algorithms.is_empty() {
@@ -202,7 +202,7 @@ impl Check {
             self.problem(
                 method,
                 variable,
-                format!("is {value:?}, wanted are whole seconds up to {}", most.as_secs()),
+                format!("is {value:?}, expected whole seconds up to {}", most.as_secs()),
             );
         }
         i64::try_from(value.as_secs()).unwrap_or(i64::MAX)
@@ -215,7 +215,7 @@ impl Check {
             self.problem(
                 method,
                 variable,
-                format!("is {seen}, wanted is a duration from {least:?} to {most:?}"),
+                format!("is {seen}, expected a duration from {least:?} to {most:?}"),
             );
         }
     }

@@ -20,8 +20,8 @@ use crate::support::app::builder;
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
         "no bearer token" => no_token,
-        "the token was issued by another issuer: wanted is \"…\"" => another_issuer,
-        "the token is meant for another audience: wanted is \"…\"" => another_audience,
+        "the token was issued by another issuer: expected \"…\"" => another_issuer,
+        "the token is meant for another audience: expected \"…\"" => another_audience,
         "a required claim is missing" => missing_claim,
         "the token has expired" => expired,
         "the token is not valid yet" => not_valid_yet,
