@@ -1,5 +1,8 @@
 #!/bin/sh
-# Clicks through the example cors_spa with a real browser and keeps a picture at target/browser/cors_spa.png.
+# run.sh [cors_spa|guide]: what a real browser shows.
+#
+# cors_spa  clicks through the example cors_spa and keeps a picture at target/browser/cors_spa.png (the default)
+# guide     looks at every page of the guide, which `cargo doc --no-deps --all-features` renders
 #
 # Needs chromium, chromedriver and python3 (Debian: apt-get install chromium chromium-driver python3).
 set -eu
@@ -12,5 +15,15 @@ for tool in chromium chromedriver python3; do
     fi
 done
 
-cargo build --quiet --example cors_spa
-exec python3 tests/browser/cors_spa.py "${CARGO_TARGET_DIR:-target}/debug/examples/cors_spa"
+target=${CARGO_TARGET_DIR:-target}
+case ${1:-cors_spa} in
+cors_spa)
+    cargo build --quiet --locked --example cors_spa
+    exec python3 tests/browser/cors_spa.py "$target/debug/examples/cors_spa"
+    ;;
+guide) exec python3 tests/browser/guide.py "$target/doc" ;;
+*)
+    echo "usage: run.sh [cors_spa|guide]" >&2
+    exit 2
+    ;;
+esac
