@@ -14,9 +14,10 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> std::io::Result<()> {
-//!     let protect = ProtectApi::from_env(); // MONOCLOUD_BACKEND_…; panics with everything that is wrong
+//!     // Reads `MONOCLOUD_BACKEND_…` variables. Panics with all problems of the configuration.
+//!     let protect = ProtectApi::from_env();
 //!     HttpServer::new(move || {
-//!         let posts = web::resource("/api/posts").wrap(protect.clone().scopes(["posts:write"]));
+//!         let posts = web::resource("/api/posts").wrap(protect.scopes(["posts:write"]));
 //!         App::new()
 //!             .wrap(protect.clone())
 //!             .route("/api/data", web::get().to(data))
@@ -31,27 +32,37 @@
 //! The responses, shown with the [test issuer](guide::testing):
 //!
 //! ```
-//! use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
+//! use actix_protect_api::{
+//!     AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer,
+//! };
 //! use actix_web::{App, test, web};
 //! use serde_json::json;
 //!
 //! # #[actix_web::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let issuer = TestIssuer::start();
 //! let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-//!     .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+//!     .client(
+//!         issuer.client_id(),
+//!         ClientAuthentication::client_secret_basic(issuer.client_secret()),
+//!     )
 //!     .build()?;
-//! let who = |caller: AuthenticatedRequest| async move { caller.subject().unwrap_or("a machine").to_owned() };
+//! let who = |caller: AuthenticatedRequest| async move {
+//!     caller.subject().unwrap_or("a machine").to_owned()
+//! };
 //! let app = test::init_service(
-//!     App::new()
-//!         .wrap(protect.clone())
-//!         .route("/who", web::get().to(who))
-//!         .service(web::resource("/posts").wrap(protect.scopes(["posts:write"])).route(web::get().to(who))),
+//!     App::new().wrap(protect.clone()).route("/who", web::get().to(who)).service(
+//!         web::resource("/posts")
+//!             .wrap(protect.scopes(["posts:write"]))
+//!             .route(web::get().to(who)),
+//!     ),
 //! )
 //! .await;
 //!
 //! let token = issuer.opaque(json!({ "sub": "alice", "scope": "posts:read" }));
 //! let get = |path| test::TestRequest::get().uri(path);
-//! let with = |path, token: &str| get(path).insert_header(("Authorization", format!("Bearer {token}")));
+//! let with = |path, token: &str| {
+//!     get(path).insert_header(("Authorization", format!("Bearer {token}")))
+//! };
 //!
 //! let body = test::call_and_read_body(&app, with("/who", &token).to_request()).await;
 //! assert_eq!(body, "alice");
