@@ -1,22 +1,24 @@
-//! Groups: any of them or all of them, as names or as objects, in the claim `groups` or somewhere deeper.
+//! Groups: any or all of them, as names or as objects, in the claim `groups` or in a nested claim.
 //!
 //! ```text
-//! cargo run --example groups               starts the API and prints commands to paste
-//! cargo run --example groups -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example groups               starts the API and prints curl commands
+//! cargo run --example groups -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
-use actix_web::{App, HttpServer, Responder, web};
+use std::{io, net::TcpListener};
+
+use actix_protect_api::{AuthenticatedRequest, ConfigError, ProtectApi, ProtectApiBuilder, test::TestIssuer};
+use actix_web::{App, HttpServer, Responder, dev::Server, web};
 use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
 async fn mine(caller: AuthenticatedRequest) -> String {
     format!("in {}", caller.groups().join(", "))
 }
 
-/// Inside a handler: who may see a document is known only when it is found.
+/// Inside a handler: the required group depends on the document.
 async fn document(
     caller: AuthenticatedRequest,
     group: web::Path<String>,
@@ -25,43 +27,57 @@ async fn document(
     Ok(if caller.has_group("editors") { "a document to edit" } else { "a document to read" })
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let api = || {
-        ProtectApi::builder(issuer.issuer(), issuer.audience())
-            .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-    };
-    // One group of those that a mount names will do; that is the default.
-    let any = api().build()?;
-    // It takes all of them.
-    let all = api().groups_match_all(true).build()?;
-    // Where the server lists roles in an object: a JSON pointer (RFC 6901).
-    let roles = api().groups_claim("/realm_access/roles").build()?;
+/// Three configurations for the same authorization server.
+struct Handles {
+    any: ProtectApi,
+    all: ProtectApi,
+    roles: ProtectApi,
+}
 
+impl Handles {
+    fn build(builder: impl Fn() -> ProtectApiBuilder) -> Result<Self, ConfigError> {
+        Ok(Self {
+            // The default: one of the groups that a mount requires is enough.
+            any: builder().build()?,
+            // All of the groups are required.
+            all: builder().groups_match_all(true).build()?,
+            // The server lists the groups in a nested claim: a JSON pointer (RFC 6901).
+            roles: builder().groups_claim("/realm_access/roles").build()?,
+        })
+    }
+}
+
+/// The application: three scopes, one for each configuration.
+fn serve(Handles { any, all, roles }: Handles, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
             .service(
                 web::scope("/any")
-                    .wrap(any.clone().groups(["editors", "authors"]))
+                    .wrap(any.groups(["editors", "authors"]))
                     .route("/mine", web::get().to(mine))
                     .route("/documents/{group}", web::get().to(document)),
             )
             .service(
                 web::scope("/all")
-                    .wrap(all.clone().groups(["editors", "authors"]))
+                    .wrap(all.groups(["editors", "authors"]))
                     .route("/mine", web::get().to(mine)),
             )
-            .service(
-                web::scope("/roles")
-                    .wrap(roles.clone().groups(["admin"]))
-                    .route("/mine", web::get().to(mine)),
-            )
+            .service(web::scope("/roles").wrap(roles.groups(["admin"])).route("/mine", web::get().to(mine)))
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let handles = Handles::build(|| support::builder(&issuer))?;
+    let (listener, base) = support::listen()?;
+    let server = serve(handles, listener)?;
 
     let editor = issuer.opaque(json!({ "groups": ["editors"] }));
     let both = issuer.opaque(json!({ "groups": ["editors", "authors"] }));
@@ -87,5 +103,5 @@ async fn main() -> Outcome {
         Call::get("pointer: the role", "/roles/mine").token(&admin).answers(200).body("in admin"),
         Call::get("pointer: another claim", "/roles/mine").token(&user).answers(403),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }

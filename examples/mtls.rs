@@ -1,21 +1,21 @@
-//! Tokens that are bound to a client certificate (RFC 8705): stolen, they are of no use. TLS ends in actix here; where a
-//! proxy ends it, see `certificate_resolver`.
+//! Tokens that are bound to a client certificate (RFC 8705): a stolen token is useless. Here TLS ends in actix. If TLS ends in a
+//! proxy, see `certificate_resolver`.
 //!
 //! ```text
-//! cargo run --example mtls               starts the API and prints commands to paste
-//! cargo run --example mtls -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example mtls               starts the API and prints curl commands
+//! cargo run --example mtls -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use std::{error::Error, fs, path::Path, sync::Arc};
+use std::{error::Error, fs, io, net::TcpListener, path::Path, sync::Arc};
 
 use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, ProtectApi,
+    AuthenticatedRequest, ProtectApi,
     certificate::{self, CertificateThumbprint},
     test::TestIssuer,
 };
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, dev::Server, web};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -23,13 +23,13 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use serde_json::json;
-use support::{Call, Outcome, port};
+use support::{Call, Outcome};
 
 async fn account(caller: AuthenticatedRequest) -> String {
     format!("the account of {}", caller.subject().unwrap_or("a machine"))
 }
 
-/// The server's TLS: takes clients without a certificate as well, so that they get a proper 401.
+/// The server's TLS. It accepts clients without a certificate, so that their requests are rejected with 401.
 fn server_tls(authority: &Authority) -> Result<ServerConfig, Box<dyn Error>> {
     let verifier = WebPkiClientVerifier::builder(authority.roots()?).allow_unauthenticated().build()?;
     let own = authority.issue("127.0.0.1")?;
@@ -37,27 +37,31 @@ fn server_tls(authority: &Authority) -> Result<ServerConfig, Box<dyn Error>> {
     Ok(tls.with_single_cert(own.chain(), own.key()?)?)
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let authority = Authority::new()?;
-    let (alice, mallory) = (authority.issue("alice")?, authority.issue("mallory")?);
-
-    let issuer = TestIssuer::start();
-    // `when_present`, the default, checks what is bound; with `required`, nothing else is accepted.
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application. `when_present`, the default, checks the tokens that are bound; `required` rejects all others.
+fn serve(protect: ProtectApi, tls: ServerConfig, listener: TcpListener) -> io::Result<Server> {
     let server =
         HttpServer::new(move || App::new().wrap(protect.clone()).route("/account", web::get().to(account)))
-            // Notes the certificate of each connection.
+            // Keeps the client certificate of each connection.
             .on_connect(certificate::on_connect)
             .workers(2)
-            .bind_rustls_0_23(("127.0.0.1", port()), server_tls(&authority)?)?;
-    let base = support::base_url(&server.addrs()).replace("http:", "https:");
+            .listen_rustls_0_23(listener, tls)?
+            .run();
+    Ok(server)
+}
 
-    // What an authorization server writes into the token when the client shows its certificate at the token endpoint.
+// The harness: an authority, certificates, an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let authority = Authority::new()?;
+    let (alice, mallory) = (authority.issue("alice")?, authority.issue("mallory")?);
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let base = base.replace("http:", "https:");
+    let server = serve(protect, server_tls(&authority)?, listener)?;
+
+    // The claim that an authorization server writes if the client uses its certificate at the token endpoint.
     let thumbprint = CertificateThumbprint::from_der(alice.certificate.der())?.to_base64url();
     let bound = json!({ "sub": "alice", "cnf": { "x5t#S256": thumbprint } });
     let (opaque, jwt) = (issuer.opaque(bound.clone()), issuer.jwt(bound));
@@ -78,7 +82,7 @@ async fn main() -> Outcome {
         get("an unbound token", &with_none).token(&unbound).answers(200).body("of bob"),
         get("no token", &with_alices).answers(401).challenge("Bearer"),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }
 
 /// A certificate authority for this run.
@@ -121,7 +125,7 @@ impl Identity {
     }
 }
 
-/// Somebody who calls the API: as a client for the check, and as options for curl.
+/// A caller of the API: a client for the check, and options for curl.
 struct Caller {
     client: awc::Client,
     curl_options: String,
@@ -142,7 +146,7 @@ impl Caller {
     }
 
     /// Writes the files that curl needs.
-    fn curl_options(authority: &Authority, identity: Option<&Identity>) -> std::io::Result<String> {
+    fn curl_options(authority: &Authority, identity: Option<&Identity>) -> io::Result<String> {
         let folder = Path::new("target/mtls");
         fs::create_dir_all(folder)?;
         let write = |name: &str, content: String| {

@@ -1,18 +1,20 @@
-//! One route for everybody that shows more to those who are known.
+//! One route for all callers, with more content for authenticated callers.
 //!
 //! ```text
-//! cargo run --example optional_auth               starts the API and prints commands to paste
-//! cargo run --example optional_auth -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example optional_auth               starts the API and prints curl commands
+//! cargo run --example optional_auth -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
-use actix_web::{App, HttpServer, web};
-use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use std::{io, net::TcpListener};
 
-/// `None` is a caller without a token. A bad token never gets here: it is refused, not taken for anonymous.
+use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::TestIssuer};
+use actix_web::{App, HttpServer, dev::Server, web};
+use serde_json::json;
+use support::{Call, Outcome};
+
+/// `None` is a caller without a token. An invalid token is rejected before this handler; it is not treated as anonymous.
 async fn articles(caller: Option<AuthenticatedRequest>) -> String {
     match caller {
         Some(caller) => format!("all articles for {}", caller.subject().unwrap_or("a machine")),
@@ -20,7 +22,7 @@ async fn articles(caller: Option<AuthenticatedRequest>) -> String {
     }
 }
 
-/// Under the same mount, but not for everybody: without `Option` the extractor answers 401.
+/// Under the same mount, but only for authenticated callers: without `Option` the extractor rejects with 401.
 async fn bookmarks(caller: AuthenticatedRequest) -> String {
     format!("the bookmarks of {}", caller.subject().unwrap_or("a machine"))
 }
@@ -29,34 +31,39 @@ async fn health() -> &'static str {
     "ok"
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application: a public route, routes for everybody, and one that requires a scope.
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
-            // Wholly public: outside of every mount. No token is looked at, not even a bad one.
+            // Public: outside of every mount. No token is validated, not even an invalid one.
             .route("/health", web::get().to(health))
             .service(
                 web::scope("")
-                    .wrap(protect.clone().optional())
+                    .wrap(protect.optional())
                     .route("/articles", web::get().to(articles))
                     .route("/bookmarks", web::get().to(bookmarks))
                     .service(
-                        // What an inner mount asks for counts for everybody.
+                        // The requirements of an inner mount apply to all callers.
                         web::resource("/drafts")
-                            .wrap(protect.clone().scopes(["drafts"]))
+                            .wrap(protect.scopes(["drafts"]))
                             .route(web::get().to(articles)),
                     ),
             )
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let alice = issuer.opaque(json!({ "sub": "alice" }));
     let author = issuer.opaque(json!({ "sub": "bob", "scope": "drafts" }));
@@ -79,5 +86,5 @@ async fn main() -> Outcome {
         Call::get("with the scope", "/drafts").token(&author).answers(200).body("for bob"),
         Call::get("public, with a bad token", "/health").token(&revoked).answers(200).body("ok"),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }

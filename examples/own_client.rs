@@ -1,29 +1,29 @@
-//! An HTTP client of your own for the calls to the authorization server, here because its certificate comes from a
-//! private authority. (For that alone, `SSL_CERT_FILE` and the default client will do.)
+//! A custom HTTP client for the calls to the authorization server. Here its certificate is from a private authority. (For this
+//! case alone, `SSL_CERT_FILE` and the default client are sufficient.)
 //!
 //! ```text
-//! cargo run --example own_client               starts the API and prints commands to paste
-//! cargo run --example own_client -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example own_client               starts the API and prints curl commands
+//! cargo run --example own_client -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, io, net::TcpListener, sync::Arc, time::Duration};
 
-use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
-use actix_web::{App, HttpServer, web};
+use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::TestIssuer};
+use actix_web::{App, HttpServer, dev::Server, web};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use serde_json::json;
-use support::{Call, Outcome, Table, base_url, port};
+use support::{Call, Outcome, Table};
 
 async fn data(caller: AuthenticatedRequest) -> String {
     format!("hello {}", caller.subject().unwrap_or("machine"))
 }
 
-/// Trusts this authority and no other.
+/// Trusts only this authority.
 fn trusting(ca_pem: &str) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
@@ -32,11 +32,11 @@ fn trusting(ca_pem: &str) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// awc follows redirects unless told not to. An authorization server has no reason to redirect these calls, and whoever
-/// makes it do so wants the API's credentials.
+/// awc follows redirects by default. An authorization server has no reason to redirect these calls, and a redirect would send the
+/// API's credentials to another server.
 ///
-/// The calls of `actix-protect-api` use a new connection each time with such a client, since awc can mix up responses on a kept
-/// one. Do not call the authorization server with it yourself.
+/// With a custom client, `actix-protect-api` uses a new connection for each call, because awc can mix up the responses of a kept
+/// connection. Do not use this client for other calls to the authorization server.
 fn client(tls: &Arc<ClientConfig>) -> awc::Client {
     awc::Client::builder()
         .connector(awc::Connector::new().rustls_0_23(Arc::clone(tls)).timeout(Duration::from_secs(2)))
@@ -44,16 +44,8 @@ fn client(tls: &Arc<ClientConfig>) -> awc::Client {
         .finish()
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::builder().tls().start();
-    let tls = trusting(issuer.ca_pem().unwrap_or_default())?;
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
-    let protect_without = protect.clone();
+/// The application: the client is in the app data.
+fn serve(protect: ProtectApi, tls: Arc<ClientConfig>, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
             // A client belongs to its worker: make it inside this closure.
@@ -62,8 +54,20 @@ async fn main() -> Outcome {
             .route("/data", web::get().to(data))
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server with a private certificate authority, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::builder().tls().start();
+    let tls = trusting(issuer.ca_pem().unwrap_or_default())?;
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect.clone(), tls, listener)?;
 
     let opaque = issuer.opaque(json!({ "sub": "alice" }));
     let jwt = issuer.jwt(json!({ "sub": "bob" }));
@@ -73,18 +77,16 @@ async fn main() -> Outcome {
         Call::get("no token", "/data").answers(401).challenge("Bearer"),
     ];
     if !support::wants_check() {
-        return support::serve(server.run(), &base, &calls).await;
+        return support::serve(server, &base, &calls).await;
     }
 
-    // The same app without the client: the default one does not know the authority, so nobody can be asked.
-    let without =
-        HttpServer::new(move || App::new().wrap(protect_without.clone()).route("/data", web::get().to(data)))
-            .workers(1)
-            .bind(("127.0.0.1", 0))?;
-    let base_without = base_url(&without.addrs());
+    // The same app without the client: the default client does not trust the authority, so every call fails.
+    let (listener, base_without) = support::listen_on_free_port()?;
+    let app = move || App::new().wrap(protect.clone()).route("/data", web::get().to(data));
+    let without = HttpServer::new(app).workers(1).listen(listener)?.run();
     let untrusted = Call::get("without the client", "/data").token(&opaque).answers(503);
 
-    let servers = [support::start(server.run()), support::start(without.run())];
+    let servers = [support::start(server), support::start(without)];
     let mut table = Table::new();
     for call in &calls {
         table.call(&base, call).await;

@@ -1,16 +1,18 @@
 //! A protected API and an authorization server in one process, to try with curl:
 //!
 //! ```text
-//! cargo run --example quickstart               starts both and prints commands to paste
-//! cargo run --example quickstart -- --check    calls the API itself, prints what it saw, exits 1 on a difference
+//! cargo run --example quickstart               starts both and prints curl commands
+//! cargo run --example quickstart -- --check    calls the API itself, prints the answers, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
-use actix_web::{App, HttpServer, Responder, web};
+use std::{io, net::TcpListener};
+
+use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::TestIssuer};
+use actix_web::{App, HttpServer, Responder, dev::Server, web};
 use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
 async fn data(caller: AuthenticatedRequest) -> impl Responder {
     web::Json(caller.claims().clone())
@@ -24,19 +26,11 @@ async fn team(caller: AuthenticatedRequest) -> String {
     format!("the teams of {}: {}\n", caller.subject().unwrap_or("a machine"), caller.groups().join(", "))
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-
-    // In production this is your authorization server, and `ProtectApi::from_env()` knows it from the environment.
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application: every route requires a valid token, two of them a scope or a group.
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
-        let posts = web::resource("/api/posts").wrap(protect.clone().scopes(["posts:write"]));
-        let team = web::resource("/api/team").wrap(protect.clone().groups(["engineering"]));
+        let posts = web::resource("/api/posts").wrap(protect.scopes(["posts:write"]));
+        let team = web::resource("/api/team").wrap(protect.groups(["engineering"]));
         App::new()
             .wrap(protect.clone())
             .route("/api/data", web::get().to(data))
@@ -44,8 +38,21 @@ async fn main() -> Outcome {
             .service(team.route(web::get().to(self::team)))
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try. In production, `ProtectApi::from_env()` reads the settings
+// of your authorization server from the environment.
+#[actix_web::main]
+async fn main() -> Outcome {
+    // The log has the reason of every rejection. The environment variable `RUST_LOG` overrides these levels.
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info,actix_protect_api=debug"));
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let good = issuer.opaque(json!({ "sub": "alice", "scope": "posts:read" }));
     let jwt = issuer.jwt(json!({ "sub": "alice", "scope": "posts:read" }));
@@ -71,5 +78,5 @@ async fn main() -> Outcome {
         Call::get("inside the group", "/api/team").token(&engineer).answers(200).body("engineering"),
     ];
 
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }

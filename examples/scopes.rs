@@ -1,27 +1,28 @@
-//! Four ways to ask for scopes: at the mount, inside a handler, in a handler's signature, and as a guard that chooses
-//! between routes.
+//! Four ways to require scopes: at the mount, inside a handler, in a handler's signature, and as a guard that selects a
+//! route.
 //!
 //! ```text
-//! cargo run --example scopes               starts the API and prints commands to paste
-//! cargo run --example scopes -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example scopes               starts the API and prints curl commands
+//! cargo run --example scopes -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
+use std::{io, net::TcpListener};
+
 use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, ProtectApi, RequiredScopes, Scoped, guard::has_scopes,
-    test::TestIssuer,
+    AuthenticatedRequest, ProtectApi, RequiredScopes, Scoped, guard::has_scopes, test::TestIssuer,
 };
-use actix_web::{App, HttpServer, Responder, http::Method, web};
+use actix_web::{App, HttpServer, Responder, dev::Server, http::Method, web};
 use serde::Deserialize;
 use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
 async fn list() -> &'static str {
     "all posts"
 }
 
-/// 1. Protected by the mount, see `main`: the handler does not know.
+/// 1. At the mount, see `serve`: the handler does nothing.
 async fn create() -> &'static str {
     "created"
 }
@@ -32,7 +33,7 @@ struct Edit {
     publish: bool,
 }
 
-/// 2. Inside the handler, where the request decides which scopes it takes. `?` answers 403 with the challenge.
+/// 2. Inside the handler, if the required scopes depend on the request. `?` rejects with 403 and the challenge.
 async fn edit(caller: AuthenticatedRequest, edit: web::Query<Edit>) -> actix_web::Result<impl Responder> {
     caller.require_any_scope(["posts:write", "posts:admin"])?;
     if edit.publish {
@@ -47,12 +48,12 @@ impl RequiredScopes for Administer {
     const SCOPES: &'static [&'static str] = &["posts:write", "posts:admin"];
 }
 
-/// 3. In the signature: nobody can forget the check, or call the handler without it.
+/// 3. In the signature: the handler cannot be called without the check.
 async fn delete(caller: Scoped<Administer>) -> String {
     format!("deleted by {}", caller.subject().unwrap_or("a machine"))
 }
 
-/// 4. Two views of one path; the guard chooses, it does not protect.
+/// 4. Two routes for one path. The guard selects a route; it does not protect.
 async fn stats() -> &'static str {
     "12 posts"
 }
@@ -61,19 +62,13 @@ async fn stats_for_administrators() -> &'static str {
     "12 posts, 3 of them reported"
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application: every route requires a valid token; inner mounts require scopes.
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
-        let reading = protect.clone().any_scope(["posts:read", "posts:write"]);
-        let writing = protect.clone().scopes(["posts:write"]);
+        let reading = protect.any_scope(["posts:read", "posts:write"]);
+        let writing = protect.scopes(["posts:write"]);
         App::new()
-            // Every route needs a valid token; mounts further in add what they ask for, and cost no second validation.
+            // Every route requires a valid token. Inner mounts add requirements and do not validate the token again.
             .wrap(protect.clone())
             .service(
                 web::resource("/posts")
@@ -88,8 +83,19 @@ async fn main() -> Outcome {
             )
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let reader = issuer.opaque(json!({ "sub": "alice", "scope": "posts:read" }));
     let writer = issuer.opaque(json!({ "sub": "bob", "scope": "posts:write" }));
@@ -126,5 +132,5 @@ async fn main() -> Outcome {
         Call::get("guard: the view of few", "/stats").token(&admin).answers(200).body("3 of them reported"),
         Call::get("no token", "/stats").answers(401).challenge("Bearer"),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }

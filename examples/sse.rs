@@ -1,22 +1,20 @@
-//! Server-sent events that end when the token does: a stream is authenticated once, at its start, so it has to know
-//! when that runs out.
+//! Server-sent events that end when the token expires. A stream is authenticated once, at its start, so the handler ends it.
 //!
-//! `EventSource` of browsers sends no `Authorization` header; read the stream with `fetch` there.
+//! `EventSource` in browsers sends no `Authorization` header; read the stream with `fetch` instead.
 //!
 //! ```text
-//! cargo run --example sse               starts the API and prints commands to paste
-//! cargo run --example sse -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example sse               starts the API and prints curl commands
+//! cargo run --example sse -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, io, net::TcpListener, time::Duration};
 
-use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, Clock as _, ProtectApi, SystemClock, test::TestIssuer,
-};
+use actix_protect_api::{AuthenticatedRequest, Clock as _, ProtectApi, SystemClock, test::TestIssuer};
 use actix_web::{
     App, HttpResponse, HttpServer,
+    dev::Server,
     http::header::CACHE_CONTROL,
     rt::time::{Instant, sleep, timeout},
     web,
@@ -24,14 +22,14 @@ use actix_web::{
 };
 use futures_util::stream;
 use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
-/// Where the authorization server did not say when the token expires, and for those that live too long.
+/// The longest stream, for tokens without an expiry and for tokens with a long lifetime.
 const LONGEST_STREAM: Duration = Duration::from_secs(3600);
 
 async fn events(caller: AuthenticatedRequest) -> HttpResponse {
     let end = Instant::now() + lifetime(&caller);
-    // What the stream needs of the request is copied: the request itself shall not live as long.
+    // The stream needs only the subject. A copy of it lets the request be dropped.
     let subject = caller.subject().unwrap_or("a machine").to_owned();
     let events = stream::unfold(Some(subject), move |subject| async move {
         let subject = subject?;
@@ -48,7 +46,7 @@ async fn events(caller: AuthenticatedRequest) -> HttpResponse {
         .streaming(events)
 }
 
-/// How much longer the token is good. Nothing is left of one that was accepted within the tolerance of the clocks.
+/// The remaining lifetime of the token: zero if it was accepted within the clock tolerance.
 fn lifetime(caller: &AuthenticatedRequest) -> Duration {
     let Some(expires_at) = caller.expires_at() else { return LONGEST_STREAM };
     let seconds = expires_at.saturating_sub(SystemClock::new().unix_time());
@@ -65,19 +63,24 @@ async fn next_news() -> &'static str {
     "something new"
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application: one protected stream.
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server =
         HttpServer::new(move || App::new().wrap(protect.clone()).route("/events", web::get().to(events)))
             .workers(2)
-            .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+            .listen(listener)?
+            .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let now = SystemClock::new().unix_time();
     let life = if support::wants_check() { 4 } else { 60 };
@@ -100,5 +103,5 @@ async fn main() -> Outcome {
         Call::get("an expired token", "/events").token(&gone).answers(401).challenge("invalid_token"),
         Call::get("no token", "/events").answers(401).challenge("Bearer"),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }

@@ -1,18 +1,20 @@
-//! How to test your own app: the rules of the handlers without any server, the whole way with an authorization server in
-//! the test's process, and its bad days.
+//! Tests of a protected application: handlers without a server, whole requests with an authorization server in the test's process,
+//! and failures of the authorization server.
 //!
 //! ```text
 //! cargo test --example testing              runs the tests at the end of this file
-//! cargo run --example testing               starts the API and prints commands to paste
-//! cargo run --example testing -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example testing               starts the API and prints curl commands
+//! cargo run --example testing -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
-use actix_web::{App, HttpServer, Responder, web};
+use std::{io, net::TcpListener};
+
+use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::TestIssuer};
+use actix_web::{App, HttpServer, Responder, dev::Server, web};
 use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
 async fn read(caller: AuthenticatedRequest) -> String {
     format!("the notes of {}", caller.subject().unwrap_or("a machine"))
@@ -23,10 +25,10 @@ async fn remove(caller: AuthenticatedRequest) -> actix_web::Result<impl Responde
     Ok("removed")
 }
 
-/// The app's routes with their protection: what `main` serves and what the tests test.
+/// The application: the routes with their protection, which `serve` and the tests use.
 fn routes(protect: ProtectApi) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        let write = protect.clone().scopes(["notes:write"]);
+        let write = protect.scopes(["notes:write"]);
         config.service(
             web::resource("/notes")
                 .wrap(protect)
@@ -36,25 +38,29 @@ fn routes(protect: ProtectApi) -> impl FnOnce(&mut web::ServiceConfig) {
     }
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || App::new().configure(routes(protect.clone())))
         .workers(2)
-        .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+        .listen(listener)?
+        .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let alice = issuer.opaque(json!({ "sub": "alice" }));
     let calls = [
         Call::get("a good token", "/notes").token(&alice).answers(200).body("the notes of alice"),
         Call::get("no token", "/notes").answers(401).challenge("Bearer"),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }
 
 #[cfg(test)]
@@ -100,7 +106,7 @@ mod tests {
         TestRequest::get().uri("/notes").insert_header(("Authorization", format!("Bearer {token}")))
     }
 
-    /// The whole way, with a real authorization server.
+    /// A whole request, with a real authorization server.
     #[actix_web::test]
     async fn a_revoked_token_works_only_as_long_as_the_cache_says() {
         let clock = TestClock::new();
@@ -111,13 +117,13 @@ mod tests {
 
         issuer.revoke(&token);
         assert_eq!(call_service(&app, notes(&token).to_request()).await.status(), 200);
-        // No test has to wait for a clock.
+        // A test does not wait: it moves the clock.
         clock.advance(Duration::from_secs(61));
         assert_eq!(call_service(&app, notes(&token).to_request()).await.status(), 401);
         assert_eq!(issuer.count(Endpoint::Introspection), 2);
     }
 
-    /// A bad day of the authorization server is no fault of the caller.
+    /// A failure of the authorization server is no fault of the caller.
     #[actix_web::test]
     async fn an_outage_is_no_401() {
         let (issuer, clock) = (TestIssuer::start(), TestClock::new());

@@ -1,21 +1,23 @@
-//! Two authorization servers in one app, side by side, and a stricter configuration nested in another.
+//! Two authorization servers in one application, and a stricter configuration inside another one.
 //!
 //! With settings from the environment: `ProtectApi::from_env_with_prefix("CUSTOMERS_")` and
 //! `ProtectApi::from_env_with_prefix("STAFF_")`.
 //!
 //! ```text
-//! cargo run --example two_issuers               starts the API and prints commands to paste
-//! cargo run --example two_issuers -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example two_issuers               starts the API and prints curl commands
+//! cargo run --example two_issuers -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
+use std::{io, net::TcpListener};
+
 use actix_protect_api::{
     AuthenticatedRequest, ClientAuthentication, ConfigError, ProtectApi, test::TestIssuer,
 };
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, dev::Server, web};
 use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
 const PAYROLL: &str = "https://payroll.example.test";
 
@@ -23,39 +25,49 @@ async fn who(caller: AuthenticatedRequest) -> String {
     format!("{} of {}", caller.subject().unwrap_or("a machine"), caller.issuer())
 }
 
-fn protect(issuer: &TestIssuer, audience: &str) -> Result<ProtectApi, ConfigError> {
-    ProtectApi::builder(issuer.issuer(), audience)
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()
+struct Handles {
+    customers: ProtectApi,
+    staff: ProtectApi,
+    payroll: ProtectApi,
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let (customers, staff) = (TestIssuer::start(), TestIssuer::start());
-    let for_customers = protect(&customers, customers.audience())?;
-    let for_staff = protect(&staff, staff.audience())?;
-    // The same authorization server, another audience: a configuration of its own, which validates for itself.
-    let for_payroll = protect(&staff, PAYROLL)?;
-
+/// The application: each scope has the handle of its authorization server.
+fn serve(handles: Handles, listener: TcpListener) -> io::Result<Server> {
+    let Handles { customers, staff, payroll } = handles;
     let server = HttpServer::new(move || {
         App::new()
-            .service(web::scope("/shop").wrap(for_customers.clone()).route("/orders", web::get().to(who)))
+            .service(web::scope("/shop").wrap(customers.clone()).route("/orders", web::get().to(who)))
             .service(
                 web::scope("/office")
-                    .wrap(for_staff.clone())
+                    .wrap(staff.clone())
                     .route("/orders", web::get().to(who))
-                    // Both must let the request through. The handler gets to know the caller of the inner one.
+                    // Both mounts must accept the request. The handler receives the caller of the inner mount.
                     .service(
                         web::scope("/payroll")
-                            .wrap(for_payroll.clone().scopes(["payroll"]))
+                            .wrap(payroll.scopes(["payroll"]))
                             .route("/salaries", web::get().to(who)),
                     ),
             )
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: two authorization servers, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let (customers, staff) = (TestIssuer::start(), TestIssuer::start());
+    let handles = Handles {
+        customers: protect(&customers, customers.audience())?,
+        staff: protect(&staff, staff.audience())?,
+        // The same authorization server with another audience is another configuration, which validates on its own.
+        payroll: protect(&staff, PAYROLL)?,
+    };
+    let (listener, base) = support::listen()?;
+    let server = serve(handles, listener)?;
 
     let customer = customers.opaque(json!({ "sub": "alice" }));
     let customer_jwt = customers.jwt(json!({ "sub": "alice" }));
@@ -91,5 +103,11 @@ async fn main() -> Outcome {
             .answers(200)
             .body("carol of"),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
+}
+
+fn protect(issuer: &TestIssuer, audience: &str) -> Result<ProtectApi, ConfigError> {
+    ProtectApi::builder(issuer.issuer(), audience)
+        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+        .build()
 }

@@ -1,21 +1,21 @@
-//! Claims as a type of your own: what the authorization server must have said is in the handler's signature.
+//! Claims as a Rust type: the required claims are in the handler's signature.
 //!
 //! ```text
-//! cargo run --example typed_claims               starts the API and prints commands to paste
-//! cargo run --example typed_claims -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example typed_claims               starts the API and prints curl commands
+//! cargo run --example typed_claims -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 mod support;
 
-use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, ProtectApi, RequiredScopes, Scoped, test::TestIssuer,
-};
-use actix_web::{App, HttpServer, web};
+use std::{io, net::TcpListener};
+
+use actix_protect_api::{AuthenticatedRequest, ProtectApi, RequiredScopes, Scoped, test::TestIssuer};
+use actix_web::{App, HttpServer, dev::Server, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
-/// What this API needs to know of its callers. A token whose claims do not fit is answered 401: it is of no use here.
+/// The claims that this API requires. A token whose claims do not fit is rejected with 401.
 #[derive(Deserialize)]
 struct Member {
     sub: String,
@@ -55,14 +55,8 @@ async fn raw(caller: AuthenticatedRequest) -> String {
     format!("tenant: {}", caller.claims().get("tenant").unwrap_or(&Value::Null))
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application: the type of the claims is in each handler.
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
             .wrap(protect.clone())
@@ -71,8 +65,19 @@ async fn main() -> Outcome {
             .route("/raw", web::get().to(raw))
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let member = issuer.opaque(json!({ "sub": "alice", "tenant": 7, "plan": "paid", "scope": "invoices" }));
     let named =
@@ -99,5 +104,5 @@ async fn main() -> Outcome {
         Call::get("any claim", "/raw").token(&misfit).answers(200).body("tenant: \"seven\""),
         Call::get("any claim, absent", "/raw").token(&without).answers(200).body("tenant: null"),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }

@@ -1,18 +1,21 @@
-//! CORS: `actix-cors` goes outside of the protection. It answers preflights, which browsers send without credentials,
-//! and its headers are on refusals too; without them a page could not even see that it was refused.
+//! CORS: `actix-cors` is outside of the protection. It answers preflights, which browsers send without credentials. It adds its
+//! headers to rejections too; without them a page cannot read the status of a rejection.
 //!
 //! ```text
-//! cargo run --example cors               starts the API and prints commands to paste
-//! cargo run --example cors -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example cors               starts the API and prints curl commands
+//! cargo run --example cors -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::{io, net::TcpListener};
+
 use actix_cors::Cors;
-use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
+use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::TestIssuer};
 use actix_web::{
     App, HttpServer,
+    dev::Server,
     http::{
         Method,
         header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -20,7 +23,7 @@ use actix_web::{
     web,
 };
 use serde_json::json;
-use support::{Call, Outcome, base_url, port};
+use support::{Call, Outcome};
 
 const PAGE: &str = "https://app.example.test";
 
@@ -33,26 +36,18 @@ fn cors() -> Cors {
         .allowed_origin(PAGE)
         .allowed_methods([Method::GET, Method::POST])
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE])
-        // Pages read only the headers that are named here: why they were refused, and when to try again.
+        // A page can read only these headers: the reason of a rejection, and when to retry.
         .expose_headers([WWW_AUTHENTICATE, RETRY_AFTER])
         .max_age(600)
-    // No `supports_credentials`: that is about cookies, and tokens are none.
+    // No `supports_credentials`: it is for cookies, not for tokens in the `Authorization` header.
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application: CORS is the outermost middleware.
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
             .service(
-                web::resource("/posts")
-                    .wrap(protect.clone().scopes(["posts:write"]))
-                    .route(web::post().to(data)),
+                web::resource("/posts").wrap(protect.scopes(["posts:write"])).route(web::post().to(data)),
             )
             .route("/data", web::get().to(data))
             .wrap(protect.clone())
@@ -60,8 +55,19 @@ async fn main() -> Outcome {
             .wrap(cors())
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let good = issuer.opaque(json!({ "sub": "alice" }));
     let allowed = "Access-Control-Allow-Origin";
@@ -95,5 +101,5 @@ async fn main() -> Outcome {
             .challenge("invalid_request"),
         Call::get("no page at all", "/data").token(&good).answers(200).lacks(allowed),
     ];
-    support::run(server.run(), &base, &calls).await
+    support::run(server, &base, &calls).await
 }

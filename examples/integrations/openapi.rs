@@ -1,22 +1,20 @@
-//! An OpenAPI document whose scopes come from the handlers' signatures, so that it cannot promise what the API does not
-//! enforce. Written with [utoipa](https://docs.rs/utoipa).
+//! An OpenAPI document whose scopes come from the handlers' signatures, so that it lists exactly the scopes that the API
+//! requires. Written with [utoipa](https://docs.rs/utoipa).
 //!
 //! ```text
-//! cargo run --example openapi               starts the API and prints commands to paste
+//! cargo run --example openapi               starts the API and prints curl commands
 //! cargo run --example openapi -- --check    compares the document with what the API answers, exits 1 on a difference
 //! ```
 
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::error::Error;
+use std::{error::Error, io, net::TcpListener};
 
-use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, ProtectApi, RequiredScopes, Scoped, test::TestIssuer,
-};
-use actix_web::{App, FromRequest, Handler, HttpServer, Responder, Route, http::Method, web};
+use actix_protect_api::{AuthenticatedRequest, ProtectApi, RequiredScopes, Scoped, test::TestIssuer};
+use actix_web::{App, FromRequest, Handler, HttpServer, Responder, Route, dev::Server, http::Method, web};
 use serde_json::{Value, json};
-use support::{Call, Outcome, Table, base_url, port};
+use support::{Call, Outcome, Table};
 use utoipa::openapi::{
     ComponentsBuilder, Info, OpenApi, OpenApiBuilder, Paths, Required, ResponseBuilder,
     path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn},
@@ -51,15 +49,15 @@ async fn delete(_: Scoped<PostsAdmin>, id: web::Path<u32>) -> String {
     format!("deleted post {id}")
 }
 
-/// Every route, said once: this both serves and documents it.
+/// Every route. Each call serves and documents it.
 fn routes(api: &mut Api<'_>) {
     api.route(HttpMethod::Get, "/posts", "All posts", list);
     api.route(HttpMethod::Post, "/posts", "Publish a post", publish);
     api.route(HttpMethod::Delete, "/posts/{id}", "Delete a post", delete);
 }
 
-/// What a handler asks of a token, by its arguments. The caller comes first, and once; a handler without one does not
-/// compile here.
+/// The scopes that a handler requires, from its arguments. The caller is the first argument; a handler without a caller does not
+/// compile.
 trait Asks {
     const SCOPES: &'static [&'static str];
 }
@@ -80,7 +78,7 @@ impl<Caller: Asks, A> Asks for (Caller, A) {
     const SCOPES: &'static [&'static str] = Caller::SCOPES;
 }
 
-/// The routes of a worker, and what the document says of them.
+/// The routes of a worker, and their description in the document.
 struct Api<'a> {
     config: &'a mut web::ServiceConfig,
     paths: &'a mut Paths,
@@ -135,7 +133,7 @@ fn actix_method(method: &HttpMethod) -> Method {
     }
 }
 
-/// Where tokens come from stands in the issuer's metadata, so its address is all that the document has to say.
+/// The address of the issuer's metadata, which contains the other endpoints.
 fn discovery_url(issuer: &str) -> String {
     format!("{issuer}/.well-known/openid-configuration")
 }
@@ -149,15 +147,8 @@ fn document(issuer: &str, paths: Paths) -> OpenApi {
         .build()
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let issuer_url = issuer.issuer().to_owned();
-    let protect = ProtectApi::builder(&issuer_url, issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .build()?;
-
+/// The application: the document and the protected routes.
+fn serve(protect: ProtectApi, issuer_url: String, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         let mut paths = Paths::new();
         let protected = web::scope("")
@@ -165,16 +156,27 @@ async fn main() -> Outcome {
             .configure(|config| routes(&mut Api { config, paths: &mut paths }));
         let document = document(&issuer_url, paths);
         App::new()
-            // Everybody may read it. A document that is nobody's business belongs behind the mount, too.
+            // The document is public. A private document belongs behind the mount.
             .route("/openapi.json", web::get().to(move || std::future::ready(web::Json(document.clone()))))
             .service(protected)
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, issuer.issuer().to_owned(), listener)?;
 
     if support::wants_check() {
-        let handle = support::start(server.run());
+        let handle = support::start(server);
         let outcome = check(&base, &issuer).await?;
         handle.stop(false).await;
         return Ok(outcome);
@@ -185,10 +187,10 @@ async fn main() -> Outcome {
         Call::post("the scope is there", "/posts").token(&writer),
         Call::new("a scope is missing", Method::DELETE, "/posts/1").token(&writer).answers(403),
     ];
-    support::serve(server.run(), &base, &calls).await
+    support::serve(server, &base, &calls).await
 }
 
-/// Reads the document as a client does, and holds the API to every word about scopes.
+/// Reads the document as a client does, and checks every scope in it against the API.
 async fn check(base: &str, issuer: &TestIssuer) -> Outcome {
     let mut table = Table::new();
     let document = fetch(&format!("{base}/openapi.json")).await?;

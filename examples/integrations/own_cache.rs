@@ -1,11 +1,11 @@
-//! A cache of your own for introspection's verdicts: Redis, so that all instances of the API share what one has asked.
+//! A custom cache for introspection results: Redis, so that all instances of the API share them.
 //!
 //! Needs `redis-server` (Debian and Ubuntu: `apt-get install redis-server`), which it starts on a free port of loopback;
 //! or set `REDIS_URL`.
 //!
 //! ```text
-//! cargo run --example own_cache               starts the API and prints commands to paste
-//! cargo run --example own_cache -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example own_cache               starts the API and prints curl commands
+//! cargo run --example own_cache -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
 #[path = "../support/mod.rs"]
@@ -13,27 +13,27 @@ mod support;
 
 use std::{
     error::Error,
-    fmt,
+    fmt, io,
     net::{Ipv4Addr, TcpListener},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, ConfigError, ProtectApi,
+    AuthenticatedRequest, ConfigError, ProtectApi, ProtectApiBuilder,
     cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
     test::{Endpoint, TestIssuer},
 };
-use actix_web::{App, HttpServer, rt::time::sleep, web};
+use actix_web::{App, HttpServer, dev::Server, rt::time::sleep, web};
 use redis::{
     AsyncCommands as _, Client,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use serde_json::json;
-use support::{Call, Outcome, Table, base_url, port};
+use support::{Call, Outcome, Table};
 
-/// One connection that is shared by all workers and made anew when it breaks. Whoever can write to this Redis decides
-/// who is let in: give it a password, and TLS where it is not next door.
+/// One connection that all workers share. It reconnects when it breaks. A program that can write to this Redis can grant access:
+/// protect it with a password, and with TLS if it is on another machine.
 #[derive(Clone)]
 struct Redis(ConnectionManager);
 
@@ -50,7 +50,7 @@ impl Redis {
     }
 }
 
-/// An error is a miss: the authorization server is asked, as without a cache.
+/// An error is a miss: the token is introspected, as without a cache.
 impl IntrospectionCache for Redis {
     fn get<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>> {
         Box::pin(async move {
@@ -67,7 +67,7 @@ impl IntrospectionCache for Redis {
     ) -> CacheFuture<'a, ()> {
         Box::pin(async move {
             let entry = serde_json::to_string(value).map_err(CacheError::new)?;
-            // Zero is no lifetime for Redis.
+            // Redis rejects a lifetime of zero.
             let milliseconds = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).max(1);
             self.0.clone().pset_ex(Self::name(key), entry, milliseconds).await.map_err(CacheError::new)
         })
@@ -88,36 +88,41 @@ async fn data(caller: AuthenticatedRequest) -> String {
     format!("hello {}", caller.subject().unwrap_or("machine"))
 }
 
-fn protect(issuer: &TestIssuer, redis: &Redis) -> Result<ProtectApi, ConfigError> {
-    ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        // A revoked token still works for that long.
+fn protect(builder: ProtectApiBuilder, redis: &Redis) -> Result<ProtectApi, ConfigError> {
+    builder
+        // A revoked token is accepted for up to this time.
         .introspection_cache(Duration::from_secs(60))
         .cache_store(redis.clone())
         .build()
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let (redis_server, url) = match std::env::var("REDIS_URL") {
-        Ok(url) => (None, url),
-        Err(_) => RedisServer::start().map(|(server, url)| (Some(server), url))?,
-    };
-    let redis = patiently_connect(&url).await?;
-    let issuer = TestIssuer::start();
-
-    // Two configurations with stores of their own stand for two instances: they share nothing but Redis.
-    let instances = [protect(&issuer, &redis)?, protect(&issuer, &redis)?];
-    let [first, second] = instances.clone();
+/// The application: two routes for two instances of it, which share nothing but Redis.
+fn serve([first, second]: [ProtectApi; 2], listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         let instance =
             |path, protect: &ProtectApi| web::resource(path).wrap(protect.clone()).route(web::get().to(data));
         App::new().service(instance("/first", &first)).service(instance("/second", &second))
     })
     .workers(2)
-    .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+// The harness: Redis, an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let (redis_server, url) = match std::env::var("REDIS_URL") {
+        Ok(url) => (None, url),
+        Err(_) => RedisServer::start().map(|(server, url)| (Some(server), url))?,
+    };
+    let redis = connect_with_retries(&url).await?;
+    let issuer = TestIssuer::start();
+    let build = || protect(support::builder(&issuer), &redis);
+    let instances = [build()?, build()?];
+    let (listener, base) = support::listen()?;
+    let server = serve(instances.clone(), listener)?;
 
     let alice = issuer.opaque(json!({ "sub": "alice" }));
     let unknown = "never-issued";
@@ -127,10 +132,10 @@ async fn main() -> Outcome {
         Call::get("an unknown token", "/first").token(unknown).answers(401).challenge("invalid_token");
     let again = Call::get("still unknown", "/second").token(unknown).answers(401).challenge("invalid_token");
     if !support::wants_check() {
-        return support::serve(server.run(), &base, &[first, second, refused, again]).await;
+        return support::serve(server, &base, &[first, second, refused, again]).await;
     }
 
-    let running = support::start(server.run());
+    let running = support::start(server);
     let mut table = Table::new();
     let asked = || issuer.count(Endpoint::Introspection);
     table.call(&base, &first).await;
@@ -140,10 +145,10 @@ async fn main() -> Outcome {
     table.call(&base, &again).await;
     table.row("introspections so far", 2, asked());
 
-    // Whoever learns of a revocation tells one instance, and no instance lets the token through.
+    // After one instance evicts a revoked token, every instance rejects it.
     issuer.revoke(&alice);
     let [instance, _] = &instances;
-    instance.evict(&alice).await.map_err(std::io::Error::other)?;
+    instance.evict(&alice).await.map_err(io::Error::other)?;
     let evicted =
         Call::get("revoked and evicted", "/second").token(&alice).answers(401).challenge("invalid_token");
     table.call(&base, &evicted).await;
@@ -192,8 +197,8 @@ impl Drop for RedisServer {
     }
 }
 
-/// A server that was just started is not there at once.
-async fn patiently_connect(url: &str) -> Result<Redis, Box<dyn Error>> {
+/// Retries, because a server that was just started does not accept connections at once.
+async fn connect_with_retries(url: &str) -> Result<Redis, Box<dyn Error>> {
     let mut tries = 0;
     loop {
         match Redis::connect(url).await {

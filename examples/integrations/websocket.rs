@@ -6,21 +6,21 @@
 //!
 //! ```text
 //! cargo run --example websocket               starts the API and prints what to try
-//! cargo run --example websocket -- --check    calls the API itself, exits 1 on a difference
+//! cargo run --example websocket -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 #![expect(clippy::print_stdout, reason = "it prints what to paste into a browser")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, io, net::TcpListener, time::Duration};
 
 use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, Clock as _, ProtectApi, ResolverError, SystemClock,
-    test::TestIssuer,
+    AuthenticatedRequest, Clock as _, ProtectApi, ResolverError, SystemClock, test::TestIssuer,
 };
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
+    dev::Server,
     http::header::SEC_WEBSOCKET_PROTOCOL,
     rt::{self, time::timeout},
     web,
@@ -29,16 +29,16 @@ use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use awc::{error::WsClientError, ws};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
-use support::{Call, Outcome, Table, base_url, port};
+use support::{Call, Outcome, Table};
 
-/// What both sides speak. The server has to choose one of the subprotocols that the page offers: this one, since the
-/// token has no business in the answer.
+/// The subprotocol of the messages. The server must choose one of the subprotocols that the page offers. It chooses this one, so
+/// that the answer does not contain the token.
 const PROTOCOL: &str = "chat";
 /// The close code "Unauthorized" of the WebSocket registry at IANA.
 const UNAUTHORIZED: u16 = 3000;
 const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
 
-/// `None` leaves it to the `Authorization` header, which other clients than browsers can send.
+/// `None` means the `Authorization` header, which clients other than browsers can send.
 #[expect(clippy::unnecessary_wraps, reason = "the type of a token resolver")]
 fn token_in_subprotocols(request: &HttpRequest) -> Result<Option<String>, ResolverError> {
     let values = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
@@ -65,11 +65,11 @@ async fn talk(mut session: Session, mut messages: MessageStream, name: String, l
             description: Some("the token has expired".to_owned()),
         }),
     };
-    // An error only says that the other side has gone.
+    // An error means that the client has already disconnected.
     let _ = session.close(reason).await;
 }
 
-/// Until one of the two sides has enough.
+/// Answers each message, until one side closes the connection.
 async fn echo(session: &mut Session, messages: &mut MessageStream, name: &str) {
     while let Some(Ok(message)) = messages.recv().await {
         let sent = match message {
@@ -84,27 +84,31 @@ async fn echo(session: &mut Session, messages: &mut MessageStream, name: &str) {
     }
 }
 
-/// How much longer the token is good.
+/// The remaining lifetime of the token.
 fn lifetime(caller: &AuthenticatedRequest) -> Duration {
     let Some(expires_at) = caller.expires_at() else { return LONGEST_CONNECTION };
     let seconds = expires_at.saturating_sub(SystemClock::new().unix_time());
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST_CONNECTION)
 }
 
-#[actix_web::main]
-async fn main() -> Outcome {
-    env_logger::init();
-    let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .token_resolver(token_in_subprotocols)
-        .build()?;
-
+/// The application: one protected WebSocket.
+fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
     let server =
         HttpServer::new(move || App::new().wrap(protect.clone()).route("/chat", web::get().to(chat)))
             .workers(2)
-            .bind(("127.0.0.1", port()))?;
-    let base = base_url(&server.addrs());
+            .listen(listener)?
+            .run();
+    Ok(server)
+}
+
+// The harness: an authorization server, tokens, and the calls to try.
+#[actix_web::main]
+async fn main() -> Outcome {
+    support::init_logger();
+    let issuer = TestIssuer::start();
+    let protect = support::builder(&issuer).token_resolver(token_in_subprotocols).build()?;
+    let (listener, base) = support::listen()?;
+    let server = serve(protect, listener)?;
 
     let good = issuer.opaque(json!({ "sub": "alice" }));
     let revoked = issuer.opaque(json!({ "sub": "mallory" }));
@@ -123,10 +127,10 @@ async fn main() -> Outcome {
         println!("In the console of a browser (on about:blank; the token is good for an hour):\n");
         println!("chat = new WebSocket('{url}/chat', ['chat', 'bearer.{good}'])");
         println!("chat.onmessage = message => console.log(message.data); chat.send('hello')\n");
-        return support::serve(server.run(), &base, &calls).await;
+        return support::serve(server, &base, &calls).await;
     }
 
-    let running = support::start(server.run());
+    let running = support::start(server);
     let mut table = Table::new();
     for call in &calls {
         table.call(&base, call).await;

@@ -1,9 +1,11 @@
-//! What the examples share: a list of calls and what each should answer, to be printed as curl commands or to be made.
+//! The harness of the examples: a logger, an authorization server, and a list of calls with their expected answers. The calls
+//! are printed as curl commands, or made with `--check`. An application needs nothing of it.
 #![expect(clippy::print_stdout, reason = "the examples print")]
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each example uses a part of it")]
 
-use std::{error::Error, fmt::Display, net::SocketAddr, process::ExitCode};
+use std::{error::Error, fmt::Display, io, net::TcpListener, process::ExitCode};
 
+use actix_protect_api::{ClientAuthentication, ProtectApi, ProtectApiBuilder, test::TestIssuer};
 use actix_web::{
     dev::{Server, ServerHandle},
     http::{
@@ -13,26 +15,42 @@ use actix_web::{
     rt,
 };
 
-/// What `main` returns.
+/// The result of `main`.
 pub type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// Whether the example shall check itself.
+/// Logs to the terminal: this crate at debug level, which has the reason of every rejection. `RUST_LOG` overrides it.
+pub fn init_logger() {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info,actix_protect_api=debug"));
+}
+
+/// The settings for a test issuer. In production, `ProtectApi::from_env()` reads them from the environment.
+pub fn builder(issuer: &TestIssuer) -> ProtectApiBuilder {
+    ProtectApi::builder(issuer.issuer(), issuer.audience())
+        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+}
+
+/// Whether the example checks itself.
 pub fn wants_check() -> bool {
     std::env::args().any(|argument| argument == "--check")
 }
 
-/// A free port for a check, a fixed one to be called by hand.
-pub fn port() -> u16 {
-    if wants_check() { 0 } else { 8080 }
+/// Listens on a free port for a check, on port 8080 otherwise. Returns the URL, too.
+pub fn listen() -> io::Result<(TcpListener, String)> {
+    listen_on(if wants_check() { 0 } else { 8080 })
 }
 
-/// Where a server listens.
-pub fn base_url(addresses: &[SocketAddr]) -> String {
-    addresses.first().map(|address| format!("http://{address}")).unwrap_or_default()
+/// Listens on a free port. Returns the URL, too.
+pub fn listen_on_free_port() -> io::Result<(TcpListener, String)> {
+    listen_on(0)
 }
 
-/// The end of most examples: makes the calls and tells whether all went as they should, or prints them and serves until
-/// Ctrl-C.
+fn listen_on(port: u16) -> io::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let base = format!("http://{}", listener.local_addr()?);
+    Ok((listener, base))
+}
+
+/// Makes the calls and reports whether each answer is the expected one; or prints the calls and serves until Ctrl-C.
 pub async fn run(server: Server, base: &str, calls: &[Call]) -> Outcome {
     if wants_check() {
         let handle = start(server);
@@ -61,7 +79,7 @@ pub fn start(server: Server) -> ServerHandle {
     handle
 }
 
-/// Makes every call and prints a table; fails if one answers otherwise than it should.
+/// Makes every call and prints a table. Fails if an answer is not the expected one.
 pub async fn check(base: &str, calls: &[Call]) -> ExitCode {
     let mut table = Table::new();
     for call in calls {
@@ -70,7 +88,7 @@ pub async fn check(base: &str, calls: &[Call]) -> ExitCode {
     table.finish()
 }
 
-/// What was expected and what was seen, line by line.
+/// Prints expected and actual results, one per line.
 pub struct Table {
     client: awc::Client,
     rows: usize,
@@ -89,7 +107,7 @@ impl Table {
         self.print(&call.title, &call.status, &seen, holds);
     }
 
-    /// Something that is no single call.
+    /// Compares two values.
     #[expect(clippy::needless_pass_by_value, reason = "literals are easier to read than references to them")]
     pub fn row<T: Display + PartialEq>(&mut self, title: &str, expected: T, seen: T) {
         let holds = expected == seen;
@@ -109,7 +127,7 @@ impl Table {
     }
 }
 
-/// One request, and what it should answer.
+/// One request and its expected answer.
 #[derive(Clone)]
 pub struct Call {
     title: String,
@@ -166,7 +184,7 @@ impl Call {
         self.header("Content-Type", "application/x-www-form-urlencoded")
     }
 
-    /// Makes the call with this client, where the default one will not do, and curl with these options.
+    /// Makes the call with this client, and curl with these options.
     pub fn with(mut self, client: &awc::Client, curl_options: &str) -> Self {
         self.client = Some(client.clone());
         self.curl_options = format!(" {curl_options}");
@@ -192,7 +210,7 @@ impl Call {
         self
     }
 
-    /// A header that is not there.
+    /// A header that is absent.
     pub fn lacks(mut self, name: &'static str) -> Self {
         self.lacks.push(name);
         self
@@ -216,7 +234,7 @@ impl Call {
         format!("# {title}: {status}\ncurl -i{curl_options}{method}{headers}{form} '{base}{path}'\n")
     }
 
-    /// What was seen, and whether it is what should be.
+    /// Returns the answer as text, and whether it is the expected one.
     async fn make(&self, client: &awc::Client, base: &str) -> (String, bool) {
         let client = self.client.as_ref().unwrap_or(client);
         let mut request = client.request(self.method.clone(), format!("{base}{}", self.path));

@@ -1,8 +1,8 @@
 //! A page in the browser (plain HTML and JavaScript, in this folder) that gets a token, calls a protected API of another
-//! origin, shows its claims and the challenges of refusals, and revokes the token.
+//! origin, shows its claims and the challenges of rejections, and revokes the token.
 //!
-//! The page gets its token as the client `app` with a secret, because that needs no person to log in. **A page of yours
-//! must not have a secret**: it uses the authorization code grant with PKCE. What it does with the token is the same.
+//! The page gets its token as the client `app` with a secret, so that no login is needed. **A page in production must not have a
+//! secret**: it uses the authorization code grant with PKCE. It uses the token in the same way.
 //!
 //! ```text
 //! cargo run --example cors_spa               prints the address to open in a browser
@@ -14,15 +14,16 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
-use std::process::ExitCode;
+use std::{io, net::TcpListener, process::ExitCode};
 
 use actix_cors::Cors;
 use actix_protect_api::{
-    AuthenticatedRequest, ClientAuthentication, ProtectApi,
+    AuthenticatedRequest, ProtectApi,
     test::{Endpoint, TestIssuer},
 };
 use actix_web::{
     App, HttpResponse, HttpServer, Responder,
+    dev::Server,
     http::{
         Method,
         header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, WWW_AUTHENTICATE},
@@ -30,24 +31,40 @@ use actix_web::{
     web,
 };
 use serde_json::{Value, json};
-use support::{Call, Outcome, Table, base_url, start, wants_check};
+use support::{Call, Outcome, Table, start, wants_check};
 
 async fn claims(caller: AuthenticatedRequest) -> impl Responder {
     web::Json(caller.into_claims())
 }
 
-/// What the page may call, as this API sees it.
+/// The calls that this API allows the page to make.
 fn cors(page: &str) -> Cors {
     Cors::default()
         .allowed_origin(page)
         .allowed_methods([Method::GET])
         .allowed_headers([AUTHORIZATION])
-        // Otherwise the page could not read why it was refused.
+        // Without it the page cannot read the challenge of a rejection.
         .expose_headers([WWW_AUTHENTICATE])
         .max_age(600)
 }
 
-/// The page's own server: four files. The policy lets the page talk to the API and the authorization server only.
+/// The application: the API that the page calls.
+fn serve(protect: ProtectApi, page_origin: String, listener: TcpListener) -> io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .service(
+                web::resource("/claims").wrap(protect.scopes(["claims:read"])).route(web::get().to(claims)),
+            )
+            .service(web::resource("/admin").wrap(protect.scopes(["admin"])).route(web::get().to(claims)))
+            .wrap(cors(&page_origin))
+    })
+    .workers(2)
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+/// The server of the page: four files. The policy allows the page to call only the API and the authorization server.
 fn page(settings: &Value, policy: &str) -> impl FnOnce(&mut web::ServiceConfig) {
     let file = |media_type: &'static str, content: String, policy: &str| {
         let policy = policy.to_owned();
@@ -68,18 +85,16 @@ fn page(settings: &Value, policy: &str) -> impl FnOnce(&mut web::ServiceConfig) 
     }
 }
 
+// The harness: an authorization server, the page's server, and the calls of the check.
 #[actix_web::main]
 async fn main() -> Outcome {
-    env_logger::init();
+    support::init_logger();
     let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .realm("cors_spa")
-        .build()?;
+    let protect = support::builder(&issuer).realm("cors_spa").build()?;
 
-    // The ports are free ones, so both addresses have to be known before either server can be told of the other.
-    let (api_port, page_port) = (listener()?, listener()?);
-    let (api, page_url) = (base_url(&[api_port.local_addr()?]), base_url(&[page_port.local_addr()?]));
+    // Both addresses are needed before either server starts, because each names the other.
+    let (api_listener, api) = support::listen_on_free_port()?;
+    let (page_listener, page_url) = support::listen_on_free_port()?;
     let settings = json!({
         "api": api,
         "issuer": issuer.issuer(),
@@ -89,28 +104,14 @@ async fn main() -> Outcome {
         "client_secret": issuer.app_secret(),
     });
     let policy = format!("default-src 'self'; connect-src 'self' {api} {}", issuer.issuer());
-
-    let origin = page_url.clone();
-    let api_server = HttpServer::new(move || {
-        App::new()
-            .service(
-                web::resource("/claims")
-                    .wrap(protect.clone().scopes(["claims:read"]))
-                    .route(web::get().to(claims)),
-            )
-            .service(
-                web::resource("/admin").wrap(protect.clone().scopes(["admin"])).route(web::get().to(claims)),
-            )
-            .wrap(cors(&origin))
-    })
-    .workers(2)
-    .listen(api_port)?;
+    let api_server = serve(protect, page_url.clone(), api_listener)?;
     let page_server = HttpServer::new(move || App::new().configure(page(&settings, &policy)))
         .workers(1)
-        .listen(page_port)?;
+        .listen(page_listener)?
+        .run();
 
     if wants_check() {
-        let servers = [start(api_server.run()), start(page_server.run())];
+        let servers = [start(api_server), start(page_server)];
         let outcome = check(&api, &page_url, &issuer).await;
         for server in servers {
             server.stop(false).await;
@@ -118,16 +119,12 @@ async fn main() -> Outcome {
         return Ok(outcome);
     }
     println!("Open {page_url}/ in a browser. Stop with Ctrl-C.");
-    start(page_server.run());
-    api_server.run().await?;
+    start(page_server);
+    api_server.await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn listener() -> std::io::Result<std::net::TcpListener> {
-    std::net::TcpListener::bind(("127.0.0.1", 0))
-}
-
-/// What a browser would need to see.
+/// Makes the calls that a browser makes.
 async fn check(api: &str, page: &str, issuer: &TestIssuer) -> ExitCode {
     let token = issuer.opaque(json!({ "sub": "app", "scope": "claims:read" }));
     let credentials = format!("client_id={}&client_secret={}", issuer.app_id(), issuer.app_secret());
