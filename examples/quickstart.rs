@@ -48,7 +48,7 @@ fn serve(protect: ProtectApi, listener: TcpListener) -> io::Result<Server> {
 #[actix_web::main]
 async fn main() -> Outcome {
     // The log has the reason of every rejection. The environment variable `RUST_LOG` overrides these levels.
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info,actix_protect_api=debug"));
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn,actix_protect_api=debug"));
     let issuer = TestIssuer::start();
     let protect = support::builder(&issuer).build()?;
     let (listener, base) = support::listen()?;

@@ -47,7 +47,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     // A missing `.env` is fine: the variables may be set otherwise.
     let _ = dotenvy::dotenv();
     // The log has the reason of every rejection. `RUST_LOG` overrides the levels.
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info,actix_protect_api=debug"));
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn,actix_protect_api=debug"));
 
     let protect = ProtectApi::try_from_env()?;
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080);

@@ -20,7 +20,7 @@ pub type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// Logs to the terminal: this crate at debug level, which has the reason of every rejection. `RUST_LOG` overrides it.
 pub fn init_logger() {
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info,actix_protect_api=debug"));
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn,actix_protect_api=debug"));
 }
 
 /// The settings for a test issuer. In production, `ProtectApi::from_env()` reads them from the environment.
