@@ -3,6 +3,7 @@
 //! What is kept is what the issuer said of the token, and nothing of what we made of it: the policy runs on every
 //! request, after a hit as after a miss. A failed call leaves nothing behind, least of all an "inactive".
 
+pub(crate) mod bounded;
 mod key;
 mod memory;
 mod store;

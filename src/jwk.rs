@@ -10,6 +10,7 @@ use aws_lc_rs::signature::{
     self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use derive_more::Display;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
@@ -36,28 +37,44 @@ pub(crate) struct VerifyingKey {
     parsed: Box<[(Algorithm, ParsedPublicKey)]>,
 }
 
+/// Why a key cannot be used.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    #[display("it is not for verifying signatures")]
+    Purpose,
+    #[display("its type or curve is not supported")]
+    Type,
+    #[display("its algorithm is not supported, or does not fit its type")]
+    Algorithm,
+    #[display("it is malformed, too weak, or too large")]
+    Malformed,
+}
+
 impl VerifyingKey {
-    /// Reads a JWK. `None` where it is not for verifying signatures (`use`, `key_ops`), of a type or for an algorithm
-    /// that is not supported (also every `oct`), too weak, too large, or malformed.
+    /// Reads a JWK. Only the public members are used; should a server publish private ones, they are not kept. A member
+    /// that is `null` counts as absent. `x5c` and `x5u` are ignored.
     ///
-    /// Only the public members are looked at; should a server publish private ones, they are not kept. A member that
-    /// is `null` counts as absent. `x5c` and `x5u` are ignored.
-    pub(crate) fn from_jwk(jwk: &Value) -> Option<Self> {
-        let jwk = jwk.as_object()?;
-        let kid = optional_string(jwk, "kid").ok()?;
+    /// # Errors
+    /// Names the reason where the key is not for verifying signatures (`use`, `key_ops`), of a type or for an algorithm
+    /// that is not supported (also every `oct`), too weak, too large, or malformed.
+    pub(crate) fn from_jwk(jwk: &Value) -> Result<Self, Unusable> {
+        let jwk = jwk.as_object().ok_or(Unusable::Malformed)?;
+        let kid = optional_string(jwk, "kid")?;
         let allowed = Allowed::read(jwk)?;
-        let (kty, parsed) = match jwk.get("kty")?.as_str()? {
-            "RSA" => ("RSA", rsa(jwk, allowed)?),
-            "EC" => ("EC", ec(jwk, allowed)?),
-            "OKP" => ("OKP", okp(jwk, allowed)?),
-            _ => return None,
+        let (kty, parsed) = match jwk.get("kty").and_then(Value::as_str) {
+            Some("RSA") => ("RSA", rsa(jwk, allowed).ok_or(Unusable::Malformed)?),
+            Some("EC") => ("EC", ec(jwk, allowed)?),
+            Some("OKP") => ("OKP", okp(jwk, allowed)?),
+            _ => return Err(Unusable::Type),
         };
+        if kid.is_some_and(|kid| kid.len() > MAX_KID) {
+            return Err(Unusable::Malformed);
+        }
         // A key whose `alg` belongs to another type of key fits nothing.
-        (kid.is_none_or(|kid| kid.len() <= MAX_KID) && !parsed.is_empty()).then(|| Self {
-            kid: kid.map(Into::into),
-            kty,
-            parsed: parsed.into(),
-        })
+        if parsed.is_empty() {
+            return Err(Unusable::Algorithm);
+        }
+        Ok(Self { kid: kid.map(Into::into), kty, parsed: parsed.into() })
     }
 
     /// The key's identifier.
@@ -89,19 +106,19 @@ type Parsed = Vec<(Algorithm, ParsedPublicKey)>;
 struct Allowed(Option<Algorithm>);
 
 impl Allowed {
-    /// `None` where the key is not for verifying signatures at all.
-    fn read(jwk: &Map<String, Value>) -> Option<Self> {
-        let is_for_signatures = optional_string(jwk, "use").ok()?.is_none_or(|usage| usage == "sig");
+    /// An error where the key is not for verifying signatures at all.
+    fn read(jwk: &Map<String, Value>) -> Result<Self, Unusable> {
+        let is_for_signatures = optional_string(jwk, "use")?.is_none_or(|usage| usage == "sig");
         let may_verify = match jwk.get("key_ops") {
             None | Some(Value::Null) => true,
             Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
-            Some(_) => false,
+            Some(_) => return Err(Unusable::Malformed),
         };
-        let algorithm = match optional_string(jwk, "alg").ok()? {
-            Some(name) => Some(name.parse().ok()?),
-            None => None,
-        };
-        (is_for_signatures && may_verify).then_some(Self(algorithm))
+        if !is_for_signatures || !may_verify {
+            return Err(Unusable::Purpose);
+        }
+        let algorithm = optional_string(jwk, "alg")?.map(str::parse).transpose();
+        algorithm.map(Self).map_err(|_| Unusable::Algorithm)
     }
 
     fn contains(self, algorithm: Algorithm) -> bool {
@@ -134,34 +151,65 @@ fn rsa(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
         .collect()
 }
 
-/// RFC 7518 section 6.2.1. The coordinates have the full length of the curve, and the point lies on it (aws-lc checks).
-fn ec(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
+/// RFC 7518 section 6.2.1. The point lies on the curve, and is not the one at infinity (aws-lc checks).
+fn ec(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
     const UNCOMPRESSED: u8 = 4;
-    let (algorithm, verification, length): (_, &'static dyn VerificationAlgorithm, _) =
-        match jwk.get("crv")?.as_str()? {
-            "P-256" => (Algorithm::ES256, &signature::ECDSA_P256_SHA256_FIXED, 32),
-            "P-384" => (Algorithm::ES384, &signature::ECDSA_P384_SHA384_FIXED, 48),
-            "P-521" => (Algorithm::ES512, &signature::ECDSA_P521_SHA512_FIXED, 66),
-            _ => return None,
+    let (algorithm, verification, length): (_, &'static dyn VerificationAlgorithm, usize) =
+        match jwk.get("crv").and_then(Value::as_str) {
+            Some("P-256") => (Algorithm::ES256, &signature::ECDSA_P256_SHA256_FIXED, 32),
+            Some("P-384") => (Algorithm::ES384, &signature::ECDSA_P384_SHA384_FIXED, 48),
+            Some("P-521") => (Algorithm::ES512, &signature::ECDSA_P521_SHA512_FIXED, 66),
+            _ => return Err(Unusable::Type),
         };
-    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
-    if x.len() != length || y.len() != length {
-        return None;
-    }
-    single(algorithm, verification, &[&[UNCOMPRESSED], &*x, &*y].concat(), allowed)
+    // Coordinates have the full length of the curve, but some servers write them as a signed integer: with a zero byte in
+    // front, or without those that belong there. The number is the same.
+    let coordinate = |name| {
+        let bytes = bytes(jwk, name)?;
+        let number = without_leading_zeros(&bytes);
+        let zeros = length.checked_sub(number.len())?;
+        Some([&vec![0; zeros], number].concat())
+    };
+    let point = coordinate("x").zip(coordinate("y")).map(|(x, y)| [&[UNCOMPRESSED], &*x, &*y].concat());
+    point.and_then(|point| single(algorithm, verification, &point, allowed)).ok_or(Unusable::Malformed)
 }
 
 /// RFC 8037 section 2.
-fn okp(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
-    if jwk.get("crv")?.as_str()? != "Ed25519" {
-        return None;
+fn okp(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
+    if jwk.get("crv").and_then(Value::as_str) != Some("Ed25519") {
+        return Err(Unusable::Type);
     }
-    let x = bytes(jwk, "x")?;
-    // Of another length aws-lc would take it for a key in DER.
-    if x.len() != signature::ED25519_PUBLIC_KEY_LEN {
-        return None;
+    let key = bytes(jwk, "x").and_then(|x| <[u8; signature::ED25519_PUBLIC_KEY_LEN]>::try_from(x).ok());
+    key.filter(|key| !has_small_order(key))
+        .and_then(|key| single(Algorithm::EdDSA, &signature::ED25519, &key, allowed))
+        .ok_or(Unusable::Malformed)
+}
+
+/// Whether an Ed25519 key is one of the eight points of small order, in whatever encoding, or any other point whose
+/// encoding is not canonical (RFC 8032 section 5.1.3). With such a key one signature fits many messages, and aws-lc
+/// accepts it.
+fn has_small_order(key: &[u8; 32]) -> bool {
+    /// The y coordinates of the points of order 8, of which each belongs to two points.
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+            0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+            0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let [first, middle @ .., last] = *key;
+    // The highest bit is the sign of x; the rest is y, in little endian.
+    let last = last & 0x7f;
+    let mut y = *key;
+    if let Some(byte) = y.last_mut() {
+        *byte = last;
     }
-    single(Algorithm::EdDSA, &signature::ED25519, &x, allowed)
+    // 0 (order 4) and 1 (order 1); from p - 1 on (order 2, and what is not below p).
+    let is_tiny = first <= 1 && last == 0 && middle.iter().all(|byte| *byte == 0);
+    let is_huge = first >= 0xec && last == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    is_tiny || is_huge || ORDER_8.contains(&y)
 }
 
 fn single(
@@ -174,18 +222,19 @@ fn single(
     allowed.contains(algorithm).then(|| vec![(algorithm, parsed)])
 }
 
-struct NotAString;
-
-fn optional_string<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, NotAString> {
+fn optional_string<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Unusable> {
     match jwk.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(NotAString),
+        Some(_) => Err(Unusable::Malformed),
     }
 }
 
+/// Base64url; the standard alphabet and padding, which some servers use, mean the same bytes.
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(jwk.get(name)?.as_str()?).ok()
+    let text = jwk.get(name)?.as_str()?;
+    let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
@@ -219,7 +268,7 @@ mod tests {
     };
 
     fn algorithms(jwk: &Value) -> Vec<Algorithm> {
-        let Some(key) = VerifyingKey::from_jwk(jwk) else { return Vec::new() };
+        let Ok(key) = VerifyingKey::from_jwk(jwk) else { return Vec::new() };
         assert!(!key.parsed.is_empty(), "a key that fits nothing is no key: {jwk}");
         key.parsed.iter().map(|(algorithm, _)| *algorithm).collect()
     }
@@ -334,7 +383,7 @@ mod tests {
             ec.jwk(json!({"crv": "P-384"})),
             ec.jwk(json!({"crv": null})),
             ec.jwk(json!({"x": p384["x"], "y": p384["y"]})),
-            ec.jwk(json!({"x": format!("{x}=")})),
+            ec.jwk(json!({"x": format!("{x}=A")})),
             ec.jwk(json!({"x": format!(" {x}")})),
             ec.jwk(json!({"x": b64([0; 31])})),
             ec.jwk(json!({"x": b64(&point[..31]), "y": b64(&point[31..])})),
@@ -391,6 +440,89 @@ mod tests {
         let key = VerifyingKey::from_jwk(&signer.jwk(json!({"n": b64([vec![0], n].concat())}))).unwrap();
         let signature = signer.sign(Algorithm::PS256, b"message");
         key.parsed_for(Algorithm::PS256).unwrap().verify_sig(b"message", &signature).unwrap();
+    }
+
+    #[test]
+    fn padding_the_standard_alphabet_and_a_zero_byte_do_not_matter() {
+        let standard = |text: &Value| text.as_str().unwrap().replace('-', "+").replace('_', "/");
+        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES512, Algorithm::EdDSA] {
+            let signer = Signer::new(algorithm);
+            let signed = signer.sign(algorithm, b"message");
+            let verifies = |jwk: &Value| {
+                let key = VerifyingKey::from_jwk(jwk).unwrap();
+                key.parsed_for(algorithm).unwrap().verify_sig(b"message", &signed).unwrap();
+            };
+            let mut jwk = signer.jwk(json!({}));
+            for name in ["n", "e", "x", "y"] {
+                let Some(text) = jwk.get(name).map(standard) else { continue };
+                let padding = "=".repeat((4 - text.len() % 4) % 4);
+                jwk[name] = format!("{text}{padding}").into();
+            }
+            verifies(&jwk);
+            for name in ["n", "e", "x", "y"] {
+                let Some(text) = signer.jwk(json!({})).get(name).and_then(Value::as_str).map(str::to_owned)
+                else {
+                    continue;
+                };
+                let bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
+                jwk[name] = b64([&[0], &*bytes].concat()).into();
+            }
+            // Ed25519 is little endian and of one length: a byte more is another text.
+            if algorithm == Algorithm::EdDSA {
+                assert_eq!(VerifyingKey::from_jwk(&jwk).unwrap_err(), Unusable::Malformed);
+            } else {
+                verifies(&jwk);
+            }
+        }
+    }
+
+    #[test]
+    fn a_coordinate_without_its_leading_zeros_is_the_same_number() {
+        // About one key in 256 has such a coordinate.
+        let (signer, jwk) = std::iter::repeat_with(|| Signer::new(Algorithm::ES256))
+            .map(|signer| {
+                let jwk = signer.jwk(json!({}));
+                (signer, jwk)
+            })
+            .find(|(_, jwk)| {
+                let x = jwk["x"].as_str().unwrap();
+                x.starts_with('A') && x.as_bytes()[1] < b'Q' && x.as_bytes()[1] >= b'A'
+            })
+            .unwrap();
+        let x = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().unwrap()).unwrap();
+        let key = VerifyingKey::from_jwk(&signer.jwk(json!({"x": b64(without_leading_zeros(&x))}))).unwrap();
+        let signed = signer.sign(Algorithm::ES256, b"message");
+        key.parsed_for(Algorithm::ES256).unwrap().verify_sig(b"message", &signed).unwrap();
+    }
+
+    #[test]
+    fn an_ed25519_key_of_small_order_is_refused_in_every_encoding() {
+        let little = |first: u8, rest: u8| [&[first][..], &[rest; 31]].concat();
+        let order_8 = [
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        ]
+        .map(|hex| {
+            (0..32).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect::<Vec<_>>()
+        });
+        let mut keys = vec![little(0, 0), little(1, 0)];
+        keys.extend(order_8);
+        // p - 1, and everything from p to 2^255 - 1.
+        keys.extend((0xec..=0xff).map(|first| {
+            let mut key = little(first, 0xff);
+            key[31] = 0x7f;
+            key
+        }));
+        for mut key in keys {
+            for sign in [0, 0x80] {
+                key[31] = key[31] & 0x7f | sign;
+                let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": b64(&key)});
+                assert_eq!(VerifyingKey::from_jwk(&jwk).unwrap_err(), Unusable::Malformed, "{key:x?}");
+            }
+        }
+        for _ in 0..20 {
+            VerifyingKey::from_jwk(&Signer::new(Algorithm::EdDSA).jwk(json!({}))).unwrap();
+        }
     }
 
     #[test]

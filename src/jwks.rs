@@ -5,20 +5,47 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use derive_more::Display;
 use serde_json::Value;
 
-use crate::{algorithm::Algorithm, json::strict_object, jwk::VerifyingKey};
+use crate::{
+    algorithm::Algorithm,
+    json::strict_object,
+    jwk::{Unusable, VerifyingKey},
+};
 
 /// The most keys that are used of a set. Servers publish two to ten; each costs memory, and time when choosing.
 const MAX_KEYS: usize = 100;
 
-/// The most keys that are tried for one token. Several keys of one `kid` and algorithm are an accident of rotation; the
-/// bound keeps a bad signature from costing many verifications.
-const MAX_TRIED: usize = 4;
+/// The most keys that are tried for one token: one without `kid`, or with a `kid` that several keys have. The limit keeps
+/// a bad signature from costing many verifications.
+const MAX_TRIED: usize = 8;
+
+/// The most unusable keys that are reported one by one.
+const MAX_REPORTED: usize = 20;
+
+/// The longest `kid` that is reported, in characters.
+const MAX_REPORTED_KID: usize = 64;
 
 /// The usable keys of an issuer.
 #[derive(Debug)]
 pub(crate) struct KeySet {
     keys: Box<[VerifyingKey]>,
     skipped: usize,
+    reported: Vec<SkippedKey>,
+}
+
+/// A key that is not used, for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SkippedKey {
+    /// The start of its `kid`, without control characters.
+    pub(crate) kid: String,
+    pub(crate) reason: Unusable,
+}
+
+impl SkippedKey {
+    fn new(jwk: &Value, reason: Unusable) -> Self {
+        let kid = jwk.get("kid").and_then(Value::as_str).unwrap_or_default();
+        let printable = |char: char| if char.is_ascii_graphic() { char } else { '?' };
+        Self { kid: kid.chars().take(MAX_REPORTED_KID).map(printable).collect(), reason }
+    }
 }
 
 /// Why something is not a key set. Carries no text of the answer.
@@ -45,9 +72,17 @@ impl KeySet {
         let Some(Value::Array(jwks)) = set.get("keys") else {
             return Err(KeySetFault::NoKeys);
         };
-        let keys: Box<[_]> = jwks.iter().filter_map(VerifyingKey::from_jwk).take(MAX_KEYS).collect();
+        let (mut keys, mut reported) = (Vec::new(), Vec::new());
+        for jwk in jwks {
+            match VerifyingKey::from_jwk(jwk) {
+                Ok(key) if keys.len() < MAX_KEYS => keys.push(key),
+                Ok(_) => break,
+                Err(reason) if reported.len() < MAX_REPORTED => reported.push(SkippedKey::new(jwk, reason)),
+                Err(_) => {}
+            }
+        }
         let skipped = jwks.len().saturating_sub(keys.len());
-        Ok(Self { keys, skipped })
+        Ok(Self { keys: keys.into(), skipped, reported })
     }
 
     /// How many keys can be used.
@@ -65,21 +100,24 @@ impl KeySet {
         self.skipped
     }
 
+    /// The first of the keys that were passed over, with the reasons.
+    pub(crate) fn reported(&self) -> &[SkippedKey] {
+        &self.reported
+    }
+
     /// The keys that may have signed a token with this `kid` and `alg`, none where no key is known.
     ///
-    /// With a `kid`: those that have it and fit the algorithm. Without: the only one that fits the algorithm. Where
-    /// several do, none, rather than to guess.
+    /// With a `kid`: those that have it and fit the algorithm. Without: those that fit the algorithm. At most
+    /// [`MAX_TRIED`], in the order of the set.
     pub(crate) fn choose(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &ParsedPublicKey> {
-        let fitting =
-            move || self.keys.iter().filter_map(move |key| Some((key.kid(), key.parsed_for(algorithm)?)));
-        let is_clear = kid.is_some() || fitting().nth(1).is_none();
-        fitting()
-            .filter(move |(of_key, _)| is_clear && (kid.is_none() || *of_key == kid))
-            .map(|(_, key)| key)
+        self.keys
+            .iter()
+            .filter(move |key| kid.is_none() || key.kid() == kid)
+            .filter_map(move |key| key.parsed_for(algorithm))
             .take(MAX_TRIED)
     }
 }
@@ -159,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn without_kid_only_an_only_key_is_chosen() {
+    fn without_kid_every_fitting_key_is_chosen() {
         let keys = set(&[
             Signer::new(Algorithm::ES256).jwk(json!({"kid": "one"})),
             Signer::new(Algorithm::ES256).jwk(json!({})),
@@ -167,7 +205,7 @@ mod tests {
             Signer::new(Algorithm::RS256).jwk(json!({"alg": "RS256"})),
         ]);
         for (algorithm, count) in [
-            (Algorithm::ES256, 0),
+            (Algorithm::ES256, 2),
             (Algorithm::ES384, 0),
             (Algorithm::EdDSA, 1),
             (Algorithm::RS256, 1),
@@ -179,9 +217,10 @@ mod tests {
 
     #[test]
     fn keys_of_one_kid_are_all_tried_up_to_a_bound() {
-        let jwks: Vec<_> = (0..6).map(|_| Signer::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
+        let jwks: Vec<_> = (0..10).map(|_| Signer::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
         assert_eq!(set(&jwks[..3]).choose(Some("k"), Algorithm::ES256).count(), 3);
         assert_eq!(set(&jwks).choose(Some("k"), Algorithm::ES256).count(), MAX_TRIED);
+        assert_eq!(set(&jwks).choose(None, Algorithm::ES256).count(), MAX_TRIED);
     }
 
     #[test]
@@ -196,11 +235,34 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_are_passed_over_are_reported_with_a_clean_kid() {
+        let mut jwks = vec![
+            json!({"kty": "oct", "kid": format!("a\n\u{1b}[2J{}", "x".repeat(500))}),
+            Signer::new(Algorithm::ES256).jwk(json!({"use": "enc", "kid": "enc"})),
+            Signer::new(Algorithm::ES256).jwk(json!({"x": "!", "kid": "bad"})),
+            Signer::new(Algorithm::ES256).jwk(json!({"alg": "RS256", "kid": 7})),
+        ];
+        let keys = set(&jwks);
+        let seen: Vec<_> = keys.reported().iter().map(|key| (&*key.kid, key.reason)).collect();
+        let long = format!("a??[2J{}", "x".repeat(58));
+        let expected = [
+            (&*long, Unusable::Type),
+            ("enc", Unusable::Purpose),
+            ("bad", Unusable::Malformed),
+            ("", Unusable::Algorithm),
+        ];
+        assert_eq!(seen[..3], expected[..3]);
+        assert_eq!(seen.len(), 4);
+        jwks.extend(vec![json!({"kty": "oct"}); 500]);
+        assert_eq!((set(&jwks).reported().len(), set(&jwks).skipped()), (MAX_REPORTED, 504));
+    }
+
+    #[test]
     fn debug_shows_no_key_material() {
         let keys = set(&[Signer::new(Algorithm::EdDSA).jwk(json!({"kid": "k"}))]);
         assert_eq!(
             format!("{keys:?}"),
-            r#"KeySet { keys: [VerifyingKey { kid: Some("k"), kty: "OKP", alg: [EdDSA] }], skipped: 0 }"#
+            r#"KeySet { keys: [VerifyingKey { kid: Some("k"), kty: "OKP", alg: [EdDSA] }], skipped: 0, reported: [] }"#
         );
     }
 

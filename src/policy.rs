@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     /// that is a decision of the operator.
     pub(crate) accept_missing_issuer: bool,
     pub(crate) accept_missing_audience: bool,
+    /// Claims that must be present, whatever their values.
+    pub(crate) required_claims: Vec<String>,
     /// Seconds by which the local clock is behind the issuer's clock. They are added to the current time.
     pub(crate) clock_skew: i64,
     /// The tolerance for `exp` and `nbf`, in seconds.
@@ -90,6 +92,11 @@ pub(crate) fn check(
 /// Checks the part that is the same for every route: issuer, audience and times.
 pub(crate) fn check_token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
     check_parties(claims, rules, issuer, [rules.accept_missing_issuer, rules.accept_missing_audience])?;
+    // A claim that is `null` counts as absent.
+    let is_missing = |name: &&String| claims.get(name).is_none_or(Value::is_null);
+    if let Some(missing) = rules.required_claims.iter().find(is_missing) {
+        return Err(AuthError::token(TokenFault::MissingClaim).because(format!("`{missing}`")));
+    }
     check_times(claims, rules, now)
 }
 
@@ -194,6 +201,7 @@ mod tests {
             audience: "https://api.example.test".to_owned(),
             accept_missing_issuer: false,
             accept_missing_audience: false,
+            required_claims: Vec::new(),
             clock_skew: 0,
             clock_tolerance: 60,
             groups: GroupsClaim::new("groups"),
@@ -300,6 +308,28 @@ mod tests {
             decide(&json!({"aud": "x"}), &lenient, &Requirements::default()),
             refused(TokenFault::Audience)
         );
+    }
+
+    #[test]
+    fn required_claims_must_be_present() {
+        let required = |names: &[&str]| Rules {
+            required_claims: names.iter().map(ToString::to_string).collect(),
+            ..rules()
+        };
+        for (changes, names, expected) in [
+            (json!({}), &["sub", "scope"][..], Ok(())),
+            (json!({"client_id": "app"}), &["client_id"], Ok(())),
+            (json!({"flag": false}), &["flag"], Ok(())),
+            (json!({}), &["client_id"], refused(TokenFault::MissingClaim)),
+            (json!({"client_id": null}), &["sub", "client_id"], refused(TokenFault::MissingClaim)),
+            (json!({"Client_ID": "app"}), &["client_id"], refused(TokenFault::MissingClaim)),
+            (json!({"aud": "x"}), &["client_id"], refused(TokenFault::Audience)),
+        ] {
+            let seen = decide(&changes, &required(names), &Requirements::default());
+            assert_eq!(seen, expected, "{changes} {names:?}");
+            let seen = check_present(&claims(&changes), &required(names), ISSUER, NOW);
+            assert_eq!(seen.is_err(), changes.get("aud").is_some(), "{changes}: the response can have it");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Failures {
 pub struct Status {
     /// Whether the metadata is known. It is fetched for the first token, so it is not known before.
     pub metadata_known: bool,
-    /// Whether the key set is known, if JWTs are validated locally. It is fetched for the first JWT.
+    /// Whether the key set is known. It is fetched for the first JWT, if keys are published.
     pub keys_known: bool,
     /// The state of introspection.
     pub introspection: Introspecting,

@@ -106,11 +106,14 @@ impl From<Failure> for AuthError {
     }
 }
 
+/// The media types of metadata and key sets. Kubernetes answers 406 where a key set's own type is not accepted; what comes
+/// is validated by its content.
+const DOCUMENT: &str = "application/json, application/jwk-set+json, */*;q=0.1";
+
 /// Fetches a public document; once more if a kept-alive connection turns out to be closed.
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
     let request = || {
-        without_defaults(client.get(uri.clone()))
-            .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
+        without_defaults(client.get(uri.clone())).insert_header((ACCEPT, HeaderValue::from_static(DOCUMENT)))
     };
     let bounds = limits.starting_now();
     match call(request(), Bytes::new(), bounds, Reuse::Allowed).await {

@@ -12,6 +12,7 @@
 //! cargo bench --bench calm -- dead-pool
 //! cargo bench --bench calm -- breaker-attack --minutes 0.2
 //! cargo bench --bench calm -- outage
+//! cargo bench --bench calm -- malformed-jwts --count 20000
 //! ```
 #![expect(
     clippy::expect_used,
@@ -25,6 +26,7 @@ mod caller;
 mod dead_pool;
 mod herd;
 mod kids;
+mod malformed_jwts;
 mod memory;
 mod random_tokens;
 mod report;
@@ -72,13 +74,14 @@ async fn run(program: &str, arguments: &Arguments) -> bool {
         "rotation" => rotation::run().await,
         "herd" => herd::run(arguments.get("--connections", 200)).await,
         "kids" => kids::run(arguments.get("--count", 10_000)).await,
+        "malformed-jwts" => malformed_jwts::run(arguments.get("--count", 20_000)).await,
         "dead-pool" => dead_pool::run().await,
         "breaker-attack" => breaker::attack(arguments.minutes(0.2)).await,
         "outage" => breaker::outage().await,
         // `cargo test --benches` runs this too, to see that it starts.
         "" => {
             println!("name a program: quick, soak, random-tokens, rotation, herd, kids, dead-pool,");
-            println!("breaker-attack, outage");
+            println!("breaker-attack, outage, malformed-jwts");
             true
         }
         other => {
@@ -94,6 +97,7 @@ async fn quick() -> bool {
     held &= kids::run(1_000).await;
     held &= dead_pool::run().await;
     held &= breaker::attack(Duration::from_secs(2)).await;
+    held &= malformed_jwts::run(2_000).await;
     held &= rotation::run().await;
     held &= random_tokens::run(15_000).await;
     held &= random_tokens::run_over_sockets(5_000).await;

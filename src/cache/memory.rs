@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use quick_cache::{
-    DefaultHashBuilder, UnitWeighter, Weighter,
-    sync::{Cache as Segment, DefaultLifecycle},
-};
+use quick_cache::{UnitWeighter, sync::Cache as Segment};
 
-use super::{CacheKey, Hit, Lifetime, Now, Ticket, Verdict, expires_at};
+use super::{
+    CacheKey, Hit, Lifetime, Now, Ticket, Verdict,
+    bounded::{BySize, EntrySize, bounded_by_size, segment, u64_of},
+    expires_at,
+};
 use crate::claims::Claims;
 
 /// How much is kept, and how long.
@@ -201,45 +202,16 @@ impl fmt::Debug for VerdictCache {
     }
 }
 
-/// Keeps both bounds with one weight: an entry weighs its bytes, but at least what one of `entries` and a half may.
-/// Neither the number of entries nor the sum of their bytes can then exceed its bound. (The half is room for the
-/// segment's own rounding, which would otherwise refuse the only entry of a cache of one.)
-fn bounded_by_size(entries: usize, bytes: u64) -> Segment<CacheKey, Active, BySize> {
-    let halves = u64_of(entries).saturating_mul(2).saturating_add(1);
-    let least = (bytes.saturating_mul(2) / halves).max(1);
-    // The segment divides itself by the number of cores, but into shards of 32 expected entries at least. Expecting them
-    // large keeps a shard at 1 MiB, so that on a large machine, too, a large entry fits into one.
-    let expected = usize::try_from(bytes / (32 << 10)).unwrap_or(usize::MAX).min(entries);
-    segment(expected, bytes, BySize { least })
-}
-
-#[derive(Clone)]
-struct BySize {
-    least: u64,
-}
-
-impl Weighter<CacheKey, Active> for BySize {
-    fn weight(&self, _: &CacheKey, entry: &Active) -> u64 {
-        entry.weight.max(self.least)
-    }
-}
-
-fn segment<V: Clone, W>(expected: usize, weight: u64, weighter: W) -> Segment<CacheKey, V, W>
-where
-    W: Weighter<CacheKey, V> + Clone,
-{
-    let hasher = DefaultHashBuilder::default();
-    Segment::with(expected, weight, weighter, hasher, DefaultLifecycle::default())
-}
-
 /// About how many bytes an active entry takes: its slots, and what its claims own on the heap.
 fn size(claims: &Claims) -> u64 {
     const ENTRY: usize = 400;
     u64_of(ENTRY + claims.footprint())
 }
 
-fn u64_of(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
+impl EntrySize for Active {
+    fn entry_size(&self) -> u64 {
+        self.weight
+    }
 }
 
 #[cfg(test)]

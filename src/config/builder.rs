@@ -38,6 +38,7 @@ pub struct ProtectApiBuilder {
     pub(super) clock_tolerance: Duration,
     pub(super) accept_missing_issuer: bool,
     pub(super) accept_missing_audience: bool,
+    pub(super) required_claims: Vec<String>,
     pub(super) binding: CertificateBinding,
     pub(super) tuning: Tuning,
     pub(super) hooks: Hooks,
@@ -60,6 +61,7 @@ impl ProtectApiBuilder {
             clock_tolerance: Duration::from_secs(60),
             accept_missing_issuer: false,
             accept_missing_audience: false,
+            required_claims: Vec::new(),
             binding: CertificateBinding::default(),
             tuning: Tuning::default(),
             hooks: Hooks::default(),
@@ -141,14 +143,21 @@ impl ProtectApiBuilder {
         self
     }
 
+    /// Sets the names of claims that each token must have, such as `client_id` where ID tokens lack it. Their values
+    /// are not checked. A token without one of them is rejected with 401. Default: none beyond `iss`, `aud` and, for JWTs, `exp`.
+    pub fn required_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.required_claims = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets how certificate-bound tokens are checked (RFC 8705). Default: [`CertificateBinding::WhenPresent`].
     pub fn certificate_binding(mut self, binding: CertificateBinding) -> Self {
         self.binding = binding;
         self
     }
 
-    /// Whether JWTs are introspected like opaque tokens rather than validated locally: each request then sees a
-    /// revocation. Needs a [`client`](Self::client). Default: no.
+    /// Whether JWTs are introspected too, so that each request sees a revocation. Where keys are published, a JWT is
+    /// verified locally first. Needs a [`client`](Self::client). Default: no.
     pub fn introspect_jwt_tokens(mut self, introspect: bool) -> Self {
         self.tuning.introspect_jwt_tokens = introspect;
         self

@@ -57,11 +57,12 @@ struct Values {
     introspection_cache_duration: Option<String>,
     accept_missing_issuer: Option<String>,
     dangerously_accept_missing_audience: Option<String>,
+    required_claims: Option<String>,
     realm: Option<String>,
 }
 
 /// The same names, to tell a misspelt variable from a known one.
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
     "TENANT_DOMAIN",
     "AUDIENCE",
     "CLIENT_ID",
@@ -86,13 +87,19 @@ const KNOWN: [&str; 25] = [
     "INTROSPECTION_CACHE_DURATION",
     "ACCEPT_MISSING_ISSUER",
     "DANGEROUSLY_ACCEPT_MISSING_AUDIENCE",
+    "REQUIRED_CLAIMS",
     "REALM",
 ];
 
 /// Variables for which an empty value is a problem: its default may be a weaker check than the one that was meant, or (for
 /// the method) send a private key as if it were a secret. For all others empty means unset.
-const NEVER_EMPTY: [&str; 4] =
-    ["CLIENT_AUTH_METHOD", "GROUPS_MATCH_ALL", "INTROSPECT_JWT_TOKENS", "VALIDATE_CERTIFICATE_BINDING"];
+const NEVER_EMPTY: [&str; 5] = [
+    "CLIENT_AUTH_METHOD",
+    "GROUPS_MATCH_ALL",
+    "INTROSPECT_JWT_TOKENS",
+    "VALIDATE_CERTIFICATE_BINDING",
+    "REQUIRED_CLAIMS",
+];
 
 struct Reader<'p> {
     prefix: &'p str,
@@ -153,6 +160,14 @@ impl Reader<'_> {
         }
         if let Some(claim) = values.groups_claim {
             builder = builder.groups_claim(claim);
+        }
+        if let Some(names) = values.required_claims {
+            let names = names.split([',', ' ', '\t', '\n', '\r']).filter(|name| !name.is_empty());
+            let names: Vec<_> = names.collect();
+            if names.is_empty() {
+                self.problem("REQUIRED_CLAIMS", "names no claim");
+            }
+            builder = builder.required_claims(names);
         }
         if let Some(realm) = values.realm {
             builder = builder.realm(realm);

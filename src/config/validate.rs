@@ -36,6 +36,7 @@ impl ProtectApiBuilder {
                 audience: self.audience,
                 accept_missing_issuer: self.accept_missing_issuer,
                 accept_missing_audience: self.accept_missing_audience,
+                required_claims: self.required_claims,
                 clock_skew,
                 clock_tolerance,
                 groups: GroupsClaim::new(&self.groups_claim),
@@ -87,6 +88,10 @@ impl ProtectApiBuilder {
         if self.audience.trim().is_empty() {
             let message = "is missing or empty, expected the identifier of this API, as in `aud`";
             check.problem("audience", "AUDIENCE", message);
+        }
+        if self.required_claims.iter().any(|name| name.trim().is_empty()) {
+            let message = "contains an empty name, expected are names of claims";
+            check.problem("required_claims", "REQUIRED_CLAIMS", message);
         }
         if self.groups_claim.trim().is_empty() {
             check.problem(

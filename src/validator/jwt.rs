@@ -95,7 +95,7 @@ impl<'t> Jwt<'t> {
         let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
         let members = Members::read(&payload).map_err(|_| TokenFault::Malformed)?;
         let claims = Claims::of_payload(&members, &payload).map_err(|_| TokenFault::Malformed)?;
-        if is_of_another_type(&members, self.header.typ) {
+        if is_of_another_type(&members, &claims, self.header.typ) {
             return Err(TokenFault::Type);
         }
         if rules.requires_claims && (claims.issuer().is_none() || claims.expires_at().is_none()) {
@@ -150,24 +150,28 @@ fn decode_signature<'b>(segment: &str, buffer: &'b mut [u8]) -> Result<&'b [u8],
     buffer.get(..length).filter(|signature| !signature.is_empty()).ok_or(TokenFault::Signature)
 }
 
-/// Claims that only tokens of other types have: ID tokens (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11), logout and
-/// other security event tokens (RFC 8417 section 2.2), introspection responses (RFC 9701 section 5).
-const FOREIGN: [&str; 5] = ["at_hash", "c_hash", "s_hash", "events", "token_introspection"];
+/// Claims that only tokens of other types have: ID tokens (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11) and
+/// introspection responses (RFC 9701 section 5).
+const NON_ACCESS_TOKEN_CLAIMS: [&str; 4] = ["at_hash", "c_hash", "s_hash", "token_introspection"];
 
 /// Whether the claims are those of another kind of JWT that the same issuer signs with the same keys (RFC 8725
 /// section 3.12).
 ///
-/// A `nonce` belongs to ID tokens, but some servers copy it into the access token. So it is only taken for a sign where
-/// neither the header (`at+jwt`) nor a claim like Keycloak's `typ: Bearer` or Cognito's `token_use: access` says that this
-/// is an access token.
-fn is_of_another_type(claims: &Members<'_>, typ: Typ) -> bool {
-    let has = |name: &str| claims.get(name).is_some();
-    let mut is_access_token = typ == Typ::AccessToken;
-    for said in token_type::said_by(claims) {
+/// Two claims are a sign only where nothing says that this is an access token. `events` belongs to logout and other security
+/// event tokens (RFC 8417 section 2.2), but may be a private claim where the header says `at+jwt`. `nonce` belongs to ID
+/// tokens, but some servers copy it into the access token: it does not count beside `at+jwt`, a claim like Keycloak's
+/// `typ: Bearer` or Cognito's `token_use: access`, or scopes, which an ID token does not have.
+fn is_of_another_type(members: &Members<'_>, claims: &Claims, typ: Typ) -> bool {
+    let has = |name: &str| members.get(name).is_some();
+    let is_at_jwt = typ == Typ::AccessToken;
+    let mut is_access_token = is_at_jwt || claims.scopes().iter().next().is_some();
+    for said in token_type::said_by(members) {
         if says_another_type(said) {
             return true;
         }
         is_access_token |= says_access_token(said);
     }
-    FOREIGN.into_iter().any(has) || (has("nonce") && !is_access_token)
+    NON_ACCESS_TOKEN_CLAIMS.into_iter().any(has)
+        || (has("events") && !is_at_jwt)
+        || (has("nonce") && !is_access_token)
 }

@@ -15,7 +15,8 @@ use crate::{
     config::Settings,
     deadline::Deadline,
     error::{AuthError, AuthErrorKind, TokenFault, UpstreamFault},
-    jwks::KeySet,
+    jwk::Unusable,
+    jwks::{KeySet, SkippedKey},
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
     policy,
@@ -232,10 +233,14 @@ async fn fetch(
 ) -> Result<PublishedKeys, AuthError> {
     let uri = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
     let reply = upstream::get(&client, &uri, limits.until(deadline)).await?;
-    if !reply.is_ok() || !reply.is_json() {
+    // Static hosting serves it as text/plain, say: its content tells whether it is a key set.
+    if !reply.is_ok() {
         return Err(bad_answer(format!("no key set at {} (status {})", redacted_uri(&uri), reply.status)));
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
+    for skipped in set.reported() {
+        log_skipped(skipped);
+    }
     let (keys, passed_over) = (set.len(), set.skipped());
     log::debug!(
         target: crate::LOG, event = "keys_fetched", keys, passed_over;
@@ -244,4 +249,14 @@ async fn fetch(
     let mut id = [0; 32];
     id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
     Ok(PublishedKeys { set, id })
+}
+
+/// Keys for encryption, or of new types, are usual. A malformed one is meant to be used, and its tokens are rejected.
+fn log_skipped(SkippedKey { kid, reason }: &SkippedKey) {
+    let level = if *reason == Unusable::Malformed { log::Level::Warn } else { log::Level::Debug };
+    let kid = kid.as_str();
+    log::log!(
+        target: crate::LOG, level, event = "key_skipped", kid;
+        "a key of the key set cannot be used: {reason}"
+    );
 }

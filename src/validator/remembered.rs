@@ -9,14 +9,20 @@ use aws_lc_rs::{
 use quick_cache::sync::Cache;
 use zeroize::Zeroizing;
 
-use crate::claims::Claims;
+use crate::{
+    cache::bounded::{BySize, EntrySize, bounded_by_size},
+    claims::Claims,
+};
 
 /// How many are remembered: 1 to 2 KiB each with common claims, 4 KiB where an API reads them as a map.
 const CAPACITY: usize = 10_000;
 
+/// How many bytes they take at most, as estimated from their claims. One that takes more than 1 MiB may not be kept.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// The tokens are not kept, only their [tags](Tag).
 pub(crate) struct Remembered {
-    tokens: Cache<Tag, Verified>,
+    tokens: Cache<Tag, Verified, BySize>,
     key: LessSafeKey,
 }
 
@@ -25,6 +31,14 @@ pub(crate) struct Remembered {
 struct Verified {
     claims: Claims,
     key_set: KeySetId,
+}
+
+impl EntrySize for Verified {
+    fn entry_size(&self) -> u64 {
+        // The slots of the map, and the claims' own block.
+        const ENTRY: usize = 400;
+        u64::try_from(ENTRY + self.claims.footprint()).unwrap_or(u64::MAX)
+    }
 }
 
 /// The digest of a key set's document.
@@ -44,7 +58,7 @@ impl Remembered {
         let mut key = Zeroizing::new([0; 32]);
         rand::fill(&mut *key).ok()?;
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).ok()?);
-        Some(Self { tokens: Cache::new(CAPACITY), key })
+        Some(Self { tokens: bounded_by_size(CAPACITY, MAX_BYTES), key })
     }
 
     pub(crate) fn tag(&self, token: &str) -> Option<Tag> {
@@ -130,6 +144,24 @@ mod tests {
         assert_eq!(known(&by_subject), [true, false]);
         by_subject.clear();
         assert_eq!(known(&by_subject), [false, false]);
+    }
+
+    #[test]
+    fn their_number_and_their_bytes_are_bounded() {
+        let fill = |count: usize, members: usize| {
+            let members = (0..members).map(|n| (format!("{n}"), Value::Array(vec![Value::from(1); 4])));
+            let claims = Claims::from_members(members.collect()).unwrap();
+            let remembered = remembered(&[]);
+            for n in 0..count {
+                let tag = remembered.tag(&n.to_string()).unwrap();
+                remembered.insert(tag, claims.clone(), [1; 32]);
+            }
+            (remembered.tokens.len(), claims.footprint())
+        };
+        let (held, size) = fill(1_000, 500);
+        assert!((100..1_000).contains(&held) && held * size <= 64 << 20, "{held} of {size} bytes");
+        let (held, size) = fill(12_000, 1);
+        assert!((9_000..=CAPACITY).contains(&held), "{held} of {size} bytes");
     }
 
     #[test]

@@ -103,6 +103,8 @@ fn every_variable_sets_its_setting() {
         ("INTROSPECTION_CACHE_DURATION", "30", "introspection_cache: Some(30s)"),
         ("ACCEPT_MISSING_ISSUER", "true", "accept_missing_issuer: true"),
         ("DANGEROUSLY_ACCEPT_MISSING_AUDIENCE", "true", "accept_missing_audience: true"),
+        ("REQUIRED_CLAIMS", "client_id", "required_claims: [\"client_id\"]"),
+        ("REQUIRED_CLAIMS", " jti, sub,,client_id ", "required_claims: [\"jti\", \"sub\", \"client_id\"]"),
         ("REALM", "posts", "realm: Some(\"posts\")"),
         ("CLIENT_AUTH_METHOD", "client_secret_basic", "SecretBasic,"),
     ] {
@@ -135,6 +137,11 @@ fn every_variable_sets_its_setting() {
 }
 
 #[test]
+fn a_list_without_a_claim_is_a_problem() {
+    only_problem(read(&[("REQUIRED_CLAIMS", " , ,")]), "REQUIRED_CLAIMS: ", "names no claim");
+}
+
+#[test]
 fn an_empty_variable_is_unset() {
     let plain = format!("{:?}", read(&[]).unwrap());
     for name in [
@@ -163,9 +170,13 @@ fn an_empty_variable_is_unset() {
         }
     }
     // Their defaults may be weaker checks than the one that was meant.
-    for name in
-        ["CLIENT_AUTH_METHOD", "GROUPS_MATCH_ALL", "INTROSPECT_JWT_TOKENS", "VALIDATE_CERTIFICATE_BINDING"]
-    {
+    for name in [
+        "CLIENT_AUTH_METHOD",
+        "GROUPS_MATCH_ALL",
+        "INTROSPECT_JWT_TOKENS",
+        "VALIDATE_CERTIFICATE_BINDING",
+        "REQUIRED_CLAIMS",
+    ] {
         for blank in ["", " \t"] {
             only_problem(read_with_client(&[(name, blank)]), &format!("{name}: "), "is empty");
         }
@@ -479,6 +490,7 @@ fn settings_that_contradict_each_other_are_refused() {
     let base = || ProtectApi::builder("tenant.example.test", "my-api");
     let name = |result: Result<ProtectApi, ConfigError>| result.unwrap_err().problems()[0].name.clone();
     assert_eq!(name(base().introspect_jwt_tokens(true).build()), "introspect_jwt_tokens");
+    assert_eq!(name(base().required_claims(["sub", " "]).build()), "required_claims");
     assert_eq!(
         name(base().introspection_endpoint("https://tenant.example.test/i").build()),
         "introspection_endpoint"

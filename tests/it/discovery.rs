@@ -41,7 +41,8 @@ async fn the_oidc_document_comes_first_and_suffices() {
     }
     assert_eq!(asked(&issuer), (1, 0));
     let request = &issuer.requests(Endpoint::Discovery)[0];
-    assert_eq!((request.method.as_str(), request.header("accept")), ("GET", Some("application/json")));
+    let accept = "application/json, application/jwk-set+json, */*;q=0.1";
+    assert_eq!((request.method.as_str(), request.header("accept")), ("GET", Some(accept)));
     assert_eq!(request.header("authorization"), None);
 }
 
@@ -103,9 +104,8 @@ async fn metadata_without_introspection_endpoint_anywhere_is_our_misconfiguratio
 async fn what_is_no_metadata_is_passed_over() {
     type Break = fn(String) -> Fault;
     let good = |issuer: &TestIssuer| metadata(issuer).to_string();
-    let cases: [(&str, Break); 9] = [
+    let cases: [(&str, Break); 8] = [
         ("an HTML page", |_| Fault::content_type("text/html").with_body("<html></html>")),
-        ("HTML by its type alone", |_| Fault::content_type("text/html")),
         ("not JSON", |_| Fault::body("nonsense")),
         ("no object", |good| Fault::body(format!("[{good}]"))),
         ("a member twice", |good| Fault::body(good.replacen('{', "{\"issuer\":\"https://a.example\",", 1))),
@@ -125,6 +125,17 @@ async fn what_is_no_metadata_is_passed_over() {
         issuer.fault(Endpoint::AuthorizationServerMetadata, fault(good(&issuer)).always());
         let other = api(introspecting(&issuer).realm("another configuration")).await;
         assert_eq!(other.outcome(&issuer.opaque(json!({}))).await, upstream(BadAnswer), "{what}");
+    }
+}
+
+#[actix_web::test]
+async fn metadata_is_known_by_its_content_whatever_its_type() {
+    for content_type in ["text/plain", "application/octet-stream", "text/html", ""] {
+        let issuer = TestIssuer::start();
+        issuer.fault(Endpoint::Discovery, Fault::content_type(content_type).always());
+        let api = api(introspecting(&issuer)).await;
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK, "{content_type}");
+        assert_eq!(asked(&issuer), (1, 0), "{content_type}");
     }
 }
 

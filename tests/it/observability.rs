@@ -113,6 +113,14 @@ async fn a_broad_run() {
             call_service(&app, request.to_request()).await;
         }
     }
+    // Keys that cannot be used.
+    let odd = TestIssuer::start();
+    odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));
+    let protect = builder(&odd).build().unwrap();
+    let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
+    let request =
+        TestRequest::get().insert_header(("Authorization", format!("Bearer {}", odd.jwt(json!({})))));
+    assert_eq!(call_service(&app, request.to_request()).await.status(), 503);
     // A document of another issuer, and an answer of nobody.
     let elsewhere = TestIssuer::start();
     elsewhere.set_metadata(|mut metadata| {

@@ -24,7 +24,7 @@ pub(super) struct Header {
     pub(super) kid: Option<Box<str>>,
     /// `typ`.
     pub(super) typ: Typ,
-    /// A member occurs twice, `kid` or `typ` is no string, or there is one of [`REFUSED`].
+    /// A member occurs twice, `kid` or `typ` is no string, or there is one of [`REFUSED`] or a compression.
     pub(super) is_malformed: bool,
 }
 
@@ -40,8 +40,9 @@ pub(super) enum Typ {
 }
 
 /// Members that change what the rest means, none of which is supported: critical extensions (RFC 7515 section 4.1.11,
-/// RFC 8725 section 3.10), unencoded payloads (RFC 7797), and compression and encryption (RFC 7516).
-const REFUSED: [&str; 4] = ["crit", "b64", "zip", "enc"];
+/// RFC 8725 section 3.10), unencoded payloads (RFC 7797), and encryption (RFC 7516). `zip` is one too, except for
+/// `"NONE"`, by which `ForgeRock` says that nothing is compressed.
+const REFUSED: [&str; 3] = ["crit", "b64", "enc"];
 
 impl Header {
     /// Decodes the first segment of a token; `None` where it is not a JSON object with a string `alg`.
@@ -71,12 +72,18 @@ impl Header {
             Some(Text::String(kid)) => (Some(kid.into()), false),
             Some(Text::Other) => (None, true),
         };
+        let is_compressed = match members.zip {
+            None => false,
+            Some(Text::String(zip)) => zip != "NONE",
+            Some(Text::Other) => true,
+        };
         Some(Self {
             algorithm: alg.parse().ok(),
             kid,
             typ: members.typ.as_ref().map_or(Typ::Jwt, Typ::of),
             is_malformed: members.is_malformed
                 || kid_is_malformed
+                || is_compressed
                 || matches!(members.typ, Some(Text::Other)),
         })
     }
@@ -104,6 +111,7 @@ struct Members<'a> {
     alg: Option<Text<'a>>,
     kid: Option<Text<'a>>,
     typ: Option<Text<'a>>,
+    zip: Option<Text<'a>>,
     is_malformed: bool,
 }
 
@@ -127,6 +135,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                         "alg" => &mut members.alg,
                         "kid" => &mut members.kid,
                         "typ" => &mut members.typ,
+                        "zip" => &mut members.zip,
                         other => {
                             access.next_value::<IgnoredAny>()?;
                             members.is_malformed |= REFUSED.contains(&other)
