@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_key_that_is_too_weak_or_of_another_kind_is_refused() {
         let modulus = URL_SAFE_NO_PAD.encode([0xff; 128]);
-        assert!(refusal(&with(rsa_jwk(), "n", modulus)).contains("1024 bits: at least 2048"));
+        assert!(refusal(&with(rsa_jwk(), "n", modulus)).contains("1024 bits: expected at least 2048"));
         let modulus = [&[0][..], &[0x7f], &[0xff; 255]].concat();
         assert!(refusal(&with(rsa_jwk(), "n", URL_SAFE_NO_PAD.encode(modulus))).contains("2047 bits"));
         assert!(refusal(&json!({"kty": "oct", "k": "AAAA"})).contains("symmetric key cannot be used"));
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn what_is_no_key_for_signing_is_refused_without_being_quoted() {
         let pem = "-----BEGIN PRIVATE KEY-----\nhunter2hunter2\n-----END PRIVATE KEY-----";
-        assert!(private(pem).err().unwrap().contains("PEM is not read here"));
+        assert!(private(pem).err().unwrap().contains("PEM is not supported here"));
         for text in
             ["hunter2", "{\"kty\":\"hunter2", "{\"kty\":[\"hunter2\"]}", "{\"keys\":[]}", "\"hunter2\"", ""]
         {
