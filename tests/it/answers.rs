@@ -112,7 +112,12 @@ async fn faults_of_the_authorization_server_are_503_and_tell_nothing() {
         (redirect_body, "BadAnswer"),
         (Fault::content_type("text/html"), "BadAnswer"),
     ] {
+        // Metadata is accepted by its content, whatever its type.
+        let is_about_the_type = format!("{fault:?}").contains("text/html");
         for endpoint in [Endpoint::Introspection, Endpoint::Discovery] {
+            if endpoint == Endpoint::Discovery && is_about_the_type {
+                continue;
+            }
             let issuer = TestIssuer::start();
             let app = app_of(builder(&issuer).response_timeout(Duration::from_millis(300)).build().unwrap());
             if endpoint == Endpoint::Discovery {

@@ -128,7 +128,8 @@ async fn paused() -> Walked {
     clock.advance(Duration::from_secs(4));
     works(app.get("/").token(&token)).await;
     // A token for which the server asks for patience waits alone.
-    issuer.fault(Endpoint::Introspection, Fault::status(429).with_header("Retry-After", "7"));
+    let patience = Fault::status(429).with_header("Retry-After", "7").for_tokens(&token);
+    issuer.fault(Endpoint::Introspection, patience);
     refused(app.get("/").token(&token), 503).await;
     let alone = refused(app.get("/").token(&token), 503).await;
     works(app.get("/").token(&issuer.opaque(json!({})))).await;
