@@ -133,7 +133,10 @@ impl ProtectApi {
         let extensions = request.extensions();
         let outer =
             extensions.get::<Session>().filter(|session| session.is_of(&self.shared))?.authenticated()?;
-        let is_fresh = self.mount.max_age.is_none_or(|age| outer.validated.age <= age);
+        let is_fresh = match (self.mount.max_age, outer.validated.age) {
+            (Some(max_age), Some(age)) => age.at(self.shared.clock.monotonic()) <= max_age,
+            _ => true,
+        };
         is_fresh.then(|| Rc::clone(outer))
     }
 

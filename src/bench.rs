@@ -88,7 +88,13 @@ impl Kept {
     /// Creates a cache for ten thousand verdicts.
     pub fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
         let lifetime = Duration::from_secs(3600);
-        let limits = Limits { lifetime, active: 10_000, inactive: 10_000, bytes: 64 << 20 };
+        let limits = Limits {
+            lifetime,
+            inactive_lifetime: lifetime,
+            active: 10_000,
+            inactive: 10_000,
+            bytes: 64 << 20,
+        };
         Self {
             keyer: Keyer::new(issuer, endpoint, client_id),
             cache: VerdictCache::new(limits),
@@ -103,8 +109,8 @@ impl Kept {
 
     /// Caches an active verdict.
     pub fn insert(&self, key: CacheKey, claims: &Claims) {
-        let asked = self.cache.ticket();
-        self.cache.insert(key, &Verdict::Active(claims.clone()), asked, Now::of(&self.clock));
+        let now = Now::of(&self.clock);
+        self.cache.insert(&self.cache.ticket(key, now), &Verdict::Active(claims.clone()), now);
     }
 
     /// Returns whether a verdict is cached.

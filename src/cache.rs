@@ -4,23 +4,26 @@
 //! request, after a hit as after a miss. A failed call leaves nothing behind, least of all an "inactive".
 
 pub(crate) mod bounded;
+mod evictions;
 mod key;
+mod key_history;
+mod lifetime;
 mod memory;
 mod store;
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 
+use self::lifetime::Lifetime;
+pub(crate) use self::{
+    evictions::Ticket,
+    key::Keyer,
+    key_history::{KeyHistory, TokenKeys},
+    memory::{Limits, VerdictCache},
+    store::CustomStore,
+};
 pub use self::{
     key::CacheKey,
     store::{CacheError, CacheFuture, CachedVerdict, IntrospectionCache},
-};
-pub(crate) use self::{
-    key::Keyer,
-    memory::{Limits, VerdictCache},
-    store::CustomStore,
 };
 use crate::{claims::Claims, clock::Clock};
 
@@ -37,8 +40,29 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Hit {
     pub(crate) verdict: Verdict,
-    /// How long ago the issuer gave it.
-    pub(crate) age: Duration,
+    /// `None` for a JWT that is validated here: its signature does not age.
+    pub(crate) age: Option<Age>,
+}
+
+/// The age of a verdict: the time since the authorization server was asked, or a little more where that is not known
+/// exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Age {
+    age: Duration,
+    /// The reading of the monotonic clock at which it was that.
+    read_at: Duration,
+}
+
+impl Age {
+    /// An age at this reading of the monotonic clock.
+    pub(crate) fn new(age: Duration, read_at: Duration) -> Self {
+        Self { age, read_at }
+    }
+
+    /// The age at a later reading of the monotonic clock.
+    pub(crate) fn at(self, monotonic: Duration) -> Duration {
+        self.age.saturating_add(monotonic.saturating_sub(self.read_at))
+    }
 }
 
 /// Both clocks, read once.
@@ -49,9 +73,9 @@ pub(crate) struct Now {
 }
 
 impl Hit {
-    /// Claims that were found just now.
-    pub(crate) fn fresh(claims: Claims) -> Self {
-        Self { verdict: Verdict::Active(claims), age: Duration::ZERO }
+    /// The claims of a token that was validated here.
+    pub(crate) fn without_age(claims: Claims) -> Self {
+        Self { verdict: Verdict::Active(claims), age: None }
     }
 }
 
@@ -60,10 +84,6 @@ impl Now {
         Self { monotonic: clock.monotonic(), unix: clock.unix_time() }
     }
 }
-
-/// Proof of when a question was asked: an answer whose token was evicted meanwhile does not enter the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(u64);
 
 /// Where verdicts are kept. One per configuration, shared by all workers.
 #[derive(Debug)]
@@ -87,7 +107,7 @@ impl Cache {
         match self {
             Self::Off => None,
             Self::Memory(cache) => cache.get(key, now(), max_age),
-            Self::Custom(store) => store.get(key, now(), max_age).await,
+            Self::Custom(store) => store.get(key, now, max_age).await,
         }
     }
 
@@ -100,51 +120,49 @@ impl Cache {
     }
 
     /// To be drawn **before** the authorization server is asked, and handed to [`insert`](Self::insert) with the answer.
-    pub(crate) fn ticket(&self) -> Ticket {
+    pub(crate) fn ticket(&self, key: CacheKey, sent: Now) -> Ticket {
         match self {
-            Self::Off => Ticket(0),
-            Self::Memory(cache) => cache.ticket(),
-            Self::Custom(store) => store.ticket(),
+            Self::Off => Ticket::without_cache(key, sent),
+            Self::Memory(cache) => cache.ticket(key, sent),
+            Self::Custom(store) => store.ticket(key, sent),
         }
     }
 
-    /// Keeps a verdict that the issuer gave just now.
-    pub(crate) async fn insert(
-        &self,
-        key: &CacheKey,
-        verdict: &Verdict,
-        asked: Ticket,
-        now: impl FnOnce() -> Now,
-    ) {
+    /// Caches a verdict, unless its token was evicted since the ticket was drawn.
+    pub(crate) async fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: impl FnOnce() -> Now) {
         match self {
             Self::Off => {}
-            Self::Memory(cache) => cache.insert(*key, verdict, asked, now()),
-            Self::Custom(store) => store.insert(key, verdict, asked, now()).await,
+            Self::Memory(cache) => cache.insert(ticket, verdict, now()),
+            Self::Custom(store) => store.insert(ticket, verdict, now()).await,
         }
     }
 
-    /// Forgets one token; an answer that is on its way does not bring it back.
-    pub(crate) async fn evict(&self, key: &CacheKey) -> Result<(), CacheError> {
+    /// Evicts one token under all of its keys; an answer that is on its way does not bring it back.
+    pub(crate) async fn evict(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
         match self {
             Self::Off => Ok(()),
             Self::Memory(cache) => {
-                cache.evict(key);
+                cache.evict(keys);
                 Ok(())
             }
-            Self::Custom(store) => store.evict(key).await,
+            Self::Custom(store) => store.evict(keys).await,
         }
     }
 
-    /// Forgets every token of a subject and tells how many there were; `None` where the store cannot be searched.
+    /// Evicts every token of a subject and returns their number; `None` where the store cannot be searched. An answer
+    /// that is on its way does not bring one back, in a store neither.
     pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
         match self {
             Self::Off => Some(0),
             Self::Memory(cache) => Some(cache.evict_subject(subject)),
-            Self::Custom(_) => None,
+            Self::Custom(store) => {
+                store.evict_subject(subject);
+                None
+            }
         }
     }
 
-    /// Forgets everything; `false` where the store cannot be emptied.
+    /// Evicts everything; `false` where the store cannot be emptied.
     pub(crate) fn clear(&self) -> bool {
         match self {
             Self::Off => true,
@@ -152,7 +170,10 @@ impl Cache {
                 cache.clear();
                 true
             }
-            Self::Custom(_) => false,
+            Self::Custom(store) => {
+                store.clear();
+                false
+            }
         }
     }
 
@@ -162,35 +183,6 @@ impl Cache {
             Self::Off | Self::Custom(_) => 0,
             Self::Memory(cache) => cache.len(),
         }
-    }
-}
-
-/// How long verdicts are kept: the configured duration, and never past the token's `exp`.
-#[derive(Debug)]
-struct Lifetime {
-    configured: Duration,
-    /// Seeded anew in each process, so that instances which met a token at the same moment do not forget it together.
-    jitter: RandomState,
-}
-
-impl Lifetime {
-    fn new(configured: Duration) -> Self {
-        Self { configured, jitter: RandomState::new() }
-    }
-
-    /// Zero if the verdict is over already.
-    fn of(&self, key: &CacheKey, verdict: &Verdict, now: Now) -> Duration {
-        let left = expires_at(verdict)
-            .map(|exp| Duration::from_secs(u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0)));
-        self.shortened(key, now).min(left.unwrap_or(Duration::MAX))
-    }
-
-    /// The configured duration without a random part of up to a tenth, so that tokens which arrived together do not all
-    /// ask again together.
-    fn shortened(&self, key: &CacheKey, now: Now) -> Duration {
-        let per_mille = self.jitter.hash_one((key, now.monotonic)) % 101;
-        let off = self.configured / 1000 * u32::try_from(per_mille).unwrap_or(0);
-        self.configured.saturating_sub(off)
     }
 }
 
@@ -241,39 +233,11 @@ mod tests {
         assert_eq!(Now::of(&Fixed), at(7, 1_800_000_000));
     }
 
-    #[test]
-    fn lifetime_is_the_shorter_of_duration_and_exp() {
-        let lifetime = Lifetime::new(Duration::from_secs(60));
-        let lives =
-            |verdict: &Verdict, now| lifetime.of(&CacheKey::numbered(1), verdict, at(0, now)).as_millis();
-        for unlimited in [Verdict::Inactive, active(json!({})), active(json!({"exp": 1000}))] {
-            assert!((54_000..=60_000).contains(&lives(&unlimited, 0)), "{unlimited:?}");
-        }
-        let limited = active(json!({"exp": 1000}));
-        assert_eq!([970, 1000, 2000, i64::MAX].map(|now| lives(&limited, now)), [30_000, 0, 0, 0]);
-        assert!(lives(&active(json!({"exp": 253_402_300_799_i64})), i64::MIN) >= 54_000);
-    }
-
-    #[test]
-    fn lifetimes_are_spread_over_the_last_tenth() {
-        let lifetime = Lifetime::new(Duration::from_secs(100));
-        let lives: Vec<_> = (0..1000)
-            .map(|number| lifetime.of(&CacheKey::numbered(number), &Verdict::Inactive, at(0, 0)).as_millis())
-            .collect();
-        let (shortest, longest) = (lives.iter().min().unwrap(), lives.iter().max().unwrap());
-        assert!(*shortest >= 90_000 && *longest <= 100_000, "{shortest}..{longest}");
-        assert!(*shortest < 91_000 && *longest > 99_000, "{shortest}..{longest}");
-        for edge in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
-            let life = Lifetime::new(edge).of(&CacheKey::numbered(1), &Verdict::Inactive, at(0, 0));
-            assert!(life <= edge && life >= edge / 10 * 8, "{edge:?}");
-        }
-    }
-
     #[actix_web::test]
     async fn a_cache_that_is_off_keeps_nothing() {
         let (cache, key) = (Cache::Off, CacheKey::numbered(1));
-        cache.insert(&key, &Verdict::Inactive, cache.ticket(), || at(0, 0)).await;
-        cache.evict(&key).await.unwrap();
+        cache.insert(&cache.ticket(key, at(0, 0)), &Verdict::Inactive, || at(0, 0)).await;
+        cache.evict(&[key]).await.unwrap();
         assert_eq!(cache.get(&key, || at(0, 0), None).await, None);
         assert_eq!(cache.evict_subject("alice"), Some(0));
     }
@@ -282,13 +246,15 @@ mod tests {
     async fn the_memory_cache_answers_through_the_enum() {
         let cache = Cache::Memory(VerdictCache::new(Limits::new(Duration::from_secs(60))));
         let key = CacheKey::numbered(1);
-        cache.insert(&key, &active(json!({"sub": "alice"})), cache.ticket(), || at(5, 0)).await;
-        assert_eq!(cache.get(&key, || at(7, 2), None).await.unwrap().age, Duration::from_secs(2));
+        let alice = active(json!({"sub": "alice"}));
+        cache.insert(&cache.ticket(key, at(5, 0)), &alice, || at(5, 0)).await;
+        let age = cache.get(&key, || at(7, 2), None).await.unwrap().age.unwrap();
+        assert_eq!([7, 9].map(|now| age.at(Duration::from_secs(now)).as_secs()), [2, 4]);
         assert_eq!(cache.get(&key, || at(7, 2), Some(Duration::from_secs(1))).await, None);
         assert_eq!(cache.evict_subject("alice"), Some(1));
         assert_eq!(cache.get(&key, || at(7, 2), None).await, None);
-        cache.insert(&key, &Verdict::Inactive, cache.ticket(), || at(5, 0)).await;
-        cache.evict(&key).await.unwrap();
+        cache.insert(&cache.ticket(key, at(5, 0)), &Verdict::Inactive, || at(5, 0)).await;
+        cache.evict(&[key]).await.unwrap();
         assert_eq!(cache.get(&key, || at(5, 0), None).await, None);
     }
 }

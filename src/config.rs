@@ -68,6 +68,7 @@ pub(crate) struct Tuning {
     pub(crate) max_response_size: usize,
     pub(crate) max_token_length: usize,
     pub(crate) introspection_cache: Option<Duration>,
+    pub(crate) inactive_cache: Option<Duration>,
     pub(crate) cache_entries: usize,
     pub(crate) cache_bytes: u64,
     pub(crate) max_calls: usize,
@@ -93,6 +94,7 @@ impl Default for Tuning {
             max_response_size: 1024 * 1024,
             max_token_length: 16 * 1024,
             introspection_cache: None,
+            inactive_cache: None,
             cache_entries: 10_000,
             cache_bytes: 64 * 1024 * 1024,
             max_calls: 64,
@@ -101,6 +103,15 @@ impl Default for Tuning {
             resource_metadata: None,
             error_reference: false,
         }
+    }
+}
+
+impl Tuning {
+    /// How long an inactive verdict is cached: with a replication lag at the authorization server, a new token is rejected
+    /// for so long.
+    pub(crate) fn inactive_verdict_lifetime(&self) -> Duration {
+        let most = self.introspection_cache.unwrap_or_default();
+        self.inactive_cache.unwrap_or(Duration::from_secs(2)).min(most)
     }
 }
 

@@ -12,7 +12,7 @@ use actix_web::http::Uri;
 use arc_swap::Guard;
 
 use crate::{
-    cache::{CacheKey, Keyer},
+    cache::{CacheKey, KeyHistory, Keyer, TokenKeys},
     config::Settings,
     deadline::Deadline,
     discovery::{self, Issuer, Metadata, Needs, PublishedEndpoint},
@@ -28,13 +28,13 @@ pub(crate) struct Known {
     pub(crate) metadata: Metadata,
     /// As text, for the assertions that name it.
     pub(crate) issuer: Arc<str>,
-    keyer: Keyer,
+    keyer: Arc<Keyer>,
 }
 
 impl Known {
-    fn new(metadata: Metadata, client_id: &str) -> Self {
+    fn new(metadata: Metadata, keys: &KeyHistory) -> Self {
         let endpoint = metadata.introspection_endpoint.usable().map(ToString::to_string).unwrap_or_default();
-        let keyer = Keyer::new(&metadata.issuer, &endpoint, client_id);
+        let keyer = keys.keyer(&metadata.issuer, &endpoint);
         Self { issuer: metadata.issuer.as_str().into(), keyer, metadata }
     }
 
@@ -62,7 +62,7 @@ struct Discovery {
     issuer: Issuer,
     needs: Needs,
     limits: Limits,
-    client_id: String,
+    keys: KeyHistory,
     introspection_endpoint: Option<Uri>,
     jwks_uri: Option<Uri>,
     /// The configured client authentication method, where the endpoint is discovered.
@@ -83,7 +83,7 @@ impl KnownMetadata {
                 trust_store: settings.trust_store.clone(),
             },
             limits,
-            client_id: client.map(|client| client.id.clone()).unwrap_or_default(),
+            keys: KeyHistory::new(client.map(|client| client.id.as_str()).unwrap_or_default()),
             introspection_endpoint: settings.introspection_endpoint.clone(),
             jwks_uri: settings.jwks_uri.clone(),
             auth_method: client
@@ -107,6 +107,11 @@ impl KnownMetadata {
     /// The last good metadata, however old.
     pub(crate) fn last_known(&self) -> Option<Arc<Dated<Known>>> {
         self.kept.last_known()
+    }
+
+    /// Every key under which a token may be cached, also since earlier metadata.
+    pub(crate) fn keys(&self, token: &str) -> TokenKeys {
+        self.discovery.keys.keys(token)
     }
 
     /// A look at the metadata, if it needs no refresh.
@@ -207,6 +212,6 @@ impl Discovery {
             jwks_uri: configured(&self.jwks_uri).or(found.jwks_uri),
             ..found
         };
-        Known::new(metadata, &self.client_id)
+        Known::new(metadata, &self.keys)
     }
 }

@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     bearer::BearerToken,
-    cache::{CacheError, CacheKey, Hit, Now, Verdict},
+    cache::{Age, CacheError, CacheKey, Hit, Now, Verdict},
     claims::Claims,
     clock::Clock,
     config::{Hooks, Settings},
@@ -44,8 +44,8 @@ pub(crate) struct Validated {
     pub(crate) claims: Claims,
     /// Who stands for it, where its claims do not say.
     pub(crate) issuer: Option<Arc<str>>,
-    /// How old the verdict is.
-    pub(crate) age: Duration,
+    /// How old the verdict is; `None` if the token was validated here.
+    pub(crate) age: Option<Age>,
     pub(crate) via: Via,
 }
 
@@ -105,7 +105,7 @@ impl Validator {
         {
             let tag = local.tag(text);
             let claims = local.recall(tag.as_ref(), now).ok_or(Names { tag, key: None })?;
-            return Ok((Hit::fresh(claims), Via::RememberedSignature));
+            return Ok((Hit::without_age(claims), Via::RememberedSignature));
         }
         let Some(introspection) = &self.introspection else { return Err(Names::default()) };
         let key = known.key(text);
@@ -141,7 +141,7 @@ impl Validator {
             let outcome =
                 Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, deadline)).await?;
             if let Outcome::Verified(claims, via) = outcome {
-                return Ok((Hit::fresh(claims), via));
+                return Ok((Hit::without_age(claims), via));
             }
         }
         let Some(introspection) = &self.introspection else {
@@ -220,7 +220,7 @@ impl Validator {
     /// Everything that this process remembers is forgotten in any case; an error tells that a store may still know.
     pub(crate) async fn evict(&self, token: &BearerToken) -> Result<(), CacheError> {
         self.local.evict(token.as_str());
-        let Some(known) = self.metadata.last_known() else {
+        if self.metadata.last_known().is_none() {
             // Nothing is remembered here yet, but a store may have it from another process, under a key that is made of
             // the metadata.
             return if self.has_own_store {
@@ -228,9 +228,9 @@ impl Validator {
             } else {
                 Ok(())
             };
-        };
+        }
         match &self.introspection {
-            Some(introspection) => introspection.evict(&known.document.key(token.as_str())).await,
+            Some(introspection) => introspection.evict(&self.metadata.keys(token.as_str())).await,
             None => Ok(()),
         }
     }

@@ -1,17 +1,13 @@
 //! The verdict cache in this process: two bounded segments, exact lifetimes, no waiting.
 
-use std::{
-    cell::Cell,
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
 use quick_cache::{UnitWeighter, sync::Cache as Segment};
 
 use super::{
-    CacheKey, Hit, Lifetime, Now, Ticket, Verdict,
+    Age, CacheKey, Hit, Lifetime, Now, Ticket, Verdict,
     bounded::{BySize, EntrySize, bounded_by_size, segment, u64_of},
+    evictions::Evictions,
     expires_at,
 };
 use crate::claims::Claims;
@@ -19,8 +15,10 @@ use crate::claims::Claims;
 /// How much is kept, and how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// How long a verdict is used at most; a random part of up to a tenth is taken off each one.
+    /// How long the verdict on an active token is used at most; a random part of up to a tenth is taken off each one.
     pub(crate) lifetime: Duration,
+    /// The same for an inactive one.
+    pub(crate) inactive_lifetime: Duration,
     /// How many active tokens are kept.
     pub(crate) active: usize,
     /// How many inactive ones: a segment of its own, so that random tokens push out nothing but each other. An entry
@@ -35,7 +33,7 @@ impl Limits {
     /// 10 000 active tokens in at most 64 MiB, and 10 000 inactive ones.
     #[cfg(test)]
     pub(crate) fn new(lifetime: Duration) -> Self {
-        Self { lifetime, active: 10_000, inactive: 10_000, bytes: 64 << 20 }
+        Self { lifetime, inactive_lifetime: lifetime, active: 10_000, inactive: 10_000, bytes: 64 << 20 }
     }
 }
 
@@ -48,8 +46,8 @@ pub(crate) struct VerdictCache {
     active: Segment<CacheKey, Active, BySize>,
     inactive: Segment<CacheKey, Times>,
     lifetime: Lifetime,
-    /// The number of evictions so far; whoever changes both segments holds it.
-    evictions: Mutex<u64>,
+    /// Its log is locked while both segments change.
+    evictions: Arc<Evictions>,
 }
 
 #[derive(Clone)]
@@ -59,11 +57,11 @@ struct Active {
     times: Times,
 }
 
-/// When an entry came, and when it ends, by both clocks: the wall clock alone could be set back, and the monotonic one
+/// When an entry was asked for, and when it ends, by both clocks: the wall clock alone could be set back, and the monotonic one
 /// alone would not see it set forward.
 #[derive(Clone, Copy)]
 struct Times {
-    stored: Duration,
+    sent: Duration,
     ends: Duration,
     exp: Option<i64>,
 }
@@ -74,7 +72,7 @@ impl Times {
     }
 
     fn age(&self, now: Now) -> Duration {
-        now.monotonic.saturating_sub(self.stored)
+        now.monotonic.saturating_sub(self.sent)
     }
 }
 
@@ -83,8 +81,8 @@ impl VerdictCache {
         Self {
             active: bounded_by_size(limits.active, limits.bytes),
             inactive: segment(limits.inactive, u64_of(limits.inactive), UnitWeighter),
-            lifetime: Lifetime::new(limits.lifetime),
-            evictions: Mutex::new(0),
+            lifetime: Lifetime::new(limits.lifetime, limits.inactive_lifetime),
+            evictions: Arc::default(),
         }
     }
 
@@ -93,7 +91,8 @@ impl VerdictCache {
     pub(crate) fn get(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
         let (verdict, times) = self.find(key, now)?;
         let age = times.age(now);
-        max_age.is_none_or(|max_age| age <= max_age).then_some(Hit { verdict, age })
+        let hit = Hit { verdict, age: Some(Age::new(age, now.monotonic)) };
+        max_age.is_none_or(|max_age| age <= max_age).then_some(hit)
     }
 
     fn find(&self, key: &CacheKey, now: Now) -> Option<(Verdict, Times)> {
@@ -112,15 +111,17 @@ impl VerdictCache {
         None
     }
 
-    pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(*self.evictions())
+    pub(crate) fn ticket(&self, key: CacheKey, sent: Now) -> Ticket {
+        self.evictions.ticket(key, sent)
     }
 
-    /// Keeps a verdict, unless something was evicted since it was asked for, or its time is over already.
-    pub(crate) fn insert(&self, key: CacheKey, verdict: &Verdict, asked: Ticket, now: Now) {
-        let times = self.times(&key, verdict, now);
-        let evictions = self.evictions();
-        if *evictions != asked.0 {
+    /// Caches a verdict, unless its token was evicted since it was asked for, a later request has got one already, or its
+    /// time is over.
+    pub(crate) fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: Now) {
+        let key = *ticket.key();
+        let times = self.times(ticket, verdict, now);
+        let log = self.evictions.lock();
+        if !self.evictions.allow(&log, ticket, verdict) || self.has_newer_than(&key, times) {
             return;
         }
         if times.is_over(now) {
@@ -141,16 +142,18 @@ impl VerdictCache {
         }
     }
 
-    pub(crate) fn evict(&self, key: &CacheKey) {
-        let mut evictions = self.evictions();
-        *evictions += 1;
-        self.remove(key);
+    pub(crate) fn evict(&self, keys: &[CacheKey]) {
+        let mut log = self.evictions.lock();
+        for key in keys {
+            self.evictions.record_token(&mut log, key);
+            self.remove(key);
+        }
     }
 
     /// Looks at every active entry, so its cost grows with the cache; other lookups go on between two shards.
     pub(crate) fn evict_subject(&self, subject: &str) -> usize {
-        let mut evictions = self.evictions();
-        *evictions += 1;
+        let mut log = self.evictions.lock();
+        self.evictions.record_subject(&mut log, subject);
         let evicted = Cell::new(0);
         self.active.retain(|_, entry| {
             let other = entry.claims.subject() != Some(subject);
@@ -161,8 +164,8 @@ impl VerdictCache {
     }
 
     pub(crate) fn clear(&self) {
-        let mut evictions = self.evictions();
-        *evictions += 1;
+        let mut log = self.evictions.lock();
+        log.record_everything();
         self.active.clear();
         self.inactive.clear();
     }
@@ -177,17 +180,19 @@ impl VerdictCache {
         self.inactive.remove(key);
     }
 
-    fn times(&self, key: &CacheKey, verdict: &Verdict, now: Now) -> Times {
-        let lifetime = self.lifetime.of(key, verdict, now);
-        Times {
-            stored: now.monotonic,
-            ends: now.monotonic.saturating_add(lifetime),
-            exp: expires_at(verdict),
-        }
+    fn has_newer_than(&self, key: &CacheKey, times: Times) -> bool {
+        let active = self.active.peek(key).map(|entry| entry.times);
+        let cached = active.or_else(|| self.inactive.peek(key));
+        cached.is_some_and(|cached| cached.sent > times.sent)
     }
 
-    fn evictions(&self) -> MutexGuard<'_, u64> {
-        self.evictions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn times(&self, ticket: &Ticket, verdict: &Verdict, now: Now) -> Times {
+        let remaining = self.lifetime.remaining(ticket, verdict, now);
+        Times {
+            sent: ticket.sent().monotonic,
+            ends: now.monotonic.saturating_add(remaining),
+            exp: expires_at(verdict),
+        }
     }
 }
 
@@ -195,7 +200,7 @@ impl VerdictCache {
 impl fmt::Debug for VerdictCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerdictCache")
-            .field("lifetime", &self.lifetime.configured)
+            .field("lifetime", &self.lifetime)
             .field("active", &self.active.len())
             .field("inactive", &self.inactive.len())
             .finish_non_exhaustive()
@@ -236,7 +241,7 @@ mod tests {
     }
 
     fn put(cache: &VerdictCache, key: CacheKey, verdict: &Verdict, now: Now) {
-        cache.insert(key, verdict, cache.ticket(), now);
+        cache.insert(&cache.ticket(key, now), verdict, now);
     }
 
     fn one(verdict: &Verdict, now: Now) -> (VerdictCache, CacheKey) {
@@ -251,7 +256,10 @@ mod tests {
         let (cache, key) = one(&alice, at(100, 0));
         assert_eq!(
             cache.get(&key, at(130, 30), None),
-            Some(Hit { verdict: alice, age: Duration::from_secs(30) })
+            Some(Hit {
+                verdict: alice,
+                age: Some(Age::new(Duration::from_secs(30), Duration::from_secs(130)))
+            })
         );
         assert_eq!(cache.get(&CacheKey::numbered(2), at(130, 30), None), None);
     }
@@ -344,8 +352,7 @@ mod tests {
             put(&cache, CacheKey::numbered(number), &active(json!({"sub": sub})), at(0, 0));
         }
         put(&cache, CacheKey::numbered(6), &Verdict::Inactive, at(0, 0));
-        cache.evict(&CacheKey::numbered(1));
-        cache.evict(&CacheKey::numbered(6));
+        cache.evict(&[CacheKey::numbered(1), CacheKey::numbered(6)]);
         assert_eq!(cache.len(), 5);
         assert_eq!(cache.evict_subject("alice"), 3);
         assert_eq!(cache.evict_subject("alice"), 0);
@@ -359,16 +366,71 @@ mod tests {
     #[test]
     fn an_answer_that_was_asked_for_before_an_eviction_does_not_enter() {
         let evictions: [fn(&VerdictCache); 3] = [
-            |cache| cache.evict(&CacheKey::numbered(1)),
+            |cache| cache.evict(&[CacheKey::numbered(1)]),
             |cache| assert_eq!(cache.evict_subject("alice"), 0),
             VerdictCache::clear,
         ];
         for evict in evictions {
             let cache = VerdictCache::new(limits());
-            let asked = cache.ticket();
+            let asked = cache.ticket(CacheKey::numbered(1), at(0, 0));
             evict(&cache);
-            cache.insert(CacheKey::numbered(1), &active(json!({"sub": "alice"})), asked, at(0, 0));
+            cache.insert(&asked, &active(json!({"sub": "alice"})), at(0, 0));
             assert_eq!(cache.len(), 0);
+        }
+    }
+
+    #[test]
+    fn an_eviction_keeps_no_answer_about_another_token_or_subject_out() {
+        let evictions: [fn(&VerdictCache); 2] = [
+            |cache| cache.evict(&[CacheKey::numbered(1)]),
+            |cache| assert_eq!(cache.evict_subject("alice"), 0),
+        ];
+        for evict in evictions {
+            for verdict in [active(json!({"sub": "bob"})), active(json!({})), Verdict::Inactive] {
+                let cache = VerdictCache::new(limits());
+                let asked = cache.ticket(CacheKey::numbered(2), at(0, 0));
+                evict(&cache);
+                cache.insert(&asked, &verdict, at(0, 0));
+                assert_eq!(cache.len(), 1, "{verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_as_old_as_its_request() {
+        let (cache, key) = (VerdictCache::new(limits()), CacheKey::numbered(1));
+        cache.insert(&cache.ticket(key, at(100, 0)), &active(json!({})), at(130, 30));
+        assert_eq!(cache.get(&key, at(130, 30), Some(Duration::from_secs(29))), None);
+        assert!(cache.get(&key, at(130, 30), Some(Duration::from_secs(30))).is_some());
+        assert_eq!(cache.get(&key, at(100 + MINUTE, 60), None), None);
+        cache.insert(&cache.ticket(key, at(100, 0)), &active(json!({})), at(100 + MINUTE, 60));
+        assert_eq!(cache.len(), 0, "the answer took as long as it may be cached");
+    }
+
+    #[test]
+    fn an_inactive_verdict_has_a_duration_of_its_own() {
+        let limits = Limits { inactive_lifetime: Duration::from_secs(2), ..limits() };
+        let (cache, key) = (VerdictCache::new(limits), CacheKey::numbered(1));
+        put(&cache, key, &Verdict::Inactive, at(100, 0));
+        assert!(cache.get(&key, at(101, 1), None).is_some());
+        assert_eq!(cache.get(&key, at(102, 2), None), None);
+        put(&cache, key, &active(json!({})), at(102, 2));
+        assert!(cache.get(&key, at(150, 50), None).is_some());
+        let cache = VerdictCache::new(Limits { inactive_lifetime: Duration::ZERO, ..limits });
+        put(&cache, key, &active(json!({})), at(100, 0));
+        put(&cache, key, &Verdict::Inactive, at(101, 1));
+        assert_eq!(cache.len(), 0, "the newer verdict counts, even if it is not cached");
+    }
+
+    #[test]
+    fn an_answer_does_not_replace_one_that_was_asked_for_later() {
+        let (cache, key) = (VerdictCache::new(limits()), CacheKey::numbered(1));
+        let early = cache.ticket(key, at(100, 0));
+        for newer in [Verdict::Inactive, active(json!({"sub": "bob"}))] {
+            put(&cache, key, &newer, at(110, 10));
+            cache.insert(&early, &active(json!({"sub": "alice"})), at(111, 11));
+            cache.insert(&early, &active(json!({"sub": "alice", "exp": 1})), at(111, 11));
+            assert_eq!(cache.get(&key, at(111, 11), None).unwrap().verdict, newer);
         }
     }
 

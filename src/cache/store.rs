@@ -1,19 +1,10 @@
 //! The user's own store of verdicts, and what keeps a bad one from doing harm.
 
-use std::{
-    error::Error as StdError,
-    fmt,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CacheKey, Hit, Lifetime, Now, Ticket, Verdict, expires_at};
+use super::{Age, CacheKey, Hit, Lifetime, Now, Ticket, Verdict, evictions::Evictions, expires_at};
 use crate::{claims::Claims, limiter::Limiter};
 
 /// What a store's methods return: a boxed future. It need not be `Send`, because it is awaited on the worker that the
@@ -25,7 +16,7 @@ pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>>
 /// The store sees no token: keys are digests. It does see claims, which are personal data, and whoever can write to it
 /// decides who is let in. What it returns is checked again: an entry older than the configured duration, or one past
 /// its `exp`, or one from the future, is a miss. (By the wall clock and to the second: an entry that several machines
-/// share has no other.)
+/// share has no other. An entry counts as up to a second older than it looks, so that none is used for too long.)
 ///
 /// An error, or no answer within the deadline (250 ms unless configured), is a miss and a warning in the log, never a
 /// refused request. The future is then dropped.
@@ -90,7 +81,7 @@ pub trait IntrospectionCache: fmt::Debug + Send + Sync {
 }
 
 /// A verdict as an [`IntrospectionCache`] keeps it: whether the token is active, its claims if it is, and when the
-/// issuer said so.
+/// issuer was asked.
 ///
 /// Serializes to `{"active":true,"claims":{…},"stored_at":1800000000}`, times in seconds since 1970. Deserializing
 /// needs a self-describing format such as JSON, and refuses an active entry without claims or with malformed ones. A
@@ -124,16 +115,21 @@ impl CachedVerdict {
         }
     }
 
-    /// When the issuer said so, in seconds since 1970.
+    /// When the issuer was asked, in whole seconds since 1970.
     pub fn stored_at(&self) -> i64 {
         self.stored_at
     }
 
     /// What is still to be used of it: nothing from the future, nothing too old, nothing past its `exp`.
-    fn check(self, configured: Duration, now: Now) -> Option<Hit> {
-        let age = Duration::from_secs(u64::try_from(now.unix.checked_sub(self.stored_at)?).ok()?);
+    /// `max_age` is that of the request.
+    fn check(self, lifetime: &Lifetime, max_age: Option<Duration>, now: Now) -> Option<Hit> {
+        let seconds = u64::try_from(now.unix.checked_sub(self.stored_at)?).ok()?;
+        // Both readings are whole seconds, so an entry may be up to one older than their difference.
+        let age = Duration::from_secs(seconds.checked_add(1)?);
+        let allowed = lifetime.configured(&self.verdict).min(max_age.unwrap_or(Duration::MAX));
         let expired = expires_at(&self.verdict).is_some_and(|exp| now.unix >= exp);
-        (age < configured && !expired).then_some(Hit { verdict: self.verdict, age })
+        let hit = Hit { verdict: self.verdict, age: Some(Age::new(age, now.monotonic)) };
+        (age <= allowed && !expired).then_some(hit)
     }
 }
 
@@ -185,7 +181,7 @@ pub(crate) struct CustomStore {
     store: Arc<dyn IntrospectionCache>,
     lifetime: Lifetime,
     deadline: Duration,
-    evictions: AtomicU64,
+    evictions: Arc<Evictions>,
     warnings: Limiter,
 }
 
@@ -193,57 +189,97 @@ impl CustomStore {
     /// How long a store may take for one operation.
     pub(crate) const DEADLINE: Duration = Duration::from_millis(250);
 
-    pub(crate) fn new(store: Arc<dyn IntrospectionCache>, lifetime: Duration, deadline: Duration) -> Self {
-        let lifetime = Lifetime::new(lifetime);
-        Self { store, lifetime, deadline, evictions: AtomicU64::new(0), warnings: Limiter::default() }
+    /// `lifetime` is that of active verdicts, `inactive_lifetime` that of inactive ones.
+    pub(crate) fn new(
+        store: Arc<dyn IntrospectionCache>,
+        lifetime: Duration,
+        inactive_lifetime: Duration,
+        deadline: Duration,
+    ) -> Self {
+        let lifetime = Lifetime::new(lifetime, inactive_lifetime);
+        Self { store, lifetime, deadline, evictions: Arc::default(), warnings: Limiter::default() }
     }
 
-    pub(crate) async fn get(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
-        let entry = self.within_deadline(self.store.get(key), now).await.flatten()?;
-        let hit = entry.check(self.lifetime.configured, now)?;
-        // Stores keep whole seconds, so an entry may be up to one older than it looks.
-        let oldest = hit.age.saturating_add(Duration::from_secs(1));
-        max_age.is_none_or(|max_age| oldest <= max_age).then_some(hit)
+    /// The clock is read after the store has answered.
+    pub(crate) async fn get(
+        &self,
+        key: &CacheKey,
+        now: impl FnOnce() -> Now,
+        max_age: Option<Duration>,
+    ) -> Option<Hit> {
+        let entry = self.within_deadline(self.store.get(key)).await;
+        let now = now();
+        self.or_warn(entry, now)??.check(&self.lifetime, max_age, now)
     }
 
-    pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(self.evictions.load(Ordering::SeqCst))
+    pub(crate) fn ticket(&self, key: CacheKey, sent: Now) -> Ticket {
+        self.evictions.ticket(key, sent)
     }
 
-    pub(crate) async fn insert(&self, key: &CacheKey, verdict: &Verdict, asked: Ticket, now: Now) {
-        let lifetime = self.lifetime.of(key, verdict, now);
-        if self.ticket() != asked || lifetime.is_zero() {
+    /// A verdict that cannot be cached takes the place of an older one that is: the newest counts.
+    pub(crate) async fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: Now) {
+        if !self.allows(ticket, verdict) {
             return;
         }
-        let value = CachedVerdict { verdict: verdict.clone(), stored_at: now.unix };
-        self.within_deadline(self.store.set(key, &value, lifetime), now).await;
+        let key = ticket.key();
+        let lifetime = self.lifetime.remaining(ticket, verdict, now);
+        if lifetime.is_zero() {
+            self.or_warn(self.within_deadline(self.store.delete(key)).await, now);
+            return;
+        }
+        let value = CachedVerdict { verdict: verdict.clone(), stored_at: ticket.sent().unix };
+        self.or_warn(self.within_deadline(self.store.set(key, &value, lifetime)).await, now);
         // An eviction while the entry was on its way may have passed it.
-        if self.ticket() != asked {
-            self.within_deadline(self.store.delete(key), now).await;
+        if !self.allows(ticket, verdict) {
+            self.or_warn(self.within_deadline(self.store.delete(key)).await, now);
         }
     }
 
-    /// A failed request for a verdict is a miss; a failed eviction is told, since the entry may still be there.
-    pub(crate) async fn evict(&self, key: &CacheKey) -> Result<(), CacheError> {
-        self.evictions.fetch_add(1, Ordering::SeqCst);
-        match tokio::time::timeout(self.deadline, self.store.delete(key)).await {
-            Ok(deleted) => deleted,
+    /// A failed request for a verdict is a miss; a failed eviction is told, since the entry may still be there. All keys
+    /// are tried, within one deadline.
+    pub(crate) async fn evict(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
+        {
+            let mut log = self.evictions.lock();
+            for key in keys {
+                self.evictions.record_token(&mut log, key);
+            }
+        }
+        let delete_all = async {
+            let mut outcome = Ok(());
+            for key in keys {
+                outcome = outcome.and(self.store.delete(key).await);
+            }
+            outcome
+        };
+        self.within_deadline(delete_all).await
+    }
+
+    /// The entries stay, because the store cannot be searched; an answer that is on its way does not enter it.
+    pub(crate) fn evict_subject(&self, subject: &str) {
+        self.evictions.record_subject(&mut self.evictions.lock(), subject);
+    }
+
+    /// As [`evict_subject`](Self::evict_subject), for all tokens.
+    pub(crate) fn clear(&self) {
+        self.evictions.lock().record_everything();
+    }
+
+    fn allows(&self, ticket: &Ticket, verdict: &Verdict) -> bool {
+        self.evictions.allow(&self.evictions.lock(), ticket, verdict)
+    }
+
+    async fn within_deadline<T>(
+        &self,
+        call: impl Future<Output = Result<T, CacheError>>,
+    ) -> Result<T, CacheError> {
+        match tokio::time::timeout(self.deadline, call).await {
+            Ok(outcome) => outcome,
             Err(_) => Err(CacheError::new("no answer within the deadline")),
         }
     }
 
-    async fn within_deadline<T>(&self, call: CacheFuture<'_, T>, now: Now) -> Option<T> {
-        match tokio::time::timeout(self.deadline, call).await {
-            Ok(Ok(done)) => Some(done),
-            Ok(Err(error)) => {
-                self.warn(&error.0, now);
-                None
-            }
-            Err(_) => {
-                self.warn(&"no answer within the deadline", now);
-                None
-            }
-        }
+    fn or_warn<T>(&self, outcome: Result<T, CacheError>, now: Now) -> Option<T> {
+        outcome.inspect_err(|error| self.warn(&error.0, now)).ok()
     }
 
     fn warn(&self, cause: &dyn fmt::Display, now: Now) {
@@ -326,7 +362,7 @@ mod tests {
                 let json = serde_json::to_string(value).map_err(CacheError::new)?;
                 self.entries.lock().unwrap().insert(key.to_hex(), (json, lifetime));
                 if let Some(store) = self.evicted_meanwhile.lock().unwrap().take() {
-                    store.evictions.fetch_add(1, Ordering::SeqCst);
+                    store.evictions.record_token(&mut store.evictions.lock(), key);
                 }
                 Ok(())
             })
@@ -345,7 +381,7 @@ mod tests {
 
     fn shared() -> (Arc<Shared>, CustomStore, CacheKey) {
         let shared = Arc::new(Shared::default());
-        let store = CustomStore::new(shared.clone(), TTL, Duration::from_millis(20));
+        let store = CustomStore::new(shared.clone(), TTL, TTL, Duration::from_millis(20));
         (shared, store, CacheKey::numbered(1))
     }
 
@@ -355,24 +391,25 @@ mod tests {
         for verdict in
             [active(json!({"sub": "alice", "exp": 2000, "deep": {"a": [1, null]}})), Verdict::Inactive]
         {
-            store.insert(&key, &verdict, store.ticket(), at(5, 1000)).await;
-            let hit = store.get(&key, at(1, 1007), None).await;
-            assert_eq!(hit, Some(Hit { verdict, age: Duration::from_secs(7) }));
+            store.insert(&store.ticket(key, at(5, 1000)), &verdict, at(5, 1000)).await;
+            let hit = store.get(&key, || at(1, 1007), None).await;
+            let age = Some(Age::new(Duration::from_secs(8), Duration::from_secs(1)));
+            assert_eq!(hit, Some(Hit { verdict, age }));
         }
         assert_eq!(shared.raw(&key).unwrap().0, r#"{"active":false,"stored_at":1000}"#);
-        let _ = store.evict(&key).await;
+        let _ = store.evict(&[key]).await;
         assert_eq!(shared.raw(&key), None);
     }
 
     #[actix_web::test]
     async fn the_store_is_told_a_lifetime_that_ends_at_exp() {
         let (shared, store, key) = shared();
-        store.insert(&key, &active(json!({"exp": 1010})), store.ticket(), at(0, 1000)).await;
+        store.insert(&store.ticket(key, at(0, 1000)), &active(json!({"exp": 1010})), at(0, 1000)).await;
         assert_eq!(shared.raw(&key).unwrap().1, Duration::from_secs(10));
-        store.insert(&key, &Verdict::Inactive, store.ticket(), at(0, 1000)).await;
+        store.insert(&store.ticket(key, at(0, 1000)), &Verdict::Inactive, at(0, 1000)).await;
         assert!((54..=60).contains(&shared.raw(&key).unwrap().1.as_secs()));
-        let _ = store.evict(&key).await;
-        store.insert(&key, &active(json!({"exp": 1000})), store.ticket(), at(0, 1000)).await;
+        let _ = store.evict(&[key]).await;
+        store.insert(&store.ticket(key, at(0, 1000)), &active(json!({"exp": 1000})), at(0, 1000)).await;
         assert_eq!(shared.raw(&key), None);
     }
 
@@ -382,10 +419,11 @@ mod tests {
         let now = at(0, 1000);
         let good = json!({"active": true, "claims": {"sub": "alice", "exp": 1001}, "stored_at": 941});
         shared.put_raw(&key, &good);
-        assert!(store.get(&key, now, None).await.is_some());
-        assert!(store.get(&key, now, Some(Duration::from_secs(58))).await.is_none());
+        assert!(store.get(&key, || now, None).await.is_some());
+        assert!(store.get(&key, || now, Some(Duration::from_secs(59))).await.is_none());
+        assert!(store.get(&key, || now, Some(Duration::from_secs(60))).await.is_some());
         for (path, value) in [
-            ("/stored_at", json!(940)),  // as old as the configured lifetime
+            ("/stored_at", json!(940)), // as old as the configured lifetime, or up to a second older
             ("/stored_at", json!(1001)), // from the future
             ("/stored_at", json!(i64::MIN)),
             ("/stored_at", json!("941")),
@@ -401,7 +439,7 @@ mod tests {
             let mut bad = good.clone();
             *bad.pointer_mut(path).unwrap() = value;
             shared.put_raw(&key, &bad);
-            assert_eq!(store.get(&key, now, None).await, None, "{bad}");
+            assert_eq!(store.get(&key, || now, None).await, None, "{bad}");
         }
     }
 
@@ -409,12 +447,12 @@ mod tests {
     async fn a_failing_or_hanging_store_is_a_miss() {
         let (shared, store, key) = shared();
         let store = Cache::Custom(store);
-        store.insert(&key, &Verdict::Inactive, store.ticket(), || at(0, 0)).await;
+        store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, || at(0, 0)).await;
         for mood in [Mood::Failing, Mood::Hanging] {
             *shared.mood.lock().unwrap() = mood;
             assert_eq!(store.get(&key, || at(0, 0), None).await, None, "{mood:?}");
-            store.insert(&key, &Verdict::Inactive, store.ticket(), || at(0, 0)).await;
-            let _ = store.evict(&key).await;
+            store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, || at(0, 0)).await;
+            let _ = store.evict(&[key]).await;
         }
         *shared.mood.lock().unwrap() = Mood::Fine;
         assert!(store.get(&key, || at(0, 0), None).await.is_some());
@@ -424,16 +462,77 @@ mod tests {
     #[actix_web::test]
     async fn an_answer_that_was_asked_for_before_an_eviction_does_not_stay() {
         let (shared, store, key) = shared();
-        let asked = store.ticket();
-        let _ = store.evict(&key).await;
-        store.insert(&key, &Verdict::Inactive, asked, at(0, 0)).await;
+        let asked = store.ticket(key, at(0, 0));
+        let _ = store.evict(&[key]).await;
+        store.insert(&asked, &Verdict::Inactive, at(0, 0)).await;
         assert_eq!(shared.raw(&key), None);
+
+        let alice = active(json!({"sub": "alice"}));
+        let evictions: [fn(&CustomStore); 2] = [|store| store.evict_subject("alice"), CustomStore::clear];
+        for evict in evictions {
+            let asked = store.ticket(key, at(0, 0));
+            evict(&store);
+            store.insert(&asked, &alice, at(0, 0)).await;
+            assert_eq!(shared.raw(&key), None);
+        }
 
         // Evicted while the entry is being stored.
         let store = Arc::new(store);
         *shared.evicted_meanwhile.lock().unwrap() = Some(store.clone());
-        store.insert(&key, &Verdict::Inactive, store.ticket(), at(0, 0)).await;
+        store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, at(0, 0)).await;
         assert_eq!(shared.raw(&key), None);
+    }
+
+    #[actix_web::test]
+    async fn an_eviction_keeps_no_answer_about_another_token_or_subject_out() {
+        let (shared, store, key) = shared();
+        let asked = store.ticket(key, at(0, 0));
+        let _ = store.evict(&[CacheKey::numbered(2)]).await;
+        store.evict_subject("alice");
+        store.insert(&asked, &active(json!({"sub": "bob"})), at(0, 0)).await;
+        assert!(shared.raw(&key).is_some());
+    }
+
+    #[actix_web::test]
+    async fn an_eviction_deletes_under_every_key() {
+        let (shared, store, key) = shared();
+        let other = CacheKey::numbered(2);
+        for key in [key, other] {
+            store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, at(0, 0)).await;
+        }
+        store.evict(&[key, other]).await.unwrap();
+        assert_eq!((shared.raw(&key), shared.raw(&other)), (None, None));
+    }
+
+    #[actix_web::test]
+    async fn an_entry_is_as_old_as_its_request() {
+        let (shared, store, key) = shared();
+        store.insert(&store.ticket(key, at(100, 1000)), &active(json!({})), at(130, 1030)).await;
+        let (json, lifetime) = shared.raw(&key).unwrap();
+        assert!(json.contains("\"stored_at\":1000"), "{json}");
+        assert!((24..=30).contains(&lifetime.as_secs()), "{lifetime:?}");
+        assert!(store.get(&key, || at(159, 1059), None).await.is_some());
+        assert_eq!(store.get(&key, || at(160, 1060), None).await, None);
+        store.insert(&store.ticket(key, at(100, 1000)), &active(json!({})), at(160, 1060)).await;
+        assert_eq!(shared.raw(&key), None, "the answer took as long as it may be cached");
+    }
+
+    #[actix_web::test]
+    async fn an_inactive_entry_has_a_duration_of_its_own() {
+        let shared = Arc::new(Shared::default());
+        let of_inactive = |seconds| {
+            CustomStore::new(shared.clone(), TTL, Duration::from_secs(seconds), Duration::from_millis(20))
+        };
+        let (store, key) = (of_inactive(2), CacheKey::numbered(1));
+        store.insert(&store.ticket(key, at(0, 1000)), &Verdict::Inactive, at(0, 1000)).await;
+        assert!(shared.raw(&key).unwrap().1 <= Duration::from_secs(2));
+        assert!(store.get(&key, || at(1, 1001), None).await.is_some());
+        assert_eq!(store.get(&key, || at(2, 1002), None).await, None);
+        store.insert(&store.ticket(key, at(0, 1000)), &active(json!({})), at(0, 1000)).await;
+        assert!(store.get(&key, || at(50, 1050), None).await.is_some());
+        let store = of_inactive(0);
+        store.insert(&store.ticket(key, at(60, 1060)), &Verdict::Inactive, at(60, 1060)).await;
+        assert_eq!(shared.raw(&key), None, "the newer verdict counts, even if it is not cached");
     }
 
     #[test]

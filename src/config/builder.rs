@@ -240,6 +240,15 @@ impl ProtectApiBuilder {
         self
     }
 
+    /// Caches the verdict "inactive" for at most this long. An authorization server with replicas may answer so for a token
+    /// that it has just issued, and **that token is then rejected for this time**. Zero caches none: each request with such a
+    /// token costs a call. At most [`introspection_cache`](Self::introspection_cache). Default: 2 s, or less where that is
+    /// shorter.
+    pub fn inactive_cache_duration(mut self, duration: Duration) -> Self {
+        self.tuning.inactive_cache = Some(duration);
+        self
+    }
+
     /// How many good tokens the in-memory cache holds, and how many inactive ones beside them. Default: 10 000.
     pub fn cache_entries(mut self, entries: usize) -> Self {
         self.tuning.cache_entries = entries;
@@ -253,7 +262,8 @@ impl ProtectApiBuilder {
     }
 
     /// Sets a custom store for verdicts, for example one shared by several processes. Requires
-    /// [`introspection_cache`](Self::introspection_cache).
+    /// [`introspection_cache`](Self::introspection_cache) of at least 1 s: its entries have their age in whole seconds, and
+    /// an entry that may be too old is not used.
     pub fn cache_store(mut self, store: impl IntrospectionCache + 'static) -> Self {
         self.hooks.cache = Some(Arc::new(store));
         self

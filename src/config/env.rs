@@ -55,6 +55,7 @@ struct Values {
     validate_certificate_binding: Option<String>,
     response_timeout: Option<String>,
     introspection_cache_duration: Option<String>,
+    inactive_cache_duration: Option<String>,
     accept_missing_issuer: Option<String>,
     dangerously_accept_missing_audience: Option<String>,
     required_claims: Option<String>,
@@ -85,6 +86,7 @@ const KNOWN: [&str; 26] = [
     "VALIDATE_CERTIFICATE_BINDING",
     "RESPONSE_TIMEOUT",
     "INTROSPECTION_CACHE_DURATION",
+    "INACTIVE_CACHE_DURATION",
     "ACCEPT_MISSING_ISSUER",
     "DANGEROUSLY_ACCEPT_MISSING_AUDIENCE",
     "REQUIRED_CLAIMS",
@@ -207,6 +209,9 @@ impl Reader<'_> {
             self.parsed("CLIENT_ASSERTION_AUDIENCE", values.client_assertion_audience, "issuer or endpoint")
         {
             builder = builder.client_assertion_audience(audience);
+        }
+        if let Some(duration) = self.seconds("INACTIVE_CACHE_DURATION", values.inactive_cache_duration) {
+            builder = builder.inactive_cache_duration(duration);
         }
         if let Some(milliseconds) =
             self.parsed("RESPONSE_TIMEOUT", values.response_timeout, "a whole number of milliseconds")

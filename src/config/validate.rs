@@ -109,6 +109,31 @@ impl ProtectApiBuilder {
         }
     }
 
+    fn check_verdict_durations(&self, check: &mut Check) {
+        let tuning = &self.tuning;
+        let (active, inactive) = (tuning.introspection_cache.unwrap_or_default(), tuning.inactive_cache);
+        if inactive.is_some_and(|inactive| inactive > active) {
+            let seen = inactive.unwrap_or_default();
+            check.problem(
+                "inactive_cache_duration",
+                "INACTIVE_CACHE_DURATION",
+                format!("is {seen:?}, expected at most the duration of the introspection cache, which is {active:?}"),
+            );
+        }
+        if self.hooks.cache.is_none() {
+            return;
+        }
+        for (method, duration) in
+            [("introspection_cache", active), ("inactive_cache_duration", inactive.unwrap_or_default())]
+        {
+            if !duration.is_zero() && duration < Duration::from_secs(1) {
+                let message =
+                    format!("is {duration:?}, expected at least 1s: the store keeps ages in whole seconds");
+                check.problem(method, "", message);
+            }
+        }
+    }
+
     fn check_tuning(&self, check: &mut Check) {
         let tuning = &self.tuning;
         let (second, hour, day) =
@@ -141,6 +166,7 @@ impl ProtectApiBuilder {
         if self.hooks.cache.is_some() && tuning.introspection_cache.is_none() {
             check.problem("cache_store", "", "is set, but introspection_cache is not: nothing would be kept");
         }
+        self.check_verdict_durations(check);
         for (method, variable, value) in
             [("realm", "REALM", &tuning.realm), ("resource_metadata", "", &tuning.resource_metadata)]
         {

@@ -68,7 +68,7 @@ impl ProtectApi {
         let claims = must(Claims::from_members(members), "take the claims of a test");
         let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
         let validated = must(
-            shared.validator.validated(Hit::fresh(claims), Via::Introspection),
+            shared.validator.validated(Hit::without_age(claims), Via::Introspection),
             "take the claims of a test",
         );
         Session::of(&Rc::new(Arc::clone(shared)), Authenticated { validated, token })

@@ -8,7 +8,9 @@ use serde_json::Value;
 use crate::{
     bearer::BearerToken,
     breaker::{Admission, Breaker, BreakerState, CHECK_DEADLINE},
-    cache::{self, Cache, CacheError, CacheKey, CustomStore, Hit, Now, Verdict, VerdictCache},
+    cache::{
+        self, Age, Cache, CacheError, CacheKey, CustomStore, Hit, Now, TokenKeys, Verdict, VerdictCache,
+    },
     claims::Claims,
     client_auth::ClientAssertionAudience,
     clock::Clock,
@@ -41,7 +43,14 @@ pub(crate) struct Introspection {
     /// Seconds by which our clock is behind the issuer's, which looks at the times of our assertions.
     clock_skew: i64,
     assertion_audience: ClientAssertionAudience,
-    flights: Arc<Flights<CacheKey, Verdict>>,
+    flights: Arc<Flights<CacheKey, Answer>>,
+}
+
+/// A verdict, and when the authorization server was asked for it on the monotonic clock.
+#[derive(Clone)]
+struct Answer {
+    verdict: Verdict,
+    sent: Duration,
 }
 
 /// Where to ask, as the metadata has it.
@@ -113,18 +122,30 @@ impl Introspection {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
             async move { this.ask(key, &token, &client, deadline, target).await }
         };
-        let verdict = Box::pin(self.flights.join(key, deadline, &self.gate.room, call)).await?;
-        Ok((Hit { verdict, age: Duration::ZERO }, Via::Introspection))
+        let Answer { verdict, sent } =
+            Box::pin(self.flights.join(key, deadline, &self.gate.room, call)).await?;
+        let now = self.clock.monotonic();
+        let age = Age::new(now.saturating_sub(sent), now);
+        Ok((Hit { verdict, age: Some(age) }, Via::Introspection))
     }
 
-    /// Forgets one token. A call under way began before: who comes from now on makes one of their own.
-    pub(crate) async fn evict(&self, key: &CacheKey) -> Result<(), CacheError> {
-        let evicted = self.cache.evict(key).await;
-        self.flights.forget(key);
+    /// Evicts one token under all of its keys. A call under way began before: a later request makes a call anew.
+    pub(crate) async fn evict(&self, names: &TokenKeys) -> Result<(), CacheError> {
+        let evicted = self.cache.evict(&names.keys).await;
+        for key in &names.keys {
+            self.flights.forget(key);
+        }
+        // It may be cached under a key that is no longer known.
+        if !names.is_complete && !self.clear() {
+            let lost =
+                "the introspection endpoint has changed so often that earlier keys are no longer known";
+            return evicted.and(Err(CacheError::new(lost)));
+        }
         evicted
     }
 
-    /// Forgets every token of a subject; `None` where the store cannot be searched.
+    /// Evicts every token of a subject; `None` where the store cannot be searched. Whose token a call under way is about
+    /// is not known before its answer, so nobody joins any of them.
     pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
         let evicted = self.cache.evict_subject(subject);
         self.flights.forget_all();
@@ -150,7 +171,7 @@ impl Introspection {
         client: &awc::Client,
         deadline: Deadline,
         target: impl Future<Output = Result<Target, AuthError>>,
-    ) -> Result<Verdict, AuthError> {
+    ) -> Result<Answer, AuthError> {
         // Before the gate, so that no request queues for a server that is paused; and after, for the wait is long.
         let now = || self.clock.monotonic();
         self.breaker.check(&key, now)?;
@@ -168,7 +189,8 @@ impl Introspection {
             // A failure of nobody whom the breaker should know of.
             return Err(timed_out());
         }
-        let (asked, started) = (self.cache.ticket(), now());
+        let ticket = self.cache.ticket(key, Now::of(&*self.clock));
+        let started = ticket.sent().monotonic;
         let call = self.observer.call("introspection");
         self.observer.in_flight(self.gate.in_flight());
         let outcome = self.call(token, client, &target, self.limits.until(deadline)).await;
@@ -191,9 +213,14 @@ impl Introspection {
         self.observer.in_flight(self.gate.in_flight());
         self.observe_pause();
         let verdict = outcome?;
-        let _is_in_time =
-            deadline.wait(self.cache.insert(&key, &verdict, asked, || Now::of(&*self.clock))).await;
-        Ok(verdict)
+        let answer = Answer { verdict, sent: started };
+        let (this, verdict) = (Arc::clone(self), answer.verdict.clone());
+        // A task: past the deadline, too, it looks after a store whether the token was evicted meanwhile.
+        let insert = rt::spawn(async move {
+            this.cache.insert(&ticket, &verdict, || Now::of(&*this.clock)).await;
+        });
+        let _is_in_time = deadline.wait(insert).await;
+        Ok(answer)
     }
 
     /// Tells whose fault a refusal is, where its status does not: the token's if the server gives verdicts with the same
@@ -296,12 +323,16 @@ fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
     match (settings.tuning.introspection_cache, &hooks.cache) {
         (None, _) => Cache::Off,
         (Some(lifetime), Some(store)) => {
-            Cache::Custom(CustomStore::new(Arc::clone(store), lifetime, CustomStore::DEADLINE))
+            let inactive = settings.tuning.inactive_verdict_lifetime();
+            let store = Arc::clone(store);
+            Cache::Custom(CustomStore::new(store, lifetime, inactive, CustomStore::DEADLINE))
         }
         (Some(lifetime), None) => {
             let (active, inactive, bytes) =
                 (settings.tuning.cache_entries, settings.tuning.cache_entries, settings.tuning.cache_bytes);
-            Cache::Memory(VerdictCache::new(cache::Limits { lifetime, active, inactive, bytes }))
+            let inactive_lifetime = settings.tuning.inactive_verdict_lifetime();
+            let limits = cache::Limits { lifetime, inactive_lifetime, active, inactive, bytes };
+            Cache::Memory(VerdictCache::new(limits))
         }
     }
 }

@@ -15,7 +15,7 @@ use actix_protect_api::{
     cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
     test::{Endpoint, Fault, TestClock, TestIssuer},
 };
-use actix_web::rt::time::timeout;
+use actix_web::{App, rt::time::timeout, web};
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
 
@@ -31,7 +31,8 @@ fn seconds(seconds: u64) -> Duration {
 /// An issuer and an API that keeps verdicts, in the same time.
 async fn timed() -> (TestIssuer, TestClock, Api) {
     let (issuer, clock) = timed_issuer();
-    let api = api(introspecting(&issuer).clock(clock.clone()).introspection_cache(TTL)).await;
+    let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(TTL);
+    let api = api(builder.inactive_cache_duration(TTL)).await;
     (issuer, clock, api)
 }
 
@@ -239,6 +240,7 @@ async fn random_tokens_drive_no_good_one_out() {
 async fn kept_verdicts_outlive_an_outage_and_the_metadata() {
     let (issuer, clock) = timed_issuer();
     let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(seconds(10_000));
+    let builder = builder.inactive_cache_duration(seconds(10_000));
     let builder = builder.metadata_cache(seconds(10)).jwks_cache(seconds(10)).max_stale(seconds(20));
     let api = api(builder).await;
     let (good, bad) = (issuer.opaque(json!({ "exp": null })), issuer.opaque(json!({})));
@@ -312,7 +314,8 @@ impl IntrospectionCache for Store {
 }
 
 async fn with_store(issuer: &TestIssuer, store: &Store) -> Api {
-    api(introspecting(issuer).introspection_cache(TTL).cache_store(store.clone())).await
+    let builder = introspecting(issuer).introspection_cache(TTL).inactive_cache_duration(TTL);
+    api(builder.cache_store(store.clone())).await
 }
 
 #[actix_web::test]
@@ -479,4 +482,280 @@ async fn an_eviction_that_a_store_does_not_take_is_told() {
     protect.evict(&bearer).await.unwrap();
     assert!(protect.evict_subject("alice").is_err(), "it cannot be searched");
     assert!(protect.clear().is_err(), "nor emptied");
+}
+
+/// An API in the issuer's time; its verdicts are in memory, or in a store.
+async fn timed_with(
+    issuer: &TestIssuer,
+    clock: &TestClock,
+    ttl: Duration,
+    store: Option<&Store>,
+) -> ProtectApi {
+    let builder = introspecting(issuer).clock(clock.clone()).introspection_cache(ttl);
+    let builder = store.cloned().into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store);
+    builder.build().unwrap()
+}
+
+#[actix_web::test]
+async fn an_inactive_verdict_is_kept_for_two_seconds_by_default() {
+    for store in [None, Some(Store::default())] {
+        let (issuer, clock) = timed_issuer();
+        let api = Api::of(&timed_with(&issuer, &clock, TTL, store.as_ref()).await, None).await;
+        let late = issuer.opaque(json!({}));
+        let good = json!({ "active": true, "iss": issuer.issuer(), "aud": issuer.audience() }).to_string();
+        issuer.set_answer(&late, "{\"active\":false}");
+        assert_eq!((api.outcome(&late).await, calls(&issuer)), (INACTIVE, 1));
+        clock.advance(seconds(1));
+        assert_eq!((api.outcome(&late).await, calls(&issuer)), (INACTIVE, 1));
+        issuer.set_answer(&late, &good);
+        clock.advance(seconds(1));
+        assert_eq!((api.outcome(&late).await, calls(&issuer)), (OK, 2), "the server has caught up");
+        clock.advance(seconds(50));
+        assert_eq!(
+            (api.outcome(&late).await, calls(&issuer)),
+            (OK, 2),
+            "an active verdict is kept for longer"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn without_an_inactive_cache_no_inactive_verdict_is_kept_but_it_ends_an_older_one() {
+    for store in [None, Some(Store::default())] {
+        let (issuer, clock) = timed_issuer();
+        let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(TTL);
+        let builder = builder.inactive_cache_duration(Duration::ZERO);
+        let api =
+            api(store.into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store)).await;
+        let good = issuer.opaque(json!({}));
+        assert_eq!(api.outcome(&good).await, OK);
+        issuer.revoke(&good);
+        clock.advance(seconds(2));
+        assert_eq!(api.outcome_at("/fresh", &good).await, INACTIVE);
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 3));
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 4));
+    }
+}
+
+/// The server answers, and time passes before the answer is here.
+async fn answered_late(api: &Api, issuer: &TestIssuer, clock: &TestClock, token: &str, late: Duration) {
+    issuer.fault(Endpoint::Introspection, Fault::hold());
+    let before = calls(issuer);
+    let meanwhile = async {
+        issuer.received(Endpoint::Introspection, before + 1).await;
+        clock.advance(late);
+        issuer.release(Endpoint::Introspection);
+    };
+    let (outcome, ()) = futures_util::future::join(api.outcome(token), meanwhile).await;
+    assert_eq!(outcome, OK);
+}
+
+#[actix_web::test]
+async fn a_verdict_ages_from_the_request_to_the_authorization_server() {
+    for store in [None, Some(Store::default())] {
+        let (issuer, clock) = timed_issuer();
+        let api = Api::of(&timed_with(&issuer, &clock, seconds(20), store.as_ref()).await, None).await;
+        let good = issuer.opaque(json!({ "exp": null }));
+        answered_late(&api, &issuer, &clock, &good, seconds(8)).await;
+        issuer.revoke(&good);
+        clock.advance(seconds(8));
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 1));
+        clock.advance(seconds(4));
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 2), "20 s after it was asked for");
+    }
+}
+
+#[actix_web::test]
+async fn an_answer_that_takes_as_long_as_the_cache_is_not_kept() {
+    for store in [None, Some(Store::default())] {
+        let (issuer, clock) = timed_issuer();
+        let api = Api::of(&timed_with(&issuer, &clock, seconds(5), store.as_ref()).await, None).await;
+        let good = issuer.opaque(json!({ "exp": null }));
+        answered_late(&api, &issuer, &clock, &good, seconds(5)).await;
+        issuer.revoke(&good);
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 2));
+    }
+}
+
+#[actix_web::test]
+async fn an_entry_of_a_store_is_never_used_longer_than_its_duration() {
+    // One second is the shortest: the next second may be only a moment later, or almost two.
+    let ((issuer, clock), store) = (timed_issuer(), Store::default());
+    let api = Api::of(&timed_with(&issuer, &clock, seconds(1), Some(&store)).await, None).await;
+    let good = issuer.opaque(json!({}));
+    assert_eq!((api.outcome(&good).await, api.outcome(&good).await, calls(&issuer)), (OK, OK, 1));
+    issuer.revoke(&good);
+    clock.advance(seconds(1));
+    assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 2));
+}
+
+#[test]
+fn durations_that_a_store_or_the_cache_cannot_keep_are_problems() {
+    let builder = || {
+        let client = ClientAuthentication::client_secret_basic("secret");
+        ProtectApi::builder("https://issuer.example.test", "api").client("api", client)
+    };
+    let millis = Duration::from_millis;
+    let good = [
+        builder().introspection_cache(millis(300)),
+        builder().introspection_cache(millis(300)).inactive_cache_duration(millis(300)),
+        builder().inactive_cache_duration(Duration::ZERO),
+        builder().introspection_cache(seconds(1)).cache_store(Store::default()),
+        builder()
+            .introspection_cache(seconds(9))
+            .inactive_cache_duration(seconds(9))
+            .cache_store(Store::default()),
+        builder()
+            .introspection_cache(seconds(9))
+            .inactive_cache_duration(seconds(0))
+            .cache_store(Store::default()),
+    ];
+    for builder in good {
+        let _ = builder.build().unwrap();
+    }
+    let bad = [
+        (builder().introspection_cache(millis(300)).cache_store(Store::default()), "introspection_cache"),
+        (
+            builder().introspection_cache(millis(300)).inactive_cache_duration(millis(301)),
+            "inactive_cache_duration",
+        ),
+        (builder().inactive_cache_duration(seconds(1)), "inactive_cache_duration"),
+        (
+            builder()
+                .introspection_cache(seconds(9))
+                .inactive_cache_duration(millis(300))
+                .cache_store(Store::default()),
+            "inactive_cache_duration",
+        ),
+    ];
+    for (builder, setting) in bad {
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains(setting), "{error}");
+    }
+    let from_env = |variables: &[(&str, &str)]| {
+        let fixed = [
+            ("TENANT_DOMAIN", "issuer.example.test"),
+            ("AUDIENCE", "api"),
+            ("CLIENT_ID", "a"),
+            ("CLIENT_SECRET", "b"),
+        ];
+        let all =
+            fixed.iter().chain(variables).map(|(name, value)| (format!("P_{name}"), (*value).to_owned()));
+        ProtectApi::try_from_variables("P_", all.collect::<Vec<_>>())
+    };
+    let cached = ("INTROSPECTION_CACHE_DURATION", "10");
+    let _ = from_env(&[cached, ("INACTIVE_CACHE_DURATION", "10")]).unwrap();
+    for value in ["11", "-1", "1.5"] {
+        let error = from_env(&[cached, ("INACTIVE_CACHE_DURATION", value)]).unwrap_err().to_string();
+        assert!(error.contains("P_INACTIVE_CACHE_DURATION"), "{error}");
+    }
+}
+
+#[actix_web::test]
+async fn an_eviction_does_not_keep_another_tokens_answer_out_of_the_cache() {
+    for store in [None, Some(Store::default())] {
+        let (issuer, clock) = timed_issuer();
+        let protect = timed_with(&issuer, &clock, TTL, store.as_ref()).await;
+        let api = Api::of(&protect, None).await;
+        let (alice, bob) = (issuer.opaque(json!({"sub": "alice"})), issuer.opaque(json!({"sub": "bob"})));
+        assert_eq!(api.outcome(&alice).await, OK);
+        issuer.fault(Endpoint::Introspection, Fault::hold());
+        let meanwhile = async {
+            issuer.received(Endpoint::Introspection, 2).await;
+            protect.evict(&alice).await.unwrap();
+            let _unsearchable = protect.evict_subject("alice");
+            issuer.release(Endpoint::Introspection);
+        };
+        let (outcome, ()) = futures_util::future::join(api.outcome(&bob), meanwhile).await;
+        assert_eq!((outcome, calls(&issuer)), (OK, 2));
+        assert_eq!((api.outcome(&bob).await, calls(&issuer)), (OK, 2), "bob's answer was kept");
+        assert_eq!((api.outcome(&alice).await, calls(&issuer)), (OK, 3), "alice's was evicted");
+    }
+}
+
+#[actix_web::test]
+async fn an_eviction_reaches_verdicts_under_an_earlier_endpoint() {
+    for store in [None, Some(Store::default())] {
+        let (issuer, clock) = timed_issuer();
+        let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(seconds(10_000));
+        let builder = builder.metadata_cache(seconds(10));
+        let builder = store.into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store);
+        let protect = builder.build().unwrap();
+        let api = Api::of(&protect, None).await;
+        let endpoint = issuer.url(Endpoint::Introspection);
+        let move_to = |url: String| {
+            issuer.set_metadata(|mut metadata| {
+                metadata["introspection_endpoint"] = json!(url);
+                metadata
+            });
+            clock.advance(seconds(11));
+        };
+        let (good, other) = (issuer.opaque(json!({ "exp": null })), issuer.opaque(json!({ "exp": null })));
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 1));
+        move_to(format!("{endpoint}?moved"));
+        // A fetch of the metadata needs a call to make; its verdict still has the key of the earlier endpoint.
+        assert_eq!(api.outcome(&other).await, OK);
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 3), "another endpoint, another verdict");
+        issuer.revoke(&good);
+        protect.evict(&good).await.unwrap();
+        move_to(endpoint);
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+        assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 5), "and back");
+    }
+}
+
+#[actix_web::test]
+async fn a_mount_with_max_age_takes_no_older_verdict_from_an_outer_mount() {
+    for store in [None, Some(Store::default())] {
+        let (issuer, clock) = timed_issuer();
+        let protect = timed_with(&issuer, &clock, TTL, store.as_ref()).await;
+        let nested = |path: &str, age: Duration| {
+            web::resource(path)
+                .wrap(protect.clone().max_age(age))
+                .route(web::get().to(actix_web::HttpResponse::Ok))
+        };
+        let app = App::new()
+            .wrap(protect.clone())
+            .service(nested("/zero", Duration::ZERO))
+            .service(nested("/three", seconds(3)))
+            .service(web::resource("/cached").route(web::get().to(actix_web::HttpResponse::Ok)));
+        let app = actix_web::test::init_service(app).await;
+        let good = issuer.opaque(json!({ "exp": null }));
+        let status = async |path: &str| {
+            let request = actix_web::test::TestRequest::get().uri(path);
+            let request = request.insert_header(("Authorization", format!("Bearer {good}"))).to_request();
+            actix_web::test::call_service(&app, request).await.status().as_u16()
+        };
+        assert_eq!((status("/cached").await, calls(&issuer)), (200, 1));
+        issuer.revoke(&good);
+        clock.advance(Duration::from_millis(900));
+        assert_eq!((status("/three").await, calls(&issuer)), (200, 1), "young enough");
+        assert_eq!((status("/zero").await, calls(&issuer)), (401, 2), "revoked 0.9 s ago");
+    }
+}
+
+#[actix_web::test]
+async fn a_mount_with_max_age_counts_the_time_of_the_outer_mounts_call() {
+    let (issuer, clock) = timed_issuer();
+    let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
+    let route = || web::get().to(actix_web::HttpResponse::Ok);
+    let app = App::new()
+        .wrap(protect.clone())
+        .service(web::resource("/three").wrap(protect.clone().max_age(seconds(3))).route(route()));
+    let app = actix_web::test::init_service(app).await;
+    for (late, expected) in [(3, 1), (4, 2)] {
+        issuer.reset_counters();
+        let good = issuer.opaque(json!({ "exp": null }));
+        issuer.fault(Endpoint::Introspection, Fault::hold());
+        let request = actix_web::test::TestRequest::get().uri("/three");
+        let request = request.insert_header(("Authorization", format!("Bearer {good}"))).to_request();
+        let meanwhile = async {
+            issuer.received(Endpoint::Introspection, 1).await;
+            clock.advance(seconds(late));
+            issuer.release(Endpoint::Introspection);
+        };
+        let (response, ()) =
+            futures_util::future::join(actix_web::test::call_service(&app, request), meanwhile).await;
+        assert_eq!((response.status().as_u16(), calls(&issuer)), (200, expected), "{late} s");
+    }
 }

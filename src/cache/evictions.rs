@@ -1,0 +1,218 @@
+//! Evictions while calls are under way: a verdict that was asked for before its token was evicted does not enter the
+//! cache. Only the evicted token, or the tokens of the evicted subject, are affected.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{CacheKey, Now, Verdict};
+
+/// How many evictions are remembered while calls are under way. With more, the verdict of a call that is older than
+/// all of them is not cached, whatever its token.
+const MAX_RECENT: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Evictions {
+    log: Mutex<EvictionLog>,
+    subjects: RandomState,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct EvictionLog {
+    /// The number of evictions so far.
+    count: u64,
+    /// How many outstanding tickets were drawn at each count.
+    outstanding: BTreeMap<u64, usize>,
+    /// The evictions that an outstanding ticket is older than, by their number, the oldest first.
+    recent: VecDeque<(u64, Evicted)>,
+    /// Every ticket that was drawn before this eviction is void.
+    all_before: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evicted {
+    Token(CacheKey),
+    /// A hash of the subject: two subjects with the same one cost a verdict its place in the cache, and nothing else.
+    Subject(u64),
+}
+
+/// Proof of when the authorization server was asked about a token. Drawn before the request is sent; while it exists,
+/// the evictions after it are remembered.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    key: CacheKey,
+    sent: Now,
+    /// The number of evictions when it was drawn.
+    drawn_at: u64,
+    /// `None` where nothing is cached.
+    evictions: Option<Arc<Evictions>>,
+}
+
+impl Ticket {
+    /// For a cache that is off: only the time counts.
+    pub(super) fn without_cache(key: CacheKey, sent: Now) -> Self {
+        Self { key, sent, drawn_at: 0, evictions: None }
+    }
+
+    pub(crate) fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
+    /// When the authorization server was asked.
+    pub(crate) fn sent(&self) -> Now {
+        self.sent
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(evictions) = &self.evictions {
+            evictions.lock().release(self.drawn_at);
+        }
+    }
+}
+
+impl Evictions {
+    pub(super) fn ticket(self: &Arc<Self>, key: CacheKey, sent: Now) -> Ticket {
+        let drawn_at = self.lock().draw();
+        Ticket { key, sent, drawn_at, evictions: Some(Arc::clone(self)) }
+    }
+
+    pub(super) fn record_token(&self, log: &mut EvictionLog, key: &CacheKey) {
+        log.record(Evicted::Token(*key));
+    }
+
+    pub(super) fn record_subject(&self, log: &mut EvictionLog, subject: &str) {
+        log.record(Evicted::Subject(self.subjects.hash_one(subject)));
+    }
+
+    /// Whether a verdict may enter the cache. The caller holds the log until it is in.
+    pub(super) fn allow(&self, log: &EvictionLog, ticket: &Ticket, verdict: &Verdict) -> bool {
+        let subject = match verdict {
+            Verdict::Active(claims) => claims.subject(),
+            Verdict::Inactive => None,
+        };
+        let subject = subject.map(|subject| Evicted::Subject(self.subjects.hash_one(subject)));
+        let concerns = |evicted: Evicted| evicted == Evicted::Token(ticket.key) || Some(evicted) == subject;
+        let later = log.recent.iter().filter(|(number, _)| *number > ticket.drawn_at);
+        log.all_before <= ticket.drawn_at && !later.into_iter().any(|(_, evicted)| concerns(*evicted))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, EvictionLog> {
+        // Nothing panics while the lock is held; should it ever, the log is still whole.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EvictionLog {
+    /// Makes every outstanding ticket void.
+    pub(super) fn record_everything(&mut self) {
+        self.count = self.count.saturating_add(1);
+        self.all_before = self.count;
+        self.recent.clear();
+    }
+
+    fn record(&mut self, evicted: Evicted) {
+        self.count = self.count.saturating_add(1);
+        if self.outstanding.is_empty() {
+            return;
+        }
+        if self.recent.len() >= MAX_RECENT
+            && let Some((number, _)) = self.recent.pop_front()
+        {
+            self.all_before = number;
+        }
+        self.recent.push_back((self.count, evicted));
+    }
+
+    fn draw(&mut self) -> u64 {
+        *self.outstanding.entry(self.count).or_default() += 1;
+        self.count
+    }
+
+    fn release(&mut self, drawn_at: u64) {
+        if let Some(tickets) = self.outstanding.get_mut(&drawn_at) {
+            *tickets = tickets.saturating_sub(1);
+            if *tickets == 0 {
+                self.outstanding.remove(&drawn_at);
+            }
+        }
+        let oldest = self.outstanding.first_key_value().map_or(u64::MAX, |(drawn_at, _)| *drawn_at);
+        while self.recent.front().is_some_and(|(number, _)| *number <= oldest) {
+            self.recent.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::tests::{active, at};
+
+    fn ticket(evictions: &Arc<Evictions>, number: u64) -> Ticket {
+        evictions.ticket(CacheKey::numbered(number), at(0, 0))
+    }
+
+    fn evict(evictions: &Evictions, number: u64) {
+        evictions.record_token(&mut evictions.lock(), &CacheKey::numbered(number));
+    }
+
+    fn allows(evictions: &Evictions, ticket: &Ticket, verdict: &Verdict) -> bool {
+        evictions.allow(&evictions.lock(), ticket, verdict)
+    }
+
+    #[test]
+    fn an_eviction_concerns_its_own_token_or_subject() {
+        let evictions = Arc::new(Evictions::default());
+        let (one, other) = (ticket(&evictions, 1), ticket(&evictions, 2));
+        evict(&evictions, 1);
+        assert!(!allows(&evictions, &one, &Verdict::Inactive));
+        assert!(allows(&evictions, &other, &Verdict::Inactive));
+        evictions.record_subject(&mut evictions.lock(), "alice");
+        assert!(!allows(&evictions, &other, &active(json!({"sub": "alice"}))));
+        assert!(allows(&evictions, &other, &active(json!({"sub": "bob"}))));
+        assert!(allows(&evictions, &other, &active(json!({}))));
+        evictions.lock().record_everything();
+        assert!(!allows(&evictions, &other, &active(json!({"sub": "bob"}))));
+        assert!(allows(&evictions, &ticket(&evictions, 1), &active(json!({"sub": "alice"}))), "asked later");
+    }
+
+    #[test]
+    fn evictions_are_forgotten_with_the_last_ticket_that_is_older() {
+        let evictions = Arc::new(Evictions::default());
+        evict(&evictions, 1);
+        assert_eq!(evictions.lock().recent.len(), 0, "no call is under way");
+        let old = ticket(&evictions, 1);
+        evict(&evictions, 1);
+        let (young, twin) = (ticket(&evictions, 1), ticket(&evictions, 1));
+        evict(&evictions, 2);
+        assert_eq!(evictions.lock().recent.len(), 2);
+        drop(old);
+        assert_eq!(evictions.lock().recent.len(), 1);
+        drop(young);
+        assert_eq!(evictions.lock().recent.len(), 1);
+        drop(twin);
+        let log = evictions.lock();
+        assert_eq!((log.recent.len(), log.outstanding.len()), (0, 0));
+    }
+
+    #[test]
+    fn too_many_evictions_widen_to_every_token_of_the_calls_before_them() {
+        let evictions = Arc::new(Evictions::default());
+        let old = ticket(&evictions, 0);
+        evict(&evictions, 1);
+        let young = ticket(&evictions, 0);
+        for number in 2..=MAX_RECENT.try_into().unwrap() {
+            evict(&evictions, number);
+        }
+        assert!(allows(&evictions, &old, &Verdict::Inactive));
+        evict(&evictions, 1);
+        assert_eq!(evictions.lock().recent.len(), MAX_RECENT);
+        assert!(!allows(&evictions, &old, &Verdict::Inactive), "the first eviction is forgotten");
+        assert!(allows(&evictions, &young, &Verdict::Inactive), "it was asked after the forgotten one");
+    }
+}

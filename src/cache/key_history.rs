@@ -1,0 +1,108 @@
+//! Every name under which a token may be cached: the key depends on the endpoint, which the metadata may change.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{CacheKey, Keyer};
+
+/// How many pairs of issuer and endpoint are remembered. One is usual; a second one comes with a move of the server.
+const MAX_REMEMBERED: usize = 16;
+
+/// The keyers of all endpoints that the metadata has named so far, so that an eviction also reaches what is cached under
+/// an earlier one.
+#[derive(Debug)]
+pub(crate) struct KeyHistory {
+    client_id: String,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// The last one is the newest.
+    endpoints: Vec<Endpoint>,
+    has_forgotten: bool,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    issuer: String,
+    url: String,
+    keyer: Arc<Keyer>,
+}
+
+/// The keys of one token.
+#[derive(Debug, PartialEq)]
+pub(crate) struct TokenKeys {
+    /// The first one is that of the newest endpoint.
+    pub(crate) keys: Vec<CacheKey>,
+    /// Whether there were no more endpoints than are remembered.
+    pub(crate) is_complete: bool,
+}
+
+impl KeyHistory {
+    pub(crate) fn new(client_id: &str) -> Self {
+        Self { client_id: client_id.to_owned(), seen: Mutex::default() }
+    }
+
+    /// The keyer of this endpoint, which is the newest from now on.
+    pub(crate) fn keyer(&self, issuer: &str, url: &str) -> Arc<Keyer> {
+        let mut seen = self.lock();
+        let same = |known: &Endpoint| known.issuer == issuer && known.url == url;
+        let known = seen.endpoints.iter().position(same).map(|place| seen.endpoints.remove(place));
+        let endpoint = known.unwrap_or_else(|| Endpoint {
+            issuer: issuer.to_owned(),
+            url: url.to_owned(),
+            keyer: Arc::new(Keyer::new(issuer, url, &self.client_id)),
+        });
+        let keyer = Arc::clone(&endpoint.keyer);
+        if seen.endpoints.len() >= MAX_REMEMBERED {
+            seen.endpoints.remove(0);
+            seen.has_forgotten = true;
+        }
+        seen.endpoints.push(endpoint);
+        keyer
+    }
+
+    /// Every key under which this process may have cached a token.
+    pub(crate) fn keys(&self, token: &str) -> TokenKeys {
+        let seen = self.lock();
+        let keys = seen.endpoints.iter().rev().map(|endpoint| endpoint.keyer.key(token)).collect();
+        TokenKeys { keys, is_complete: !seen.has_forgotten }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // Nothing panics while the lock is held; should it ever, the list is still whole.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_a_key_for_each_endpoint_and_the_newest_comes_first() {
+        let history = KeyHistory::new("api");
+        let key = |url| Keyer::new("https://as.example.test", url, "api").key("token");
+        for url in ["/a", "/b", "/a", "/a"] {
+            assert_eq!(history.keyer("https://as.example.test", url).key("token"), key(url));
+        }
+        let both = TokenKeys { keys: vec![key("/a"), key("/b")], is_complete: true };
+        assert_eq!(history.keys("token"), both);
+        history.keyer("https://other.example.test", "/a");
+        assert_eq!(history.keys("token").keys.len(), 3);
+    }
+
+    #[test]
+    fn endpoints_are_bounded_in_number_and_a_forgotten_one_is_told() {
+        let history = KeyHistory::new("api");
+        for number in 0..MAX_REMEMBERED {
+            history.keyer("issuer", &number.to_string());
+        }
+        history.keyer("issuer", "0");
+        assert!(history.keys("token").is_complete);
+        history.keyer("issuer", "one more");
+        let TokenKeys { keys, is_complete } = history.keys("token");
+        assert_eq!((keys.len(), is_complete), (MAX_REMEMBERED, false));
+        assert!(keys.contains(&Keyer::new("issuer", "0", "api").key("token")), "the oldest one is forgotten");
+    }
+}

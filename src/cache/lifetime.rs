@@ -1,0 +1,110 @@
+//! How long a verdict is cached.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
+
+use super::{CacheKey, Now, Ticket, Verdict, expires_at};
+
+/// The configured durations, counted from when the authorization server was asked, and never past the token's `exp`.
+#[derive(Debug)]
+pub(super) struct Lifetime {
+    active: Duration,
+    inactive: Duration,
+    /// Seeded anew in each process, so that instances which met a token at the same moment do not forget it together.
+    jitter: RandomState,
+}
+
+impl Lifetime {
+    pub(super) fn new(active: Duration, inactive: Duration) -> Self {
+        Self { active, inactive, jitter: RandomState::new() }
+    }
+
+    /// The configured duration for such a verdict.
+    pub(super) fn configured(&self, verdict: &Verdict) -> Duration {
+        match verdict {
+            Verdict::Active(_) => self.active,
+            Verdict::Inactive => self.inactive,
+        }
+    }
+
+    /// The time that is left of it. Zero if the verdict is over already.
+    pub(super) fn remaining(&self, ticket: &Ticket, verdict: &Verdict, now: Now) -> Duration {
+        let until_exp = expires_at(verdict)
+            .map(|exp| Duration::from_secs(u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0)));
+        let elapsed = now.monotonic.saturating_sub(ticket.sent().monotonic);
+        self.shortened(self.configured(verdict), ticket.key(), now)
+            .saturating_sub(elapsed)
+            .min(until_exp.unwrap_or(Duration::MAX))
+    }
+
+    /// A duration without a random part of up to a tenth, so that tokens which arrived together do not all ask again
+    /// together.
+    fn shortened(&self, configured: Duration, key: &CacheKey, now: Now) -> Duration {
+        let per_mille = self.jitter.hash_one((key, now.monotonic)) % 101;
+        let off = configured / 1000 * u32::try_from(per_mille).unwrap_or(0);
+        configured.saturating_sub(off)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::tests::{active, at};
+
+    fn asked_at(number: u64, sent: Now) -> Ticket {
+        Ticket::without_cache(CacheKey::numbered(number), sent)
+    }
+
+    #[test]
+    fn lifetime_is_the_shorter_of_duration_and_exp() {
+        let lifetime = Lifetime::new(Duration::from_secs(60), Duration::from_secs(60));
+        let lives = |verdict: &Verdict, now| {
+            lifetime.remaining(&asked_at(1, at(0, now)), verdict, at(0, now)).as_millis()
+        };
+        for unlimited in [Verdict::Inactive, active(json!({})), active(json!({"exp": 1000}))] {
+            assert!((54_000..=60_000).contains(&lives(&unlimited, 0)), "{unlimited:?}");
+        }
+        let limited = active(json!({"exp": 1000}));
+        assert_eq!([970, 1000, 2000, i64::MAX].map(|now| lives(&limited, now)), [30_000, 0, 0, 0]);
+        assert!(lives(&active(json!({"exp": 253_402_300_799_i64})), i64::MIN) >= 54_000);
+    }
+
+    #[test]
+    fn lifetime_is_counted_from_the_request_to_the_authorization_server() {
+        let lifetime = Lifetime::new(Duration::from_secs(60), Duration::from_secs(10));
+        let ticket = asked_at(1, at(100, 1000));
+        let left = |verdict: &Verdict, now| lifetime.remaining(&ticket, verdict, now).as_secs();
+        assert!((24..=30).contains(&left(&active(json!({})), at(130, 1030))));
+        assert_eq!(left(&active(json!({})), at(160, 1060)), 0);
+        assert_eq!(
+            left(&active(json!({"exp": 1035})), at(130, 1030)),
+            5,
+            "the end of the token does not move"
+        );
+        assert!((4..=6).contains(&left(&Verdict::Inactive, at(104, 1004))));
+        assert_eq!(left(&Verdict::Inactive, at(110, 1010)), 0);
+    }
+
+    #[test]
+    fn lifetimes_are_spread_over_the_last_tenth() {
+        let hundred = Duration::from_secs(100);
+        for verdict in [Verdict::Inactive, active(json!({}))] {
+            let lifetime = Lifetime::new(hundred, hundred);
+            let lives: Vec<_> = (0..1000)
+                .map(|number| lifetime.remaining(&asked_at(number, at(0, 0)), &verdict, at(0, 0)).as_millis())
+                .collect();
+            let (shortest, longest) = (lives.iter().min().unwrap(), lives.iter().max().unwrap());
+            assert!(*shortest >= 90_000 && *longest <= 100_000, "{shortest}..{longest}");
+            assert!(*shortest < 91_000 && *longest > 99_000, "{shortest}..{longest}");
+        }
+        for edge in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+            let lifetime = Lifetime::new(edge, edge);
+            let life = lifetime.remaining(&asked_at(1, at(0, 0)), &Verdict::Inactive, at(0, 0));
+            assert!(life <= edge && life >= edge / 10 * 8, "{edge:?}");
+        }
+    }
+}
