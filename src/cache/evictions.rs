@@ -80,10 +80,6 @@ impl Evictions {
         Ticket { key, sent, drawn_at, evictions: Some(Arc::clone(self)) }
     }
 
-    pub(super) fn record_token(&self, log: &mut EvictionLog, key: &CacheKey) {
-        log.record(Evicted::Token(*key));
-    }
-
     pub(super) fn record_subject(&self, log: &mut EvictionLog, subject: &str) {
         log.record(Evicted::Subject(self.subjects.hash_one(subject)));
     }
@@ -107,6 +103,10 @@ impl Evictions {
 }
 
 impl EvictionLog {
+    pub(super) fn record_token(&mut self, key: &CacheKey) {
+        self.record(Evicted::Token(*key));
+    }
+
     /// Makes every outstanding ticket void.
     pub(super) fn record_everything(&mut self) {
         self.count = self.count.saturating_add(1);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn evict(evictions: &Evictions, number: u64) {
-        evictions.record_token(&mut evictions.lock(), &CacheKey::numbered(number));
+        evictions.lock().record_token(&CacheKey::numbered(number));
     }
 
     fn allows(evictions: &Evictions, ticket: &Ticket, verdict: &Verdict) -> bool {

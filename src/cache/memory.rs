@@ -145,7 +145,7 @@ impl VerdictCache {
     pub(crate) fn evict(&self, keys: &[CacheKey]) {
         let mut log = self.evictions.lock();
         for key in keys {
-            self.evictions.record_token(&mut log, key);
+            log.record_token(key);
             self.remove(key);
         }
     }

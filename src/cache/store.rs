@@ -241,7 +241,7 @@ impl CustomStore {
         {
             let mut log = self.evictions.lock();
             for key in keys {
-                self.evictions.record_token(&mut log, key);
+                log.record_token(key);
             }
         }
         let delete_all = async {
@@ -362,7 +362,7 @@ mod tests {
                 let json = serde_json::to_string(value).map_err(CacheError::new)?;
                 self.entries.lock().unwrap().insert(key.to_hex(), (json, lifetime));
                 if let Some(store) = self.evicted_meanwhile.lock().unwrap().take() {
-                    store.evictions.record_token(&mut store.evictions.lock(), key);
+                    store.evictions.lock().record_token(key);
                 }
                 Ok(())
             })

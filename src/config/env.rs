@@ -63,7 +63,7 @@ struct Values {
 }
 
 /// The same names, to tell a misspelt variable from a known one.
-const KNOWN: [&str; 26] = [
+const KNOWN: [&str; 27] = [
     "TENANT_DOMAIN",
     "AUDIENCE",
     "CLIENT_ID",

@@ -485,12 +485,7 @@ async fn an_eviction_that_a_store_does_not_take_is_told() {
 }
 
 /// An API in the issuer's time; its verdicts are in memory, or in a store.
-async fn timed_with(
-    issuer: &TestIssuer,
-    clock: &TestClock,
-    ttl: Duration,
-    store: Option<&Store>,
-) -> ProtectApi {
+fn timed_with(issuer: &TestIssuer, clock: &TestClock, ttl: Duration, store: Option<&Store>) -> ProtectApi {
     let builder = introspecting(issuer).clock(clock.clone()).introspection_cache(ttl);
     let builder = store.cloned().into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store);
     builder.build().unwrap()
@@ -500,7 +495,7 @@ async fn timed_with(
 async fn an_inactive_verdict_is_kept_for_two_seconds_by_default() {
     for store in [None, Some(Store::default())] {
         let (issuer, clock) = timed_issuer();
-        let api = Api::of(&timed_with(&issuer, &clock, TTL, store.as_ref()).await, None).await;
+        let api = Api::of(&timed_with(&issuer, &clock, TTL, store.as_ref()), None).await;
         let late = issuer.opaque(json!({}));
         let good = json!({ "active": true, "iss": issuer.issuer(), "aud": issuer.audience() }).to_string();
         issuer.set_answer(&late, "{\"active\":false}");
@@ -554,7 +549,7 @@ async fn answered_late(api: &Api, issuer: &TestIssuer, clock: &TestClock, token:
 async fn a_verdict_ages_from_the_request_to_the_authorization_server() {
     for store in [None, Some(Store::default())] {
         let (issuer, clock) = timed_issuer();
-        let api = Api::of(&timed_with(&issuer, &clock, seconds(20), store.as_ref()).await, None).await;
+        let api = Api::of(&timed_with(&issuer, &clock, seconds(20), store.as_ref()), None).await;
         let good = issuer.opaque(json!({ "exp": null }));
         answered_late(&api, &issuer, &clock, &good, seconds(8)).await;
         issuer.revoke(&good);
@@ -569,7 +564,7 @@ async fn a_verdict_ages_from_the_request_to_the_authorization_server() {
 async fn an_answer_that_takes_as_long_as_the_cache_is_not_kept() {
     for store in [None, Some(Store::default())] {
         let (issuer, clock) = timed_issuer();
-        let api = Api::of(&timed_with(&issuer, &clock, seconds(5), store.as_ref()).await, None).await;
+        let api = Api::of(&timed_with(&issuer, &clock, seconds(5), store.as_ref()), None).await;
         let good = issuer.opaque(json!({ "exp": null }));
         answered_late(&api, &issuer, &clock, &good, seconds(5)).await;
         issuer.revoke(&good);
@@ -581,7 +576,7 @@ async fn an_answer_that_takes_as_long_as_the_cache_is_not_kept() {
 async fn an_entry_of_a_store_is_never_used_longer_than_its_duration() {
     // One second is the shortest: the next second may be only a moment later, or almost two.
     let ((issuer, clock), store) = (timed_issuer(), Store::default());
-    let api = Api::of(&timed_with(&issuer, &clock, seconds(1), Some(&store)).await, None).await;
+    let api = Api::of(&timed_with(&issuer, &clock, seconds(1), Some(&store)), None).await;
     let good = issuer.opaque(json!({}));
     assert_eq!((api.outcome(&good).await, api.outcome(&good).await, calls(&issuer)), (OK, OK, 1));
     issuer.revoke(&good);
@@ -655,7 +650,7 @@ fn durations_that_a_store_or_the_cache_cannot_keep_are_problems() {
 async fn an_eviction_does_not_keep_another_tokens_answer_out_of_the_cache() {
     for store in [None, Some(Store::default())] {
         let (issuer, clock) = timed_issuer();
-        let protect = timed_with(&issuer, &clock, TTL, store.as_ref()).await;
+        let protect = timed_with(&issuer, &clock, TTL, store.as_ref());
         let api = Api::of(&protect, None).await;
         let (alice, bob) = (issuer.opaque(json!({"sub": "alice"})), issuer.opaque(json!({"sub": "bob"})));
         assert_eq!(api.outcome(&alice).await, OK);
@@ -708,7 +703,7 @@ async fn an_eviction_reaches_verdicts_under_an_earlier_endpoint() {
 async fn a_mount_with_max_age_takes_no_older_verdict_from_an_outer_mount() {
     for store in [None, Some(Store::default())] {
         let (issuer, clock) = timed_issuer();
-        let protect = timed_with(&issuer, &clock, TTL, store.as_ref()).await;
+        let protect = timed_with(&issuer, &clock, TTL, store.as_ref());
         let nested = |path: &str, age: Duration| {
             web::resource(path)
                 .wrap(protect.clone().max_age(age))
