@@ -67,7 +67,10 @@ async fn main() -> Outcome {
 mod tests {
     use std::time::Duration;
 
-    use actix_protect_api::test::{Endpoint, Fault, TestClock, authenticate};
+    use actix_protect_api::{
+        ClientAuthentication,
+        test::{Endpoint, Fault, TestClock, authenticate},
+    };
     use actix_web::{
         http::{StatusCode, header::WWW_AUTHENTICATE},
         test::{TestRequest, call_and_read_body, call_service, init_service},
