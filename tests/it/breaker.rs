@@ -220,6 +220,7 @@ async fn a_server_that_fails_for_every_unknown_token_serves_the_known_ones() {
 
 #[actix_web::test]
 async fn records_of_pauses_do_not_fill_the_log() {
+    logs::capture();
     let (issuer, clock) = timed_issuer();
     let protect: ProtectApi = introspecting(&issuer).clock(clock.clone()).build().unwrap();
     let api = Api::of(&protect, None).await;
