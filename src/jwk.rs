@@ -447,10 +447,10 @@ mod tests {
         let standard = |text: &Value| text.as_str().unwrap().replace('-', "+").replace('_', "/");
         for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES512, Algorithm::EdDSA] {
             let signer = Signer::new(algorithm);
-            let signed = signer.sign(algorithm, b"message");
+            let signature = signer.sign(algorithm, b"message");
             let verifies = |jwk: &Value| {
                 let key = VerifyingKey::from_jwk(jwk).unwrap();
-                key.parsed_for(algorithm).unwrap().verify_sig(b"message", &signed).unwrap();
+                key.parsed_for(algorithm).unwrap().verify_sig(b"message", &signature).unwrap();
             };
             let mut jwk = signer.jwk(json!({}));
             for name in ["n", "e", "x", "y"] {
@@ -491,8 +491,8 @@ mod tests {
             .unwrap();
         let x = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().unwrap()).unwrap();
         let key = VerifyingKey::from_jwk(&signer.jwk(json!({"x": b64(without_leading_zeros(&x))}))).unwrap();
-        let signed = signer.sign(Algorithm::ES256, b"message");
-        key.parsed_for(Algorithm::ES256).unwrap().verify_sig(b"message", &signed).unwrap();
+        let signature = signer.sign(Algorithm::ES256, b"message");
+        key.parsed_for(Algorithm::ES256).unwrap().verify_sig(b"message", &signature).unwrap();
     }
 
     #[test]
@@ -503,7 +503,9 @@ mod tests {
             "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
         ]
         .map(|hex| {
-            (0..32).map(|n| u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).unwrap()).collect::<Vec<_>>()
+            (0..32)
+                .map(|n| u8::from_str_radix(hex.get(2 * n..2 * n + 2).unwrap(), 16).unwrap())
+                .collect::<Vec<_>>()
         });
         let mut keys = vec![little(0, 0), little(1, 0)];
         keys.extend(order_8);

@@ -119,7 +119,7 @@ mod tests {
             user in "[a-z]{0,3}", password in "[a-zA-Z0-9:%!$&'()*+,;=._~-]{1,12}", query in "[ -~]{0,12}", any in "\\PC{0,40}",
         ) {
             redacted(&any);
-            let url = format!("https://as.example.test/{}?Q{query}", user);
+            let url = format!("https://as.example.test/{user}?Q{query}");
             prop_assert_eq!(redacted(&url), format!("https://as.example.test/{user}?…"));
             let with_credentials = format!("https://{user}:Q{password}@as.example.test/?{query}");
             prop_assert!(!redacted(&with_credentials).contains('Q'));

@@ -666,7 +666,7 @@ mod shapes {
             format!("{header}==.{payload}.{signature}"),
             format!(" {token}"),
             format!("{header}\n.{payload}.{signature}"),
-            format!("{}{last}.{payload}.{signature}", &b64(format!("{HEADER} "))[..54]),
+            format!("{}{last}.{payload}.{signature}", b64(format!("{HEADER} ")).get(..54).unwrap()),
             format!("{}.{payload}.{signature}", STANDARD.encode(HEADER.replace("\"k\"", "\"k>>>???\""))),
             with("{}"),
             with(r#"{"kid":"k"}"#),
