@@ -15,7 +15,7 @@ use std::{
 use self::backoff::Backoff;
 use crate::{
     cache::CacheKey,
-    error::{AuthError, AuthErrorKind, UpstreamFault},
+    error::{AuthError, AuthErrorKind, Evidence, UpstreamFault},
     limiter::Limiter,
 };
 
@@ -29,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// A success counts against a failed health check for this long: some servers fail for every unknown token.
 const SUCCESS_COUNTS: Duration = Duration::from_secs(2);
+/// A verdict counts as [`Evidence::Recent`] for this long: some servers refuse every unknown token, also that of a health
+/// check.
+const VERDICT_COUNTS: Duration = Duration::from_secs(10);
 /// The time between two health checks while the breaker is closed.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
 /// A health check that is older was abandoned: its worker has stopped, or is blocked.
@@ -253,11 +256,14 @@ impl Breaker {
         self.open(&mut state, pause, retry_after.unwrap_or(pause), started, now);
     }
 
-    /// Whether the server gave a verdict after this time, or in a health check of the last second; `None` if a health check
-    /// is needed to find out.
-    pub(crate) fn gives_verdicts(&self, since: Duration, now: Duration) -> Option<bool> {
+    /// Whether the server gave a verdict after this time, or in a health check of the last second, or shortly before if
+    /// that is evidence too; `None` if a health check is needed to find out.
+    pub(crate) fn gives_verdicts(&self, since: Duration, evidence: Evidence, now: Duration) -> Option<bool> {
         let state = self.state();
-        if is_after(state.last_verdict, since) {
+        let is_recent = |verdict| now.saturating_sub(verdict) < VERDICT_COUNTS;
+        if is_after(state.last_verdict, since)
+            || (evidence == Evidence::Recent && state.last_verdict.is_some_and(is_recent))
+        {
             return Some(true);
         }
         let recent = state.last_check.filter(|check| now.saturating_sub(check.started) < BETWEEN_CHECKS);
@@ -594,17 +600,48 @@ mod tests {
     #[test]
     fn verdicts_tell_whose_fault_a_refusal_is() {
         let breaker = Breaker::new("issuer");
-        assert_eq!(breaker.gives_verdicts(secs(100), secs(100)), None);
+        assert_eq!(breaker.gives_verdicts(secs(100), Evidence::Current, secs(100)), None);
         call(&breaker, 1, None, 100);
-        assert_eq!(breaker.gives_verdicts(secs(99), secs(100)), Some(true));
-        assert_eq!(breaker.gives_verdicts(secs(100), secs(101)), None, "it may have changed its mind");
+        assert_eq!(breaker.gives_verdicts(secs(99), Evidence::Current, secs(100)), Some(true));
+        assert_eq!(
+            breaker.gives_verdicts(secs(100), Evidence::Current, secs(101)),
+            None,
+            "it may have changed its mind"
+        );
         call(&breaker, 1, Some(AuthError::setup(SetupFault::Refused)), 102);
-        assert_eq!(breaker.gives_verdicts(secs(101), secs(102)), None, "a refusal is no verdict");
+        assert_eq!(
+            breaker.gives_verdicts(secs(101), Evidence::Current, secs(102)),
+            None,
+            "a refusal is no verdict"
+        );
         breaker.finish_check(secs(103), &ended(Some(AuthError::setup(SetupFault::Refused))), secs(103));
-        assert_eq!(breaker.gives_verdicts(secs(103), secs(103)), Some(false));
-        assert_eq!(breaker.gives_verdicts(secs(104), secs(104)), None);
+        assert_eq!(breaker.gives_verdicts(secs(103), Evidence::Current, secs(103)), Some(false));
+        assert_eq!(breaker.gives_verdicts(secs(104), Evidence::Current, secs(104)), None);
         breaker.finish_check(secs(104), &ended(None), secs(104));
-        assert_eq!(breaker.gives_verdicts(secs(104), secs(104)), Some(true));
+        assert_eq!(breaker.gives_verdicts(secs(104), Evidence::Current, secs(104)), Some(true));
+    }
+
+    #[test]
+    fn a_recent_verdict_counts_where_it_is_evidence() {
+        let breaker = Breaker::new("issuer");
+        assert_eq!(breaker.gives_verdicts(secs(100), Evidence::Recent, secs(100)), None);
+        call(&breaker, 1, None, 100);
+        for (evidence, now, expected) in [
+            (Evidence::Recent, 100, Some(true)),
+            (Evidence::Recent, 109, Some(true)),
+            (Evidence::Recent, 110, None),
+            (Evidence::Current, 100, None),
+        ] {
+            assert_eq!(
+                breaker.gives_verdicts(secs(now), evidence, secs(now)),
+                expected,
+                "{evidence:?} {now}"
+            );
+        }
+        // A server that refuses every unknown token also refuses that of a health check.
+        breaker.finish_check(secs(105), &ended(Some(AuthError::setup(SetupFault::Refused))), secs(105));
+        assert_eq!(breaker.gives_verdicts(secs(105), Evidence::Recent, secs(105)), Some(true));
+        assert_eq!(breaker.gives_verdicts(secs(105), Evidence::Current, secs(105)), Some(false));
     }
 
     #[test]

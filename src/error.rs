@@ -26,8 +26,17 @@ struct Inner {
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
     verdict_via: &'static str,
-    may_be_the_tokens: bool,
+    may_be_the_tokens: Option<Evidence>,
     is_before_sending: bool,
+}
+
+/// Which verdicts on other tokens show that a single token caused a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// One since the call began, or that of a health check.
+    Current,
+    /// Also one shortly before the call.
+    Recent,
 }
 
 impl AuthError {
@@ -39,7 +48,7 @@ impl AuthError {
             retry_after: None,
             reference: None,
             verdict_via: "",
-            may_be_the_tokens: false,
+            may_be_the_tokens: None,
             is_before_sending: false,
         }))
     }
@@ -81,17 +90,19 @@ impl AuthError {
         self.with(|inner| inner.verdict_via = via)
     }
 
-    /// Marks a failure that a single token may have caused, although it looks like a failure of the setup.
-    pub(crate) fn may_be_the_tokens(self) -> Self {
-        self.with(|inner| inner.may_be_the_tokens = true)
+    /// Marks a failure that a single token may have caused, although it looks like a failure of the server or the
+    /// setup, and how to find out.
+    pub(crate) fn may_be_the_tokens(self, evidence: Evidence) -> Self {
+        self.with(|inner| inner.may_be_the_tokens = Some(evidence))
     }
 
-    /// Withdraws that: it is a failure of ours for certain.
+    /// Withdraws that: no token caused it.
     pub(crate) fn not_the_tokens(self) -> Self {
-        self.with(|inner| inner.may_be_the_tokens = false)
+        self.with(|inner| inner.may_be_the_tokens = None)
     }
 
-    pub(crate) fn could_be_the_tokens(&self) -> bool {
+    /// Returns the evidence that a token caused this failure; `None` if no token can have caused it.
+    pub(crate) fn could_be_the_tokens(&self) -> Option<Evidence> {
         self.0.may_be_the_tokens
     }
 
@@ -106,7 +117,7 @@ impl AuthError {
 
     /// Returns whether this is a failure that no caller can cause.
     pub(crate) fn is_failure_for_certain(&self) -> bool {
-        !self.is_client_fault() && !self.0.may_be_the_tokens
+        !self.is_client_fault() && self.0.may_be_the_tokens.is_none()
     }
 
     /// Returns the source of the verdict, as in the metrics; empty if there was no verdict.

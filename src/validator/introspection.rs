@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     config::{Client, Hooks, Settings},
     deadline::{Deadline, timed_out},
-    error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
+    error::{AuthError, AuthErrorKind, Evidence, SetupFault, TokenFault},
     flight::Flights,
     gate::{Gate, GateLimits},
     json::{Member, Members},
@@ -36,7 +36,7 @@ pub(crate) struct Introspection {
     breaker: Breaker,
     /// Health checks, and whether they ended with a verdict.
     checks: Arc<Flights<(), bool>>,
-    /// Those who wait for a health check have a place among the calls, so their number is bounded.
+    /// Requests that wait for a health check. They have no place among the calls any more.
     check_room: WaitingRoom,
     limits: Limits,
     clock: Arc<dyn Clock>,
@@ -80,7 +80,7 @@ impl Introspection {
             }),
             breaker: Breaker::new(Arc::clone(&observer.issuer)),
             checks: Arc::default(),
-            check_room: WaitingRoom::new(usize::MAX),
+            check_room: WaitingRoom::new(settings.tuning.max_waiting),
             limits,
             clock: Arc::clone(clock),
             clock_skew: settings.rules.clock_skew,
@@ -181,7 +181,7 @@ impl Introspection {
             Admission::Call => {}
             Admission::CallAndCheck => drop(rt::spawn(self.check_health(client, &target))),
             Admission::CheckFirst => {
-                self.check_health(client, &target).await;
+                let _gave_a_verdict = self.check_health(client, &target).await;
                 self.breaker.check(&key, now)?;
             }
         }
@@ -198,19 +198,17 @@ impl Introspection {
         if self.breaker.record(key, &outcome, now()) {
             drop(rt::spawn(self.check_health(client, &target)));
         }
+        // Neither a health check nor a slow store must take the place of a call.
+        drop(pass);
+        self.observer.in_flight(self.gate.in_flight());
         let outcome = match outcome {
-            Err(refusal) if refusal.could_be_the_tokens() => {
-                Err(self.attribute(refusal, started, client, &target).await)
-            }
+            Err(failure) => Err(self.attribute(failure, started, client, &target).await),
             outcome => outcome,
         };
         if let Err(error) = &outcome {
             // Also if nobody waits for it any more.
             self.observer.failed(error);
         }
-        // A slow store must not take the place of a call.
-        drop(pass);
-        self.observer.in_flight(self.gate.in_flight());
         self.observe_pause();
         let verdict = outcome?;
         let answer = Answer { verdict, sent: started };
@@ -223,29 +221,38 @@ impl Introspection {
         Ok(answer)
     }
 
-    /// Tells whose fault a refusal is, where its status does not: the token's if the server gives verdicts with the same
-    /// credentials at the same time, else ours.
+    /// Tells whose fault a failure is, where the response does not: the token's if the server gives verdicts with the same
+    /// credentials at the same time, else the server's or ours.
     async fn attribute(
         self: &Arc<Self>,
-        refusal: AuthError,
+        failure: AuthError,
         started: Duration,
         client: &awc::Client,
         target: &Target,
     ) -> AuthError {
-        let gives_verdicts = match self.breaker.gives_verdicts(started, self.clock.monotonic()) {
+        let Some(evidence) = failure.could_be_the_tokens() else { return failure };
+        let known = || self.breaker.gives_verdicts(started, evidence, self.clock.monotonic());
+        let gives_verdicts = match known() {
             Some(known) => known,
-            None => self.check_health(client, target).await,
+            None => match self.check_health(client, target).await {
+                // Others may have got verdicts meanwhile.
+                Ok(gave_a_verdict) => gave_a_verdict || known() == Some(true),
+                Err(error) => return error,
+            },
         };
-        if gives_verdicts { unsupported(&refusal) } else { refusal.not_the_tokens() }
+        if gives_verdicts { unsupported(&failure) } else { failure.not_the_tokens() }
     }
 
     /// Introspects a random token of our own. Returns whether the server gave a verdict on it. One health check at a time,
     /// over all workers; other callers share its result.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Saturated`](crate::error::UpstreamFault::Saturated) if too many wait for it.
     fn check_health(
         self: &Arc<Self>,
         client: &awc::Client,
         target: &Target,
-    ) -> impl Future<Output = bool> + 'static {
+    ) -> impl Future<Output = Result<bool, AuthError>> + 'static {
         let (this, client, target) = (Arc::clone(self), client.clone(), target.clone());
         // Boxed: most calls need none.
         Box::pin(async move {
@@ -254,7 +261,7 @@ impl Introspection {
                 async move { Ok(this.send_health_check(&client, &target).await) }
             };
             let deadline = Deadline::after(CHECK_DEADLINE * 2);
-            this.checks.join((), deadline, &this.check_room, check).await.unwrap_or(false)
+            this.checks.join((), deadline, &this.check_room, check).await
         })
     }
 
@@ -343,17 +350,21 @@ fn read(reply: &Reply) -> Result<Verdict, AuthError> {
         return Err(refusal(reply));
     }
     if !reply.is_json() {
-        return Err(bad_answer("an introspection answer that is not JSON by its content type"));
+        let error = bad_answer("an introspection answer that is not JSON by its content type");
+        // A gateway's page about this token, perhaps. An empty response is no page.
+        let is_page = !reply.body.is_empty();
+        return Err(if is_page { error.may_be_the_tokens(Evidence::Current) } else { error });
     }
     parse(&reply.body)
 }
 
 /// Judges a response that is neither a verdict nor a server failure:
 ///
-/// - 413, 414, 431, and 400 with `unsupported_token_type` or `invalid_token`, are about the token;
-/// - a redirect, 401, and an error code about the client (`invalid_client`, ...) are about our configuration;
+/// - 413, 414, 431, and 400 or 401 with an error code about the token (`invalid_token`, ...), are about the token;
+/// - an error code about the client (`invalid_client`, ...) is about our configuration;
 /// - every other one may be either (a gateway that does not like the token, a wrong endpoint). It is marked, and
-///   [`Introspection::attribute`] finds out.
+///   [`Introspection::attribute`] finds out. A redirect and a 401 are more often ours, so they need a verdict of the same
+///   time.
 fn refusal(reply: &Reply) -> AuthError {
     let members = Members::read(&reply.body).ok();
     let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));
@@ -363,17 +374,18 @@ fn refusal(reply: &Reply) -> AuthError {
     };
     let refused = AuthError::setup(SetupFault::Refused).because(because);
     match (reply.status, code) {
-        (413 | 414 | 431, _) | (400, Some("unsupported_token_type" | "invalid_token")) => {
-            unsupported(&refused)
-        }
-        (300..=399 | 401, _)
-        | (
+        (
             _,
             Some(
                 "invalid_client" | "unauthorized_client" | "invalid_client_id" | "invalid_client_credentials",
             ),
         ) => refused,
-        _ => refused.may_be_the_tokens(),
+        (413 | 414 | 431, _)
+        | (400 | 401, Some("unsupported_token_type" | "invalid_token" | "inactive_token")) => {
+            unsupported(&refused)
+        }
+        (300..=399 | 401, _) => refused.may_be_the_tokens(Evidence::Current),
+        _ => refused.may_be_the_tokens(Evidence::Recent),
     }
 }
 

@@ -221,7 +221,8 @@ async fn refusals(issuer: &TestIssuer, protect: ProtectApi) -> Vec<Answer> {
     }
     issuer.fault(Endpoint::Introspection, Fault::status(503));
     answers.push(app.get("/scope").token(&token).send().await);
-    issuer.fault(Endpoint::Introspection, Fault::status(401));
+    let invalid_client = Fault::status(401).with_body(r#"{"error":"invalid_client"}"#);
+    issuer.fault(Endpoint::Introspection, invalid_client);
     answers.push(app.get("/scope").token(&token).send().await);
     answers
 }
@@ -386,7 +387,7 @@ async fn a_reference_ties_the_answer_to_the_log_where_it_is_asked_for() {
         ("/", "nobody-knows-me", None, 401),
         ("/read", &*good, None, 403),
         ("/team", &*good, None, 403),
-        ("/", &*good, Some(Fault::status(401)), 500),
+        ("/", &*good, Some(Fault::status(401).with_body(r#"{"error":"invalid_client"}"#)), 500),
         ("/", &*good, Some(Fault::status(429)), 503),
         ("/department", &*good, None, 401),
     ] {

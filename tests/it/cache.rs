@@ -159,7 +159,10 @@ async fn a_failure_leaves_nothing_behind() {
         (Fault::body("{}"), upstream(BadAnswer)),
         (Fault::body("{\"active\":\"false\"}"), upstream(BadAnswer)),
         (Fault::hold(), upstream(TimedOut)),
-        (Fault::status(401), setup(actix_protect_api::SetupFault::Refused)),
+        (
+            Fault::status(401).with_body(r#"{"error":"invalid_client"}"#),
+            setup(actix_protect_api::SetupFault::Refused),
+        ),
     ];
     for (fault, wanted) in faults {
         let issuer = TestIssuer::start();

@@ -64,7 +64,7 @@ async fn cors_outside_answers_preflights_and_marks_every_refusal() {
     let answer = from_page().token(&reader).send().await;
     assert_eq!((answer.status, allowed_origin(&answer)), (503, Some(ORIGIN)));
     issuer.clear_faults();
-    issuer.fault(Endpoint::Introspection, Fault::status(403).always());
+    issuer.fault(Endpoint::Introspection, Fault::status(401).always());
     let other_api = issuer.opaque(json!({ "scope": "read" }));
     let answer = from_page().token(&other_api).send().await;
     assert_eq!(allowed_origin(&answer), Some(ORIGIN));

@@ -12,6 +12,7 @@ use actix_web::{
     rt::time::{sleep, timeout},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::future::{Either, select};
 use serde_json::{Value, json};
 
 use crate::support::service::{
@@ -206,21 +207,22 @@ async fn an_issuer_that_restarts_costs_no_request() {
 
 #[actix_web::test]
 async fn a_status_that_refuses_our_request_is_our_misconfiguration() {
-    // Where the status does not tell, a health check finds out that other tokens are refused as well.
+    // The status does not tell; a health check finds out that other tokens are refused as well.
     for status in [201, 202, 204, 300, 400, 401, 402, 403, 404, 405, 406, 409, 415, 418, 422, 451] {
         // With the body of a good answer: the status alone decides.
         let fault = Fault::real().with_status(status).with_header("Retry-After", "9");
         let (answer, issuer) = answer_to(fault, as_is).await;
         assert_eq!((answer.outcome(), answer.retry_after), (setup(SetupFault::Refused), None), "{status}");
-        let calls = if matches!(status, 300 | 401) { 1 } else { 2 };
-        assert_eq!(issuer.count(Endpoint::Introspection), calls, "{status}");
+        assert_eq!(issuer.count(Endpoint::Introspection), 2, "{status}");
     }
 }
 
 #[actix_web::test]
 async fn a_refusal_of_one_token_is_about_that_token_if_others_get_verdicts() {
     let unsupported = token(TokenFault::Unsupported);
-    for status in [400, 402, 403, 404, 406, 409, 413, 414, 415, 418, 422, 431, 451] {
+    for status in
+        [300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 406, 409, 413, 414, 415, 418, 422, 431, 451]
+    {
         for body in ["", "<html>blocked</html>", r#"{"error":"invalid_request"}"#] {
             let (issuer, clock) = timed_issuer();
             let protect = introspecting(&issuer).clock(clock).build().unwrap();
@@ -241,11 +243,14 @@ async fn a_refusal_of_one_token_is_about_that_token_if_others_get_verdicts() {
 #[actix_web::test]
 async fn a_refusal_of_the_client_is_ours_whatever_other_tokens_get() {
     for (status, error) in [
+        (302, "invalid_client"),
         (400, "invalid_client"),
-        (403, "invalid_client"),
         (400, "unauthorized_client"),
         (401, "invalid_client"),
-        (401, "invalid_token"),
+        (401, "unauthorized_client"),
+        (403, "invalid_client"),
+        (403, "unauthorized_client"),
+        (413, "invalid_client"),
     ] {
         let (issuer, clock) = timed_issuer();
         let protect = introspecting(&issuer).clock(clock).build().unwrap();
@@ -260,12 +265,111 @@ async fn a_refusal_of_the_client_is_ours_whatever_other_tokens_get() {
 }
 
 #[actix_web::test]
-async fn a_server_that_refuses_everything_after_a_while_is_noticed_at_once() {
+async fn an_error_code_about_the_token_is_about_the_token_even_if_all_tokens_get_it() {
+    for status in [400, 401] {
+        for code in ["invalid_token", "inactive_token", "unsupported_token_type"] {
+            let fault = Fault::status(status).with_body(json!({ "error": code }).to_string());
+            let (answer, issuer) = answer_to(fault, as_is).await;
+            assert_eq!(answer.outcome(), token(TokenFault::Unsupported), "{status} {code}");
+            assert_eq!(issuer.count(Endpoint::Introspection), 1, "{status} {code}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_page_instead_of_json_is_about_the_token_if_others_get_verdicts() {
+    let unsupported = token(TokenFault::Unsupported);
+    for (content_type, body, expected) in [
+        ("text/html", "<html>blocked</html>", unsupported),
+        ("text/html; charset=utf-8", "{\"active\":true}", unsupported),
+        ("text/plain", "blocked", unsupported),
+        ("", "blocked", unsupported),
+        // These are rather a broken response than a page about the token.
+        ("text/html", "", upstream(BadAnswer)),
+        ("application/json", "<html>blocked</html>", upstream(BadAnswer)),
+        ("application/json", "{\"active\":true", upstream(BadAnswer)),
+    ] {
+        let (issuer, clock) = timed_issuer();
+        let protect = introspecting(&issuer).clock(clock).build().unwrap();
+        let api = Api::of(&protect, None).await;
+        let fault = Fault::content_type(content_type).with_body(body);
+        issuer.fault(Endpoint::Introspection, fault.for_tokens("odd").always());
+        for _ in 0..20 {
+            assert_eq!(api.outcome("odd-token").await, expected, "{content_type} {body}");
+        }
+        assert_eq!(protect.status().last_error.is_none(), expected == unsupported, "{content_type} {body}");
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+        assert!(issuer.count(Endpoint::Introspection) <= 22, "one health check in a second");
+    }
+}
+
+#[actix_web::test]
+async fn a_server_that_refuses_every_unknown_token_needs_a_verdict_of_the_last_seconds() {
+    for status in [400, 402, 403, 404, 406, 409, 415, 418, 422, 451] {
+        let (issuer, clock) = timed_issuer();
+        let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
+        let api = Api::of(&protect, None).await;
+        let good = issuer.opaque(json!({}));
+        issuer.fault(Endpoint::Introspection, Fault::real().for_tokens(&good).always());
+        issuer.fault(Endpoint::Introspection, Fault::status(status).always());
+        for round in 0..5 {
+            assert_eq!(api.outcome(&good).await, OK);
+            for second in 0..5 {
+                let unknown = format!("unknown-{round}-{second}");
+                assert_eq!(api.outcome(&unknown).await, token(TokenFault::Unsupported), "{status}");
+                clock.advance(Duration::from_secs(1));
+            }
+        }
+        assert_eq!(protect.status().last_error, None, "{status}");
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(api.outcome("unknown").await, setup(SetupFault::Refused), "{status}: no evidence is left");
+        assert_eq!(api.outcome(&good).await, OK);
+        assert_eq!(api.outcome("unknown").await, token(TokenFault::Unsupported), "{status}");
+    }
+}
+
+#[actix_web::test]
+async fn a_server_that_refuses_everything_after_a_while_is_noticed() {
+    for (fault, after, expected) in [
+        (Fault::status(401), 0, setup(SetupFault::Refused)),
+        (Fault::status(302), 0, setup(SetupFault::Refused)),
+        (Fault::status(403).with_body(r#"{"error":"invalid_client"}"#), 0, setup(SetupFault::Refused)),
+        (Fault::content_type("text/html"), 0, upstream(BadAnswer)),
+        // After a time without a verdict.
+        (Fault::status(400), 10, setup(SetupFault::Refused)),
+        (Fault::status(403), 10, setup(SetupFault::Refused)),
+        (Fault::status(404), 10, setup(SetupFault::Refused)),
+    ] {
+        let (issuer, clock) = timed_issuer();
+        let api = api(introspecting(&issuer).clock(clock.clone())).await;
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
+        clock.advance(Duration::from_secs(after));
+        issuer.fault(Endpoint::Introspection, fault.always());
+        assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, expected, "{after}");
+    }
+}
+
+#[actix_web::test]
+async fn a_request_that_waits_for_a_health_check_holds_no_call() {
     let issuer = TestIssuer::start();
-    let api = api(introspecting(&issuer)).await;
-    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
-    issuer.fault(Endpoint::Introspection, Fault::status(403).always());
-    assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, setup(SetupFault::Refused));
+    let api = api(introspecting(&issuer).max_calls(1)).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(401).for_tokens("odd").always());
+    // The health check.
+    issuer.fault(Endpoint::Introspection, Fault::hold());
+    let good = issuer.opaque(json!({}));
+    let odd = Box::pin(api.outcome("odd-token"));
+    let other = Box::pin(async {
+        while issuer.count(Endpoint::Introspection) < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        api.outcome(&good).await
+    });
+    let Either::Right((outcome, odd)) = select(odd, other).await else {
+        panic!("the other waits for the health check")
+    };
+    assert_eq!(outcome, OK);
+    // The health check gets no verdict in time, but the other token got one.
+    assert_eq!(odd.await, token(TokenFault::Unsupported));
 }
 
 #[actix_web::test]

@@ -207,7 +207,10 @@ async fn broken_answers_and_refusals_of_one_token_do_not_pause_the_others() {
     for _ in 0..10 {
         assert_eq!(api.get("/", "broken").await.status, 503);
     }
-    issuer.fault(Endpoint::Introspection, Fault::status(401).times(10));
+    issuer.fault(
+        Endpoint::Introspection,
+        Fault::status(401).with_body(r#"{"error":"invalid_client"}"#).times(10),
+    );
     for _ in 0..10 {
         assert_eq!(api.get("/", &good).await.status, 500);
     }

@@ -79,12 +79,12 @@ async fn what_one_odd_token_may_have_caused_is_no_failure() {
     let issuer = TestIssuer::start();
     let protect = builder(&issuer).build().unwrap();
     let api = Api::of(&protect, None).await;
-    for status in [400, 403, 404, 413, 422] {
+    for status in [302, 400, 401, 403, 404, 413, 422] {
         issuer.fault(Endpoint::Introspection, Fault::status(status));
         assert_eq!(api.get("/", &issuer.opaque(json!({}))).await.status, 401, "{status}");
         assert_eq!(protect.status().last_error, None, "{status}");
     }
-    issuer.fault(Endpoint::Introspection, Fault::status(401));
+    issuer.fault(Endpoint::Introspection, Fault::status(401).with_body(r#"{"error":"invalid_client"}"#));
     assert_eq!(api.get("/", &issuer.opaque(json!({}))).await.status, 500);
     assert!(protect.status().last_error.is_some());
 }
@@ -108,7 +108,7 @@ async fn the_last_failure_stays_with_its_age_until_the_next() {
         "success erases nothing"
     );
 
-    issuer.fault(Endpoint::Introspection, Fault::status(401));
+    issuer.fault(Endpoint::Introspection, Fault::status(401).with_body(r#"{"error":"invalid_client"}"#));
     assert_eq!(api.get("/", &token).await.status, 500);
     let refused = AuthErrorKind::Misconfigured(SetupFault::Refused);
     assert_eq!(last(protect.status()), Some((refused, 0)));

@@ -86,8 +86,9 @@ async fn another_endpoint() -> Walked {
     let elsewhere = builder(&issuer).introspection_endpoint(issuer.url(Endpoint::Other));
     let not_found = refused(api(elsewhere).get("/").token(&token), 500).await;
     let login = Fault::redirect(&issuer.url(Endpoint::Other)).with_status(302);
-    issuer.fault(Endpoint::Introspection, login);
+    issuer.fault(Endpoint::Introspection, login.always());
     let redirected = refused(api(builder(&issuer)).get("/").token(&token), 500).await;
+    issuer.clear_faults();
     let right = builder(&issuer).introspection_endpoint(issuer.url(Endpoint::Introspection));
     Walked::new([not_found, redirected], works(api(right).get("/").token(&token)).await)
 }
