@@ -18,7 +18,7 @@ use crate::{
     clock::{Clock, SystemClock},
     discovery::Issuer,
     policy::Rules,
-    redact::redacted_uri,
+    redact::{UrlText, redacted_uri},
     response::ErrorRenderer,
 };
 
@@ -74,7 +74,7 @@ pub(crate) struct Tuning {
     pub(crate) max_calls: usize,
     pub(crate) max_waiting: usize,
     pub(crate) realm: Option<String>,
-    pub(crate) resource_metadata: Option<String>,
+    pub(crate) resource_metadata: Option<UrlText>,
     pub(crate) error_reference: bool,
 }
 

@@ -16,7 +16,7 @@ const MAX_KEYS: usize = 100;
 
 /// The most keys that are tried for one token: one without `kid`, or with a `kid` that several keys have. The limit keeps
 /// a bad signature from costing many verifications.
-const MAX_TRIED: usize = 8;
+pub(crate) const MAX_TRIED: usize = 16;
 
 /// The most unusable keys that are reported one by one.
 const MAX_REPORTED: usize = 20;
@@ -114,11 +114,19 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &ParsedPublicKey> {
+        self.fitting(kid, algorithm).take(MAX_TRIED)
+    }
+
+    /// How many keys fit such a token, but are not among the chosen ones.
+    pub(crate) fn not_chosen(&self, kid: Option<&str>, algorithm: Algorithm) -> usize {
+        self.fitting(kid, algorithm).skip(MAX_TRIED).count()
+    }
+
+    fn fitting(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &ParsedPublicKey> {
         self.keys
             .iter()
             .filter(move |key| kid.is_none() || key.kid() == kid)
             .filter_map(move |key| key.parsed_for(algorithm))
-            .take(MAX_TRIED)
     }
 }
 
@@ -217,10 +225,13 @@ mod tests {
 
     #[test]
     fn keys_of_one_kid_are_all_tried_up_to_a_bound() {
-        let jwks: Vec<_> = (0..10).map(|_| Signer::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
+        let jwks: Vec<_> = (0..18).map(|_| Signer::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
         assert_eq!(set(&jwks[..3]).choose(Some("k"), Algorithm::ES256).count(), 3);
         assert_eq!(set(&jwks).choose(Some("k"), Algorithm::ES256).count(), MAX_TRIED);
         assert_eq!(set(&jwks).choose(None, Algorithm::ES256).count(), MAX_TRIED);
+        assert_eq!(set(&jwks).not_chosen(None, Algorithm::ES256), 2);
+        assert_eq!(set(&jwks[..16]).not_chosen(Some("k"), Algorithm::ES256), 0);
+        assert_eq!(set(&jwks).not_chosen(Some("other"), Algorithm::ES256), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Throttles log records: at most one in ten seconds, however many requests cause it.
+//! Throttles log records: at most one in a period, however many requests cause it.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,18 +8,22 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Limiter {
     started: Instant,
+    every: Duration,
     /// The time of the next record, in milliseconds on the caller's clock.
     next: AtomicU64,
 }
 
 impl Default for Limiter {
     fn default() -> Self {
-        Self { started: Instant::now(), next: AtomicU64::new(0) }
+        Self::every(Duration::from_secs(10))
     }
 }
 
 impl Limiter {
-    const EVERY: Duration = Duration::from_secs(10);
+    /// Creates a limiter for one record in each period. The default period is ten seconds.
+    pub(crate) fn every(period: Duration) -> Self {
+        Self { started: Instant::now(), every: period, next: AtomicU64::new(0) }
+    }
 
     /// Returns whether a record may be logged now.
     pub(crate) fn is_due(&self) -> bool {
@@ -30,7 +34,7 @@ impl Limiter {
     /// `true`: the one that advances the deadline.
     pub(crate) fn is_due_at(&self, now: Duration) -> bool {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (at, next) = (millis(now), millis(now.saturating_add(Self::EVERY)));
+        let (at, next) = (millis(now), millis(now.saturating_add(self.every)));
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| (at >= due).then_some(next))
             .is_ok()

@@ -88,7 +88,7 @@ impl Observer {
         match decision {
             Ok(Some(_)) => self.rejections.note_accepted(),
             Ok(None) => {}
-            Err(error) => self.rejections.note_rejected(error, &self.issuer),
+            Err(error) => self.rejections.note_rejected(error, &self.issuer, || self.clock.monotonic()),
         }
         #[cfg(feature = "metrics")]
         match decision {

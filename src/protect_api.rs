@@ -162,8 +162,9 @@ impl ProtectApi {
         self.mounted(|mount| mount.allows_preflight = true)
     }
 
-    /// Requires a verdict that is not older than this, whatever the cache duration; zero introspects the token on
-    /// every request. The new verdict is cached for all mounts. Has no effect on JWTs that are validated locally.
+    /// Requires a verdict that is not older than this, whatever the cache duration. With zero, no cached verdict is
+    /// used: each request introspects the token, or joins a call for the same token that is in flight. The new
+    /// verdict is cached for all mounts. Has no effect on JWTs that are validated locally.
     pub fn max_age(&self, age: Duration) -> Self {
         self.mounted(|mount| mount.max_age = Some(mount.max_age.map_or(age, |before| before.min(age))))
     }

@@ -13,6 +13,12 @@ impl UrlText {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns whether the text has credentials, or text in a place where credentials could be.
+    pub(crate) fn may_hold_credentials(&self) -> bool {
+        let text = &self.0;
+        hides_credentials(text) || Url::parse(text).is_ok_and(|url| has_credentials(&url))
+    }
 }
 
 impl From<String> for UrlText {
@@ -34,7 +40,7 @@ pub(crate) fn redacted(text: &str) -> String {
     let parsed = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("https://{text}")) };
     match parsed {
         Err(_) => "[not shown: it is not a URL]".to_owned(),
-        Ok(url) if !url.username().is_empty() || url.password().is_some() || hides_credentials(text) => {
+        Ok(url) if has_credentials(&url) || hides_credentials(text) => {
             "[not shown: it may hold credentials]".to_owned()
         }
         Ok(_) => {
@@ -44,6 +50,10 @@ pub(crate) fn redacted(text: &str) -> String {
             if rest.is_empty() { shown } else { format!("{shown}?…") }
         }
     }
+}
+
+fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 /// Whether an `@` stands where credentials could be: anywhere, unless a scheme tells where the host ends.

@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     config::{Hooks, Settings},
     observe::Observer,
+    redact::UrlText,
     response::Answers,
     upstream::{WorkerClient, hardened_client},
     validator::Validator,
@@ -82,8 +83,10 @@ impl Shared {
     fn new(settings: Settings, hooks: Hooks) -> Self {
         let clock = hooks.clock();
         let observer = Observer::new(settings.issuer.as_str(), Arc::clone(&clock));
-        let challenge =
-            Challenge::new(settings.tuning.realm.as_deref(), settings.tuning.resource_metadata.as_deref());
+        let challenge = Challenge::new(
+            settings.tuning.realm.as_deref(),
+            settings.tuning.resource_metadata.as_ref().map(UrlText::as_str),
+        );
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             validator: Validator::new(&settings, &hooks, &clock, &observer),

@@ -2,29 +2,59 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+pub(super) const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
 /// The dashes of every encapsulation boundary.
 const DASHES: &str = "-----";
+
+/// The characters with which values of a header are joined.
+const SEPARATORS: [char; 2] = [',', ';'];
 
 /// Returns the content of the first `CERTIFICATE` block. Text is allowed before the first block and after the last
 /// one (RFC 7468 section 5.2), white space between blocks and inside the base64, because some proxies write spaces
 /// instead of line breaks.
 ///
 /// Further blocks must be well-formed too, no other boundary may occur, and only white space is allowed between two
-/// blocks: a comma there means that a proxy has joined its header with one that the client sent.
+/// blocks.
+///
+/// A proxy that does not replace the header of the client may join it with its value, with a comma or a semicolon. Such
+/// text is rejected: both characters after the last block, and before the first block another value, see
+/// [`is_joined`].
 pub(super) fn first_certificate(pem: &str) -> Option<Vec<u8>> {
     let mut first = None;
     let mut rest = pem;
     while let Some((before, block)) = rest.split_once(BEGIN) {
-        let is_allowed = if first.is_none() { !before.contains(DASHES) } else { is_white_space(before) };
+        let is_allowed = if first.is_none() {
+            !before.contains(DASHES) && !is_joined(before)
+        } else {
+            is_white_space(before)
+        };
         let (content, after) = block.split_once(END).filter(|_| is_allowed)?;
         let content = base64(content)?;
         first.get_or_insert(content);
         rest = after;
     }
-    first.filter(|_| !rest.contains(DASHES))
+    first.filter(|_| !rest.contains(DASHES) && !rest.contains(SEPARATORS))
+}
+
+/// Returns whether this text before a block contains another value of a certificate header. A name such as
+/// `CN=me, O=all` is allowed.
+fn is_joined(before: &str) -> bool {
+    before.contains(SEPARATORS) && before.split(SEPARATORS).any(is_value)
+}
+
+/// Returns whether this is a value that proxies write instead of PEM: nothing, `(null)`, a byte sequence of RFC 9440,
+/// or the base64 of a DER `SEQUENCE`.
+fn is_value(text: &str) -> bool {
+    let decoded = percent_decode(text);
+    let text = decoded.as_deref().unwrap_or(text);
+    let text =
+        text.trim_matches(|character: char| character.is_ascii_whitespace() || "\"'".contains(character));
+    text.is_empty()
+        || text == "(null)"
+        || text.starts_with(':')
+        || base64(text).is_some_and(|der| der.first() == Some(&0x30))
 }
 
 /// Decodes standard base64 with padding. White space is ignored.
@@ -97,6 +127,7 @@ pub(super) mod tests {
             (pem("MAIF\nAA==").replace('\n', "\n\t"), vec![0x30, 2, 5, 0]),
             (pem("M A\nA\r= "), vec![0x30, 0]),
             (format!("subject=CN = me\n{}\n- a tail -", pem("MAA=")), vec![0x30, 0]),
+            (format!("subject=CN = me, O = all; C = de\n{}", pem("MAA=")), vec![0x30, 0]),
         ] {
             assert_eq!(first_certificate(&text), Some(content), "{text}");
         }
@@ -125,6 +156,12 @@ pub(super) mod tests {
             &format!("{}{}", pem("!"), pem("MAA=")),
             &format!("{},{}", pem("MAA="), pem("MAA=")),
             &format!("{}a second leaf\n{}", pem("MAA="), pem("MAA=")),
+            &format!("{}, (null)", pem("MAA=")),
+            &format!("{};", pem("MAA=")),
+            &format!("{} a tail, MAIFAA==", pem("MAA=")),
+            &format!("(null), {}", pem("MAA=")),
+            &format!("MAIFAA==; more, {}", pem("MAA=")),
+            &format!("subject=CN=me, :MAIFAA==: , more {}", pem("MAA=")),
             &format!("{BEGIN}\n{}", pem("MAA=")),
             &format!("{}{BEGIN}\n", pem("MAA=")),
             &pem("MAA=").replace("CERTIFICATE", "TRUSTED CERTIFICATE"),

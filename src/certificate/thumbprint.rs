@@ -42,7 +42,7 @@ impl CertificateThumbprint {
     ///
     /// White space may replace the line breaks, and text is allowed before the first block and after the last one.
     /// Everything else is strict: the base64, every further block, only white space between blocks, no block of
-    /// another type.
+    /// another type. A text that looks like several header values joined with `,` or `;` is rejected.
     ///
     /// # Errors
     /// [`NotACertificate`] for other text, or if [`from_der`](Self::from_der) rejects the content.

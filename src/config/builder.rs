@@ -292,9 +292,10 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the `resource_metadata` of challenges (RFC 9728 section 5.1). Default: none.
+    /// Sets the `resource_metadata` of challenges (RFC 9728 section 5.1). Every caller can read this URL, so
+    /// credentials in it are an error. Default: none.
     pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
-        self.tuning.resource_metadata = Some(url.into());
+        self.tuning.resource_metadata = Some(url.into().into());
         self
     }
 

@@ -167,10 +167,15 @@ impl ProtectApiBuilder {
             check.problem("cache_store", "", "is set, but introspection_cache is not: nothing would be kept");
         }
         self.check_verdict_durations(check);
+        let (realm, metadata) = (tuning.realm.as_deref(), tuning.resource_metadata.as_ref());
+        if metadata.is_some_and(UrlText::may_hold_credentials) {
+            let message = "may hold credentials, expected a URL without: every caller can read it";
+            check.problem("resource_metadata", "", message);
+        }
         for (method, variable, value) in
-            [("realm", "REALM", &tuning.realm), ("resource_metadata", "", &tuning.resource_metadata)]
+            [("realm", "REALM", realm), ("resource_metadata", "", metadata.map(UrlText::as_str))]
         {
-            if value.as_deref().is_some_and(|value| !is_quotable(value)) {
+            if value.is_some_and(|value| !is_quotable(value)) {
                 check.problem(
                     method,
                     variable,

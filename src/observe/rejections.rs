@@ -1,82 +1,122 @@
-//! Misconfigurations that show only as rejected tokens: one warning each, where the other records are at debug level.
+//! Misconfigurations that show only as rejected tokens: they are worth a warning, while other rejections are logged at debug
+//! level.
 
 use std::{
     error::Error as _,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::Duration,
 };
 
-use crate::error::{AuthError, AuthErrorKind, TokenFault};
+use crate::{
+    error::{AuthError, AuthErrorKind, TokenFault},
+    limiter::Limiter,
+};
 
-/// So many tokens are rejected for one reason before that is worth a warning.
-const MANY: u32 = 20;
+/// The number of tokens that are rejected for one reason, without an accepted token between them, before a warning is
+/// logged.
+const MANY: u32 = 10;
 
-/// Counts the rejected tokens of one configuration, by reason, until a token is accepted. Strangers can cause each warning
-/// once, and only before that.
-#[derive(Debug, Default)]
+/// The time between two warnings for one reason.
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// Counts the tokens of one configuration that were rejected since the last accepted one, by reason.
+#[derive(Debug)]
 pub(super) struct Rejections {
-    is_any_accepted: AtomicBool,
-    issuer: AtomicU32,
-    audience: AtomicU32,
-    missing_claim: AtomicU32,
-    unknown_key: AtomicU32,
-    unsupported: AtomicU32,
+    /// Whether a count may be above zero. An accepted token usually reads only this.
+    is_counting: AtomicBool,
+    issuer: Reason,
+    audience: Reason,
+    missing_claim: Reason,
+    unknown_key: Reason,
+    unsupported: Reason,
+}
+
+#[derive(Debug)]
+struct Reason {
+    count: AtomicU32,
+    warnings: Limiter,
+    advice: &'static str,
+}
+
+impl Reason {
+    fn new(advice: &'static str) -> Self {
+        Self { count: AtomicU32::new(0), warnings: Limiter::every(PERIOD), advice }
+    }
+
+    /// Counts one more, up to the limit: the count cannot overflow and start again. Returns whether there are many.
+    fn count(&self) -> bool {
+        let before = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            (count < MANY).then_some(count.saturating_add(1))
+        });
+        before.map_or(true, |before| before.saturating_add(1) == MANY)
+    }
+}
+
+impl Default for Rejections {
+    fn default() -> Self {
+        Self {
+            is_counting: AtomicBool::new(false),
+            issuer: Reason::new("check TENANT_DOMAIN and the `issuer` of the metadata"),
+            audience: Reason::new("check AUDIENCE and the audience that clients request"),
+            missing_claim: Reason::new(
+                "check whether the server can add the claim to its tokens or introspection responses",
+            ),
+            unknown_key: Reason::new("check TENANT_DOMAIN and whether `jwks_uri` publishes the signing keys"),
+            unsupported: Reason::new(
+                "check CLIENT_ID and CLIENT_SECRET, and whether the server introspects such tokens",
+            ),
+        }
+    }
 }
 
 impl Rejections {
-    /// Notes a token that was accepted: the configuration can work.
+    /// Notes a token that was accepted: the counts start again. Writes only after a rejection.
     pub(super) fn note_accepted(&self) {
-        if !self.is_any_accepted.load(Ordering::Relaxed) {
-            self.is_any_accepted.store(true, Ordering::Relaxed);
+        if !self.is_counting.load(Ordering::Relaxed) {
+            return;
+        }
+        self.is_counting.store(false, Ordering::Relaxed);
+        let Self { is_counting: _, issuer, audience, missing_claim, unknown_key, unsupported } = self;
+        for reason in [issuer, audience, missing_claim, unknown_key, unsupported] {
+            reason.count.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Notes a rejection, and warns if it makes a misconfiguration likely.
-    pub(super) fn note_rejected(&self, error: &AuthError, issuer: &str) {
-        if let Some(advice) = self.advice(error.kind()) {
+    /// Notes a rejection, and warns if it makes a misconfiguration likely. `now` is the time of a monotonic clock.
+    pub(super) fn note_rejected(&self, error: &AuthError, issuer: &str, now: impl FnOnce() -> Duration) {
+        if let Some(advice) = self.advice(error.kind(), now) {
             let fault = error.kind().fault();
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             log::warn!(
                 target: crate::LOG, event = "no_token_accepted", issuer, fault;
-                "no token was accepted so far, and {MANY} were rejected: {error}{cause}; {advice}"
+                "no token was accepted while at least {MANY} were rejected: {error}{cause}; {advice}"
             );
         }
     }
 
-    /// The settings to look at, for the rejection that makes them many.
-    fn advice(&self, kind: AuthErrorKind) -> Option<&'static str> {
+    /// The settings to check, if a warning is due.
+    fn advice(&self, kind: AuthErrorKind, now: impl FnOnce() -> Duration) -> Option<&'static str> {
         let fault = match kind {
             AuthErrorKind::InvalidToken(fault) => fault,
-            // All that is wrong with such a token are its permissions.
+            // Only the permissions of such a token are wrong.
             AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups => {
                 self.note_accepted();
                 return None;
             }
             _ => return None,
         };
-        if self.is_any_accepted.load(Ordering::Relaxed) {
-            return None;
-        }
-        let (count, advice) = match fault {
-            TokenFault::Issuer => (&self.issuer, "check TENANT_DOMAIN and the `issuer` of the metadata"),
-            TokenFault::Audience => (&self.audience, "check AUDIENCE and the audience that clients request"),
-            TokenFault::MissingClaim => (
-                &self.missing_claim,
-                "check whether the server can add the claim to its tokens or introspection responses",
-            ),
-            TokenFault::UnknownKey => {
-                (&self.unknown_key, "check TENANT_DOMAIN and whether `jwks_uri` publishes the signing keys")
-            }
-            TokenFault::Unsupported => (
-                &self.unsupported,
-                "check CLIENT_ID and CLIENT_SECRET, and whether the server introspects such tokens",
-            ),
+        let reason = match fault {
+            TokenFault::Issuer => &self.issuer,
+            TokenFault::Audience => &self.audience,
+            TokenFault::MissingClaim => &self.missing_claim,
+            TokenFault::UnknownKey => &self.unknown_key,
+            TokenFault::Unsupported => &self.unsupported,
             _ => return None,
         };
-        // Counts no further than to the limit: it cannot overflow and start again.
-        let before = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-            (count < MANY).then_some(count.saturating_add(1))
-        });
-        (before.ok()?.saturating_add(1) == MANY).then_some(advice)
+        let are_many = reason.count();
+        // After the count, so that the next accepted token resets it in any case.
+        self.is_counting.store(true, Ordering::Relaxed);
+        (are_many && reason.warnings.is_due_at(now())).then_some(reason.advice)
     }
 }
 
@@ -92,38 +132,65 @@ mod tests {
         TokenFault::Unsupported,
     ];
 
-    fn warnings(rejections: &Rejections, kind: AuthErrorKind, times: usize) -> usize {
-        (0..times).filter(|_| rejections.advice(kind).is_some()).count()
+    /// How many warnings so many rejections cause, all at this second.
+    fn warnings(rejections: &Rejections, kind: AuthErrorKind, second: u64, times: usize) -> usize {
+        let now = || Duration::from_secs(second);
+        (0..times).filter(|_| rejections.advice(kind, now).is_some()).count()
     }
 
     #[test]
-    fn each_reason_is_worth_one_warning_while_no_token_is_accepted() {
+    fn each_reason_is_worth_one_warning_in_ten_minutes() {
         let rejections = Rejections::default();
         for fault in FAULTS {
             let kind = AuthErrorKind::InvalidToken(fault);
-            assert_eq!(warnings(&rejections, kind, 19), 0, "{fault:?}");
-            assert_eq!(warnings(&rejections, kind, 1), 1, "{fault:?}");
-            assert_eq!(warnings(&rejections, kind, 1000), 0, "{fault:?}");
+            assert_eq!(warnings(&rejections, kind, 7, 9), 0, "{fault:?}");
+            assert_eq!(warnings(&rejections, kind, 7, 1), 1, "{fault:?}");
+            assert_eq!(warnings(&rejections, kind, 606, 1000), 0, "{fault:?}");
+            assert_eq!(warnings(&rejections, kind, 607, 1000), 1, "{fault:?}");
         }
     }
 
     #[test]
-    fn an_accepted_token_and_one_without_permission_end_the_count() {
+    fn an_accepted_token_and_one_without_permission_start_the_count_again() {
         for accept in [
             Rejections::note_accepted as fn(&Rejections),
-            |rejections| assert_eq!(rejections.advice(AuthErrorKind::InsufficientScope), None),
-            |rejections| assert_eq!(rejections.advice(AuthErrorKind::InsufficientGroups), None),
+            |rejections| {
+                assert_eq!(rejections.advice(AuthErrorKind::InsufficientScope, Duration::default), None)
+            },
+            |rejections| {
+                assert_eq!(rejections.advice(AuthErrorKind::InsufficientGroups, Duration::default), None)
+            },
         ] {
             let rejections = Rejections::default();
-            let kind = AuthErrorKind::InvalidToken(TokenFault::Audience);
-            assert_eq!(warnings(&rejections, kind, 19), 0);
             accept(&rejections);
-            assert_eq!(warnings(&rejections, kind, 1000), 0);
+            for fault in FAULTS {
+                let kind = AuthErrorKind::InvalidToken(fault);
+                for _ in 0..100 {
+                    assert_eq!(warnings(&rejections, kind, 0, 9), 0, "{fault:?}");
+                    accept(&rejections);
+                }
+                // A configuration that worked may be wrong after a change at the server.
+                assert_eq!(warnings(&rejections, kind, 0, 10), 1, "{fault:?}");
+                accept(&rejections);
+                assert_eq!(warnings(&rejections, kind, 1, 100), 0, "{fault:?}");
+                assert_eq!(warnings(&rejections, kind, 600, 1), 1, "{fault:?}");
+            }
         }
     }
 
     #[test]
-    fn what_strangers_send_anyway_is_no_misconfiguration() {
+    fn the_reasons_are_counted_separately() {
+        let rejections = Rejections::default();
+        for fault in FAULTS {
+            assert_eq!(warnings(&rejections, AuthErrorKind::InvalidToken(fault), 0, 9), 0, "{fault:?}");
+        }
+        for fault in FAULTS {
+            assert_eq!(warnings(&rejections, AuthErrorKind::InvalidToken(fault), 0, 1), 1, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn usual_faults_of_callers_are_no_misconfiguration() {
         let rejections = Rejections::default();
         for kind in [
             AuthErrorKind::MissingToken,
@@ -132,7 +199,7 @@ mod tests {
             AuthErrorKind::InvalidToken(TokenFault::Malformed),
             AuthErrorKind::InvalidToken(TokenFault::Signature),
         ] {
-            assert_eq!(warnings(&rejections, kind, 1000), 0, "{kind:?}");
+            assert_eq!(warnings(&rejections, kind, 0, 1000), 0, "{kind:?}");
         }
     }
 }

@@ -15,9 +15,9 @@ use self::{
 use crate::{
     algorithm::Algorithm,
     claims::Claims,
-    error::TokenFault,
+    error::{AuthError, TokenFault},
     json::Members,
-    jwks::KeySet,
+    jwks::{KeySet, MAX_TRIED},
     token_type::{self, says_access_token, says_another_type},
 };
 
@@ -123,6 +123,23 @@ impl<'t> Jwt<'t> {
             Some(_) if !is_accepted => Err(TokenFault::Type),
             Some(algorithm) => Ok(algorithm),
         }
+    }
+
+    /// Returns the error for a fault that [`verify`](Self::verify) found with this key set. It says so if not all keys
+    /// that fit were tried.
+    pub(crate) fn error(&self, fault: TokenFault, keys: &KeySet) -> AuthError {
+        let error = AuthError::token(fault);
+        let not_tried = self
+            .header
+            .algorithm
+            .filter(|_| fault == TokenFault::Signature)
+            .map_or(0, |algorithm| keys.not_chosen(self.header.kid.as_deref(), algorithm));
+        if not_tried == 0 {
+            return error;
+        }
+        error.because(format!(
+            "only {MAX_TRIED} published keys were tried, and {not_tried} more fit the token: expected is one key for each `kid`"
+        ))
     }
 
     /// RFC 7515 section 5.2. The signature covers the text as it came, before anything of the payload is decoded.

@@ -170,7 +170,7 @@ impl Local {
         if current.document.set.is_empty() && (self.introspects || outcome == Err(TokenFault::UnknownKey)) {
             return Err(AuthError::upstream(UpstreamFault::NoKeys));
         }
-        let claims = outcome.map_err(AuthError::token)?;
+        let claims = outcome.map_err(|fault| jwt.error(fault, &current.document.set))?;
         if let Some((known, tag)) = remembered
             && self.fits_api(&claims, metadata)
         {

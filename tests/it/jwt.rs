@@ -11,8 +11,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::service::{
-    Api, NO_SCOPE, OK, api, introspecting, jwts_only, setup, timed_issuer, token, upstream,
+use crate::support::{
+    logs,
+    service::{Api, NO_SCOPE, OK, api, introspecting, jwts_only, setup, timed_issuer, token, upstream},
 };
 
 const UNKNOWN_KEY: crate::support::service::Outcome = token(TokenFault::UnknownKey);
@@ -57,6 +58,23 @@ async fn every_algorithm_is_verified() {
         assert_eq!(api.outcome(&forged).await, token(TokenFault::Signature), "{algorithm:?}");
     }
     assert_eq!((fetches(&issuer), issuer.count(Endpoint::Introspection)), (1, 0));
+}
+
+#[actix_web::test]
+async fn sixteen_keys_are_tried_and_the_log_says_if_there_are_more() {
+    logs::capture();
+    for (before, after, expected) in [(15, 8, OK), (16, 7, token(TokenFault::Signature))] {
+        let issuer = TestIssuer::builder().algorithms([test::Algorithm::ES256]).start();
+        let kid = issuer.key(test::Algorithm::ES256).kid().to_owned();
+        let others = |count| (0..count).map(|_| TestKey::generate(test::Algorithm::ES256, &kid).jwk());
+        let keys: Vec<_> =
+            others(before).chain([issuer.key(test::Algorithm::ES256).jwk()]).chain(others(after)).collect();
+        issuer.publish_jwks(json!({ "keys": keys }));
+        assert_eq!(api(jwts_only(&issuer)).await.outcome(&issuer.jwt(json!({}))).await, expected, "{before}");
+        let is_said =
+            logs::any(|text| text.contains("only 16 published keys were tried, and 8 more fit the token"));
+        assert_eq!(is_said, expected != OK, "{before}");
+    }
 }
 
 #[actix_web::test]

@@ -220,16 +220,32 @@ async fn no_credentials_and_no_query_of_a_configured_url_are_shown() {
     let with_credentials = "https://me:hunter2@as.example.test";
     let builder = ProtectApi::builder(with_credentials, "my-api")
         .introspection_endpoint(with_credentials)
-        .jwks_uri("https://as.example.test/keys?key=hunter2#hunter2");
+        .jwks_uri("https://as.example.test/keys?key=hunter2#hunter2")
+        .resource_metadata("https://me:hunter2@api.example.test/a?key=hunter2");
     let shown = format!("{builder:?} {builder:#?}");
     assert!(shown.contains("https://as.example.test/keys") && !shown.contains("hunter2"), "{shown}");
     let error = builder.build().unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    for url in [
+        "https://me:hunter2@api.example.test/a",
+        "https://hunter2@api.example.test/a",
+        "https://:hunter2@api.example.test/a",
+        "https:me:hunter2@api.example.test/a",
+        "https://me:hun ter2@api.example.test:99999/a",
+        "me:hunter2@api.example.test/a",
+    ] {
+        let builder = ProtectApi::builder("https://as.example.test", "my-api").resource_metadata(url);
+        assert!(!format!("{builder:?}").contains("ter2"), "{builder:?}");
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.problems()[0].name, "resource_metadata");
+        assert!(error.to_string().contains("credentials") && !error.to_string().contains("ter2"), "{error}");
+    }
 
     let issuer = TestIssuer::start();
     let secret = format!("query-{}", issuer.issuer().rsplit(':').next().unwrap());
     let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
         .jwks_uri(format!("{}/jwks-that-are-not-there?key={secret}", issuer.issuer()))
+        .resource_metadata(format!("https://api.example.test/users/@me?key={secret}"))
         .build()
         .unwrap();
     assert!(!format!("{protect:?} {protect:#?}").contains(&secret));

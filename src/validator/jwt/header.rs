@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::algorithm::Algorithm;
+use crate::{algorithm::Algorithm, token_type::without_prefix};
 
 /// The longest encoded header, in bytes: room for a chain of certificates in `x5c` (which is ignored).
 const MAX_ENCODED: usize = 16 * 1024;
@@ -31,7 +31,7 @@ pub(super) struct Header {
 /// The type of a token according to its header (RFC 7519 section 5.1, RFC 9068 section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Typ {
-    /// Absent, or `JWT`: any kind of JWT.
+    /// Absent, `JWT` or `application/jwt`: any kind of JWT.
     Jwt,
     /// `at+jwt` or `application/at+jwt`.
     AccessToken,
@@ -91,17 +91,14 @@ impl Header {
 
 impl Typ {
     fn of(text: &Text<'_>) -> Self {
-        match text {
-            Text::String(typ) if typ.eq_ignore_ascii_case("JWT") => Self::Jwt,
-            Text::String(typ) if is_at_jwt(typ) => Self::AccessToken,
-            Text::String(_) | Text::Other => Self::Other,
+        let Text::String(typ) = text else { return Self::Other };
+        // The prefix of a media type is usually omitted (RFC 7515 section 4.1.9).
+        match without_prefix(typ, "application/") {
+            typ if typ.eq_ignore_ascii_case("JWT") => Self::Jwt,
+            typ if typ.eq_ignore_ascii_case("at+jwt") => Self::AccessToken,
+            _ => Self::Other,
         }
     }
-}
-
-/// The media type of access tokens, whose prefix is usually left out (RFC 7515 section 4.1.9).
-pub(super) fn is_at_jwt(typ: &str) -> bool {
-    typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
 }
 
 /// The members of the header, borrowed from it. Those that would name or carry a key (`jku`, `x5u`, `jwk`, `x5c`, `x5t`)

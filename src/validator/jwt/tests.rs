@@ -510,6 +510,11 @@ mod headers {
             (None, None, Some(TokenFault::Type)),
             (Some(json!("JWT")), None, Some(TokenFault::Type)),
             (Some(json!("jwt")), None, Some(TokenFault::Type)),
+            (Some(json!("application/jwt")), None, Some(TokenFault::Type)),
+            (Some(json!("Application/JWT")), None, Some(TokenFault::Type)),
+            (Some(json!("application/application/jwt")), Some(TokenFault::Type), Some(TokenFault::Type)),
+            (Some(json!("application/")), Some(TokenFault::Type), Some(TokenFault::Type)),
+            (Some(json!("application/logout+jwt")), Some(TokenFault::Type), Some(TokenFault::Type)),
             (Some(json!("at+jwt")), None, None),
             (Some(json!("AT+JWT")), None, None),
             (Some(json!("application/at+jwt")), None, None),
@@ -599,7 +604,7 @@ mod keys {
         ]);
         let without = ISSUER.signer.token(Algorithm::ES256, r#"{"alg":"ES256"}"#, PAYLOAD);
         verify(&without, &keys, &Rules::default()).unwrap();
-        let others: Vec<_> = (0..8).map(|_| Signer::new(Algorithm::ES256).jwk(json!({}))).collect();
+        let others: Vec<_> = (0..16).map(|_| Signer::new(Algorithm::ES256).jwk(json!({}))).collect();
         let keys = key_set(&[&others[..], &[ISSUER.signer.jwk(json!({"kid": "k"}))]].concat());
         assert_eq!(verify(&without, &keys, &Rules::default()), Err(TokenFault::Signature), "over the limit");
         verify(&ISSUER.token(), &keys, &Rules::default()).unwrap();
@@ -830,6 +835,29 @@ mod types {
             json!({"tokenType": "RefreshToken", "scope": "read"}),
             json!({"token_class": "id"}),
             json!({"token_class": "refresh_token"}),
+            json!({"token_class": "code"}),
+            json!({"token_use": "code", "scope": "read"}),
+            json!({"token_use": "authorization_code"}),
+            json!({"token_use": "Auth-Code"}),
+            json!({"token_class": "device_code"}),
+            json!({"token_class": "user_code"}),
+            json!({"typ": "Serialized-ID"}),
+            json!({"typ": "serialized_id"}),
+            json!({"token_class": "serializedid"}),
+            json!({"token_use": "userinfo"}),
+            json!({"token_use": "registration_access_token"}),
+            json!({"token_use": "initial_access_token"}),
+            json!({"token_use": "offline_token"}),
+            json!({"token_use": "logout-token"}),
+            json!({"token_type": "application/logout+jwt"}),
+            json!({"typ": "txntoken+jwt"}),
+            json!({"token_type": "urn:ietf:params:oauth:token-type:txn_token"}),
+            json!({"token_type": "URN:ietf:params:oauth:token-type:refresh_token"}),
+            json!({"token_type": "urn:ietf:params:oauth:token-type:id-jag"}),
+            json!({"typ": "oauth-authz-req+jwt"}),
+            json!({"typ": "client-authentication+jwt"}),
+            json!({"token_use": "client_assertion"}),
+            json!({"typ": "token-introspection+jwt"}),
             json!({"at_hash": "x", "scope": "read"}),
             json!({"typ": "Bearer", "at_hash": "x"}),
             json!({"typ": "ID", "token_use": "access"}),
@@ -930,7 +958,12 @@ mod types {
             // Names of types that nobody registered.
             (JWT, json!({"token_type": "Bearer"})),
             (JWT, json!({"token_type": "urn:ietf:params:oauth:token-type:access_token"})),
+            (JWT, json!({"token_type": "urn:ietf:params:oauth:token-type:jwt"})),
             (JWT, json!({"token_type": "user", "typ": 7, "event": "e"})),
+            (JWT, json!({"typ": "", "token_use": "-", "token_class": "urn:ietf:params:oauth:token-type:"})),
+            (JWT, json!({"token_use": "Access Token", "nonce": "n"})),
+            (JWT, json!({"typ": "application/AT+JWT", "nonce": "n"})),
+            (JWT, json!({"token_use": "code_of_conduct", "typ": "identity"})),
         ] {
             with_claims(header, &claims).unwrap_or_else(|fault| panic!("{fault:?}: {claims}"));
         }
