@@ -6,7 +6,7 @@ mod validate;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, http::Uri};
+use actix_web::HttpRequest;
 
 pub use self::builder::{Dangerous, ProtectApiBuilder};
 pub(crate) use self::validate::Names;
@@ -16,38 +16,22 @@ use crate::{
     certificate::{CertificateResolver, ResolverError},
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::{Clock, SystemClock},
-    discovery::Issuer,
+    discovery::{EndpointUrl, Issuer},
     policy::Rules,
-    redact::{UrlText, redacted_uri},
+    redact::UrlText,
     response::ErrorRenderer,
 };
 
 /// Everything that can be compared: two equal ones share their state within a process.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) issuer: Issuer,
     pub(crate) rules: Rules,
     pub(crate) client: Option<Client>,
-    pub(crate) introspection_endpoint: Option<Uri>,
-    pub(crate) jwks_uri: Option<Uri>,
+    pub(crate) introspection_endpoint: Option<EndpointUrl>,
+    pub(crate) jwks_uri: Option<EndpointUrl>,
     pub(crate) trust_store: Option<String>,
     pub(crate) tuning: Tuning,
-}
-
-/// The URLs that the operator gave may hold secrets in their queries.
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { issuer, rules, client, introspection_endpoint, jwks_uri, trust_store, tuning } = self;
-        f.debug_struct("Settings")
-            .field("issuer", issuer)
-            .field("rules", rules)
-            .field("client", client)
-            .field("introspection_endpoint", &introspection_endpoint.as_ref().map(redacted_uri))
-            .field("jwks_uri", &jwks_uri.as_ref().map(redacted_uri))
-            .field("trust_store", trust_store)
-            .field("tuning", tuning)
-            .finish()
-    }
 }
 
 /// The settings that are used as they were given, after their ranges were checked. What each means, and its default's

@@ -1,5 +1,7 @@
 //! The authorization server's metadata: OpenID Connect Discovery 1.0 section 4 and RFC 8414 section 3.
 
+use std::{fmt, sync::Arc};
+
 use actix_web::http::Uri;
 use serde_json::{Map, Value};
 use url::Url;
@@ -7,7 +9,7 @@ use url::Url;
 use crate::{
     deadline::Deadline,
     error::{AuthError, AuthErrorKind, SetupFault},
-    json::strict_object,
+    json::{strict_object, without_byte_order_mark},
     redact::redacted,
     upstream::{self, Limits, bad_answer},
 };
@@ -83,15 +85,40 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// An endpoint's URL: https or loopback, without fragment and credentials.
-pub(crate) fn endpoint(text: &str) -> Result<Uri, &'static str> {
-    const EXPECTED: &str = "an https URL (http is for loopback hosts only) without fragment and credentials";
-    let url = Url::parse(text).map_err(|_| EXPECTED)?;
-    if !is_secure(&url) || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some()
-    {
-        return Err(EXPECTED);
+/// An endpoint's URL: https or loopback, without fragment and credentials. `Debug` and `Display` show the parts of it
+/// that are not secret.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct EndpointUrl {
+    pub(crate) uri: Uri,
+    /// As published or configured, for assertions that name the endpoint: servers compare it byte by byte, and `url`
+    /// normalizes.
+    pub(crate) text: Arc<str>,
+}
+
+impl EndpointUrl {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str =
+            "an https URL (http is for loopback hosts only) without fragment and credentials";
+        let url = Url::parse(text).map_err(|_| EXPECTED)?;
+        let has_credentials = !url.username().is_empty() || url.password().is_some();
+        if !is_secure(&url) || url.fragment().is_some() || has_credentials {
+            return Err(EXPECTED);
+        }
+        let uri = url.as_str().parse().map_err(|_| EXPECTED)?;
+        Ok(Self { uri, text: text.into() })
     }
-    url.as_str().parse().map_err(|_| EXPECTED)
+}
+
+impl fmt::Display for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redacted(&self.text))
+    }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&redacted(&self.text), f)
+    }
 }
 
 /// What is used of the metadata.
@@ -103,6 +130,8 @@ pub(crate) struct Metadata {
     pub(crate) jwks_uri: PublishedEndpoint,
     /// `introspection_endpoint_auth_methods_supported`; `None` where it is absent, which says nothing (RFC 8414 section 2).
     pub(crate) introspection_auth_methods: Option<Vec<String>>,
+    /// Why a further document could not be fetched, if the found ones lack an endpoint.
+    pub(crate) interruption: Option<AuthError>,
 }
 
 /// An endpoint of the metadata. An unusable one is an error only for a request that needs it.
@@ -110,19 +139,19 @@ pub(crate) struct Metadata {
 pub(crate) enum PublishedEndpoint {
     #[default]
     Absent,
-    Usable(Uri),
+    Usable(EndpointUrl),
     Unusable(AuthError),
 }
 
 impl PublishedEndpoint {
-    pub(crate) fn usable(&self) -> Option<&Uri> {
-        if let Self::Usable(uri) = self { Some(uri) } else { None }
+    pub(crate) fn usable(&self) -> Option<&EndpointUrl> {
+        if let Self::Usable(endpoint) = self { Some(endpoint) } else { None }
     }
 
     /// `name` is that of the member, for the error where there is none.
-    pub(crate) fn require(&self, name: &str) -> Result<&Uri, AuthError> {
+    pub(crate) fn require(&self, name: &str) -> Result<&EndpointUrl, AuthError> {
         match self {
-            Self::Usable(uri) => Ok(uri),
+            Self::Usable(endpoint) => Ok(endpoint),
             Self::Unusable(error) => Err(error.clone()),
             Self::Absent => Err(AuthError::setup(SetupFault::Endpoint)
                 .because(format!("the metadata has no {name} that this configuration can use"))),
@@ -138,8 +167,8 @@ impl PublishedEndpoint {
     }
 }
 
-impl From<Option<Uri>> for PublishedEndpoint {
-    fn from(configured: Option<Uri>) -> Self {
+impl From<Option<EndpointUrl>> for PublishedEndpoint {
+    fn from(configured: Option<EndpointUrl>) -> Self {
         configured.map_or(Self::Absent, Self::Usable)
     }
 }
@@ -164,18 +193,22 @@ impl Needs {
 }
 
 /// Fetches the metadata within one deadline: the first document that has what is needed, completed by the others where one lacks an
-/// endpoint (real servers have an OIDC document without `introspection_endpoint` beside an RFC 8414 one with it).
+/// endpoint (real servers have an OIDC document without `introspection_endpoint` beside an RFC 8414 one with it). Errors
+/// that [`log_refused`] should report are added to `refused`.
 pub(crate) async fn fetch(
     client: &awc::Client,
     issuer: &Issuer,
     needs: &Needs,
     limits: Limits,
+    refused: &mut Vec<AuthError>,
 ) -> Result<Metadata, AuthError> {
     let deadline = Deadline::after(limits.deadline);
     let mut found: Option<Metadata> = None;
-    let mut refusal = None;
+    let (mut absence, mut interruption) = (None, None);
     for url in issuer.well_known_urls() {
-        match document(client, issuer, &url, needs, limits.until(deadline)).await {
+        // A further document that hangs leaves time for the fetch of the keys.
+        let until = if found.is_some() { deadline.half() } else { deadline };
+        match document(client, issuer, &url, needs, limits.until(until)).await {
             Ok(metadata) => {
                 let merged = match found.take() {
                     Some(first) => first.completed_by(metadata),
@@ -186,28 +219,28 @@ pub(crate) async fn fetch(
                 }
                 found = Some(merged);
             }
+            Err(error) if is_absence(&error) => {
+                if matches!(error.kind(), AuthErrorKind::Misconfigured(_)) {
+                    refused.push(error.clone());
+                }
+                absence.get_or_insert(error);
+            }
             // A server that cannot be reached, or is failing, is not asked three times.
-            Err(error) if !is_absence(&error) => return Err(error),
+            Err(error) if found.is_none() => return Err(error),
+            // The first document counts nevertheless.
             Err(error) => {
-                refusal.get_or_insert(error);
+                interruption.get_or_insert(error);
             }
         }
     }
-    match (found, refusal) {
-        // Without all endpoints, but a document all the same: whoever misses one says so.
-        (Some(metadata), _) => {
-            let unusable = metadata.unusable();
-            for error in &unusable {
-                log_refused(issuer, error);
-            }
-            match unusable.into_iter().next() {
-                // Nothing of it can be used: fetched again soon, and the last good one stays.
-                Some(error) if !metadata.has_any(needs) => Err(error),
-                _ => Ok(metadata),
-            }
-        }
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(bad_answer("no metadata")),
+    let Some(metadata) = found else { return Err(absence.unwrap_or_else(|| bad_answer("no metadata"))) };
+    let unusable = metadata.unusable(needs);
+    refused.extend_from_slice(&unusable);
+    match interruption.clone().or_else(|| unusable.into_iter().next()) {
+        // Nothing of it can be used: fetched again soon, and the last good one stays.
+        Some(error) if !metadata.has_any(needs) => Err(error),
+        // Without all endpoints: a request that needs a missing one reports it.
+        _ => Ok(metadata.interrupted_by(interruption, needs)),
     }
 }
 
@@ -227,22 +260,35 @@ impl Metadata {
         }
     }
 
+    /// An endpoint that is absent may be in the document that could not be fetched.
+    fn interrupted_by(mut self, interruption: Option<AuthError>, needs: &Needs) -> Self {
+        let missing = |is_needed: bool| match &interruption {
+            Some(error) if is_needed => PublishedEndpoint::Unusable(error.clone()),
+            _ => PublishedEndpoint::Absent,
+        };
+        self.introspection_endpoint = self.introspection_endpoint.or(missing(needs.introspection));
+        self.jwks_uri = self.jwks_uri.or(missing(needs.uses_jwks()));
+        self.interruption = interruption;
+        self
+    }
+
     fn has_any(&self, needs: &Needs) -> bool {
         (needs.introspection && self.introspection_endpoint.usable().is_some())
             || (needs.jwks && self.jwks_uri.usable().is_some())
     }
 
-    fn unusable(&self) -> Vec<AuthError> {
-        let faults = [&self.introspection_endpoint, &self.jwks_uri].into_iter();
-        let faults = faults.filter_map(|endpoint| match endpoint {
-            PublishedEndpoint::Unusable(error) => Some(error.clone()),
-            PublishedEndpoint::Absent | PublishedEndpoint::Usable(_) => None,
+    /// The errors of the endpoints that are needed.
+    fn unusable(&self, needs: &Needs) -> Vec<AuthError> {
+        let endpoints = [(needs.introspection, &self.introspection_endpoint), (needs.jwks, &self.jwks_uri)];
+        let faults = endpoints.into_iter().filter_map(|(is_needed, endpoint)| match endpoint {
+            PublishedEndpoint::Unusable(error) if is_needed => Some(error.clone()),
+            _ => None,
         });
         faults.collect()
     }
 
     fn parse(bytes: &[u8], issuer: &Issuer, needs: &Needs) -> Result<Self, AuthError> {
-        let members = strict_object(bytes)
+        let members = strict_object(without_byte_order_mark(bytes))
             .map_err(|error| bad_answer(format!("metadata that is no JSON object: {error}")))?;
         let stated = members
             .get("issuer")
@@ -261,11 +307,9 @@ impl Metadata {
                 "introspection_endpoint",
                 issuer,
             ),
-            jwks_uri: match published(needs.uses_jwks().then_some(&members), "jwks_uri", issuer) {
-                PublishedEndpoint::Unusable(_) if !needs.jwks => PublishedEndpoint::Absent,
-                endpoint => endpoint,
-            },
+            jwks_uri: published(needs.uses_jwks().then_some(&members), "jwks_uri", issuer),
             introspection_auth_methods: auth_methods(&members),
+            interruption: None,
         })
     }
 }
@@ -297,9 +341,9 @@ fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &Issuer) 
             return PublishedEndpoint::Unusable(bad_answer(format!("metadata whose {name} is not a string")));
         }
     };
-    let expected = match endpoint(text) {
-        Ok(uri) if issuer.is_loopback || uri.scheme_str() == Some("https") => {
-            return PublishedEndpoint::Usable(uri);
+    let expected = match EndpointUrl::parse(text) {
+        Ok(endpoint) if issuer.is_loopback || endpoint.uri.scheme_str() == Some("https") => {
+            return PublishedEndpoint::Usable(endpoint);
         }
         Ok(_) => "an https URL (http to a loopback host is for issuers on a loopback host only)",
         Err(expected) => expected,
@@ -317,28 +361,30 @@ async fn document(
     needs: &Needs,
     limits: Limits,
 ) -> Result<Metadata, AuthError> {
-    let uri =
-        endpoint(url).map_err(|wanted| AuthError::setup(SetupFault::InsecureEndpoint).because(wanted))?;
-    let reply = upstream::get(client, &uri, limits).await?;
+    let endpoint = EndpointUrl::parse(url)
+        .map_err(|expected| AuthError::setup(SetupFault::InsecureEndpoint).because(expected))?;
+    let reply = upstream::get(client, &endpoint.uri, limits).await?;
     // Static hosting serves it as text/plain, say: its content tells whether it is metadata.
     if !reply.is_ok() {
         return Err(bad_answer(format!("no metadata at {url} (status {})", reply.status)));
     }
-    Metadata::parse(&reply.body, issuer, needs).inspect_err(|error| {
-        if matches!(error.kind(), AuthErrorKind::Misconfigured(_)) {
-            log_refused(issuer, error);
-        }
-    })
+    Metadata::parse(&reply.body, issuer, needs)
 }
 
-fn log_refused(issuer: &Issuer, error: &AuthError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    let (issuer, fault) = (issuer.as_str(), error.kind().fault());
-    log::error!(target: crate::LOG, event = "metadata_refused", issuer, fault; "{error}: {cause}");
+/// Reports in one record why documents, or endpoints in them, are not used.
+pub(crate) fn log_refused(issuer: &Issuer, refused: &[AuthError], level: log::Level) {
+    let Some(first) = refused.first() else { return };
+    let text = |error: &AuthError| match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    let texts = refused.iter().map(text).collect::<Vec<_>>().join("; ");
+    let (issuer, fault) = (issuer.as_str(), first.kind().fault());
+    log::log!(target: crate::LOG, level, event = "metadata_refused", issuer, fault; "{texts}");
 }
 
 /// Whether another well-known URL is worth a try.
-fn is_absence(error: &AuthError) -> bool {
+pub(crate) fn is_absence(error: &AuthError) -> bool {
     use crate::error::UpstreamFault::BadAnswer;
     matches!(error.kind(), AuthErrorKind::Upstream(BadAnswer) | AuthErrorKind::Misconfigured(_))
 }
@@ -364,7 +410,7 @@ mod tests {
 
     /// The URL of an endpoint, or why there is none.
     fn url(endpoint: &PublishedEndpoint) -> Result<String, AuthErrorKind> {
-        endpoint.require("endpoint").map(ToString::to_string).map_err(|error| error.kind())
+        endpoint.require("endpoint").map(|endpoint| endpoint.uri.to_string()).map_err(|error| error.kind())
     }
 
     const INSECURE: AuthErrorKind = AuthErrorKind::Misconfigured(SetupFault::InsecureEndpoint);
@@ -597,7 +643,7 @@ mod tests {
             let document = serde_json::json!({"issuer": "https://a.test", "introspection_endpoint": url, "jwks_uri": other}).to_string();
             let metadata = Metadata::parse(document.as_bytes(), &issuer, &both()).unwrap();
             for endpoint in [metadata.introspection_endpoint, metadata.jwks_uri] {
-                prop_assert!(endpoint.usable().is_none_or(|uri| uri.scheme_str() == Some("https")));
+                prop_assert!(endpoint.usable().is_none_or(|endpoint| endpoint.uri.scheme_str() == Some("https")));
             }
             let _ = Issuer::parse(&other);
         }

@@ -9,6 +9,12 @@ use serde::de::{
 };
 use serde_json::{Map, Value};
 
+/// Returns a document of the server without one leading byte order mark, which a parser may ignore (RFC 8259 section
+/// 8.1). Tokens are not such documents: a mark in a JWT is an error.
+pub(crate) fn without_byte_order_mark(document: &[u8]) -> &[u8] {
+    document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document)
+}
+
 /// Parses a JSON object with distinct member names into a map.
 pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, NotAnObject> {
     let members = Members::read(bytes)?;
@@ -244,6 +250,20 @@ mod tests {
         assert_eq!(strict_object(b"<alice>").unwrap_err().to_string(), "not JSON at line 1 column 1");
         let twice = strict_object(br#"{"alice":1,"alice":1}"#).unwrap_err();
         assert_eq!(twice.to_string(), "not an object with distinct members");
+    }
+
+    #[test]
+    fn one_byte_order_mark_is_removed_and_a_parser_accepts_none() {
+        let document = "{\"a\":1}";
+        for (marks, is_accepted) in [("", true), ("\u{feff}", true), ("\u{feff}\u{feff}", false)] {
+            let marked = format!("{marks}{document}");
+            let read = strict_object(without_byte_order_mark(marked.as_bytes()));
+            assert_eq!(read.is_ok(), is_accepted, "{marks:?}");
+            assert_eq!(strict_object(marked.as_bytes()).is_ok(), marks.is_empty(), "{marks:?}");
+        }
+        for cut in [&b"\xef\xbb{}"[..], b"\xef{}", b" \xef\xbb\xbf{}", b"\xff\xfe{}"] {
+            assert!(strict_object(without_byte_order_mark(cut)).is_err(), "{cut:?}");
+        }
     }
 
     #[test]

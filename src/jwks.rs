@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     algorithm::Algorithm,
-    json::strict_object,
+    json::{strict_object, without_byte_order_mark},
     jwk::{Unusable, VerifyingKey},
 };
 
@@ -68,7 +68,7 @@ impl KeySet {
     /// # Errors
     /// Where it is not an object with an array `keys`.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, KeySetFault> {
-        let set = strict_object(bytes).map_err(|_| KeySetFault::NotAnObject)?;
+        let set = strict_object(without_byte_order_mark(bytes)).map_err(|_| KeySetFault::NotAnObject)?;
         let Some(Value::Array(jwks)) = set.get("keys") else {
             return Err(KeySetFault::NoKeys);
         };

@@ -25,6 +25,11 @@ impl Limiter {
         Self { started: Instant::now(), every: period, next: AtomicU64::new(0) }
     }
 
+    /// Returns the level of a record at this time: `level` if it may be logged now, else debug.
+    pub(crate) fn level_at(&self, now: Duration, level: log::Level) -> log::Level {
+        if self.is_due_at(now) { level } else { log::Level::Debug }
+    }
+
     /// Returns whether a record may be logged now.
     pub(crate) fn is_due(&self) -> bool {
         self.is_due_at(self.started.elapsed())

@@ -3,22 +3,23 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use actix_web::http::Uri;
 use arc_swap::Guard;
 
 use crate::{
     cache::{CacheKey, KeyHistory, Keyer, TokenKeys},
     config::Settings,
     deadline::Deadline,
-    discovery::{self, Issuer, Metadata, Needs, PublishedEndpoint},
+    discovery::{self, EndpointUrl, Issuer, Metadata, Needs, PublishedEndpoint},
     error::AuthError,
+    limiter::Limiter,
     observe::Observer,
-    refresh::{Dated, Lifetimes, Reader, Refreshed},
+    refresh::{Dated, Document, Lifetimes, Reader, Refreshed},
     upstream::Limits,
 };
 
@@ -29,13 +30,26 @@ pub(crate) struct Known {
     /// As text, for the assertions that name it.
     pub(crate) issuer: Arc<str>,
     keyer: Arc<Keyer>,
+    /// The time at which an endpoint of earlier metadata becomes too old, if one is used.
+    good_until: Option<Duration>,
+}
+
+impl Document for Known {
+    fn good_until(&self) -> Option<Duration> {
+        self.good_until
+    }
+
+    fn interruption(&self) -> Option<&AuthError> {
+        self.metadata.interruption.as_ref()
+    }
 }
 
 impl Known {
-    fn new(metadata: Metadata, keys: &KeyHistory) -> Self {
-        let endpoint = metadata.introspection_endpoint.usable().map(ToString::to_string).unwrap_or_default();
+    fn new(metadata: Metadata, keys: &KeyHistory, good_until: Option<Duration>) -> Self {
+        let endpoint = metadata.introspection_endpoint.usable();
+        let endpoint = endpoint.map(|endpoint| endpoint.uri.to_string()).unwrap_or_default();
         let keyer = keys.keyer(&metadata.issuer, &endpoint);
-        Self { issuer: metadata.issuer.as_str().into(), keyer, metadata }
+        Self { issuer: metadata.issuer.as_str().into(), keyer, metadata, good_until }
     }
 
     /// Whether the server publishes keys, also where the address cannot be used.
@@ -56,6 +70,9 @@ pub(crate) struct KnownMetadata {
     observer: Arc<Observer>,
 }
 
+/// The endpoint in the last good metadata, and the time at which it becomes too old.
+type LastGood = Mutex<Option<(EndpointUrl, Duration)>>;
+
 /// How the metadata is found.
 #[derive(Debug)]
 struct Discovery {
@@ -63,8 +80,13 @@ struct Discovery {
     needs: Needs,
     limits: Limits,
     keys: KeyHistory,
-    introspection_endpoint: Option<Uri>,
-    jwks_uri: Option<Uri>,
+    introspection_endpoint: Option<EndpointUrl>,
+    jwks_uri: Option<EndpointUrl>,
+    last_good_introspection_endpoint: LastGood,
+    last_good_jwks_uri: LastGood,
+    max_stale: Duration,
+    refusals: Limiter,
+    kept_endpoints: Limiter,
     /// The configured client authentication method, where the endpoint is discovered.
     auth_method: Option<&'static str>,
     warned_of_auth_method: AtomicBool,
@@ -86,6 +108,11 @@ impl KnownMetadata {
             keys: KeyHistory::new(client.map(|client| client.id.as_str()).unwrap_or_default()),
             introspection_endpoint: settings.introspection_endpoint.clone(),
             jwks_uri: settings.jwks_uri.clone(),
+            last_good_introspection_endpoint: LastGood::default(),
+            last_good_jwks_uri: LastGood::default(),
+            max_stale: settings.tuning.max_stale,
+            refusals: Limiter::default(),
+            kept_endpoints: Limiter::default(),
             auth_method: client
                 .filter(|_| settings.introspection_endpoint.is_none())
                 .map(|client| client.authentication.method()),
@@ -158,7 +185,8 @@ impl KnownMetadata {
         let observer = Arc::clone(&self.observer);
         let fetch = move || {
             let (discovery, client) = (Arc::clone(&discovery), client.clone());
-            Arc::clone(&observer).fetch("metadata", async move { discovery.fetch(&client).await })
+            let now = observer.clock.monotonic();
+            Arc::clone(&observer).fetch("metadata", async move { discovery.fetch(&client, now).await })
         };
         async move { kept.get(fetch, reader).await }
     }
@@ -170,10 +198,48 @@ impl KnownMetadata {
 }
 
 impl Discovery {
-    async fn fetch(&self, client: &awc::Client) -> Result<Known, AuthError> {
-        let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits).await?;
+    /// `now` is the time at which the fetch starts.
+    async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<Known, AuthError> {
+        let mut refused = Vec::new();
+        let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits, &mut refused).await;
+        if !refused.is_empty() {
+            let level = self.refusals.level_at(now, log::Level::Error);
+            discovery::log_refused(&self.issuer, &refused, level);
+        }
+        let found = found?;
         self.compare_auth_method(&found);
-        Ok(self.complete(found))
+        Ok(self.complete(found, now))
+    }
+
+    /// Returns an endpoint of new metadata; instead of an unusable one, that of the last good metadata until it is too
+    /// old, with this time.
+    fn or_last_good(
+        &self,
+        published: PublishedEndpoint,
+        name: &str,
+        last_good: &LastGood,
+        now: Duration,
+    ) -> (PublishedEndpoint, Option<Duration>) {
+        // Nothing panics while the lock is held.
+        let mut last_good = last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&published, &*last_good) {
+            (PublishedEndpoint::Unusable(error), Some((endpoint, until))) if now < *until => {
+                let level = self.kept_endpoints.level_at(now, log::Level::Warn);
+                let (issuer, fault) = (self.issuer.as_str(), error.kind().fault());
+                log::log!(
+                    target: crate::LOG, level, event = "endpoint_kept", issuer, fault;
+                    "{name} of the new metadata cannot be used, the last good one stays in use: {error}"
+                );
+                return (PublishedEndpoint::Usable(endpoint.clone()), Some(*until));
+            }
+            (PublishedEndpoint::Unusable(_), _) => {}
+            (PublishedEndpoint::Usable(endpoint), _) => {
+                *last_good = Some((endpoint.clone(), now.saturating_add(self.max_stale)));
+            }
+            // Withdrawn.
+            (PublishedEndpoint::Absent, _) => *last_good = None,
+        }
+        (published, None)
     }
 
     /// Warns once if the server publishes authentication methods and the configured one is not among them. It may still
@@ -196,22 +262,38 @@ impl Discovery {
 
     /// Without any discovery: the configured issuer and the given endpoints.
     fn given(&self) -> Known {
-        self.complete(Metadata {
+        let none = Metadata {
             issuer: self.issuer.as_str().to_owned(),
             introspection_endpoint: PublishedEndpoint::Absent,
             jwks_uri: PublishedEndpoint::Absent,
             introspection_auth_methods: None,
-        })
+            interruption: None,
+        };
+        self.complete(none, Duration::ZERO)
     }
 
     /// What the operator gave counts more than what was discovered.
-    fn complete(&self, found: Metadata) -> Known {
-        let configured = |endpoint: &Option<Uri>| PublishedEndpoint::from(endpoint.clone());
-        let metadata = Metadata {
-            introspection_endpoint: configured(&self.introspection_endpoint).or(found.introspection_endpoint),
-            jwks_uri: configured(&self.jwks_uri).or(found.jwks_uri),
-            ..found
+    fn complete(&self, mut found: Metadata, now: Duration) -> Known {
+        let (introspection_endpoint, one_until) = self.or_last_good(
+            found.introspection_endpoint,
+            "introspection_endpoint",
+            &self.last_good_introspection_endpoint,
+            now,
+        );
+        let (jwks_uri, other_until) =
+            self.or_last_good(found.jwks_uri, "jwks_uri", &self.last_good_jwks_uri, now);
+        let configured = |endpoint: &Option<EndpointUrl>| PublishedEndpoint::from(endpoint.clone());
+        found.introspection_endpoint = configured(&self.introspection_endpoint).or(introspection_endpoint);
+        let can_introspect = found.introspection_endpoint.usable().is_some();
+        found.jwks_uri = match configured(&self.jwks_uri).or(jwks_uri) {
+            PublishedEndpoint::Unusable(_) if !self.needs.jwks => PublishedEndpoint::Absent,
+            // Whether keys are published is not known: JWTs are introspected until it is.
+            PublishedEndpoint::Unusable(error) if can_introspect && !discovery::is_absence(&error) => {
+                PublishedEndpoint::Absent
+            }
+            endpoint => endpoint,
         };
-        Known::new(metadata, &self.keys)
+        let good_until = one_until.into_iter().chain(other_until).min();
+        Known::new(found, &self.keys, good_until)
     }
 }

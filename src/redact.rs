@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use actix_web::http::Uri;
 use url::Url;
 
 /// A URL as somebody wrote it. `Debug` and `Display` show what is no secret of it.
@@ -63,11 +62,6 @@ fn hides_credentials(text: &str) -> bool {
         .split(['/', '\\', '?', '#'])
         .next()
         .is_some_and(|authority| authority.contains('@'))
-}
-
-/// An endpoint's URL as logs and errors show it.
-pub(crate) fn redacted_uri(uri: &Uri) -> String {
-    redacted(&uri.to_string())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use self::fetch::Fetch;
 use crate::{
     deadline::{Deadline, timed_out},
     error::{AuthError, UpstreamFault},
+    limiter::Limiter,
     observe::Observer,
     waiting_room::WaitingRoom,
 };
@@ -48,6 +49,21 @@ impl Lifetimes {
     }
 }
 
+/// A document that is kept fresh.
+pub(crate) trait Document: Send + Sync + 'static {
+    /// Returns the time on the monotonic clock from which the document is not used any more, if that is not only a
+    /// question of its age.
+    fn good_until(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Returns why the document is not complete, if the next fetch may complete it. It is used, and fetched again as
+    /// soon as after a failure.
+    fn interruption(&self) -> Option<&AuthError> {
+        None
+    }
+}
+
 pub(crate) struct Refreshed<T> {
     name: &'static str,
     lifetimes: Lifetimes,
@@ -60,21 +76,35 @@ pub(crate) struct Refreshed<T> {
     readers: WaitingRoom,
     /// Requests that wait for a newer document than the fresh one. Apart, since anybody can send such requests.
     renewers: WaitingRoom,
+    warnings: Limiter,
 }
 
-/// A document and when it was asked for, on the monotonic clock.
+/// A document and its times on the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Dated<T> {
     pub(crate) document: T,
-    fetched_at: Duration,
+    /// From then on it is refreshed in the background.
+    refresh_at: Duration,
+    /// From then on a reader waits for a new one.
+    stale_at: Duration,
+    /// From then on it is not used any more.
+    expires_at: Duration,
     /// That of its fetch; a later fetch has a higher one.
     number: u64,
 }
 
-impl<T> Dated<T> {
-    /// A document that was never fetched.
-    pub(crate) fn undated(document: T) -> Self {
-        Self { document, fetched_at: Duration::ZERO, number: 0 }
+impl<T: Document> Dated<T> {
+    fn new(document: T, asked_at: Duration, lifetimes: Lifetimes, number: u64) -> Self {
+        let good_until = document.good_until().unwrap_or(Duration::MAX);
+        let after = |age| asked_at.saturating_add(age).min(good_until);
+        let refresh_at = if document.interruption().is_some() { asked_at } else { after(lifetimes.quiet()) };
+        Self {
+            refresh_at,
+            stale_at: after(lifetimes.fresh),
+            expires_at: after(lifetimes.usable),
+            document,
+            number,
+        }
     }
 }
 
@@ -132,7 +162,7 @@ impl<T> fmt::Debug for Refreshed<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Refreshed<T> {
+impl<T: Document> Refreshed<T> {
     /// `name` is a word of the log and of metrics; of each kind of requests so many may wait.
     pub(crate) fn new(
         name: &'static str,
@@ -149,6 +179,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
             ended: watch::Sender::new(()),
             readers: WaitingRoom::new(max_waiting),
             renewers: WaitingRoom::new(max_waiting),
+            warnings: Limiter::default(),
         }
     }
 
@@ -156,7 +187,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Observer>) -> Self {
         let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
         let this = Self::new(name, forever, 0, observer);
-        this.current.store(Some(Arc::new(Dated::undated(document))));
+        this.current.store(Some(Arc::new(Dated::new(document, Duration::ZERO, forever, 0))));
         this
     }
 
@@ -179,8 +210,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     pub(crate) fn if_fresh<R>(&self, now: Duration, look: impl FnOnce(&T) -> R) -> Option<R> {
         let current = self.current.load();
         let current = current.as_deref()?;
-        let is_fresh = now.saturating_sub(current.fetched_at) < self.lifetimes.quiet();
-        is_fresh.then(|| look(&current.document))
+        (now < current.refresh_at).then(|| look(&current.document))
     }
 
     /// The document: the current one while it is fresh, else a new one. `fetch` runs on the calling worker.
@@ -194,17 +224,17 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     {
         let known = self.current.load_full();
         if let Some(current) = &known {
-            let age = self.age(current);
-            if age < self.lifetimes.quiet() {
+            let now = self.now();
+            if now < current.refresh_at {
                 return Ok(Arc::clone(current));
             }
             let failing = self.state().failure.is_some();
-            if age < self.lifetimes.fresh || (failing && age < self.lifetimes.usable) {
+            if now < current.stale_at || (failing && now < current.expires_at) {
                 let _runs_by_itself = self.start(&fetch);
                 return Ok(Arc::clone(current));
             }
         }
-        let last_good = known.clone().filter(|current| self.age(current) < self.lifetimes.usable);
+        let last_good = known.clone().filter(|current| self.now() < current.expires_at);
         let deadline = match last_good {
             Some(_) => reader.deadline.at_most(PATIENCE),
             None => reader.deadline,
@@ -317,10 +347,6 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         self.observer.clock.monotonic()
     }
 
-    fn age(&self, dated: &Dated<T>) -> Duration {
-        self.now().saturating_sub(dated.fetched_at)
-    }
-
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // Nothing in here panics while it holds the lock; should it ever, the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -362,6 +388,8 @@ mod tests {
         fetched: Arc<AtomicUsize>,
         fails: bool,
     }
+
+    impl Document for usize {}
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(60))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     challenge::is_quotable,
     config::{Client, ProtectApiBuilder, Settings, Tuning},
-    discovery::{Issuer, endpoint},
+    discovery::{EndpointUrl, Issuer},
     error::{ConfigError, ConfigProblem},
     policy::{GroupsClaim, Rules},
     redact::UrlText,
@@ -16,8 +16,9 @@ impl ProtectApiBuilder {
     pub(super) fn validate(self, problems: Vec<ConfigProblem>) -> Result<Settings, ConfigError> {
         let mut check = Check { problems, names: self.names.clone() };
         let issuer = check.parsed("issuer", "TENANT_DOMAIN", &self.issuer, Issuer::parse);
-        let mut parse_endpoint =
-            |name, url: &Option<UrlText>| url.as_ref().and_then(|url| check.parsed(name, "", url, endpoint));
+        let mut parse_endpoint = |name, url: &Option<UrlText>| {
+            url.as_ref().and_then(|url| check.parsed(name, "", url, EndpointUrl::parse))
+        };
         let introspection_endpoint = parse_endpoint("introspection_endpoint", &self.introspection_endpoint);
         let jwks_uri = parse_endpoint("jwks_uri", &self.jwks_uri);
         self.check_client(&mut check);

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use actix_web::rt;
 
-use super::{Dated, Failure, ReaderKind, Refreshed};
+use super::{Dated, Document, Failure, ReaderKind, Refreshed};
 use crate::error::AuthError;
 
 /// The pause after the first failed fetch; it doubles with each further one.
@@ -21,19 +21,19 @@ pub(super) struct Fetch {
 }
 
 /// Dropped with its task, at the end, by a panic or with the worker, it leaves no fetch behind that does not run.
-struct Running<T: Send + Sync + 'static> {
+struct Running<T: Document> {
     refreshed: Arc<Refreshed<T>>,
     number: u64,
 }
 
-impl<T: Send + Sync + 'static> Drop for Running<T> {
+impl<T: Document> Drop for Running<T> {
     fn drop(&mut self) {
         self.refreshed.clear(self.number);
         self.refreshed.ended.send_replace(());
     }
 }
 
-impl<T: Send + Sync + 'static> Refreshed<T> {
+impl<T: Document> Refreshed<T> {
     /// Starts a fetch unless one is under way (which is returned then) or the pause after a failure is not over.
     pub(super) fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
     where
@@ -95,26 +95,31 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         if self.current.load().as_ref().is_some_and(|current| current.number > number) {
             return;
         }
+        let failures = state.failure.take().map_or(0, |failure| failure.count);
         match outcome {
             Ok(document) => {
-                state.failure = None;
-                self.current.store(Some(Arc::new(Dated { document, fetched_at: started_at, number })));
+                state.failure = document.interruption().map(|error| self.fail(error.clone(), failures));
+                let dated = Dated::new(document, started_at, self.lifetimes, number);
+                self.current.store(Some(Arc::new(dated)));
             }
-            Err(error) => {
-                self.observer.failed(&error);
-                let count = state.failure.as_ref().map_or(0, |failure| failure.count);
-                let own = (FIRST_PAUSE * 2_u32.saturating_pow(count.min(5))).min(LONGEST_PAUSE);
-                let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-                let pause = own.max(asked);
-                let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
-                log::warn!(
-                    target: crate::LOG, event = "fetch_failed", issuer, call, fault;
-                    "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
-                );
-                let resume_at = self.now().saturating_add(pause);
-                state.failure = Some(Failure { error, count: count.saturating_add(1), resume_at });
-            }
+            Err(error) => state.failure = Some(self.fail(error, failures)),
         }
+    }
+
+    /// Reports a failure. Returns it with the time of the next try.
+    fn fail(&self, error: AuthError, failures: u32) -> Failure {
+        self.observer.failed(&error);
+        let own = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE);
+        let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let pause = own.max(asked);
+        let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
+        let level = self.warnings.level_at(self.now(), log::Level::Warn);
+        log::log!(
+            target: crate::LOG, level, event = "fetch_failed", issuer, call, fault;
+            "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
+        );
+        let resume_at = self.now().saturating_add(pause);
+        Failure { error, count: failures.saturating_add(1), resume_at }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as _, future::Future, sync::Arc, time::Duration};
 
-use actix_web::{http::Uri, rt};
+use actix_web::rt;
 use serde_json::Value;
 
 use crate::{
@@ -16,10 +16,11 @@ use crate::{
     clock::Clock,
     config::{Client, Hooks, Settings},
     deadline::{Deadline, timed_out},
+    discovery::EndpointUrl,
     error::{AuthError, AuthErrorKind, Evidence, SetupFault, TokenFault},
     flight::Flights,
     gate::{Gate, GateLimits},
-    json::{Member, Members},
+    json::{Member, Members, without_byte_order_mark},
     observe::{Observer, Via},
     token_type,
     upstream::{self, Bounds, Failure, Limits, Reply, Reuse, bad_answer},
@@ -57,7 +58,7 @@ struct Answer {
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) issuer: Arc<str>,
-    pub(crate) endpoint: Uri,
+    pub(crate) endpoint: EndpointUrl,
 }
 
 impl Introspection {
@@ -315,13 +316,13 @@ impl Introspection {
         let mut form = form_urlencoded::Serializer::new(form);
         form.append_pair("token", token.as_str());
         let audience = match self.assertion_audience {
-            ClientAssertionAudience::Endpoint => Cow::from(target.endpoint.to_string()),
+            ClientAssertionAudience::Endpoint => Cow::from(&*target.endpoint.text),
             ClientAssertionAudience::Issuer => Cow::from(&*target.issuer),
         };
         let authorization = authentication
             .apply(id, &audience, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
             .map_err(Failure::Other)?;
-        upstream::post_form(client, &target.endpoint, authorization, form.finish().into(), bounds, reuse)
+        upstream::post_form(client, &target.endpoint.uri, authorization, form.finish().into(), bounds, reuse)
             .await
     }
 }
@@ -366,7 +367,7 @@ fn read(reply: &Reply) -> Result<Verdict, AuthError> {
 ///   [`Introspection::attribute`] finds out. A redirect and a 401 are more often ours, so they need a verdict of the same
 ///   time.
 fn refusal(reply: &Reply) -> AuthError {
-    let members = Members::read(&reply.body).ok();
+    let members = Members::read(without_byte_order_mark(&reply.body)).ok();
     let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));
     let because = match code {
         Some(code) => format!("it answered {} ({code})", reply.status),
@@ -403,6 +404,7 @@ fn is_error_code(code: &str) -> bool {
 
 /// `active` must be the JSON boolean: a server that answers `"true"` is not understood.
 fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
+    let body = without_byte_order_mark(body);
     let members = Members::read(body)
         .map_err(|error| bad_answer(format!("an introspection answer that is no JSON object: {error}")))?;
     match members.get("active") {

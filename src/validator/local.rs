@@ -20,8 +20,7 @@ use crate::{
     metadata::{Known, KnownMetadata},
     observe::{Observer, Via},
     policy,
-    redact::redacted_uri,
-    refresh::{Dated, Lifetimes, Reader, Refreshed},
+    refresh::{Dated, Document, Lifetimes, Reader, Refreshed},
     upstream::{self, Limits, bad_answer},
 };
 
@@ -51,6 +50,8 @@ struct PublishedKeys {
     set: KeySet,
     id: KeySetId,
 }
+
+impl Document for PublishedKeys {}
 
 impl Local {
     pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
@@ -146,7 +147,7 @@ impl Local {
         let fetch = || {
             let of_fetch = Deadline::after(self.limits.deadline);
             let metadata = metadata.get(client(), Reader::task(of_fetch));
-            let fetching = fetch(metadata, client(), self.limits, of_fetch);
+            let fetching = fetch(metadata, client(), self.limits, of_fetch, self.keys.last_known());
             Arc::clone(&self.observer).fetch("key_set", fetching)
         };
         let mut current = self.keys.get(fetch, Reader::request(deadline)).await?;
@@ -230,15 +231,18 @@ async fn fetch(
     client: awc::Client,
     limits: Limits,
     deadline: Deadline,
+    last_known: Option<Arc<Dated<PublishedKeys>>>,
 ) -> Result<PublishedKeys, AuthError> {
-    let uri = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
-    let reply = upstream::get(&client, &uri, limits.until(deadline)).await?;
+    let endpoint = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
+    let reply = upstream::get(&client, &endpoint.uri, limits.until(deadline)).await?;
     // Static hosting serves it as text/plain, say: its content tells whether it is a key set.
     if !reply.is_ok() {
-        return Err(bad_answer(format!("no key set at {} (status {})", redacted_uri(&uri), reply.status)));
+        return Err(bad_answer(format!("no key set at {endpoint} (status {})", reply.status)));
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
-    for skipped in set.reported() {
+    // Strangers can cause fetches, so that a key is reported once while it stays in the set.
+    let reported = last_known.as_ref().map_or(&[][..], |last| last.document.set.reported());
+    for skipped in set.reported().iter().filter(|skipped| !reported.contains(skipped)) {
         log_skipped(skipped);
     }
     let (keys, passed_over) = (set.len(), set.skipped());

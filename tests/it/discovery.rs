@@ -4,12 +4,13 @@ use std::{net::TcpListener, time::Duration};
 
 use actix_protect_api::{
     SetupFault, TokenFault,
-    UpstreamFault::{BadAnswer, Failing, Unreachable},
-    test::{Endpoint, Fault, TestIssuer},
+    UpstreamFault::{BadAnswer, Failing, TimedOut, Unreachable},
+    test::{Endpoint, Fault, JwtOptions, Rotation, TestClock, TestIssuer},
 };
 use serde_json::{Value, json};
 
 use crate::support::{
+    logs,
     server::Server,
     service::{OK, api, api_with, introspecting, jwts_only, setup, timed_issuer, token, upstream},
 };
@@ -146,6 +147,239 @@ async fn a_failing_server_is_not_asked_for_the_next_document() {
     let answer = api(introspecting(&issuer)).await.get("/", "token").await;
     assert_eq!((answer.outcome(), answer.retry_after), (upstream(Failing), Some(7)));
     assert_eq!(asked(&issuer), (1, 0));
+}
+
+/// An issuer whose OIDC document lacks a member that the RFC 8414 one has.
+fn split_issuer(lacking: &str) -> (TestIssuer, TestClock) {
+    let (issuer, clock) = timed_issuer();
+    let mut oidc = metadata(&issuer);
+    oidc.as_object_mut().unwrap().remove(lacking).unwrap();
+    issuer.fault(Endpoint::Discovery, Fault::body(oidc.to_string()).always());
+    (issuer, clock)
+}
+
+#[actix_web::test]
+async fn a_second_document_that_fails_takes_nothing_from_the_first_one() {
+    let faults = [
+        (Fault::status(500), Failing),
+        (Fault::status(503), Failing),
+        (Fault::status(429), Failing),
+        (Fault::reset(), Unreachable),
+        (Fault::hold(), TimedOut),
+    ];
+    for (fault, kind) in faults {
+        let (issuer, clock) = split_issuer("introspection_endpoint");
+        issuer.fault(Endpoint::AuthorizationServerMetadata, fault.clone().always());
+        let one = introspecting(&issuer).clock(clock.clone()).response_timeout(seconds(4));
+        let one = api(one).await;
+        assert_eq!(one.outcome(&issuer.jwt(json!({}))).await, OK, "{fault:?}");
+        assert_eq!(one.outcome(&issuer.opaque(json!({}))).await, upstream(kind), "{fault:?}");
+        // It is asked for again soon, not only after the lifetime of the metadata.
+        issuer.clear_faults();
+        clock.advance(seconds(4));
+        let opaque = issuer.opaque(json!({}));
+        assert!(eventually(async || one.outcome(&opaque).await == OK).await, "{fault:?}");
+
+        let (issuer, clock) = split_issuer("jwks_uri");
+        issuer.fault(Endpoint::AuthorizationServerMetadata, fault.clone().always());
+        let other = introspecting(&issuer).clock(clock).response_timeout(seconds(4));
+        let other = api(other).await;
+        assert_eq!(other.outcome(&issuer.opaque(json!({}))).await, OK, "{fault:?}");
+        assert_eq!(other.outcome(&issuer.jwt(json!({}))).await, OK, "introspected: {fault:?}");
+    }
+}
+
+/// Whether something becomes true soon.
+async fn eventually(is_so: impl AsyncFn() -> bool) -> bool {
+    for _ in 0..200 {
+        if is_so().await {
+            return true;
+        }
+        actix_web::rt::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
+
+#[actix_web::test]
+async fn a_document_that_lacks_all_that_is_needed_is_an_error_if_the_second_one_fails() {
+    let (issuer, clock) = split_issuer("jwks_uri");
+    issuer.fault(Endpoint::AuthorizationServerMetadata, Fault::status(503).always());
+    let api = api(jwts_only(&issuer).clock(clock)).await;
+    assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, upstream(Failing));
+}
+
+#[actix_web::test]
+async fn an_endpoint_of_the_second_document_stays_while_that_document_fails() {
+    let (issuer, clock) = split_issuer("introspection_endpoint");
+    let builder = introspecting(&issuer).clock(clock.clone());
+    let builder = builder.metadata_cache(seconds(100)).jwks_cache(seconds(100)).max_stale(seconds(1000));
+    let api = api(builder).await;
+    let (opaque, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
+    assert_eq!((api.outcome(&opaque).await, api.outcome(&jwt).await), (OK, OK));
+    issuer.fault(Endpoint::AuthorizationServerMetadata, Fault::status(503).always());
+    for step in [100, 400, 499] {
+        clock.advance(seconds(step));
+        let seen = (api.outcome(&opaque).await, api.outcome(&jwt).await);
+        assert_eq!(seen, (OK, OK), "after {step} s more");
+    }
+    clock.advance(seconds(1));
+    assert_eq!(api.outcome(&opaque).await, upstream(Failing));
+    assert_eq!(api.outcome(&jwt).await, OK, "the keys are where they were");
+}
+
+#[actix_web::test]
+async fn an_endpoint_that_turns_unusable_does_not_replace_the_last_good_one_until_that_is_too_old() {
+    logs::capture();
+    for odd in [json!("http://keycloak:8080/i"), json!(false), json!("/i"), json!(""), json!(7)] {
+        let (issuer, clock) = timed_issuer();
+        let builder = introspecting(&issuer).clock(clock.clone());
+        let builder = builder.metadata_cache(seconds(100)).jwks_cache(seconds(100)).max_stale(seconds(1000));
+        let api = api(builder).await;
+        let opaque = issuer.opaque(json!({}));
+        assert_eq!((api.outcome(&opaque).await, api.outcome(&issuer.jwt(json!({}))).await), (OK, OK));
+        let good = metadata(&issuer);
+        with_member(&issuer, "introspection_endpoint", odd.clone());
+        for step in [100, 400, 499] {
+            clock.advance(seconds(step));
+            assert_eq!(api.outcome(&opaque).await, OK, "{odd}, after {step} s more");
+            assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK, "{odd}, after {step} s more");
+        }
+        let count = |event: &str| {
+            logs::count(|record| {
+                record.value("event") == event
+                    && record.value("issuer") == issuer.issuer()
+                    && record.level <= log::Level::Warn
+            })
+        };
+        assert!(count("endpoint_kept") >= 3, "{odd}");
+        clock.advance(seconds(1));
+        let seen = api.outcome(&opaque).await;
+        assert!(
+            seen == setup(SetupFault::InsecureEndpoint) || seen == upstream(BadAnswer),
+            "{odd}: {seen:?}"
+        );
+        assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK, "{odd}");
+
+        issuer.set_metadata(|_| good);
+        clock.advance(seconds(100));
+        assert_eq!(api.outcome(&opaque).await, OK, "{odd}");
+        // One that is withdrawn is not used any more.
+        with_member(&issuer, "introspection_endpoint", Value::Null);
+        clock.advance(seconds(100));
+        assert_eq!(api.outcome(&opaque).await, setup(SetupFault::Endpoint), "{odd}");
+        with_member(&issuer, "introspection_endpoint", odd.clone());
+        clock.advance(seconds(100));
+        assert_ne!(api.outcome(&opaque).await, OK, "{odd}");
+    }
+}
+
+#[actix_web::test]
+async fn keys_are_fetched_from_the_last_good_address_while_the_new_one_is_unusable() {
+    for introspects in [false, true] {
+        for odd in [json!("http://keycloak:8080/j"), json!(false), json!("/j"), json!("")] {
+            let (issuer, clock) = timed_issuer();
+            let builder = introspecting(&issuer).clock(clock.clone()).introspect_jwt_tokens(introspects);
+            let api = api(builder.metadata_cache(seconds(10)).jwks_cooldown(seconds(30))).await;
+            assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK);
+            with_member(&issuer, "jwks_uri", odd.clone());
+            clock.advance(seconds(60));
+            issuer.rotate_keys(Rotation::Replace);
+            assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK, "{odd}");
+            assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK, "{odd}");
+            assert_eq!(issuer.count(Endpoint::Jwks), 2, "{odd}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_byte_order_mark_in_front_of_a_document_is_no_part_of_it() {
+    let issuer = TestIssuer::start();
+    let marked = |document: String| Fault::body(format!("\u{feff}{document}")).always();
+    issuer.fault(Endpoint::Discovery, marked(metadata(&issuer).to_string()));
+    issuer.fault(Endpoint::Jwks, marked(issuer.jwks().to_string()));
+    let marking = api(introspecting(&issuer)).await;
+    assert_eq!(marking.outcome(&issuer.jwt(json!({}))).await, OK);
+    let opaque = issuer.opaque(json!({}));
+    let verdict = json!({ "active": true, "iss": issuer.issuer(), "aud": issuer.audience(), "team": "a" });
+    issuer.fault(Endpoint::Introspection, marked(verdict.to_string()));
+    let answer = marking.get("/", &opaque).await;
+    assert_eq!((answer.outcome(), &answer.body["team"]), (OK, &json!("a")));
+    issuer.clear_faults();
+    let refusal = Fault::body("\u{feff}{\"error\":\"unsupported_token_type\"}").with_status(400);
+    issuer.fault(Endpoint::Introspection, refusal.always());
+    assert_eq!(marking.outcome(&opaque).await, token(TokenFault::Unsupported));
+
+    let issuer = TestIssuer::start();
+    let twice = Fault::body(format!("\u{feff}\u{feff}{}", metadata(&issuer)));
+    issuer.fault(Endpoint::Discovery, twice.always());
+    assert_eq!(api(introspecting(&issuer)).await.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert_eq!(asked(&issuer), (1, 1), "one mark, and not two");
+}
+
+#[actix_web::test]
+async fn a_document_that_stays_bad_is_a_warning_once_in_ten_seconds() {
+    logs::capture();
+    let counted = |issuer: &TestIssuer, event: &str, is_loud: bool| {
+        logs::count(|record| {
+            record.value("event") == event
+                && record.value("issuer") == issuer.issuer()
+                && (record.level <= log::Level::Warn) == is_loud
+        })
+    };
+    for refused in [false, true] {
+        let (issuer, clock) = timed_issuer();
+        if refused {
+            with_member(&issuer, "issuer", "https://elsewhere.example.test".into());
+        } else {
+            issuer.fault(Endpoint::Discovery, Fault::status(500).always());
+        }
+        let api = api(introspecting(&issuer).clock(clock.clone())).await;
+        for _ in 0..26 {
+            assert_ne!(api.outcome("token").await, OK);
+            clock.advance(seconds(4));
+        }
+        assert!(issuer.count(Endpoint::Discovery) >= 20);
+        let events = if refused { vec!["fetch_failed", "metadata_refused"] } else { vec!["fetch_failed"] };
+        for event in events {
+            // 100 seconds have passed since the first one.
+            assert!((1..=11).contains(&counted(&issuer, event, true)), "{event}");
+            assert!(counted(&issuer, event, false) >= 10, "{event}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_key_that_cannot_be_used_is_reported_once_however_often_strangers_have_the_keys_fetched() {
+    logs::capture();
+    let (issuer, clock) = timed_issuer();
+    let port = issuer.issuer().rsplit(':').next().unwrap().to_owned();
+    let publish = |names: &[&str]| {
+        let mut set = issuer.jwks();
+        let keys = set["keys"].as_array_mut().unwrap();
+        keys.retain(|key| !key["kid"].as_str().unwrap().starts_with("broken"));
+        for name in names {
+            keys.push(json!({ "kty": "RSA", "n": "!", "e": "AQAB", "kid": format!("broken-{name}-{port}") }));
+        }
+        // A server may well write the time into it.
+        set["fetch"] = json!(issuer.count(Endpoint::Jwks));
+        issuer.publish_jwks(set);
+    };
+    let told = |name: &str| {
+        let kid = format!("broken-{name}-{port}");
+        logs::count(|record| record.value("event") == "key_skipped" && record.value("kid") == kid)
+    };
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    let stranger = || issuer.jwt_with(JwtOptions::new().kid("invented"), json!({}));
+    for _ in 0..10 {
+        publish(&["a", "b"]);
+        assert_eq!(api.outcome(&stranger()).await, token(TokenFault::UnknownKey));
+        clock.advance(seconds(31));
+    }
+    assert!(issuer.count(Endpoint::Jwks) >= 10, "{}", issuer.count(Endpoint::Jwks));
+    assert_eq!((told("a"), told("b"), told("c")), (1, 1, 0));
+    publish(&["c", "a"]);
+    assert_eq!(api.outcome(&stranger()).await, token(TokenFault::UnknownKey));
+    assert_eq!((told("a"), told("b"), told("c")), (1, 1, 1));
 }
 
 #[actix_web::test]

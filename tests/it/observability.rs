@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use actix_protect_api::{
     AuthenticatedRequest, ProtectApi,
-    test::{Endpoint, Fault, TestIssuer},
+    test::{Endpoint, Fault, TestClock, TestIssuer},
 };
 use actix_web::{
     App,
@@ -128,10 +128,28 @@ async fn a_broad_run() {
         metadata
     });
     elsewhere.fault(Endpoint::Introspection, Fault::reset());
-    let protect = ProtectApi::builder(elsewhere.issuer(), elsewhere.audience()).build().unwrap();
+    let (clock, second) = (TestClock::new(), std::time::Duration::from_secs(1));
+    let protect = ProtectApi::builder(elsewhere.issuer(), elsewhere.audience()).clock(clock.clone());
+    let app = init_service(App::new().wrap(protect.build().unwrap()).route("/", web::get().to(anyone))).await;
+    for _ in 0..2 {
+        let request = TestRequest::get().insert_header(("Authorization", "Bearer a"));
+        assert_eq!(call_service(&app, request.to_request()).await.status(), 500);
+        clock.advance(second);
+    }
+    // An endpoint that turns bad.
+    let turning = TestIssuer::builder().clock(clock.clone()).start();
+    let protect = builder(&turning).clock(clock.clone()).metadata_cache(second).build().unwrap();
     let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
-    let request = TestRequest::get().insert_header(("Authorization", "Bearer a"));
-    assert_eq!(call_service(&app, request.to_request()).await.status(), 500);
+    let authorization = ("Authorization", format!("Bearer {}", turning.opaque(json!({}))));
+    for _ in 0..3 {
+        let request = TestRequest::get().insert_header(authorization.clone());
+        assert_eq!(call_service(&app, request.to_request()).await.status(), 200);
+        turning.set_metadata(|mut metadata| {
+            metadata["introspection_endpoint"] = false.into();
+            metadata
+        });
+        clock.advance(second);
+    }
 }
 
 #[actix_web::test]

@@ -130,6 +130,47 @@ async fn client_assertions_have_one_audience_the_issuer_or_the_endpoint() {
 }
 
 #[actix_web::test]
+async fn the_audience_of_a_client_assertion_is_the_endpoint_as_it_is_written() {
+    use actix_protect_api::ClientAssertionAudience;
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let secret = "a-client-secret-of-more-than-32-bytes";
+    for written in [
+        "HTTP://LOCALHOST:{port}/introspect",
+        "http://localhost:{port}/a/../introspect",
+        "http://localhost:{port}/./introspect",
+        "http://localhost:{port}/introspect?tenant=a b",
+        "http://0x7f.1:{port}/introspect",
+        "http://127.0.0.1:0{port}/introspect",
+    ] {
+        for configured in [false, true] {
+            let issuer = TestIssuer::builder().client("me", secret).start();
+            let endpoint = issuer.url(Endpoint::Introspection);
+            let port = endpoint.split([':', '/']).nth(4).unwrap();
+            let written = written.replace("{port}", port);
+            let mut protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
+                .client("me", ClientAuthentication::client_secret_jwt(secret))
+                .client_assertion_audience(ClientAssertionAudience::Endpoint);
+            if configured {
+                protect = protect.introspection_endpoint(&written);
+            } else {
+                issuer.set_metadata(|mut metadata| {
+                    metadata["introspection_endpoint"] = json!(written);
+                    metadata
+                });
+            }
+            // The test issuer accepts nothing but its issuer.
+            assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, 500, "{written}");
+            let form = issuer.requests(Endpoint::Introspection)[0].form();
+            let payload =
+                URL_SAFE_NO_PAD.decode(form["client_assertion"].split('.').nth(1).unwrap()).unwrap();
+            let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+            assert_eq!(claims["aud"], json!(written));
+        }
+    }
+}
+
+#[actix_web::test]
 async fn clock_skew_moves_the_times_of_client_assertions() {
     use actix_protect_api::Clock as _;
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
