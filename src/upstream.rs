@@ -1,5 +1,6 @@
 //! The only module that speaks HTTP to the authorization server: deadline, body cap, status and content type.
 
+mod chunks;
 mod client;
 mod connection;
 mod connector;
@@ -172,7 +173,7 @@ fn call(
         .timeout(bounds.time_left());
     let sending = reuse.apply(|| request.send_body(OnceBody(body)));
     async move {
-        let response = sending.await.map_err(|error| send_fault(&error, limits))?;
+        let response = sending.await.map_err(|error| send_fault(&error, limits, reuse))?;
         read(response.timeout(bounds.time_left()), limits).await.map_err(Failure::Other)
     }
 }
@@ -258,7 +259,7 @@ fn body_fault(error: &PayloadError, limits: Limits) -> AuthError {
 }
 
 /// awc's errors are neither `Send` nor ours to expose: what is left is the class and a text.
-fn send_fault(error: &SendRequestError, limits: Limits) -> Failure {
+fn send_fault(error: &SendRequestError, limits: Limits, reuse: Reuse) -> Failure {
     if matches!(error, SendRequestError::Timeout) {
         return Failure::Other(timed_out(limits));
     }
@@ -282,7 +283,10 @@ fn send_fault(error: &SendRequestError, limits: Limits) -> Failure {
         }
         _ => false,
     };
-    let sent_nothing = matches!(error, SendRequestError::Connect(_));
+    // awc reports a connection that closes after the request was sent as `Disconnected`. A second try opens a new
+    // connection, but the first one has sent the request, and the token may be the reason for the failure.
+    let sent_nothing = reuse == Reuse::Allowed
+        && matches!(error, SendRequestError::Connect(connect) if !matches!(connect, ConnectError::Disconnected));
     let error = AuthError::upstream(fault).because(error.to_string());
     let error = if sent_nothing { error.before_sending() } else { error };
     if closed_early { Failure::ClosedEarly(error) } else { Failure::Other(error) }

@@ -39,6 +39,7 @@ pub struct Fault {
 pub(super) enum Delivery {
     Whole,
     Reset,
+    Close,
     Truncate,
     Trickle(Duration),
 }
@@ -88,6 +89,11 @@ impl Fault {
     /// Reads the request, then resets the connection.
     pub fn reset() -> Self {
         Self { delivery: Delivery::Reset, ..Self::real() }
+    }
+
+    /// Reads the request, then closes the connection without a response.
+    pub fn close() -> Self {
+        Self { delivery: Delivery::Close, ..Self::real() }
     }
 
     /// Announces the whole answer, sends half of its body and closes the connection.

@@ -139,7 +139,7 @@ pub(super) async fn write_response<S: AsyncWrite + Unpin>(
 ) -> io::Result<bool> {
     let body = if response.is_bodiless() { &[][..] } else { &response.body };
     match delivery {
-        Delivery::Reset => return Ok(false),
+        Delivery::Reset | Delivery::Close => return Ok(false),
         Delivery::Truncate => {
             let (sent, _) = body.split_at(body.len() / 2);
             stream.write_all(&response.head(body.len().max(2), close)).await?;

@@ -167,6 +167,9 @@ async fn serve<S: Wire>(mut stream: S, shared: &Shared) {
             stream.tcp().set_zero_linger().ok();
             return;
         }
+        if delivery == Delivery::Close {
+            break;
+        }
         match http::write_response(&mut stream, &response, delivery, close).await {
             Ok(true) => {}
             Ok(false) | Err(_) => break,

@@ -80,9 +80,9 @@ pub(crate) fn client_with(#[cfg(feature = "rustls")] tls: super::connector::Tls)
 ///
 /// It gives no caller the response to another request. A plain `awc::Client` can: it takes an interim response (1xx), or a
 /// response without a length, for a complete one, and reads the rest as the response to the next request on that connection.
-/// This client skips interim responses and reuses only connections on which exactly one response arrived. If the app data
-/// contains another client, the calls of this crate use a new connection each time and close it. Do not call the
-/// authorization server with such a client yourself.
+/// This client skips interim responses, sends no `Expect` header, and reuses only connections on which exactly one response
+/// arrived. If the app data contains another client, the calls of this crate use a new connection each time and close it.
+/// Do not call the authorization server with such a client yourself.
 pub fn hardened_client() -> awc::Client {
     client_with(
         #[cfg(feature = "rustls")]

@@ -17,11 +17,13 @@ use actix_web::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::head::{Body, Head};
+use super::{
+    chunks::Chunks,
+    head::{Body, Head},
+};
 
 /// Interim heads and the final one together.
 const MAX_HEAD: usize = 64 * 1024;
-const LAST_CHUNK: [u8; 5] = *b"0\r\n\r\n";
 const CUT_SHORT: &str = "the response was cut short";
 
 /// The bytes of HTTP.
@@ -86,8 +88,7 @@ enum State {
         interim: usize,
     },
     Length(u64),
-    /// With the last bytes that were read: awc knows where the last chunk ends, here is seen that nothing follows it.
-    Chunked([u8; 5]),
+    Chunked(Chunks),
     UntilClose,
     /// 101: what follows is no HTTP, and awc does not use the connection again.
     Upgraded,
@@ -106,8 +107,7 @@ impl Connection {
         match self.state {
             State::Head { .. } | State::Upgraded => return Ok(()),
             State::New => {}
-            State::Complete | State::Chunked(LAST_CHUNK)
-                if self.outgoing.is_empty() && is_silent(self.stream.socket()) => {}
+            State::Complete if self.outgoing.is_empty() && is_silent(self.stream.socket()) => {}
             _ => {
                 self.state = State::Spent;
                 return Err(io::Error::new(
@@ -148,7 +148,7 @@ impl Connection {
                         Body::UntilClose => State::UntilClose,
                         Body::Length(0) if closes => State::Spent,
                         Body::Length(length) => State::Length(length),
-                        Body::Chunked => State::Chunked([0; 5]),
+                        Body::Chunked => State::Chunked(Chunks::START),
                     };
                     let rest = std::mem::take(&mut self.incoming);
                     self.state.account(&rest);
@@ -189,16 +189,11 @@ impl State {
                 Some(rest) => *left = rest,
                 None => *self = Self::Spent,
             },
-            Self::Chunked(tail) => {
-                if let Some(last) = bytes.last_chunk() {
-                    *tail = *last;
-                } else {
-                    tail.rotate_left(bytes.len());
-                    for (slot, byte) in tail.iter_mut().rev().zip(bytes.iter().rev()) {
-                        *slot = *byte;
-                    }
-                }
-            }
+            Self::Chunked(chunks) => match chunks.after(bytes) {
+                Chunks::End => *self = Self::Complete,
+                Chunks::Surplus => *self = Self::Spent,
+                position => *chunks = position,
+            },
             _ => {}
         }
     }
@@ -223,8 +218,11 @@ impl AsyncRead for Connection {
         match this.state {
             State::Spent => return Poll::Ready(Ok(())),
             State::New | State::Complete => {
-                // awc looks whether the connection is alive. Nothing may arrive now: it is closed, or not to be trusted.
-                let _ = ready!(this.stream.io().poll_read(cx, buf));
+                // awc checks whether the connection is alive. If anything arrived, it is closed or cannot be trusted, and
+                // awc must not take it. The kernel may know of bytes that the runtime does not know of yet.
+                if this.stream.io().poll_read(cx, buf).is_pending() && is_silent(this.stream.socket()) {
+                    return Poll::Pending;
+                }
                 buf.set_filled(before);
                 this.state = State::Spent;
                 return Poll::Ready(Ok(()));
@@ -233,8 +231,7 @@ impl AsyncRead for Connection {
         }
         let bytes = buf.filled().get(before..).unwrap_or_default();
         if bytes.is_empty() {
-            let complete =
-                matches!(this.state, State::UntilClose | State::Upgraded | State::Chunked(LAST_CHUNK));
+            let complete = matches!(this.state, State::UntilClose | State::Upgraded);
             this.state = State::Spent;
             return Poll::Ready(if complete { Ok(()) } else { Err(broken(CUT_SHORT)) });
         }

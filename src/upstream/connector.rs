@@ -13,7 +13,7 @@ use actix_http::{ConnectionType, RequestHeadType};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection as Connected, ConnectorService};
 use actix_web::{
     dev::{RequestHead, Service},
-    http::Uri,
+    http::{Uri, header::EXPECT},
 };
 use awc::{ConnectRequest, ConnectResponse, error::SendRequestError, middleware::Transform};
 use futures_util::future::LocalBoxFuture;
@@ -152,7 +152,10 @@ where
             ConnectRequest::Client(RequestHeadType::Owned(head), body, address) => {
                 ConnectRequest::Client(RequestHeadType::Owned(self.route(head)), body, address)
             }
-            ConnectRequest::Client(RequestHeadType::Rc(head, more), body, address) => {
+            ConnectRequest::Client(RequestHeadType::Rc(head, mut more), body, address) => {
+                if let Some(more) = &mut more {
+                    more.remove(EXPECT);
+                }
                 let head = Rc::new(self.route((*head).clone()));
                 ConnectRequest::Client(RequestHeadType::Rc(head, more), body, address)
             }
@@ -166,6 +169,8 @@ impl<S> RouteService<S> {
         let closes = head.connection_type() == ConnectionType::Close;
         let mut head = if closes && MAY_REUSE.take() { kept_alive(head) } else { head };
         let closes = head.connection_type() == ConnectionType::Close;
+        // awc would wait for the interim response, which the connection skips. Without the header it sends the body at once.
+        head.headers.remove(EXPECT);
         if let Some(uri) = pooled_as(&head.uri, self.tls, closes) {
             head.uri = uri;
         }

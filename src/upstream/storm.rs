@@ -349,3 +349,30 @@ async fn kept_alive_connections_that_die_cost_no_call() {
         }
     }
 }
+
+#[actix_web::test]
+async fn only_a_first_call_without_a_connection_sent_nothing() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let closing = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = closing.local_addr().unwrap();
+    spawn(async move {
+        while let Ok((mut stream, _)) = closing.accept().await {
+            let _ = stream.read(&mut [0; 2048]).await;
+        }
+    });
+    for client in [hardened_client(), awc::Client::default()] {
+        for (address, reuse, sent_nothing) in [
+            (free, Reuse::Allowed, true),
+            // The first attempt sent the request, perhaps for this to happen.
+            (free, Reuse::No, false),
+            (address, Reuse::Allowed, false),
+            (address, Reuse::No, false),
+        ] {
+            let uri: Uri = format!("http://{address}/").parse().unwrap();
+            let sending =
+                post_form(&client, &uri, None, Bytes::from_static(b"a=b"), LIMITS.starting_now(), reuse);
+            let error = AuthError::from(sending.await.err().unwrap());
+            assert_eq!(error.is_before_sending(), sent_nothing, "{address} {reuse:?}");
+        }
+    }
+}

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::support::{
     logs,
-    service::{Api, OK, api, introspecting, timed_issuer, token, upstream},
+    service::{Api, OK, api, api_with, introspecting, timed_issuer, token, upstream},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -98,6 +98,7 @@ async fn every_way_of_failing_counts_for_the_pause() {
         (Fault::status(503), long, Failing),
         (Fault::status(429), long, Failing),
         (Fault::reset(), long, Unreachable),
+        (Fault::close(), long, Unreachable),
         (Fault::hold(), short, TimedOut),
         (Fault::trickle(Duration::from_millis(30)), short, TimedOut),
     ] {
@@ -172,6 +173,7 @@ async fn one_token_that_fails_again_and_again_closes_nobody_out() {
         Fault::status(429).with_header("Retry-After", "60"),
         Fault::status(408),
         Fault::reset(),
+        Fault::close(),
         Fault::hold(),
     ] {
         let issuer = TestIssuer::start();
@@ -184,6 +186,33 @@ async fn one_token_that_fails_again_and_again_closes_nobody_out() {
         let requests = issuer.requests(Endpoint::Introspection);
         let bad = requests.iter().filter(|request| request.form()["token"] == "bad").count();
         assert!(bad <= 16, "it backs off: {bad} calls for {fault:?}");
+    }
+}
+
+/// A connection that breaks after the request was sent is no failed connection, whoever breaks it and however.
+#[actix_web::test]
+async fn tokens_for_which_the_connection_breaks_close_nobody_out_at_any_rate() {
+    for fault in [Fault::close(), Fault::reset()] {
+        for is_hardened in [true, false] {
+            for is_one_token in [true, false] {
+                let issuer = TestIssuer::start();
+                let api = if is_hardened {
+                    api(introspecting(&issuer)).await
+                } else {
+                    api_with(introspecting(&issuer), awc::Client::default()).await
+                };
+                issuer.fault(Endpoint::Introspection, fault.clone().for_tokens("bad").always());
+                for round in 0..10 {
+                    for number in 0..20 {
+                        let bad =
+                            if is_one_token { "bad".to_owned() } else { format!("bad-{round}-{number}") };
+                        assert_eq!(api.get("/", &bad).await.status, 503);
+                    }
+                    let good = api.outcome(&issuer.opaque(json!({}))).await;
+                    assert_eq!(good, OK, "{fault:?} {is_hardened} {is_one_token} {round}");
+                }
+            }
+        }
     }
 }
 

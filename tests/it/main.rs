@@ -21,6 +21,7 @@ mod faults;
 mod flight;
 mod from_env;
 mod guide;
+mod hardened_client;
 mod import_rules;
 mod issuer;
 mod jwt;
