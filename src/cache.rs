@@ -186,9 +186,10 @@ impl Cache {
     }
 }
 
-fn expires_at(verdict: &Verdict) -> Option<i64> {
+/// When a verdict ends: at its `exp`, or when the token itself expires, if that is earlier.
+fn expires_at(verdict: &Verdict, token_expires_at: Option<i64>) -> Option<i64> {
     match verdict {
-        Verdict::Active(claims) => claims.expires_at(),
+        Verdict::Active(claims) => [claims.expires_at(), token_expires_at].into_iter().flatten().min(),
         Verdict::Inactive => None,
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Lifetimes {
     pub(crate) fresh: Duration,
     /// While fetching fails, the last good one is used up to this age.
     pub(crate) usable: Duration,
-    /// A fetch asked for out of turn (an unknown `kid`) happens at most once in this time.
+    /// After a successful fetch, none is started out of turn (for an unknown `kid`) within this time.
     pub(crate) cooldown: Duration,
 }
 
@@ -261,7 +261,8 @@ impl<T: Document> Refreshed<T> {
     {
         let cooling = {
             let state = self.state();
-            state.under_way.is_none() && self.is_recent(state.last_start)
+            // After a failure the pause bounds the fetches instead.
+            state.under_way.is_none() && state.failure.is_none() && self.is_recent(state.last_start)
         };
         let newer = if cooling {
             self.newer(Some(seen))
@@ -546,6 +547,27 @@ mod tests {
             source.refreshed.newer_than(&first, || source.fetch(), soon()).await.map(|_| ()).unwrap_err();
         assert!(error.is_retryable(), "what was missed may be in the one that cannot be had");
         assert_eq!(source.get().await.unwrap(), 1);
+    }
+
+    #[actix_web::test]
+    async fn after_a_fetch_out_of_turn_that_fails_the_pause_counts_and_not_the_cooldown() {
+        let mut source = Source::new();
+        let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
+        source.advance(30);
+        for (failure, pause) in [1, 2, 4, 4].into_iter().enumerate() {
+            source.fails = true;
+            for _ in 0..20 {
+                let newer = source.refreshed.newer_than(&first, || source.fetch(), soon()).await;
+                assert_eq!(newer.unwrap_err().retry_after_hint(), Some(Duration::from_secs(pause)));
+            }
+            assert_eq!(source.fetched(), failure + 2);
+            source.advance(i64::try_from(pause).unwrap());
+        }
+        source.fails = false;
+        let newer = source.refreshed.newer_than(&first, || source.fetch(), soon()).await.unwrap().unwrap();
+        assert_eq!(newer.document, 6);
+        let newest = source.refreshed.newer_than(&newer, || source.fetch(), soon()).await.unwrap();
+        assert!(newest.is_none(), "the cooldown counts again");
     }
 
     #[test]

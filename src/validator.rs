@@ -159,13 +159,18 @@ impl Validator {
             return Ok((hit, Via::Cache));
         }
         // Before the call, and not before a kept verdict, which is the result of this check and of the call.
+        let mut token_expires_at = None;
         if let Some(local) = self.local(has_keys).filter(|local| local.introspects())
             && local::may_be_jwt(token.as_str())
         {
             let tag = local.tag(token.as_str());
             // Half of the time is left for the introspection if the keys cannot be fetched.
             let until = deadline.half();
-            Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, until)).await?;
+            let outcome =
+                Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, until)).await?;
+            if let Outcome::Introspect { expires_at } = outcome {
+                token_expires_at = expires_at;
+            }
         }
         // Boxed where it must be fetched: in a future that most calls do not need lies a kilobyte.
         let target = || {
@@ -175,7 +180,7 @@ impl Validator {
             let fresh = self.metadata.get(client(), Reader::task(deadline));
             Either::Right(Box::pin(async move { Target::of(&fresh.await?.document) }))
         };
-        introspection.verdict(key, token, &client, deadline, target).await
+        introspection.verdict(key, token, token_expires_at, &client, deadline, target).await
     }
 
     /// Who validates JWTs here. A server without published keys has no JWTs that we could validate: they are opaque to us.

@@ -44,6 +44,8 @@ enum Evicted {
 pub(crate) struct Ticket {
     key: CacheKey,
     sent: Now,
+    /// When the token ends by the wall clock, if more is known than the verdict tells.
+    token_expires_at: Option<i64>,
     /// The number of evictions when it was drawn.
     drawn_at: u64,
     /// `None` where nothing is cached.
@@ -53,7 +55,13 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// For a cache that is off: only the time counts.
     pub(super) fn without_cache(key: CacheKey, sent: Now) -> Self {
-        Self { key, sent, drawn_at: 0, evictions: None }
+        Self { key, sent, token_expires_at: None, drawn_at: 0, evictions: None }
+    }
+
+    /// Bounds an active verdict by the time at which the token itself expires, by the local wall clock.
+    pub(crate) fn expiring_at(mut self, token_expires_at: Option<i64>) -> Self {
+        self.token_expires_at = token_expires_at;
+        self
     }
 
     pub(crate) fn key(&self) -> &CacheKey {
@@ -63,6 +71,10 @@ impl Ticket {
     /// When the authorization server was asked.
     pub(crate) fn sent(&self) -> Now {
         self.sent
+    }
+
+    pub(super) fn token_expires_at(&self) -> Option<i64> {
+        self.token_expires_at
     }
 }
 
@@ -77,7 +89,7 @@ impl Drop for Ticket {
 impl Evictions {
     pub(super) fn ticket(self: &Arc<Self>, key: CacheKey, sent: Now) -> Ticket {
         let drawn_at = self.lock().draw();
-        Ticket { key, sent, drawn_at, evictions: Some(Arc::clone(self)) }
+        Ticket { key, sent, token_expires_at: None, drawn_at, evictions: Some(Arc::clone(self)) }
     }
 
     pub(super) fn record_subject(&self, log: &mut EvictionLog, subject: &str) {

@@ -31,7 +31,7 @@ impl Lifetime {
 
     /// The time that is left of it. Zero if the verdict is over already.
     pub(super) fn remaining(&self, ticket: &Ticket, verdict: &Verdict, now: Now) -> Duration {
-        let until_exp = expires_at(verdict)
+        let until_exp = expires_at(verdict, ticket.token_expires_at())
             .map(|exp| Duration::from_secs(u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0)));
         let elapsed = now.monotonic.saturating_sub(ticket.sent().monotonic);
         self.shortened(self.configured(verdict), ticket.key(), now)

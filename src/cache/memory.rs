@@ -191,7 +191,7 @@ impl VerdictCache {
         Times {
             sent: ticket.sent().monotonic,
             ends: now.monotonic.saturating_add(remaining),
-            exp: expires_at(verdict),
+            exp: expires_at(verdict, ticket.token_expires_at()),
         }
     }
 }

@@ -83,14 +83,17 @@ pub trait IntrospectionCache: fmt::Debug + Send + Sync {
 /// A verdict as an [`IntrospectionCache`] keeps it: whether the token is active, its claims if it is, and when the
 /// issuer was asked.
 ///
-/// Serializes to `{"active":true,"claims":{…},"stored_at":1800000000}`, times in seconds since 1970. Deserializing
+/// Serializes to `{"active":true,"claims":{…},"stored_at":1800000000}`, times in seconds since 1970. The verdict on a
+/// JWT that was verified before also has `token_expires_at`: the JWT's `exp` by the clock of this API. Deserializing
 /// needs a self-describing format such as JSON, and refuses an active entry without claims or with malformed ones. A
 /// clone is cheap. `Debug` shows the names of the claims, not their values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Entry", into = "Entry")]
 pub struct CachedVerdict {
     verdict: Verdict,
     stored_at: i64,
+    /// When the token itself expires, if more is known than the claims tell.
+    token_expires_at: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +102,18 @@ struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     claims: Option<Claims>,
     stored_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_expires_at: Option<i64>,
+}
+
+/// Without the expiry, which is the value of a claim.
+impl fmt::Debug for CachedVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedVerdict")
+            .field("verdict", &self.verdict)
+            .field("stored_at", &self.stored_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CachedVerdict {
@@ -127,7 +142,7 @@ impl CachedVerdict {
         // Both readings are whole seconds, so an entry may be up to one older than their difference.
         let age = Duration::from_secs(seconds.checked_add(1)?);
         let allowed = lifetime.configured(&self.verdict).min(max_age.unwrap_or(Duration::MAX));
-        let expired = expires_at(&self.verdict).is_some_and(|exp| now.unix >= exp);
+        let expired = expires_at(&self.verdict, self.token_expires_at).is_some_and(|exp| now.unix >= exp);
         let hit = Hit { verdict: self.verdict, age: Some(Age::new(age, now.monotonic)) };
         (age <= allowed && !expired).then_some(hit)
     }
@@ -142,13 +157,18 @@ impl TryFrom<Entry> for CachedVerdict {
             Entry { active: true, claims: None, .. } => return Err("an active entry without claims"),
             Entry { active: false, .. } => Verdict::Inactive,
         };
-        Ok(Self { verdict, stored_at: entry.stored_at })
+        Ok(Self { verdict, stored_at: entry.stored_at, token_expires_at: entry.token_expires_at })
     }
 }
 
 impl From<CachedVerdict> for Entry {
     fn from(cached: CachedVerdict) -> Self {
-        Self { active: cached.is_active(), claims: cached.claims().cloned(), stored_at: cached.stored_at }
+        Self {
+            active: cached.is_active(),
+            claims: cached.claims().cloned(),
+            stored_at: cached.stored_at,
+            token_expires_at: cached.token_expires_at,
+        }
     }
 }
 
@@ -227,7 +247,11 @@ impl CustomStore {
             self.or_warn(self.within_deadline(self.store.delete(key)).await, now);
             return;
         }
-        let value = CachedVerdict { verdict: verdict.clone(), stored_at: ticket.sent().unix };
+        let value = CachedVerdict {
+            verdict: verdict.clone(),
+            stored_at: ticket.sent().unix,
+            token_expires_at: ticket.token_expires_at(),
+        };
         self.or_warn(self.within_deadline(self.store.set(key, &value, lifetime)).await, now);
         // An eviction while the entry was on its way may have passed it.
         if !self.allows(ticket, verdict) {
@@ -406,7 +430,13 @@ mod tests {
         let (shared, store, key) = shared();
         store.insert(&store.ticket(key, at(0, 1000)), &active(json!({"exp": 1010})), at(0, 1000)).await;
         assert_eq!(shared.raw(&key).unwrap().1, Duration::from_secs(10));
-        store.insert(&store.ticket(key, at(0, 1000)), &Verdict::Inactive, at(0, 1000)).await;
+        let ticket = store.ticket(key, at(0, 1000)).expiring_at(Some(1005));
+        store.insert(&ticket, &active(json!({"exp": 1010})), at(0, 1000)).await;
+        assert_eq!(shared.raw(&key).unwrap().1, Duration::from_secs(5), "the token itself ends earlier");
+        let hit = async |now| store.get(&key, || at(now, 1000 + i64::try_from(now).unwrap()), None).await;
+        assert_eq!((hit(4).await.is_some(), hit(5).await), (true, None), "though the store still has it");
+        let ticket = store.ticket(key, at(0, 1000)).expiring_at(Some(1005));
+        store.insert(&ticket, &Verdict::Inactive, at(0, 1000)).await;
         assert!((54..=60).contains(&shared.raw(&key).unwrap().1.as_secs()));
         let _ = store.evict(&[key]).await;
         store.insert(&store.ticket(key, at(0, 1000)), &active(json!({"exp": 1000})), at(0, 1000)).await;
@@ -537,8 +567,10 @@ mod tests {
 
     #[test]
     fn debug_and_errors_show_no_claims() {
-        let cached = CachedVerdict { verdict: active(json!({"sub": "alice"})), stored_at: 1 };
-        assert!(!format!("{cached:?}").contains("alice"));
+        let verdict = active(json!({"sub": "alice"}));
+        let cached = CachedVerdict { verdict, stored_at: 1, token_expires_at: Some(1_900_000_000) };
+        let debug = format!("{cached:?}");
+        assert!(!debug.contains("alice") && !debug.contains("1900000000"), "{debug}");
         let error = CacheError::new("connection refused");
         assert_eq!(error.to_string(), "the store of introspection verdicts failed");
         assert_eq!(error.source().unwrap().to_string(), "connection refused");

@@ -107,11 +107,12 @@ impl Introspection {
     }
 
     /// A new verdict on this token: that of a call under way, or of one that is made now. `target` is used only if there
-    /// is a call to make.
+    /// is a call to make. The verdict is not cached past `token_expires_at`.
     pub(crate) async fn verdict<T>(
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
+        token_expires_at: Option<i64>,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
         target: impl Fn() -> T,
@@ -121,7 +122,7 @@ impl Introspection {
     {
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
-            async move { this.ask(key, &token, &client, deadline, target).await }
+            async move { this.ask(key, &token, token_expires_at, &client, deadline, target).await }
         };
         let Answer { verdict, sent } =
             Box::pin(self.flights.join(key, deadline, &self.gate.room, call)).await?;
@@ -169,6 +170,7 @@ impl Introspection {
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
+        token_expires_at: Option<i64>,
         client: &awc::Client,
         deadline: Deadline,
         target: impl Future<Output = Result<Target, AuthError>>,
@@ -190,7 +192,7 @@ impl Introspection {
             // A failure of nobody whom the breaker should know of.
             return Err(timed_out());
         }
-        let ticket = self.cache.ticket(key, Now::of(&*self.clock));
+        let ticket = self.cache.ticket(key, Now::of(&*self.clock)).expiring_at(token_expires_at);
         let started = ticket.sent().monotonic;
         let call = self.observer.call("introspection");
         self.observer.in_flight(self.gate.in_flight());

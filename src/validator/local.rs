@@ -40,8 +40,15 @@ pub(crate) struct Local {
 pub(crate) enum Outcome {
     /// The JWT is valid. Only the policy of the route remains to be checked.
     Verified(Claims, Via),
-    /// The token is opaque, or a JWT that is introspected too.
-    Introspect,
+    /// The token is opaque, or a JWT that is introspected too. A verified JWT expires at this time by the local clock.
+    Introspect { expires_at: Option<i64> },
+}
+
+/// The result of verifying a JWT.
+enum Verified {
+    Yes(Claims, Via),
+    /// There are no keys: they cannot be fetched and no usable ones are known, or the key set is empty.
+    NoKeys(AuthError),
 }
 
 /// A key set, and what tells whether a later one is the same.
@@ -51,7 +58,15 @@ struct PublishedKeys {
     id: KeySetId,
 }
 
+<<<<<<< HEAD
 impl Document for PublishedKeys {}
+=======
+/// A full waiting room says nothing about the keys.
+fn no_keys(error: AuthError) -> Result<Verified, AuthError> {
+    let is_saturated = error.kind() == AuthErrorKind::Upstream(UpstreamFault::Saturated);
+    if is_saturated { Err(error) } else { Ok(Verified::NoKeys(error)) }
+}
+>>>>>>> 35f02f4 (Fetch keys again soon after a failure, and bound verdicts on JWTs by their exp)
 
 impl Local {
     pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
@@ -107,32 +122,23 @@ impl Local {
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
     ) -> Result<Outcome, AuthError> {
-        let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else { return Ok(Outcome::Introspect) };
-        if !self.introspects {
-            // No key can change this, so that no key is needed for it.
-            jwt.check_header(&self.rules).map_err(AuthError::token)?;
-        }
-        let verified = self.verify(&jwt, tag, metadata, client, deadline).await;
-        if !self.introspects {
-            return verified.map(|(claims, via)| Outcome::Verified(claims, via));
-        }
-        match verified {
-            Ok((claims, _)) => {
+        let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else {
+            return Ok(Outcome::Introspect { expires_at: None });
+        };
+        // No key can change this, so that no key is needed for it.
+        jwt.check_header(&self.rules).map_err(AuthError::token)?;
+        match self.verify(&jwt, tag, metadata, client, deadline).await? {
+            Verified::Yes(claims, _) if self.introspects => {
                 let now = self.observer.clock.unix_time();
                 metadata.issuer(|issuer| policy::check_present(&claims, &self.api_rules, issuer, now))?;
-                Ok(Outcome::Introspect)
+                let skew = self.api_rules.clock_skew;
+                let expires_at = claims.expires_at().map(|expires_at| expires_at.saturating_sub(skew));
+                Ok(Outcome::Introspect { expires_at })
             }
-            // A full waiting room is no reason either to introspect tokens that nobody has verified.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    AuthErrorKind::InvalidToken(_) | AuthErrorKind::Upstream(UpstreamFault::Saturated)
-                ) =>
-            {
-                Err(error)
-            }
-            // The keys cannot be fetched now, or the set is empty. Introspection is a complete validation by itself.
-            Err(_) => Ok(Outcome::Introspect),
+            Verified::Yes(claims, via) => Ok(Outcome::Verified(claims, via)),
+            // Introspection is a complete validation by itself.
+            Verified::NoKeys(_) if self.introspects => Ok(Outcome::Introspect { expires_at: None }),
+            Verified::NoKeys(error) => Err(error),
         }
     }
 
@@ -143,17 +149,20 @@ impl Local {
         metadata: &KnownMetadata,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
-    ) -> Result<(Claims, Via), AuthError> {
+    ) -> Result<Verified, AuthError> {
         let fetch = || {
             let of_fetch = Deadline::after(self.limits.deadline);
             let metadata = metadata.get(client(), Reader::task(of_fetch));
             let fetching = fetch(metadata, client(), self.limits, of_fetch, self.keys.last_known());
             Arc::clone(&self.observer).fetch("key_set", fetching)
         };
-        let mut current = self.keys.get(fetch, Reader::request(deadline)).await?;
+        let mut current = match self.keys.get(fetch, Reader::request(deadline)).await {
+            Ok(current) => current,
+            Err(error) => return no_keys(error),
+        };
         let remembered = self.remembered.as_ref().zip(tag);
         if let Some(claims) = remembered.and_then(|(known, tag)| known.get(&tag, &current.document.id)) {
-            return Ok((claims, Via::RememberedSignature));
+            return Ok(Verified::Yes(claims, Via::RememberedSignature));
         }
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
         // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
@@ -164,12 +173,14 @@ impl Local {
                     outcome = jwt.verify(&current.document.set, &self.rules);
                 }
                 // The key may be a new one, which we cannot know now.
-                Err(error) if fault == TokenFault::UnknownKey => return Err(error),
+                Err(error) if fault == TokenFault::UnknownKey => {
+                    return if current.document.set.is_empty() { no_keys(error) } else { Err(error) };
+                }
                 Ok(None) | Err(_) => {}
             }
         }
         if current.document.set.is_empty() && (self.introspects || outcome == Err(TokenFault::UnknownKey)) {
-            return Err(AuthError::upstream(UpstreamFault::NoKeys));
+            return Ok(Verified::NoKeys(AuthError::upstream(UpstreamFault::NoKeys)));
         }
         let claims = outcome.map_err(|fault| jwt.error(fault, &current.document.set))?;
         if let Some((known, tag)) = remembered
@@ -177,7 +188,7 @@ impl Local {
         {
             known.insert(tag, claims.clone(), current.document.id);
         }
-        Ok((claims, Via::Signature))
+        Ok(Verified::Yes(claims, Via::Signature))
     }
 
     /// Whether a token can be accepted by any route now. Others are not worth their place among the verified ones.

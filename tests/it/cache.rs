@@ -115,6 +115,37 @@ async fn a_verdict_dies_with_its_token_without_any_tolerance() {
     assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 2), "the issuer was asked");
 }
 
+/// The response has no `exp`, or a later one: the JWT has the right to end first.
+#[actix_web::test]
+async fn the_cached_verdict_of_an_introspected_jwt_ends_at_the_exp_of_the_jwt() {
+    for (skew, in_store, later) in
+        [(0_u64, false, true), (0, true, true), (0, false, false), (20, true, false), (20, false, false)]
+    {
+        let (issuer, clock) = timed_issuer();
+        let builder = introspecting(&issuer).introspect_jwt_tokens(true).clock(clock.clone());
+        let builder = builder.introspection_cache(seconds(300)).clock_skew(seconds(skew));
+        let store = Store::default();
+        let api = api(if in_store { builder.cache_store(store) } else { builder }).await;
+        let now = clock.unix_time();
+        let jwt = issuer.jwt(json!({ "exp": now + 100 }));
+        let mut answer = json!({ "active": true, "iss": issuer.issuer(), "aud": issuer.audience() });
+        if later {
+            answer["exp"] = json!(now + 1000);
+        }
+        issuer.set_answer(&jwt, &answer.to_string());
+        assert_eq!(api.outcome(&jwt).await, OK);
+        let left = 100 - skew;
+        clock.advance(seconds(left - 1));
+        assert_eq!((api.outcome(&jwt).await, calls(&issuer)), (OK, 1));
+        clock.advance(seconds(1));
+        api.outcome(&jwt).await.ok();
+        let asked_again = calls(&issuer);
+        clock.advance(seconds(190));
+        assert_eq!(api.outcome(&jwt).await, token(TokenFault::Expired), "{skew} {in_store} {later}");
+        assert_eq!(calls(&issuer), asked_again);
+    }
+}
+
 #[actix_web::test]
 async fn a_clock_that_is_set_back_prolongs_nothing() {
     let (issuer, clock, api) = timed().await;

@@ -181,6 +181,32 @@ async fn a_new_key_is_found_within_one_cooldown() {
 }
 
 #[actix_web::test]
+async fn a_new_key_is_found_within_4_s_after_the_key_endpoint_failed() {
+    for failures in [1, 3] {
+        let (issuer, clock, api) = timed().await;
+        assert_eq!(api.outcome(&lasting(&issuer, &clock)).await, OK);
+        issuer.rotate_keys(Rotation::Add);
+        let new = lasting(&issuer, &clock);
+        clock.advance(seconds(30));
+        issuer.fault(Endpoint::Jwks, Fault::status(500).times(failures));
+        for failure in 1..=failures {
+            for _ in 0..20 {
+                let answer = api.get("/", &new).await;
+                assert_eq!(answer.outcome(), upstream(Failing));
+                assert!(answer.retry_after.is_some_and(|seconds| (1..=4).contains(&seconds)));
+            }
+            assert_eq!(fetches(&issuer), 1 + failure, "one in each pause");
+            clock.advance(seconds(4));
+        }
+        assert_eq!(api.outcome(&new).await, OK);
+        let unknown = TestKey::generate(test::Algorithm::ES256, "made-up");
+        let unknown = issuer.jwt_with(JwtOptions::new().key(&unknown), json!({}));
+        assert_eq!(api.outcome(&unknown).await, UNKNOWN_KEY);
+        assert_eq!(fetches(&issuer), failures + 2, "the cooldown counts from the fetch that succeeded");
+    }
+}
+
+#[actix_web::test]
 async fn a_flood_of_unknown_keys_costs_one_fetch_in_each_cooldown_and_drives_nothing_out() {
     let (issuer, clock, api) = timed().await;
     let good = lasting(&issuer, &clock);
@@ -478,6 +504,59 @@ async fn claims_that_an_introspected_jwt_lacks_come_from_the_response() {
     issuer.set_answer(&bare, &issuer.claims(&issuer.opaque(json!({ "active": true }))).to_string());
     assert_eq!(api.outcome(&bare).await, OK);
     assert_eq!(issuer.count(Endpoint::Introspection), 1);
+}
+
+/// An unsigned, an HMAC and a logout token, which anybody can make up.
+fn forged(number: usize) -> [(String, TokenFault); 3] {
+    let claims = URL_SAFE_NO_PAD.encode(json!({ "n": number }).to_string());
+    let make = |header: Value| format!("{}.{claims}.QUFB", URL_SAFE_NO_PAD.encode(header.to_string()));
+    [
+        (make(json!({ "alg": "none" })), TokenFault::Algorithm),
+        (make(json!({ "alg": "HS256", "typ": "at+jwt" })), TokenFault::Algorithm),
+        (make(json!({ "alg": "ES256", "typ": "logout+jwt" })), TokenFault::Type),
+    ]
+}
+
+#[actix_web::test]
+async fn forged_jwts_are_not_introspected_while_the_keys_cannot_be_renewed() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone()).introspect_jwt_tokens(true)).await;
+    assert_eq!(api.outcome(&lasting(&issuer, &clock)).await, OK);
+    issuer.fault(Endpoint::Jwks, Fault::status(500).always());
+    let unknown = || TestKey::generate(test::Algorithm::ES256, "made-up");
+    let known = || unknown().with_kid("es256-1");
+    for (round, pause) in [60, 1, 400].into_iter().enumerate() {
+        clock.advance(seconds(pause));
+        let before = issuer.count(Endpoint::Introspection);
+        for number in 0..3 {
+            let of = |key: &TestKey| issuer.jwt_with(JwtOptions::new().key(key), json!({ "n": number }));
+            assert_eq!(api.outcome(&of(&unknown())).await, upstream(Failing), "{round}");
+            assert_eq!(api.outcome(&of(&known())).await, token(TokenFault::Signature), "{round}");
+            for (bad, fault) in forged(number) {
+                assert_eq!(api.outcome(&bad).await, token(fault), "{round}");
+            }
+        }
+        assert_eq!(issuer.count(Endpoint::Introspection), before, "{round}");
+        assert_eq!(api.outcome(&lasting(&issuer, &clock)).await, OK, "its key is known");
+        assert_eq!(issuer.count(Endpoint::Introspection), before + 1);
+    }
+}
+
+#[actix_web::test]
+async fn a_header_that_no_key_can_verify_is_rejected_without_keys_and_without_a_call() {
+    for keys in ["failing", "hanging", "empty"] {
+        let issuer = TestIssuer::start();
+        match keys {
+            "failing" => issuer.fault(Endpoint::Jwks, Fault::status(500).always()),
+            "hanging" => issuer.fault(Endpoint::Jwks, Fault::hold().always()),
+            _ => issuer.publish_jwks(json!({ "keys": [] })),
+        }
+        let api = api(introspecting(&issuer).introspect_jwt_tokens(true)).await;
+        for (bad, fault) in forged(0) {
+            assert_eq!(api.outcome(&bad).await, token(fault), "{keys}");
+        }
+        assert_eq!((issuer.count(Endpoint::Introspection), fetches(&issuer)), (0, 0), "{keys}");
+    }
 }
 
 #[actix_web::test]
