@@ -51,7 +51,7 @@ impl Chunks {
                 let size = digit.and_then(|digit| size.checked_mul(16)?.checked_add(u64::from(digit)));
                 size.map_or(Self::Malformed, Self::Size)
             }
-            (Self::SizeLf(0), b'\n') | (Self::TrailerLf, b'\n') => Self::Line,
+            (Self::SizeLf(0) | Self::TrailerLf, b'\n') => Self::Line,
             (Self::SizeLf(size), b'\n') => Self::Data(size),
             (Self::DataCr, b'\r') => Self::DataLf,
             (Self::DataLf, b'\n') => Self::START,

@@ -58,15 +58,13 @@ struct PublishedKeys {
     id: KeySetId,
 }
 
-<<<<<<< HEAD
 impl Document for PublishedKeys {}
-=======
+
 /// A full waiting room says nothing about the keys.
 fn no_keys(error: AuthError) -> Result<Verified, AuthError> {
     let is_saturated = error.kind() == AuthErrorKind::Upstream(UpstreamFault::Saturated);
     if is_saturated { Err(error) } else { Ok(Verified::NoKeys(error)) }
 }
->>>>>>> 35f02f4 (Fetch keys again soon after a failure, and bound verdicts on JWTs by their exp)
 
 impl Local {
     pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
