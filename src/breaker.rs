@@ -79,6 +79,8 @@ struct State {
     last_success: Option<Duration>,
     /// The last verdict.
     last_verdict: Option<Duration>,
+    /// The latest start of a call that ended with a verdict.
+    last_verdict_started: Option<Duration>,
     /// Since then: failures that a token may have caused.
     failures: u32,
     /// Since then: connections that failed, so that no token was sent.
@@ -154,6 +156,7 @@ impl Breaker {
             phase: Phase::Closed,
             last_success: None,
             last_verdict: None,
+            last_verdict_started: None,
             failures: 0,
             failed_connections: 0,
             check: None,
@@ -256,12 +259,18 @@ impl Breaker {
         self.open(&mut state, pause, retry_after.unwrap_or(pause), started, now);
     }
 
-    /// Whether the server gave a verdict after this time, or in a health check of the last second, or shortly before if
+    /// Reports that a caller's call that started then ended with a verdict.
+    pub(crate) fn record_verdict(&self, started: Duration) {
+        let mut state = self.state();
+        state.last_verdict_started = state.last_verdict_started.max(Some(started));
+    }
+
+    /// Whether the server gave a verdict in a call that started after this time, or in a health check of the last second, or shortly before if
     /// that is evidence too; `None` if a health check is needed to find out.
     pub(crate) fn gives_verdicts(&self, since: Duration, evidence: Evidence, now: Duration) -> Option<bool> {
         let state = self.state();
         let is_recent = |verdict| now.saturating_sub(verdict) < VERDICT_COUNTS;
-        if is_after(state.last_verdict, since)
+        if is_after(state.last_verdict_started, since)
             || (evidence == Evidence::Recent && state.last_verdict.is_some_and(is_recent))
         {
             return Some(true);
@@ -396,6 +405,9 @@ mod tests {
     #[track_caller]
     fn call(breaker: &Breaker, token: u64, error: Option<AuthError>, now: u64) -> bool {
         assert_eq!(breaker.admit(&key(token), || secs(now)).unwrap(), Admission::Call);
+        if error.is_none() {
+            breaker.record_verdict(secs(now));
+        }
         breaker.record(key(token), &ended(error), secs(now))
     }
 

@@ -33,9 +33,9 @@ struct Inner {
 /// Which verdicts on other tokens show that a single token caused a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evidence {
-    /// One since the call began, or that of a health check.
+    /// One of a call that started after the failure, or that of a health check.
     Current,
-    /// Also one shortly before the call.
+    /// Also one shortly before.
     Recent,
 }
 

@@ -201,11 +201,14 @@ impl Introspection {
         if self.breaker.record(key, &outcome, now()) {
             drop(rt::spawn(self.check_health(client, &target)));
         }
+        if outcome.is_ok() {
+            self.breaker.record_verdict(started);
+        }
         // Neither a health check nor a slow store must take the place of a call.
         drop(pass);
         self.observer.in_flight(self.gate.in_flight());
         let outcome = match outcome {
-            Err(failure) => Err(self.attribute(failure, started, client, &target).await),
+            Err(failure) => Err(self.attribute(failure, client, &target).await),
             outcome => outcome,
         };
         if let Err(error) = &outcome {
@@ -229,12 +232,13 @@ impl Introspection {
     async fn attribute(
         self: &Arc<Self>,
         failure: AuthError,
-        started: Duration,
         client: &awc::Client,
         target: &Target,
     ) -> AuthError {
         let Some(evidence) = failure.could_be_the_tokens() else { return failure };
-        let known = || self.breaker.gives_verdicts(started, evidence, self.clock.monotonic());
+        // A verdict of a call that started before may be older than the failure: the server may have changed between.
+        let failed = self.clock.monotonic();
+        let known = || self.breaker.gives_verdicts(failed, evidence, self.clock.monotonic());
         let gives_verdicts = match known() {
             Some(known) => known,
             None => match self.check_health(client, target).await {
