@@ -152,15 +152,16 @@ mod tests {
 
     #[test]
     fn an_accepted_token_and_one_without_permission_start_the_count_again() {
-        for accept in [
-            Rejections::note_accepted as fn(&Rejections),
+        let accepts: [fn(&Rejections); 3] = [
+            Rejections::note_accepted,
             |rejections| {
-                assert_eq!(rejections.advice(AuthErrorKind::InsufficientScope, Duration::default), None)
+                assert_eq!(rejections.advice(AuthErrorKind::InsufficientScope, Duration::default), None);
             },
             |rejections| {
-                assert_eq!(rejections.advice(AuthErrorKind::InsufficientGroups, Duration::default), None)
+                assert_eq!(rejections.advice(AuthErrorKind::InsufficientGroups, Duration::default), None);
             },
-        ] {
+        ];
+        for accept in accepts {
             let rejections = Rejections::default();
             accept(&rejections);
             for fault in FAULTS {
