@@ -4,15 +4,19 @@
 //! One token is not evidence about the server: some servers fail for particular tokens, and anybody can send those. So
 //! failures of callers' tokens only raise a suspicion, and a health check (the introspection of a random token of our own)
 //! confirms or clears it. A token that fails again and again backs off alone.
+//!
+//! While the breaker is open and the server responds to the health check with a failure, a few calls are still made. Some
+//! servers fail for every unknown token, so only a caller's token can show that they work.
 
 mod backoff;
+mod reduced_rate;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use self::backoff::Backoff;
+use self::{backoff::Backoff, reduced_rate::ReducedRate};
 use crate::{
     cache::CacheKey,
     error::{AuthError, AuthErrorKind, Evidence, UpstreamFault},
@@ -89,6 +93,7 @@ struct State {
     check: Option<Duration>,
     last_check: Option<LastCheck>,
     backoff: Backoff,
+    reduced_rate: ReducedRate,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,9 +108,25 @@ enum Phase {
     Open {
         until: Duration,
         pause: Duration,
+        /// Whether calls are made at a [`ReducedRate`].
+        is_reduced: bool,
         /// Whether the log has it, and so must have its end.
         is_logged: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    /// The next health check that fails doubles it.
+    base: Duration,
+    lasting: Duration,
+    is_reduced: bool,
+}
+
+impl Pause {
+    fn new(base: Duration) -> Self {
+        Self { base, lasting: base, is_reduced: false }
+    }
 }
 
 /// The meaning of a call's result for the server.
@@ -146,6 +167,11 @@ impl Outcome {
     }
 }
 
+/// Whether the server responded, although with a failure.
+fn is_response<T>(result: &Result<T, AuthError>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == AuthErrorKind::Upstream(UpstreamFault::Failing))
+}
+
 fn believed(retry_after: Option<Duration>) -> Option<Duration> {
     retry_after.map(|asked| asked.min(LONGEST_RETRY_AFTER)).filter(|asked| !asked.is_zero())
 }
@@ -162,6 +188,7 @@ impl Breaker {
             check: None,
             last_check: None,
             backoff: Backoff::new(),
+            reduced_rate: ReducedRate::new(),
         };
         Self { issuer: issuer.into(), state: Mutex::new(state), limiter: Limiter::default() }
     }
@@ -171,8 +198,16 @@ impl Breaker {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub(crate) fn check(&self, key: &CacheKey, now: impl FnOnce() -> Duration) -> Result<(), AuthError> {
-        let state = self.state();
-        if state.admits_all() { Ok(()) } else { state.may_call(key, now()) }
+        let mut state = self.state();
+        if state.admits_all() {
+            return Ok(());
+        }
+        let now = now();
+        let Err(error) = state.may_call(key, now) else { return Ok(()) };
+        let is_known = state.reduced_rate.is_known(key);
+        let may_call =
+            state.has_reduced_rate(key, is_known, now) && state.reduced_rate.may_allow(is_known, now);
+        if may_call { Ok(()) } else { Err(error) }
     }
 
     /// Asks to introspect the token of this key. Its result must be reported to [`record`](Self::record).
@@ -189,10 +224,16 @@ impl Breaker {
             return Ok(Admission::Call);
         }
         let now = now();
-        state.may_call(key, now)?;
+        if let Err(error) = state.may_call(key, now) {
+            let is_known = state.reduced_rate.is_known(key);
+            let is_allowed =
+                state.has_reduced_rate(key, is_known, now) && state.reduced_rate.allows(is_known, now);
+            return if is_allowed { Ok(Admission::Call) } else { Err(error) };
+        }
         if matches!(state.phase, Phase::Closed) {
             return Ok(Admission::Call);
         }
+        state.reduced_rate.restart(now);
         state.check = Some(now);
         let has_failed = state.backoff.has_failed(key, now);
         Ok(if has_failed { Admission::CheckFirst } else { Admission::CallAndCheck })
@@ -212,7 +253,7 @@ impl Breaker {
                 state.failed_connections = state.failed_connections.saturating_add(1);
                 let is_closed = matches!(state.phase, Phase::Closed);
                 if is_closed && state.failed_connections >= FAILED_CONNECTIONS {
-                    self.open(&mut state, FIRST_PAUSE, FIRST_PAUSE, now, now);
+                    self.open(&mut state, Pause::new(FIRST_PAUSE), now, now);
                 }
             }
             Outcome::Failing(_) | Outcome::TimedOut => {
@@ -229,6 +270,12 @@ impl Breaker {
             }
         }
         false
+    }
+
+    /// Remembers the token of this key, which is active: it may be introspected while invented tokens use up the calls that
+    /// are made in a pause.
+    pub(crate) fn remember(&self, key: CacheKey) {
+        self.state().reduced_rate.remember(key);
     }
 
     /// Marks that a health check starts.
@@ -256,7 +303,9 @@ impl Breaker {
             Phase::Closed => FIRST_PAUSE,
         };
         // From its start, so that a server that hangs is not left alone for longer than one that answers.
-        self.open(&mut state, pause, retry_after.unwrap_or(pause), started, now);
+        let is_reduced = retry_after.is_none() && is_response(result);
+        let pause = Pause { lasting: retry_after.unwrap_or(pause), is_reduced, ..Pause::new(pause) };
+        self.open(&mut state, pause, started, now);
     }
 
     /// Reports that a caller's call that started then ended with a verdict.
@@ -306,13 +355,15 @@ impl Breaker {
         }
     }
 
-    /// Refuses calls for the time `lasting` after `since`. The next health check that fails doubles `pause`.
-    fn open(&self, state: &mut State, pause: Duration, lasting: Duration, since: Duration, now: Duration) {
+    /// Refuses calls for the time of this pause after `since`.
+    fn open(&self, state: &mut State, pause: Pause, since: Duration, now: Duration) {
+        let Pause { base, lasting, is_reduced } = pause;
         let was_logged = matches!(state.phase, Phase::Open { is_logged: true, .. });
         // A server that fails now and then must not fill the log.
         let is_due = self.limiter.is_due_at(now);
         let until = since.saturating_add(lasting);
-        state.phase = Phase::Open { until, pause, is_logged: was_logged || is_due };
+        state.phase = Phase::Open { until, pause: base, is_reduced, is_logged: was_logged || is_due };
+        state.reduced_rate.restart(now);
         if is_due {
             log::warn!(
                 target: crate::LOG, event = "introspection_paused", issuer = &*self.issuer;
@@ -341,6 +392,14 @@ impl State {
         };
         let left = left.max(self.backoff.time_left(key, now));
         if left.is_zero() { Ok(()) } else { Err(paused(left)) }
+    }
+
+    /// Whether this token may have one of the calls that are made in a pause. A token that failed shows nothing, unless it
+    /// was active before.
+    fn has_reduced_rate(&self, key: &CacheKey, is_known: bool, now: Duration) -> bool {
+        matches!(self.phase, Phase::Open { is_reduced: true, .. })
+            && self.backoff.time_left(key, now).is_zero()
+            && (is_known || !self.backoff.has_failed(key, now))
     }
 
     fn check_is_due(&self, now: Duration) -> bool {
@@ -600,9 +659,68 @@ mod tests {
         assert_eq!(left(&breaker, 9, now), secs(60), "the server asks for more");
     }
 
+    /// Open since second 100 with a health check that got this result.
+    fn opened_by(error: AuthError) -> Breaker {
+        let breaker = Breaker::new("issuer");
+        breaker.remember(key(1));
+        breaker.finish_check(secs(100), &ended(Some(error)), secs(100));
+        assert_eq!(state(&breaker, 100), BreakerState::Open);
+        breaker
+    }
+
+    fn admits(breaker: &Breaker, token: u64, millis: u64) -> bool {
+        let now = || Duration::from_millis(millis);
+        breaker.check(&key(token), now).is_ok() && breaker.admit(&key(token), now).is_ok()
+    }
+
+    #[test]
+    fn a_server_that_responds_with_failures_gets_a_few_calls_in_a_pause() {
+        let breaker = opened_by(failing());
+        assert!(!admits(&breaker, 1, 100_050) && !admits(&breaker, 9, 100_050), "not at once");
+        for token in [1, 9] {
+            let started = 100_300 + token * 10;
+            assert!(admits(&breaker, token, started) && !admits(&breaker, token, started), "{token}");
+        }
+        assert_eq!(state(&breaker, 100), BreakerState::Open);
+        assert!(!breaker.record(key(9), &ended(Some(failing())), secs(100)));
+        assert!(!admits(&breaker, 9, 100_600), "it failed");
+        breaker.record(key(1), &ended(Some(failing())), secs(100));
+        assert!(admits(&breaker, 1, 100_600), "it failed, but was active before");
+        breaker.record(key(1), &ended(None), secs(100));
+        assert_eq!(state(&breaker, 100), BreakerState::Closed);
+    }
+
+    #[test]
+    fn invented_tokens_do_not_use_up_the_calls_of_known_ones() {
+        let breaker = opened_by(failing());
+        let (mut known, mut unknown) = (0, 0);
+        for time in 0..995 {
+            unknown += usize::from(admits(&breaker, 1000 + time, 100_000 + time));
+            known += usize::from(time % 250 == 249 && admits(&breaker, 1, 100_000 + time));
+        }
+        assert_eq!(known, 3);
+        assert!((1..=10).contains(&unknown), "{unknown}");
+    }
+
+    #[test]
+    fn a_server_that_is_away_or_asks_for_a_pause_gets_no_calls_in_it() {
+        for error in [
+            AuthError::upstream(UpstreamFault::TimedOut),
+            AuthError::upstream(UpstreamFault::Unreachable),
+            no_connection(),
+            asks_for(7),
+        ] {
+            let text = format!("{error:?}");
+            let breaker = opened_by(error);
+            assert!((100_000..100_999).all(|time| !admits(&breaker, time % 3, time)), "{text}");
+        }
+        let breaker = opened_by(asks_for(0));
+        assert!(admits(&breaker, 1, 100_500), "zero asks for nothing");
+    }
+
     #[test]
     fn an_abandoned_check_makes_room_for_the_next() {
-        let breaker = opened();
+        let breaker = opened_by(AuthError::upstream(UpstreamFault::TimedOut));
         assert!(breaker.admit(&key(9), || secs(101)).is_ok());
         assert_eq!(left(&breaker, 9, 104), secs(1));
         assert_eq!(state(&breaker, 105), BreakerState::Open);

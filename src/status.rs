@@ -85,7 +85,8 @@ pub enum Introspecting {
     Off,
     /// Calls are made.
     Calling,
-    /// The circuit breaker is open: requests that need a call are rejected with 503 for some seconds.
+    /// The circuit breaker is open: requests that need a call are rejected with 503 for some seconds. If the server
+    /// responds with failures, a few calls are still made.
     Paused,
     /// The circuit breaker is half-open: a health check tests whether the authorization server is available again.
     Probing,

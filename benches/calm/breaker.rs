@@ -29,37 +29,70 @@ pub(crate) async fn attack(duration: Duration) -> bool {
     let mut held = true;
     for caches in [false, true] {
         let with = if caches { "with a cache of 1 s" } else { "without a cache" };
-        for (what, fault, distinct) in [
-            ("one token, 500", Fault::status(500), false),
-            ("one token, 429 with Retry-After", Fault::status(429).with_header("Retry-After", "1"), false),
-            ("one token, no response", Fault::hold(), false),
-            ("distinct tokens, 500", Fault::status(500), true),
-            ("distinct tokens, reset", Fault::reset(), true),
+        for (what, fault, tokens) in [
+            ("one token, 500", Fault::status(500), Tokens::One),
+            (
+                "one token, 429 with Retry-After",
+                Fault::status(429).with_header("Retry-After", "1"),
+                Tokens::One,
+            ),
+            ("one token, no response", Fault::hold(), Tokens::One),
+            ("distinct tokens, 500", Fault::status(500), Tokens::Distinct),
+            ("distinct tokens, reset", Fault::reset(), Tokens::Distinct),
+            ("500 for every unknown token, from a cold start", Fault::status(500), Tokens::AllUnknown),
         ] {
             let mut report = Report::new("breaker-attack: tokens that the server fails for");
             report.tell("attack", format!("{what}, {with}"));
-            one_attack(&mut report, fault, distinct, caches, duration).await;
+            one_attack(&mut report, fault, tokens, caches, duration).await;
             held &= report.finish();
         }
     }
     held
 }
 
-async fn one_attack(report: &mut Report, fault: Fault, distinct: bool, caches: bool, duration: Duration) {
+/// The tokens for which the server fails.
+#[derive(Clone, Copy, PartialEq)]
+enum Tokens {
+    One,
+    Distinct,
+    /// Distinct ones, and also that of a health check. The attack begins before the first good request.
+    AllUnknown,
+}
+
+/// A cold start has this time to let the good clients in.
+const COLD_START: Duration = Duration::from_secs(1);
+
+async fn one_attack(report: &mut Report, fault: Fault, tokens: Tokens, caches: bool, duration: Duration) {
     let issuer = TestIssuer::start();
     let cache = if caches { Duration::from_secs(1) } else { Duration::ZERO };
     let api = Api::start(&build(introspecting(&issuer).introspection_cache(cache).response_timeout(TIMEOUT)));
-    issuer.fault(Endpoint::Introspection, fault.for_tokens(BAD).always());
+    let is_cold = tokens == Tokens::AllUnknown;
+    let good: Vec<_> = (0..GOOD_CLIENTS).map(|_| issuer.opaque(json!({ "sub": "alice" }))).collect();
+    if is_cold {
+        for token in &good {
+            issuer.fault(Endpoint::Introspection, Fault::real().for_tokens(token).always());
+        }
+        issuer.fault(Endpoint::Introspection, fault.always());
+    } else {
+        issuer.fault(Endpoint::Introspection, fault.for_tokens(BAD).always());
+    }
     let ends = Rc::new(Cell::new(false));
-    let good: Vec<_> = (0..GOOD_CLIENTS)
-        .map(|_| {
-            let (token, address) = (issuer.opaque(json!({ "sub": "alice" })), api.address);
-            let ends = Rc::clone(&ends);
+    let good: Vec<_> = good
+        .into_iter()
+        .map(|token| {
+            let (ends, address) = (Rc::clone(&ends), api.address);
             rt::spawn(async move {
                 let (mut caller, mut all, mut good) = (Caller::new(address), 0, 0);
+                if is_cold {
+                    rt::time::sleep(COLD_START).await;
+                }
+                let begun = Instant::now();
                 while !ends.get() {
-                    all += 1;
-                    good += usize::from(caller.status(&token).await.unwrap_or(0) == 200);
+                    let is_good = caller.status(&token).await.unwrap_or(0) == 200;
+                    if !is_cold || begun.elapsed() > COLD_START {
+                        all += 1;
+                        good += usize::from(is_good);
+                    }
                     rt::time::sleep(Duration::from_millis(10)).await;
                 }
                 (all, good)
@@ -72,7 +105,8 @@ async fn one_attack(report: &mut Report, fault: Fault, distinct: bool, caches: b
             rt::spawn(async move {
                 let (mut caller, mut sent) = (Caller::new(address), 0_usize);
                 while !ends.get() {
-                    let token = if distinct { format!("{BAD}{attacker}-{sent}") } else { format!("{BAD}1") };
+                    let is_one = tokens == Tokens::One;
+                    let token = if is_one { format!("{BAD}1") } else { format!("{BAD}{attacker}-{sent}") };
                     sent += 1;
                     let _status = caller.status(&token).await;
                     rt::time::sleep(PAUSE).await;
@@ -81,7 +115,7 @@ async fn one_attack(report: &mut Report, fault: Fault, distinct: bool, caches: b
             })
         })
         .collect();
-    rt::time::sleep(duration).await;
+    rt::time::sleep(if is_cold { duration + COLD_START * 2 } else { duration }).await;
     ends.set(true);
     let (mut sent, mut all, mut passed) = (0, 0, 0);
     for attacker in attackers {
@@ -105,22 +139,24 @@ const RECOVERED: Duration = Duration::from_secs(5);
 
 pub(crate) async fn outage() -> bool {
     let mut held = true;
-    for (what, fault) in [
-        ("500", Fault::status(500)),
-        ("reset", Fault::reset()),
-        ("429 with Retry-After", Fault::status(429).with_header("Retry-After", "2")),
-        ("no response", Fault::hold()),
+    // A health check and one token after each pause of at least a second, and a call's second try. If the server responds
+    // with a failure: also 20 calls in a second.
+    for (what, fault, most) in [
+        ("500", Fault::status(500), 16 + 3 * 20),
+        ("reset", Fault::reset(), 16),
+        ("429 with Retry-After", Fault::status(429).with_header("Retry-After", "2"), 16),
+        ("no response", Fault::hold(), 16),
     ] {
         let mut report = Report::new("outage: a server that is down");
         report.tell("outage", what);
-        one_outage(&mut report, fault).await;
+        one_outage(&mut report, fault, most).await;
         held &= report.finish();
     }
     held
 }
 
 /// 8 clients with a token each, which ask again at once, and one that brings new tokens.
-async fn one_outage(report: &mut Report, fault: Fault) {
+async fn one_outage(report: &mut Report, fault: Fault, most: usize) {
     let issuer = Rc::new(TestIssuer::start());
     let api = Api::start(&build(introspecting(&issuer).response_timeout(TIMEOUT)));
     let (ends, is_well) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(None::<Instant>)));
@@ -151,8 +187,7 @@ async fn one_outage(report: &mut Report, fault: Fault) {
     let before = issuer.count(Endpoint::Introspection);
     rt::time::sleep(OUTAGE_GOES_ON).await;
     let calls = issuer.count(Endpoint::Introspection) - before;
-    // A health check and one token after each pause of at least a second, and a call's second try.
-    report.at_most("introspections in its last 3 s", calls, 16);
+    report.at_most("introspections in its last 3 s", calls, most);
     issuer.clear_faults();
     is_well.set(Some(Instant::now()));
     rt::time::sleep(RECOVERED + Duration::from_secs(2)).await;

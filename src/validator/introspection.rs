@@ -204,6 +204,9 @@ impl Introspection {
         if outcome.is_ok() {
             self.breaker.record_verdict(started);
         }
+        if matches!(outcome, Ok(Verdict::Active(_))) {
+            self.breaker.remember(key);
+        }
         // Neither a health check nor a slow store must take the place of a call.
         drop(pass);
         self.observer.in_flight(self.gate.in_flight());

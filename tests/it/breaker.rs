@@ -9,7 +9,7 @@ use std::{
 use actix_protect_api::{
     Clock as _, Introspecting, ProtectApi, TokenFault, UpstreamFault,
     UpstreamFault::{Failing, Paused, TimedOut, Unreachable},
-    test::{Endpoint, Fault, TestIssuer},
+    test::{Endpoint, Fault, TestClock, TestIssuer},
 };
 use actix_web::rt::time::{sleep, timeout};
 use futures_util::future::join;
@@ -247,6 +247,104 @@ async fn a_server_that_fails_for_every_unknown_token_serves_the_known_ones() {
     }
 }
 
+/// A server that responds 500 to every unknown token.
+fn fails_for_unknown_tokens(issuer: &TestIssuer, known: &[String]) {
+    for token in known {
+        issuer.fault(Endpoint::Introspection, Fault::real().for_tokens(token).always());
+    }
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+}
+
+/// Sends an invented token per `invented`, and a valid one per `valid`. Returns how many valid requests were sent after the
+/// first second, and how many of them were accepted.
+async fn attack(api: &Api, clock: &TestClock, good: &[String], invented: u64, valid: u64) -> (usize, usize) {
+    let (mut all, mut accepted) = (0, 0);
+    let mut tokens = good.iter().cycle();
+    for time in (0..20_000).step_by(usize::try_from(invented).unwrap()) {
+        assert_eq!(api.get("/", &format!("made-up-{time}")).await.status, 503);
+        if time % valid == valid / 2 {
+            let is_accepted = api.outcome(tokens.next().unwrap()).await == OK;
+            if time > 1000 {
+                all += 1;
+                accepted += usize::from(is_accepted);
+            }
+        }
+        clock.advance(Duration::from_millis(invented));
+    }
+    (all, accepted)
+}
+
+#[actix_web::test]
+async fn an_attack_that_starts_in_a_quiet_moment_does_not_reject_known_tokens() {
+    for (invented, valid) in [(5, 100), (20, 200), (20, 2500)] {
+        let (issuer, clock) = timed_issuer();
+        let api = api(introspecting(&issuer).clock(clock.clone())).await;
+        let good: Vec<_> = (0..20).map(|_| issuer.opaque(json!({}))).collect();
+        fails_for_unknown_tokens(&issuer, &good);
+        for token in &good {
+            assert_eq!(api.outcome(token).await, OK);
+        }
+        clock.advance(seconds(3));
+        let (all, accepted) = attack(&api, &clock, &good, invented, valid).await;
+        assert!(accepted * 10 >= all * 9, "{accepted} of {all}, each {valid} ms");
+    }
+}
+
+#[actix_web::test]
+async fn an_attack_does_not_keep_out_tokens_that_were_never_introspected() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock.clone())).await;
+    let good: Vec<_> = (0..100).map(|_| issuer.opaque(json!({}))).collect();
+    fails_for_unknown_tokens(&issuer, &good);
+    clock.advance(seconds(3));
+    let (all, accepted) = attack(&api, &clock, &good, 20, 200).await;
+    assert!(accepted > 0, "of {all}");
+}
+
+#[actix_web::test]
+async fn an_outage_of_responses_with_500_leaves_a_small_rate_of_calls() {
+    let (issuer, clock) = timed_issuer();
+    let protect: ProtectApi = introspecting(&issuer).clock(clock.clone()).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let good: Vec<_> = (0..100).map(|_| issuer.opaque(json!({}))).collect();
+    for token in &good {
+        assert_eq!(api.outcome(token).await, OK);
+    }
+    clock.advance(seconds(3));
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    pauses(&api, Failing).await;
+    issuer.reset_counters();
+    for number in 0..1000 {
+        assert_eq!(api.get("/", &format!("new-{number}")).await.status, 503);
+        assert_eq!(api.get("/", &good[number % 100]).await.status, 503);
+        assert_ne!(protect.status().introspection, Introspecting::Calling);
+        clock.advance(Duration::from_millis(10));
+    }
+    let calls = issuer.count(Endpoint::Introspection);
+    assert!((20..=10 * 21).contains(&calls), "{calls} calls in 10 s");
+
+    // A timeout, a broken connection and a `Retry-After` leave no calls.
+    for fault in [Fault::reset(), Fault::status(503).with_header("Retry-After", "30")] {
+        issuer.clear_faults();
+        issuer.fault(Endpoint::Introspection, fault.always());
+        clock.advance(seconds(60));
+        assert_eq!(api.get("/", "starts-the-check").await.status, 503);
+        timeout(PATIENCE, async {
+            while protect.status().introspection != Introspecting::Paused {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the health check does not end");
+        issuer.reset_counters();
+        for number in 0..10 {
+            assert_eq!(api.outcome(&format!("paused-{number}")).await, upstream(Paused));
+            clock.advance(Duration::from_millis(90));
+        }
+        assert_eq!(issuer.count(Endpoint::Introspection), 0);
+    }
+}
+
 #[actix_web::test]
 async fn records_of_pauses_do_not_fill_the_log() {
     logs::capture();
@@ -257,7 +355,8 @@ async fn records_of_pauses_do_not_fill_the_log() {
         issuer.fault(Endpoint::Introspection, Fault::status(500).always());
         let mut number = 0;
         let pausing = async {
-            while api.outcome(&format!("down-{}-{number}", clock.unix_time())).await != upstream(Paused) {
+            while protect.status().introspection != Introspecting::Paused {
+                let _outcome = api.outcome(&format!("down-{}-{number}", clock.unix_time())).await;
                 number += 1;
                 clock.advance(Duration::from_millis(100));
             }
