@@ -285,8 +285,12 @@ impl<T: Document> Refreshed<T> {
     }
 
     fn newer(&self, seen: Option<&Arc<Dated<T>>>) -> Option<Arc<Dated<T>>> {
-        let seen = seen.map(|seen| seen.number);
-        self.current.load_full().filter(|current| seen.is_none_or(|seen| current.number > seen))
+        let (seen, now) = (seen.map(|seen| seen.number), self.now());
+        let current = self.current.load_full()?;
+        let is_newer = seen.is_none_or(|seen| current.number > seen);
+        // It may have ceased to be good while it was fetched.
+        let is_good = current.document.good_until().is_none_or(|until| now < until);
+        (is_newer && is_good).then_some(current)
     }
 
     /// Waits for a newer document than the one seen, from the fetch under way or from a new one; `None` if fetching
@@ -441,6 +445,46 @@ mod tests {
         fn fetched(&self) -> usize {
             self.fetched.load(Ordering::SeqCst)
         }
+    }
+
+    #[actix_web::test]
+    async fn a_document_that_ceased_to_be_good_during_its_fetch_is_not_used() {
+        /// A document that is good until this second.
+        struct Until(u64);
+
+        impl Document for Until {
+            fn good_until(&self) -> Option<Duration> {
+                Some(Duration::from_secs(self.0))
+            }
+        }
+
+        let source = Source::new();
+        let observer = Arc::clone(&source.refreshed.observer);
+        let refreshed = Arc::new(Refreshed::new("until", source.refreshed.lifetimes, 1000, observer));
+        let good_until = |second: u64| move || std::future::ready(Ok(Until(second)));
+        assert!(refreshed.get(good_until(50), reader()).await.is_ok());
+        source.advance(49);
+        assert!(refreshed.get(good_until(50), reader()).await.is_ok());
+        // A fetch that began in time ends too late.
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let ended = Mutex::new(Some(ended));
+        let late = || {
+            let ended = ended.lock().unwrap().take().unwrap();
+            async move {
+                ended.await.unwrap();
+                Ok(Until(50))
+            }
+        };
+        let seen = refreshed.last_known().unwrap();
+        let renewing = refreshed.newer_than(&seen, late, soon());
+        let reading = async {
+            tokio::task::yield_now().await;
+            source.advance(1);
+            end.send(()).unwrap();
+            refreshed.get(good_until(500), reader()).await.map(|dated| dated.document.0)
+        };
+        let (_, read) = futures_util::future::join(renewing, reading).await;
+        assert_eq!(read.unwrap(), 500);
     }
 
     #[actix_web::test]
