@@ -1,5 +1,5 @@
-//! The request's way: token, verdict, policy. What is known is decided at once; what must be asked for waits in a future
-//! of its own, so that known tokens pay nothing for it.
+//! Authenticates a request: extract the token, validate it, apply the policy. Tokens with a cached verdict are
+//! decided synchronously; only a cache miss allocates a future.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -27,7 +27,7 @@ use crate::{
     validator::{Names, Validated},
 };
 
-/// What one worker needs for the requests of a configuration.
+/// The state that one worker keeps for the requests of a configuration.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) shared: Handle,
@@ -53,7 +53,7 @@ impl From<AuthError> for Halt {
     }
 }
 
-/// What is to be found out by waiting.
+/// A token that still has to be validated.
 pub(crate) struct Errand {
     certificate: Option<CertificateThumbprint>,
     /// The token, and the names by which nobody knew it; `None` if the user's resolver is to find it.

@@ -1,9 +1,9 @@
 //! The circuit breaker of introspection: while the authorization server is down no calls are made, and requests that need
 //! one are refused at once.
 //!
-//! One token is not evidence about the server: some servers fail for particular tokens, and anybody can send those. So
-//! failures of callers' tokens only raise a suspicion, and a health check (the introspection of a random token of our own)
-//! confirms or clears it. A token that fails again and again backs off alone.
+//! One token is not evidence about the server: some servers fail for particular tokens, and anybody can send those.
+//! So failures of callers' tokens only raise a suspicion, and a health check (the introspection of a random token)
+//! confirms or clears it. A token that fails repeatedly backs off alone.
 //!
 //! While the breaker is open and the server responds to the health check with a failure, a few calls are still made. Some
 //! servers fail for every unknown token, so only a caller's token can show that they work.

@@ -1,7 +1,7 @@
 //! Verdicts that were given a moment ago, so that not every request costs a call to the authorization server.
 //!
-//! What is kept is what the issuer said of the token, and nothing of what we made of it: the policy runs on every
-//! request, after a hit as after a miss. A failed call leaves nothing behind, least of all an "inactive".
+//! Only the issuer's statements about tokens are cached. The policy runs on every request, on a hit as on a miss. A
+//! failed call caches nothing, in particular no inactive verdict.
 
 pub(crate) mod bounded;
 mod evictions;
@@ -27,7 +27,7 @@ pub use self::{
 };
 use crate::{claims::Claims, clock::Clock};
 
-/// What the issuer said of a token (RFC 7662 section 2.2). A clone costs one reference count.
+/// The issuer's statement about a token (RFC 7662 section 2.2). A clone costs one reference count.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// It is active, and this is what it carries.

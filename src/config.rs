@@ -106,7 +106,7 @@ pub(crate) struct Client {
     pub(crate) authentication: ClientAuthentication,
 }
 
-/// The user's own code. Compared by identity.
+/// Code of the application. Compared by identity.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) clock: Option<Arc<dyn Clock>>,

@@ -121,7 +121,7 @@ impl fmt::Debug for EndpointUrl {
     }
 }
 
-/// What is used of the metadata.
+/// The used members of the metadata.
 #[derive(Clone, Debug)]
 pub(crate) struct Metadata {
     /// As the document spells it: what tokens must say.
@@ -314,7 +314,7 @@ impl Metadata {
     }
 }
 
-/// RFC 8705 section 5; a trust store has aliases of its own. Never the plain endpoint in their place.
+/// RFC 8705 section 5; a trust store has separate aliases. The plain endpoint is never used instead.
 fn mtls_aliases<'m>(
     members: &'m Map<String, Value>,
     trust_store: Option<&str>,
@@ -403,7 +403,7 @@ mod tests {
         Metadata::parse(document.as_bytes(), &issuer(issuer_text), needs).map_err(|error| error.kind())
     }
 
-    /// What needs both endpoints.
+    /// A configuration that needs both endpoints.
     fn both() -> Needs {
         Needs { introspection: true, jwks: true, ..Needs::default() }
     }

@@ -1,9 +1,9 @@
 //! One call per token in flight, across all workers.
 //!
-//! The first request for a token leads: its call runs as a task of its own, detached from the request and its
-//! connection. Requests for the same token that come meanwhile wait for the outcome. What is shared is a verdict; an
-//! error is the leader's alone, and each waiter then tries once more by itself (together with the others). A call that
-//! takes more than half of a waiter's time, because its worker is blocked for example, is replaced by a new one.
+//! The first request for a token leads: its call runs in a separate task, detached from the request and its
+//! connection. Later requests for the same token wait for the result. Verdicts are shared. An error is not: each
+//! waiter then tries once more, together with the others. A call that takes more than half of a waiter's time, for
+//! example because its worker is blocked, is replaced by a new one.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ struct Flight<V> {
     landed: Notify,
 }
 
-/// What a flight brings home; `None` if it was lost, because its worker stopped or its task panicked.
+/// The result of a call; `None` if its worker stopped or its task panicked.
 type Outcome<V> = Option<Result<V, AuthError>>;
 
 impl<V> Flight<V> {
@@ -180,7 +180,7 @@ struct Place<K: Eq + Hash, V> {
 }
 
 impl<K: Eq + Hash, V> Place<K, V> {
-    /// First out of the map, then announced: whoever comes later makes a call of their own.
+    /// Removes the entry before waking the waiters, so that later requests start a new call.
     fn land(&self, outcome: Result<V, AuthError>) {
         self.flights.remove(&self.key, &self.flight);
         self.flight.land(Some(outcome));

@@ -281,8 +281,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-        /// What is accepted here is what `serde_json` reads, with the same content: a later reading of the same bytes
-        /// into a map cannot fail.
+        /// Accepted input is what `serde_json` accepts, with the same content, so parsing the same bytes into a map
+        /// cannot fail.
         #[test]
         fn agrees_with_serde_json(text in r#"\{("[ab]":(0|-1|1e4|1e400|0\.5|null|true|"x"|"\\u00e9"|"\\ud800"|\[1,\[\]\]|\{"c":1,"c":2\}|tru|"\t"),?){0,3}\}"#) {
             let whole: Option<Map<String, Value>> = serde_json::from_str(&text).ok();

@@ -175,7 +175,7 @@ impl KnownMetadata {
         )
     }
 
-    /// The current metadata. Runs by itself, so that a task of its own may wait for it.
+    /// Returns the current metadata. The future is `'static`, so that a separate task can wait for it.
     pub(crate) fn get(
         &self,
         client: awc::Client,
@@ -272,7 +272,7 @@ impl Discovery {
         self.complete(none, Duration::ZERO)
     }
 
-    /// What the operator gave counts more than what was discovered.
+    /// Configured endpoints override discovered ones.
     fn complete(&self, mut found: Metadata, now: Duration) -> Known {
         let (introspection_endpoint, one_until) = self.or_last_good(
             found.introspection_endpoint,

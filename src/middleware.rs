@@ -90,7 +90,7 @@ where
     }
 }
 
-/// What goes on when the request is decided: the handler, or an answer.
+/// The future of a decided request: the handler's, or a ready rejection.
 type Finished<S, B> = Either<
     MapOk<<S as Service<ServiceRequest>>::Future, fn(ServiceResponse<B>) -> ServiceResponse<EitherBody<B>>>,
     Ready<Result<ServiceResponse<EitherBody<B>>, Error>>,

@@ -108,7 +108,7 @@ impl<T: Document> Dated<T> {
     }
 }
 
-/// Who waits for a document, and how long.
+/// A reader of a document, and its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader {
     deadline: Deadline,
@@ -631,7 +631,7 @@ mod tests {
         assert_eq!(rt::System::new().block_on(source.get()).unwrap(), 1);
     }
 
-    /// Runs a fetch on a worker of its own that stops while it is under way.
+    /// Runs a fetch on a worker that stops while the fetch is under way.
     fn lose_a_fetch(source: &Source) -> std::thread::JoinHandle<()> {
         let refreshed = Arc::clone(&source.refreshed);
         let (starts, started) = std::sync::mpsc::channel();

@@ -92,7 +92,7 @@ fn roots() -> &'static Arc<RootCertStore> {
     })
 }
 
-/// What to tell the operator where nothing is trusted.
+/// Returns the message for the operator if no certificate is trusted.
 fn emptiness(store: &RootCertStore, errors: &str) -> Option<String> {
     let cause = if errors.is_empty() { String::new() } else { format!(" ({errors})") };
     store.is_empty().then(|| {
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(emptiness(&authority.store(), "one is gone"), None);
     }
 
-    /// The variables and the process-wide provider belong to a process: the body runs in one of its own.
+    /// The variables and the process-wide provider belong to a process, so the body runs in a separate one.
     #[test]
     fn the_shared_configuration_works_with_awc_trusts_ssl_cert_file_and_needs_no_process_wide_provider() {
         const NAME: &str = "tls::tests::a_process_of_its_own";

@@ -1,4 +1,4 @@
-//! What a token says of its own type: an ID token or a refresh token opens no API.
+//! The token's statements about its type: an ID token or a refresh token is not an access token.
 
 use crate::json::Members;
 

@@ -42,7 +42,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Validated {
     pub(crate) claims: Claims,
-    /// Who stands for it, where its claims do not say.
+    /// The issuer, if the claims have no `iss`.
     pub(crate) issuer: Option<Arc<str>>,
     /// How old the verdict is; `None` if the token was validated here.
     pub(crate) age: Option<Age>,
@@ -90,7 +90,8 @@ impl Validator {
         }
     }
 
-    /// What is known of a token: without waiting and without fresh metadata, so it outlives an outage of the issuer.
+    /// Looks a token up without waiting and without fresh metadata, so cached verdicts outlive an outage of the
+    /// issuer.
     pub(crate) fn recall(
         &self,
         token: &BearerToken,
@@ -113,9 +114,9 @@ impl Validator {
         Ok((hit, Via::Cache))
     }
 
-    /// What nobody knows yet: verifies the signature, or asks the issuer. All that there is to wait for has one deadline;
-    /// calls and fetches that other requests may need go on after it. `client` gives this worker's HTTP client, and is
-    /// asked only if there is a call to make.
+    /// Validates a token that is in no cache: verifies its signature, or introspects it. Everything that the
+    /// request waits for has one deadline; calls and fetches that other requests may share continue after it.
+    /// `client` returns this worker's HTTP client and is called only if a call is necessary.
     pub(crate) async fn ask(
         &self,
         token: &BearerToken,
@@ -183,7 +184,7 @@ impl Validator {
         introspection.verdict(key, token, token_expires_at, &client, deadline, target).await
     }
 
-    /// Who validates JWTs here. A server without published keys has no JWTs that we could validate: they are opaque to us.
+    /// Returns the JWT validator if the issuer publishes keys. Without keys, JWTs are introspected.
     fn local(&self, has_keys: bool) -> Option<&Local> {
         Some(&self.local).filter(|_| has_keys)
     }

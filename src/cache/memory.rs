@@ -21,8 +21,9 @@ pub(crate) struct Limits {
     pub(crate) inactive_lifetime: Duration,
     /// How many active tokens are kept.
     pub(crate) active: usize,
-    /// How many inactive ones: a segment of its own, so that random tokens push out nothing but each other. An entry
-    /// is about 100 bytes, so the default costs at most 2 MiB. 0: each of them is asked about again.
+    /// The maximum number of inactive tokens. They are in a separate segment, so that random tokens evict only each
+    /// other. An entry has about 100 bytes, so the default costs at most 2 MiB. With 0, inactive verdicts are not
+    /// cached.
     pub(crate) inactive: usize,
     /// How many bytes the active segment holds, as estimated from the claims. A verdict that takes more than 1 MiB by
     /// itself may not be kept; it is used all the same.

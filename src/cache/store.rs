@@ -1,4 +1,4 @@
-//! The user's own store of verdicts, and what keeps a bad one from doing harm.
+//! The interface of custom verdict stores, and the limits around them.
 
 use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{Age, CacheKey, Hit, Lifetime, Now, Ticket, Verdict, evictions::Evictions, expires_at};
 use crate::{claims::Claims, limiter::Limiter};
 
-/// What a store's methods return: a boxed future. It need not be `Send`, because it is awaited on the worker that the
-/// request came to, and there it stays.
+/// The return type of a store's methods: a boxed future. It need not be `Send`, because it is awaited on the worker
+/// that received the request.
 pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>> + 'a>>;
 
-/// A store of your own for introspection verdicts, to share them between processes.
+/// A custom store for introspection verdicts, to share them between processes.
 ///
 /// The store sees no token: keys are digests. It does see claims, which are personal data, and whoever can write to it
 /// decides who is let in. What it returns is checked again: an entry older than the configured duration, or one past
@@ -135,8 +135,8 @@ impl CachedVerdict {
         self.stored_at
     }
 
-    /// What is still to be used of it: nothing from the future, nothing too old, nothing past its `exp`.
-    /// `max_age` is that of the request.
+    /// Returns the verdict unless it is dated in the future, too old, or past its `exp`. `max_age` is that of the
+    /// request.
     fn check(self, lifetime: &Lifetime, max_age: Option<Duration>, now: Now) -> Option<Hit> {
         let seconds = u64::try_from(now.unix.checked_sub(self.stored_at)?).ok()?;
         // Both readings are whole seconds, so an entry may be up to one older than their difference.
@@ -195,7 +195,7 @@ impl StdError for CacheError {
     }
 }
 
-/// The user's store behind its deadline: it may be slow, down, or wrong, and none of that reaches a request.
+/// A custom store with a deadline. Slow, failing or wrong stores never fail a request.
 #[derive(Debug)]
 pub(crate) struct CustomStore {
     store: Arc<dyn IntrospectionCache>,
@@ -333,7 +333,7 @@ mod tests {
     struct Shared {
         entries: Mutex<HashMap<String, (String, Duration)>>,
         mood: Mutex<Mood>,
-        /// What happens elsewhere while the next `set` is under way: an eviction in this one.
+        /// The event during the next `set`: an eviction.
         evicted_meanwhile: Mutex<Option<Arc<CustomStore>>>,
     }
 

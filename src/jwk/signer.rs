@@ -43,7 +43,7 @@ impl Signer {
         }
     }
 
-    /// The public key with these members added, or put in place of its own.
+    /// Returns the public key with these members added or replaced.
     #[expect(clippy::needless_pass_by_value, reason = "callers write json!() here")]
     pub(crate) fn jwk(&self, members: Value) -> Value {
         let mut jwk = match self {

@@ -30,7 +30,7 @@ pub struct Fault {
     pub(super) delivery: Delivery,
     /// `None`: until cleared.
     pub(super) remaining: Option<usize>,
-    /// What the token of the request begins with.
+    /// The prefix of the request's `token`.
     pub(super) tokens: Option<String>,
 }
 

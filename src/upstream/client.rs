@@ -36,7 +36,8 @@ impl WorkerClient {
         })
     }
 
-    /// The user's client from the app data, or this one: also where a certificate of ours must be shown.
+    /// Returns the application's client from the app data, or this one. If a client certificate must be presented,
+    /// always this one.
     pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
         let given = app_data.filter(|_| !needs_own);
         given.map_or_else(|| (*self.0).clone(), |data| data.get_ref().clone())

@@ -107,7 +107,7 @@ impl Head {
     }
 }
 
-/// Headers about the connection, which are written anew. awc reads a meaning of its own into `Upgrade`.
+/// Headers about the connection, which are rewritten. awc interprets `Upgrade` differently.
 fn is_framing(name: &str) -> bool {
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length", "upgrade"]
         .iter()

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::*;
 
-/// What the server does with a request. The number of the request is in its path and in the body of the response.
+/// The server's reaction to a request. The number of the request is in its path and in the body of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Odd {
     /// These parts, one write each, after a pause of so many milliseconds; `GOOD`, `LENGTH` and `BODY` are replaced.

@@ -253,8 +253,8 @@ impl Introspection {
         if gives_verdicts { unsupported(&failure) } else { failure.not_the_tokens() }
     }
 
-    /// Introspects a random token of our own. Returns whether the server gave a verdict on it. One health check at a time,
-    /// over all workers; other callers share its result.
+    /// Introspects a random token. Returns whether the server gave a verdict on it. One health check runs at a
+    /// time, over all workers; other callers share its result.
     ///
     /// # Errors
     /// [`UpstreamFault::Saturated`](crate::error::UpstreamFault::Saturated) if too many wait for it.

@@ -26,7 +26,7 @@ pub(crate) struct Remembered {
     key: LessSafeKey,
 }
 
-/// What a verified token says, and which key set verified it. It is judged anew each time.
+/// The claims of a verified token, and the key set that verified it. The policy checks them on every request.
 #[derive(Clone)]
 struct Verified {
     claims: Claims,
@@ -46,9 +46,9 @@ pub(crate) type KeySetId = [u8; 32];
 
 /// The name of a token in this process: its GMAC (NIST SP 800-38D) under a random key that nobody ever sees.
 ///
-/// Whoever could make a token with the tag of another would be taken for somebody else. Without the key that is a guess:
-/// it hits one of the ten thousand with a chance of less than 2^-100. One nonce for all tags is safe only because they
-/// are never shown: two of them would tell the key. Nothing may print, store or compare them outside of this file.
+/// A token with the tag of another would be taken for that one. Without the key, an attacker can only guess: the
+/// chance to match one of ten thousand is less than 2^-100. One nonce for all tags is safe only because tags are
+/// never shown: two of them would reveal the key. Nothing may print, store or compare them outside of this file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Tag([u8; 16]);
 

@@ -118,3 +118,31 @@ fn no_file_is_longer_than_one_can_read() {
         assert!(lines <= 450, "{name} has {lines} lines without its tests");
     }
 }
+
+/// The two patterns that make comments hard to read: a clause as the subject, and "of its own" and the like.
+#[test]
+fn comments_are_literal() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut paths, mut found, mut comments) = (vec![root.clone()], Vec::new(), 0);
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+            comments += 1;
+            let comment = comment.trim_start_matches(['/', '!']).trim_start();
+            let first = comment.split(' ').next().unwrap_or_default();
+            let possessive =
+                [" of its own", " of their own", " of our own", " of your own", " of yours", " of ours"];
+            if ["What", "Who", "Whoever"].contains(&first)
+                || possessive.iter().any(|own| comment.contains(own))
+            {
+                found.push(format!("{}: {comment}", path.strip_prefix(&root).unwrap().display()));
+            }
+        }
+    }
+    assert!(comments > 1000, "the comments were not found");
+    assert!(found.is_empty(), "{found:#?}");
+}

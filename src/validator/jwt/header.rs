@@ -16,7 +16,7 @@ const ON_STACK: usize = 512;
 /// The most members that are not known here. Names must be compared to find duplicates, so the number is bounded.
 const MAX_OTHER_MEMBERS: usize = 32;
 
-/// What a token says of itself.
+/// The header of a token.
 pub(super) struct Header {
     /// `alg`, where it is an asymmetric signature algorithm that is supported.
     pub(super) algorithm: Option<Algorithm>,
