@@ -66,10 +66,14 @@ impl Connect {
         Self { tcp: ConnectorService::default(), tls }
     }
 
+    #[cfg(feature = "rustls")]
     pub(super) fn route(&self) -> Route {
-        #[cfg(feature = "rustls")]
-        return Route { tls: self.tls.is_some() };
-        #[cfg(not(feature = "rustls"))]
+        Route { tls: self.tls.is_some() }
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it is used")]
+    pub(super) fn route(&self) -> Route {
         Route { tls: false }
     }
 
