@@ -19,7 +19,7 @@ use std::{
 };
 
 use actix_protect_api::{
-    bench::{Kept, PublishedKeys, Refusal, find_token},
+    bench::{CachedVerdicts, PublishedKeys, Refusal, find_token},
     test::{Algorithm, TestIssuer},
 };
 use futures_util::FutureExt as _;
@@ -95,7 +95,7 @@ fn operation(name: &str) {
     let request = support::request(&token);
     let jwt = support::jwt(&issuer, Algorithm::ES256);
     let claims = support::claims_of(&issuer, &jwt);
-    let kept = Kept::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
+    let kept = CachedVerdicts::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
     let (known, unknown) = (kept.key(&token), kept.key("of nobody"));
     kept.insert(known, &claims);
     let (way, warm) = support::warm(support::caching_api(&issuer), &token);

@@ -6,7 +6,7 @@ mod support;
 use std::hint::black_box;
 
 use actix_protect_api::{
-    bench::{Kept, PublishedKeys, Refusal, Tagger, find_token},
+    bench::{CachedVerdicts, PublishedKeys, Refusal, Tagger, find_token},
     test::{Algorithm, TestIssuer},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -19,7 +19,7 @@ criterion_main!(benches);
 
 fn steps(criterion: &mut Criterion) {
     let issuer = TestIssuer::start();
-    let kept = Kept::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
+    let kept = CachedVerdicts::new(issuer.issuer(), "http://127.0.0.1/introspect", "api");
     let tagger = Tagger::new().expect("randomness");
     let (short, long) = (support::opaque(&issuer), support::jwt(&issuer, Algorithm::RS256));
     for (name, token) in [("42 B", &short), ("1 KB", &long)] {

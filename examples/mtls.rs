@@ -88,7 +88,7 @@ async fn main() -> Outcome {
 /// A certificate authority for this run.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-struct Identity {
+struct ClientIdentity {
     name: String,
     certificate: Certificate,
     key: KeyPair,
@@ -102,10 +102,10 @@ impl Authority {
         Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
     }
 
-    fn issue(&self, name: &str) -> Result<Identity, rcgen::Error> {
+    fn issue(&self, name: &str) -> Result<ClientIdentity, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new([name.to_owned()])?.signed_by(&key, &self.0)?;
-        Ok(Identity { name: name.to_owned(), certificate, key })
+        Ok(ClientIdentity { name: name.to_owned(), certificate, key })
     }
 
     fn roots(&self) -> Result<Arc<RootCertStore>, rustls::Error> {
@@ -115,7 +115,7 @@ impl Authority {
     }
 }
 
-impl Identity {
+impl ClientIdentity {
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.der().clone()]
     }
@@ -132,7 +132,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(authority: &Authority, identity: Option<&Identity>) -> Result<Self, Box<dyn Error>> {
+    fn new(authority: &Authority, identity: Option<&ClientIdentity>) -> Result<Self, Box<dyn Error>> {
         let tls = ClientConfig::builder().with_root_certificates(authority.roots()?);
         let tls = match identity {
             Some(identity) => tls.with_client_auth_cert(identity.chain(), identity.key()?)?,
@@ -146,7 +146,7 @@ impl Caller {
     }
 
     /// Writes the files that curl needs.
-    fn curl_options(authority: &Authority, identity: Option<&Identity>) -> io::Result<String> {
+    fn curl_options(authority: &Authority, identity: Option<&ClientIdentity>) -> io::Result<String> {
         let folder = Path::new("target/mtls");
         fs::create_dir_all(folder)?;
         let write = |name: &str, content: String| {
@@ -154,7 +154,7 @@ impl Caller {
             fs::write(&path, content).map(|()| path.display().to_string())
         };
         let mut options = format!("--cacert {}", write("ca.pem", authority.0.pem())?);
-        if let Some(Identity { name, certificate, key }) = identity {
+        if let Some(ClientIdentity { name, certificate, key }) = identity {
             let certificate = write(&format!("{name}.pem"), certificate.pem())?;
             let key = write(&format!("{name}.key"), key.serialize_pem())?;
             options = format!("{options} --cert {certificate} --key {key}");

@@ -99,7 +99,7 @@ mod tests {
     fn protect(issuer: &TestIssuer, clock: &TestClock) -> ProtectApi {
         ProtectApi::builder(issuer.issuer(), issuer.audience())
             .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-            .introspection_cache(Duration::from_secs(60))
+            .introspection_cache_duration(Duration::from_secs(60))
             .clock(clock.clone())
             .build()
             .unwrap()

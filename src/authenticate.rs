@@ -15,27 +15,27 @@ use actix_web::{
 
 use crate::{
     bearer::BearerToken,
-    cache::{Hit, Now},
+    cache::{AgedVerdict, ClockReading},
     certificate::{self, CertificateThumbprint},
     error::{AuthError, AuthErrorKind, TokenFault},
-    observe::Via,
+    observe::VerdictSource,
     policy,
     protect_api::{Mount, ProtectApi},
-    request::{Authenticated, Handle, Session},
-    shared::Shared,
+    request::{AuthContext, Caller, LocalState},
+    shared::State,
     upstream::WorkerClient,
-    validator::{Names, Validated},
+    validator::{LookupKeys, ValidToken},
 };
 
 /// The state that one worker keeps for the requests of a configuration.
 #[derive(Debug)]
-pub(crate) struct Worker {
-    pub(crate) shared: Handle,
+pub(crate) struct WorkerContext {
+    pub(crate) shared: LocalState,
     client: WorkerClient,
 }
 
-impl Worker {
-    pub(crate) fn of(protect: &ProtectApi) -> Self {
+impl WorkerContext {
+    pub(crate) fn new(protect: &ProtectApi) -> Self {
         let shared = &protect.shared;
         Self { client: shared.worker_client(), shared: Rc::new(Arc::clone(shared)) }
     }
@@ -57,20 +57,29 @@ impl From<AuthError> for Halt {
 pub(crate) struct Errand {
     certificate: Option<CertificateThumbprint>,
     /// The token, and the names by which nobody knew it; `None` if the user's resolver is to find it.
-    token: Option<(BearerToken, Names)>,
+    token: Option<(BearerToken, LookupKeys)>,
 }
 
 impl ProtectApi {
     /// The request's way as far as it goes without waiting.
-    pub(crate) fn authenticate(&self, request: &ServiceRequest, worker: &Worker) -> Result<Session, Halt> {
-        let Shared { settings, hooks, clock, validator, .. } = &*self.shared;
+    pub(crate) fn authenticate(
+        &self,
+        request: &ServiceRequest,
+        worker: &WorkerContext,
+    ) -> Result<AuthContext, Halt> {
+        let State { settings, hooks, clock, validator, .. } = &*self.shared;
         if self.mount.allows_preflight && is_preflight(request) {
-            return Ok(Session::anonymous(&worker.shared));
+            return Ok(AuthContext::anonymous(&worker.shared));
         }
         let certificate = self.certificate(request)?;
         if let Some(outer) = self.outer_verdict(request) {
-            self.judge(&outer.validated, Via::OuterMount, certificate.as_ref(), clock.unix_time())?;
-            return Ok(Session::inherited(&worker.shared, outer));
+            self.authorize(
+                &outer.validated,
+                VerdictSource::OuterMount,
+                certificate.as_ref(),
+                clock.unix_time(),
+            )?;
+            return Ok(AuthContext::inherited(&worker.shared, outer));
         }
         if hooks.token_resolver.is_some() {
             return Err(Halt::Waits(Box::new(Errand { certificate, token: None })));
@@ -78,9 +87,9 @@ impl ProtectApi {
         let Some(token) = token_of_header(request, settings.tuning.max_token_length)? else {
             return Ok(self.without_token(worker)?);
         };
-        let now = Now::of(&**clock);
-        match validator.recall(&token, now, self.mount.max_age) {
-            Ok(found) => Ok(self.admit(worker, token, found, certificate.as_ref(), now.unix)?),
+        let now = ClockReading::now(&**clock);
+        match validator.lookup(&token, now, self.mount.max_age) {
+            Ok(found) => Ok(self.accept(worker, token, found, certificate.as_ref(), now.unix)?),
             Err(names) => Err(Halt::Waits(Box::new(Errand { certificate, token: Some((token, names)) }))),
         }
     }
@@ -90,49 +99,49 @@ impl ProtectApi {
         &self,
         errand: Errand,
         request: &ServiceRequest,
-        worker: &Worker,
-    ) -> Result<Session, AuthError> {
-        let Shared { clock, validator, .. } = &*self.shared;
+        worker: &WorkerContext,
+    ) -> Result<AuthContext, AuthError> {
+        let State { clock, validator, .. } = &*self.shared;
         let (token, names) = match errand.token {
             Some(known) => known,
             None => match self.resolve(request).await? {
-                Some(token) => (token, Names::default()),
+                Some(token) => (token, LookupKeys::default()),
                 None => return self.without_token(worker),
             },
         };
         let client =
             || worker.client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
         let found = validator.ask(&token, names, self.mount.max_age, client).await?;
-        self.admit(worker, token, found, errand.certificate.as_ref(), clock.unix_time())
+        self.accept(worker, token, found, errand.certificate.as_ref(), clock.unix_time())
     }
 
     /// The verdict before the policy of this mount.
-    fn admit(
+    fn accept(
         &self,
-        worker: &Worker,
+        worker: &WorkerContext,
         token: BearerToken,
-        (hit, via): (Hit, Via),
+        (hit, via): (AgedVerdict, VerdictSource),
         certificate: Option<&CertificateThumbprint>,
         unix_time: i64,
-    ) -> Result<Session, AuthError> {
+    ) -> Result<AuthContext, AuthError> {
         let validated = self.shared.validator.validated(hit, via)?;
-        self.judge(&validated, via, certificate, unix_time)?;
-        Ok(Session::of(&worker.shared, Authenticated { validated, token }))
+        self.authorize(&validated, via, certificate, unix_time)?;
+        Ok(AuthContext::new(&worker.shared, Caller { validated, token }))
     }
 
-    fn without_token(&self, worker: &Worker) -> Result<Session, AuthError> {
+    fn without_token(&self, worker: &WorkerContext) -> Result<AuthContext, AuthError> {
         if self.mount.is_optional {
-            Ok(Session::anonymous(&worker.shared))
+            Ok(AuthContext::anonymous(&worker.shared))
         } else {
             Err(AuthError::new(AuthErrorKind::MissingToken))
         }
     }
 
     /// The verdict that a mount of the same configuration further out has reached for this request.
-    fn outer_verdict(&self, request: &ServiceRequest) -> Option<Rc<Authenticated>> {
+    fn outer_verdict(&self, request: &ServiceRequest) -> Option<Rc<Caller>> {
         let extensions = request.extensions();
         let outer =
-            extensions.get::<Session>().filter(|session| session.is_of(&self.shared))?.authenticated()?;
+            extensions.get::<AuthContext>().filter(|session| session.is_of(&self.shared))?.authenticated()?;
         let is_fresh = match (self.mount.max_age, outer.validated.age) {
             (Some(max_age), Some(age)) => age.at(self.shared.clock.monotonic()) <= max_age,
             _ => true,
@@ -142,12 +151,12 @@ impl ProtectApi {
 
     /// The token that the user's resolver has, else that of the header.
     async fn resolve(&self, request: &ServiceRequest) -> Result<Option<BearerToken>, AuthError> {
-        let Shared { settings, hooks, .. } = &*self.shared;
+        let State { settings, hooks, .. } = &*self.shared;
         let max_length = settings.tuning.max_token_length;
         if let Some(resolver) = &hooks.token_resolver {
             let resolved = resolver(request.request()).await;
             if let Some(token) =
-                resolved.map_err(|error| AuthError::token(TokenFault::Resolver).because(error))?
+                resolved.map_err(|error| AuthError::token(TokenFault::Resolver).with_source(error))?
             {
                 let token = BearerToken::resolved(&token, max_length);
                 return token.map(Some).map_err(|_| AuthError::token(TokenFault::Malformed));
@@ -162,18 +171,18 @@ impl ProtectApi {
             None => Ok(certificate::of_connection(request.request())),
             Some(resolver) => resolver
                 .resolve(request.request())
-                .map_err(|error| AuthError::token(TokenFault::Resolver).because(error)),
+                .map_err(|error| AuthError::token(TokenFault::Resolver).with_source(error)),
         }
     }
 
-    fn judge(
+    fn authorize(
         &self,
-        validated: &Validated,
-        via: Via,
+        validated: &ValidToken,
+        via: VerdictSource,
         certificate: Option<&CertificateThumbprint>,
         unix_time: i64,
     ) -> Result<(), AuthError> {
-        let Shared { settings, validator, .. } = &*self.shared;
+        let State { settings, validator, .. } = &*self.shared;
         let Mount { requirements, .. } = &*self.mount;
         let outcome = validator.metadata.issuer(|issuer| {
             policy::check(&validated.claims, &settings.rules, requirements, issuer, unix_time, certificate)

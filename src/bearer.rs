@@ -10,10 +10,10 @@ use crate::error::RequestFault;
 
 /// A token as the caller sent it. `Debug` shows its length, never the token.
 #[derive(Clone)]
-pub(crate) struct BearerToken(Source);
+pub(crate) struct BearerToken(TokenSource);
 
 #[derive(Clone)]
-enum Source {
+enum TokenSource {
     /// The header's value (shared, not copied) and the offset of the token in it.
     Header(HeaderValue, usize),
     /// The token returned by a token resolver.
@@ -38,7 +38,7 @@ impl BearerToken {
         if !is_b64token(token) {
             return Err(RequestFault::Malformed);
         }
-        Ok(Some(Self(Source::Header(value.clone(), start))))
+        Ok(Some(Self(TokenSource::Header(value.clone(), start))))
     }
 
     /// Creates a token from another source (a cookie, a WebSocket subprotocol). White space is trimmed; the other
@@ -51,7 +51,7 @@ impl BearerToken {
         if !is_b64token(token.as_bytes()) {
             return Err(RequestFault::Malformed);
         }
-        Ok(Self(Source::Resolved(token.into())))
+        Ok(Self(TokenSource::Resolved(token.into())))
     }
 
     /// A random opaque token, which no server knows: 256 bits in base64url.
@@ -59,18 +59,18 @@ impl BearerToken {
         let mut bytes = [0; 32];
         // Without random numbers it is a token of zeros, which no server knows either.
         let _filled = rand::fill(&mut bytes);
-        Self(Source::Resolved(URL_SAFE_NO_PAD.encode(bytes).into()))
+        Self(TokenSource::Resolved(URL_SAFE_NO_PAD.encode(bytes).into()))
     }
 
     pub(crate) fn as_str(&self) -> &str {
         match &self.0 {
             // A b64token is ASCII, so this cannot fail.
-            Source::Header(value, start) => value
+            TokenSource::Header(value, start) => value
                 .as_bytes()
                 .get(*start..)
                 .and_then(|token| str::from_utf8(token).ok())
                 .unwrap_or_default(),
-            Source::Resolved(token) => token,
+            TokenSource::Resolved(token) => token,
         }
     }
 }

@@ -10,31 +10,31 @@ use actix_web::{
 
 use crate::{
     ProtectApi,
-    authenticate::{Halt, Worker},
+    authenticate::{Halt, WorkerContext},
     bearer::BearerToken,
-    cache::{CacheKey, Keyer, Limits, Now, Verdict, VerdictCache},
+    cache::{CacheKey, CacheKeyHasher, CacheLimits, ClockReading, Verdict, VerdictCache},
     challenge::Challenge,
     claims::Claims,
     clock::{Clock as _, SystemClock},
     jwks::KeySet,
     policy::{self, Requirements},
     validator::{
-        jwt::{Jwt, Rules},
-        remembered::Remembered,
+        jwt::{Jwt, JwtRules},
+        remembered::VerifiedTokens,
     },
 };
 
 /// The complete path of a request, up to the handler.
 #[derive(Debug)]
-pub struct Way {
+pub struct RequestPath {
     protect: ProtectApi,
-    worker: Worker,
+    worker: WorkerContext,
 }
 
-impl Way {
+impl RequestPath {
     /// Creates the path as a worker does.
     pub fn new(protect: &ProtectApi) -> Self {
-        Self { worker: Worker::of(protect), protect: protect.clone() }
+        Self { worker: WorkerContext::new(protect), protect: protect.clone() }
     }
 
     /// Authenticates a request and returns whether it may reach the handler.
@@ -62,12 +62,12 @@ pub fn find_token(headers: &HeaderMap) -> Option<usize> {
 
 /// Computes the tags of verified JWTs.
 #[derive(Debug)]
-pub struct Tagger(Remembered);
+pub struct Tagger(VerifiedTokens);
 
 impl Tagger {
     /// Creates a random key; `None` without a source of randomness.
     pub fn new() -> Option<Self> {
-        Remembered::new().map(Self)
+        VerifiedTokens::new().map(Self)
     }
 
     /// Computes the tag of a token and returns whether that succeeded.
@@ -78,17 +78,17 @@ impl Tagger {
 
 /// A verdict cache and its key hasher.
 #[derive(Debug)]
-pub struct Kept {
-    keyer: Keyer,
+pub struct CachedVerdicts {
+    keyer: CacheKeyHasher,
     cache: VerdictCache,
     clock: SystemClock,
 }
 
-impl Kept {
+impl CachedVerdicts {
     /// Creates a cache for ten thousand verdicts.
     pub fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
         let lifetime = Duration::from_secs(3600);
-        let limits = Limits {
+        let limits = CacheLimits {
             lifetime,
             inactive_lifetime: lifetime,
             active: 10_000,
@@ -96,7 +96,7 @@ impl Kept {
             bytes: 64 << 20,
         };
         Self {
-            keyer: Keyer::new(issuer, endpoint, client_id),
+            keyer: CacheKeyHasher::new(issuer, endpoint, client_id),
             cache: VerdictCache::new(limits),
             clock: SystemClock::new(),
         }
@@ -109,24 +109,24 @@ impl Kept {
 
     /// Caches an active verdict.
     pub fn insert(&self, key: CacheKey, claims: &Claims) {
-        let now = Now::of(&self.clock);
+        let now = ClockReading::now(&self.clock);
         self.cache.insert(&self.cache.ticket(key, now), &Verdict::Active(claims.clone()), now);
     }
 
     /// Returns whether a verdict is cached.
     pub fn get(&self, key: &CacheKey) -> bool {
-        self.cache.get(key, Now::of(&self.clock), None).is_some()
+        self.cache.get(key, ClockReading::now(&self.clock), None).is_some()
     }
 }
 
 /// A key set to verify tokens.
 #[derive(Debug)]
-pub struct PublishedKeys(KeySet, Rules);
+pub struct PublishedKeys(KeySet, JwtRules);
 
 impl PublishedKeys {
     /// Parses a JWK set; `None` if it is not one.
     pub fn parse(document: &[u8]) -> Option<Self> {
-        Some(Self(KeySet::parse(document).ok()?, Rules::default()))
+        Some(Self(KeySet::parse(document).ok()?, JwtRules::default()))
     }
 
     /// Verifies a token that is in no cache.

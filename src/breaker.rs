@@ -20,7 +20,7 @@ use self::{backoff::Backoff, reduced_rate::ReducedRate};
 use crate::{
     cache::CacheKey,
     error::{AuthError, AuthErrorKind, Evidence, UpstreamFault},
-    limiter::Limiter,
+    limiter::LogThrottle,
 };
 
 /// How many failures since the last success raise a suspicion, and how many failed connections open the breaker.
@@ -43,9 +43,9 @@ const CHECK_ABANDONED: Duration = Duration::from_secs(4);
 /// The deadline of a health check.
 pub(crate) const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The phase of a [`Breaker`].
+/// The phase of a [`CircuitBreaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BreakerState {
+pub(crate) enum CircuitState {
     /// Calls go through.
     Closed,
     /// Calls are refused at once with [`UpstreamFault::Paused`].
@@ -66,18 +66,18 @@ pub(crate) enum Admission {
 
 /// The circuit breaker of one configuration, shared by all workers.
 ///
-/// Next to a [`Gate`](crate::gate::Gate) call [`check`](Self::check) first, so that no request queues for a server that is
+/// Next to a [`ConcurrencyLimit`](crate::gate::Gate) call [`check`](Self::check) first, so that no request queues for a server that is
 /// paused, and [`admit`](Self::admit) after it, because the wait may have changed the answer.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub(crate) struct CircuitBreaker {
     /// As configured, for the log.
     issuer: Arc<str>,
-    state: Mutex<State>,
-    limiter: Limiter,
+    state: Mutex<Circuit>,
+    limiter: LogThrottle,
 }
 
 #[derive(Debug)]
-struct State {
+struct Circuit {
     phase: Phase,
     /// The last response that was not a server failure.
     last_success: Option<Duration>,
@@ -116,14 +116,14 @@ enum Phase {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Pause {
+struct OpenPeriod {
     /// The next health check that fails doubles it.
     base: Duration,
     lasting: Duration,
     is_reduced: bool,
 }
 
-impl Pause {
+impl OpenPeriod {
     fn new(base: Duration) -> Self {
         Self { base, lasting: base, is_reduced: false }
     }
@@ -131,7 +131,7 @@ impl Pause {
 
 /// The meaning of a call's result for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum CallOutcome {
     /// The server answers.
     Alive,
     /// No connection was made, so no token was sent.
@@ -144,11 +144,11 @@ enum Outcome {
     Unknown,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// - A response of 408, 429 or 5xx, a timeout and a connection that broke are failures.
     /// - A broken response is neither a failure nor a success: it may belong to a single token.
     /// - Every other response is a success, also one that refuses our credentials: a pause would hide that.
-    fn of<T>(result: &Result<T, AuthError>) -> Self {
+    fn from_result<T>(result: &Result<T, AuthError>) -> Self {
         let Err(error) = result else { return Self::Alive };
         match error.kind() {
             AuthErrorKind::Upstream(UpstreamFault::Unreachable | UpstreamFault::TimedOut)
@@ -156,9 +156,7 @@ impl Outcome {
             {
                 Self::NoConnection
             }
-            AuthErrorKind::Upstream(UpstreamFault::Failing) => {
-                Self::Failing(believed(error.retry_after_hint()))
-            }
+            AuthErrorKind::Upstream(UpstreamFault::Failing) => Self::Failing(clamped(error.retry_after())),
             AuthErrorKind::Upstream(UpstreamFault::Unreachable) => Self::Failing(None),
             AuthErrorKind::Upstream(UpstreamFault::TimedOut) => Self::TimedOut,
             AuthErrorKind::Upstream(_) => Self::Unknown,
@@ -172,13 +170,13 @@ fn is_response<T>(result: &Result<T, AuthError>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == AuthErrorKind::Upstream(UpstreamFault::Failing))
 }
 
-fn believed(retry_after: Option<Duration>) -> Option<Duration> {
+fn clamped(retry_after: Option<Duration>) -> Option<Duration> {
     retry_after.map(|asked| asked.min(LONGEST_RETRY_AFTER)).filter(|asked| !asked.is_zero())
 }
 
-impl Breaker {
+impl CircuitBreaker {
     pub(crate) fn new(issuer: impl Into<Arc<str>>) -> Self {
-        let state = State {
+        let state = Circuit {
             phase: Phase::Closed,
             last_success: None,
             last_verdict: None,
@@ -190,7 +188,7 @@ impl Breaker {
             backoff: Backoff::new(),
             reduced_rate: ReducedRate::new(),
         };
-        Self { issuer: issuer.into(), state: Mutex::new(state), limiter: Limiter::default() }
+        Self { issuer: issuer.into(), state: Mutex::new(state), limiter: LogThrottle::default() }
     }
 
     /// Whether [`admit`](Self::admit) would admit a call.
@@ -214,7 +212,7 @@ impl Breaker {
     ///
     /// # Errors
     /// [`UpstreamFault::Paused`] with the time that is left, while the breaker is open or this token backs off.
-    pub(crate) fn admit(
+    pub(crate) fn try_acquire(
         &self,
         key: &CacheKey,
         now: impl FnOnce() -> Duration,
@@ -241,28 +239,28 @@ impl Breaker {
 
     /// Reports the result of a caller's call. Returns whether a health check is to be made.
     pub(crate) fn record<T>(&self, key: CacheKey, result: &Result<T, AuthError>, now: Duration) -> bool {
-        let outcome = Outcome::of(result);
+        let outcome = CallOutcome::from_result(result);
         let mut state = self.state();
         match outcome {
-            Outcome::Alive => {
+            CallOutcome::Alive => {
                 state.backoff.succeeded(&key);
                 self.succeeded(&mut state, result.is_ok(), now);
             }
-            Outcome::Unknown => {}
-            Outcome::NoConnection => {
+            CallOutcome::Unknown => {}
+            CallOutcome::NoConnection => {
                 state.failed_connections = state.failed_connections.saturating_add(1);
                 let is_closed = matches!(state.phase, Phase::Closed);
                 if is_closed && state.failed_connections >= FAILED_CONNECTIONS {
-                    self.open(&mut state, Pause::new(FIRST_PAUSE), now, now);
+                    self.open(&mut state, OpenPeriod::new(FIRST_PAUSE), now, now);
                 }
             }
-            Outcome::Failing(_) | Outcome::TimedOut => {
-                let retry_after = if let Outcome::Failing(asked) = outcome { asked } else { None };
+            CallOutcome::Failing(_) | CallOutcome::TimedOut => {
+                let retry_after = if let CallOutcome::Failing(asked) = outcome { asked } else { None };
                 state.backoff.failed(key, retry_after, now);
                 state.failures = state.failures.saturating_add(1);
                 let is_suspicious = state.failures >= SUSPICIOUS_FAILURES
                     || retry_after.is_some()
-                    || outcome == Outcome::TimedOut;
+                    || outcome == CallOutcome::TimedOut;
                 if is_suspicious && state.check_is_due(now) {
                     state.check = Some(now);
                     return true;
@@ -289,12 +287,12 @@ impl Breaker {
         let mut state = self.state();
         state.check = None;
         state.last_check = Some(LastCheck { started, gave_a_verdict: result.is_ok() });
-        let retry_after = match Outcome::of(result) {
-            Outcome::Alive | Outcome::Unknown => {
+        let retry_after = match CallOutcome::from_result(result) {
+            CallOutcome::Alive | CallOutcome::Unknown => {
                 return self.succeeded(&mut state, result.is_ok(), now);
             }
-            Outcome::Failing(retry_after) => retry_after,
-            Outcome::TimedOut | Outcome::NoConnection => None,
+            CallOutcome::Failing(retry_after) => retry_after,
+            CallOutcome::TimedOut | CallOutcome::NoConnection => None,
         };
         let pause = match state.phase {
             Phase::Open { pause, .. } => pause.saturating_mul(2).min(LONGEST_PAUSE),
@@ -304,7 +302,8 @@ impl Breaker {
         };
         // From its start, so that a server that hangs is not left alone for longer than one that answers.
         let is_reduced = retry_after.is_none() && is_response(result);
-        let pause = Pause { lasting: retry_after.unwrap_or(pause), is_reduced, ..Pause::new(pause) };
+        let pause =
+            OpenPeriod { lasting: retry_after.unwrap_or(pause), is_reduced, ..OpenPeriod::new(pause) };
         self.open(&mut state, pause, started, now);
     }
 
@@ -329,16 +328,16 @@ impl Breaker {
     }
 
     /// Open also stands for "the pause is over, and no call was made since".
-    pub(crate) fn current(&self, now: impl FnOnce() -> Duration) -> BreakerState {
+    pub(crate) fn current(&self, now: impl FnOnce() -> Duration) -> CircuitState {
         let state = self.state();
         match state.phase {
-            Phase::Closed => BreakerState::Closed,
-            Phase::Open { .. } if state.check.is_some() && state.is_checking(now()) => BreakerState::HalfOpen,
-            Phase::Open { .. } => BreakerState::Open,
+            Phase::Closed => CircuitState::Closed,
+            Phase::Open { .. } if state.check.is_some() && state.is_checking(now()) => CircuitState::HalfOpen,
+            Phase::Open { .. } => CircuitState::Open,
         }
     }
 
-    fn succeeded(&self, state: &mut State, is_verdict: bool, now: Duration) {
+    fn succeeded(&self, state: &mut Circuit, is_verdict: bool, now: Duration) {
         state.last_success = Some(now);
         if is_verdict {
             state.last_verdict = Some(now);
@@ -356,8 +355,8 @@ impl Breaker {
     }
 
     /// Refuses calls for the time of this pause after `since`.
-    fn open(&self, state: &mut State, pause: Pause, since: Duration, now: Duration) {
-        let Pause { base, lasting, is_reduced } = pause;
+    fn open(&self, state: &mut Circuit, pause: OpenPeriod, since: Duration, now: Duration) {
+        let OpenPeriod { base, lasting, is_reduced } = pause;
         let was_logged = matches!(state.phase, Phase::Open { is_logged: true, .. });
         // A server that fails now and then must not fill the log.
         let is_due = self.limiter.is_due_at(now);
@@ -372,13 +371,13 @@ impl Breaker {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Circuit> {
         // Nothing panics while the lock is held; should it ever, the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Circuit {
     /// The usual case, which needs no look at the clock.
     fn admits_all(&self) -> bool {
         matches!(self.phase, Phase::Closed) && self.backoff.is_empty()
@@ -418,12 +417,12 @@ fn is_after(time: Option<Duration>, other: Duration) -> bool {
 }
 
 fn paused(left: Duration) -> AuthError {
-    AuthError::upstream(UpstreamFault::Paused).retry_after(Some(left))
+    AuthError::upstream(UpstreamFault::Paused).with_retry_after(Some(left))
 }
 
 const _: fn() = || {
     fn is_shared_by_workers<T: Send + Sync + 'static>() {}
-    is_shared_by_workers::<Breaker>();
+    is_shared_by_workers::<CircuitBreaker>();
 };
 
 #[cfg(test)]
@@ -449,7 +448,7 @@ mod tests {
     }
 
     fn asks_for(seconds: u64) -> AuthError {
-        failing().retry_after(Some(secs(seconds)))
+        failing().with_retry_after(Some(secs(seconds)))
     }
 
     fn no_connection() -> AuthError {
@@ -462,37 +461,37 @@ mod tests {
 
     /// Introspects the token of this key with this result. Returns whether a health check is due.
     #[track_caller]
-    fn call(breaker: &Breaker, token: u64, error: Option<AuthError>, now: u64) -> bool {
-        assert_eq!(breaker.admit(&key(token), || secs(now)).unwrap(), Admission::Call);
+    fn call(breaker: &CircuitBreaker, token: u64, error: Option<AuthError>, now: u64) -> bool {
+        assert_eq!(breaker.try_acquire(&key(token), || secs(now)).unwrap(), Admission::Call);
         if error.is_none() {
             breaker.record_verdict(secs(now));
         }
         breaker.record(key(token), &ended(error), secs(now))
     }
 
-    fn left(breaker: &Breaker, token: u64, now: u64) -> Duration {
-        let error = breaker.admit(&key(token), || secs(now)).unwrap_err();
+    fn left(breaker: &CircuitBreaker, token: u64, now: u64) -> Duration {
+        let error = breaker.try_acquire(&key(token), || secs(now)).unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Paused));
-        error.retry_after_hint().unwrap()
+        error.retry_after().unwrap()
     }
 
-    fn state(breaker: &Breaker, now: u64) -> BreakerState {
+    fn state(breaker: &CircuitBreaker, now: u64) -> CircuitState {
         breaker.current(|| secs(now))
     }
 
     /// Opened at 100, for a second, by failures of the tokens 0, 1, 2 and of a health check.
-    fn opened() -> Breaker {
-        let breaker = Breaker::new("issuer");
+    fn opened() -> CircuitBreaker {
+        let breaker = CircuitBreaker::new("issuer");
         let due: Vec<_> = (0..3).map(|token| call(&breaker, token, Some(failing()), 100)).collect();
         assert_eq!(due, [false, false, true]);
         breaker.finish_check(secs(100), &ended(Some(failing())), secs(100));
-        assert_eq!(state(&breaker, 100), BreakerState::Open);
+        assert_eq!(state(&breaker, 100), CircuitState::Open);
         breaker
     }
 
     #[test]
     fn failures_of_tokens_open_it_only_if_a_health_check_fails_too() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         let mut checks = 0;
         for number in 0..1000 {
             if call(&breaker, number, Some(failing()), 100 + number / 100) {
@@ -500,46 +499,46 @@ mod tests {
                 breaker.finish_check(secs(100 + number / 100), &ended(None), secs(100 + number / 100));
             }
         }
-        assert_eq!((state(&breaker, 110), checks), (BreakerState::Closed, 10), "one check in a second");
+        assert_eq!((state(&breaker, 110), checks), (CircuitState::Closed, 10), "one check in a second");
         assert_eq!(left(&opened(), 9, 100), secs(1));
     }
 
     #[test]
     fn one_token_that_fails_backs_off_alone() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         let mut calls = 0;
         for tenth in 0..600 {
             let now = Duration::from_millis(100_000 + tenth * 100);
-            if breaker.admit(&key(1), || now).is_ok() {
+            if breaker.try_acquire(&key(1), || now).is_ok() {
                 calls += 1;
                 if breaker.record(key(1), &ended(Some(failing())), now) {
                     breaker.finish_check(now, &ended(None), now);
                 }
             }
-            assert_eq!(breaker.admit(&key(2), || now).unwrap(), Admission::Call, "another token");
+            assert_eq!(breaker.try_acquire(&key(2), || now).unwrap(), Admission::Call, "another token");
         }
         assert!(calls <= 19, "{calls} calls in a minute");
     }
 
     #[test]
     fn failed_connections_are_evidence_without_a_check_unless_a_call_succeeds() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         for _ in 0..3 {
             for _ in 0..4 {
                 assert!(!call(&breaker, 1, Some(no_connection()), 100), "and no token backs off");
             }
             call(&breaker, 2, None, 100);
         }
-        assert_eq!(state(&breaker, 100), BreakerState::Closed);
+        assert_eq!(state(&breaker, 100), CircuitState::Closed);
         for _ in 0..5 {
             call(&breaker, 1, Some(no_connection()), 100);
         }
-        assert_eq!(state(&breaker, 100), BreakerState::Open);
+        assert_eq!(state(&breaker, 100), CircuitState::Open);
     }
 
     #[test]
     fn a_success_outweighs_the_failures_of_others() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         for number in 0..300 {
             assert!(!call(&breaker, number, Some(failing()), 100));
             assert!(!call(&breaker, number + 1000, Some(failing()), 100));
@@ -550,81 +549,84 @@ mod tests {
             call(&breaker, number + 5000, Some(failing()), 101);
         }
         breaker.finish_check(secs(101), &ended(Some(failing())), secs(101));
-        assert_eq!(state(&breaker, 101), BreakerState::Closed);
+        assert_eq!(state(&breaker, 101), CircuitState::Closed);
         for number in 0..3 {
             call(&breaker, number + 6000, Some(failing()), 103);
         }
         breaker.finish_check(secs(103), &ended(Some(failing())), secs(103));
-        assert_eq!(state(&breaker, 103), BreakerState::Open, "nothing worked for two seconds");
+        assert_eq!(state(&breaker, 103), CircuitState::Open, "nothing worked for two seconds");
     }
 
     #[test]
     fn a_timeout_and_a_retry_after_raise_a_suspicion_at_once() {
         for error in [AuthError::upstream(UpstreamFault::TimedOut), asks_for(7)] {
-            assert!(call(&Breaker::new("issuer"), 1, Some(error), 100));
+            assert!(call(&CircuitBreaker::new("issuer"), 1, Some(error), 100));
         }
-        assert!(!call(&Breaker::new("issuer"), 1, Some(asks_for(0)), 100), "zero asks for nothing");
+        assert!(!call(&CircuitBreaker::new("issuer"), 1, Some(asks_for(0)), 100), "zero asks for nothing");
     }
 
     #[test]
     fn only_a_server_that_is_away_counts() {
-        let of = |error: AuthError| Outcome::of::<()>(&Err(error));
-        for (fault, outcome) in [
-            (UpstreamFault::Unreachable, Outcome::Failing(None)),
-            (UpstreamFault::TimedOut, Outcome::TimedOut),
-            (UpstreamFault::Failing, Outcome::Failing(None)),
-            (UpstreamFault::BadAnswer, Outcome::Unknown),
-            (UpstreamFault::NoKeys, Outcome::Unknown),
-            (UpstreamFault::Saturated, Outcome::Unknown),
-            (UpstreamFault::Paused, Outcome::Unknown),
+        let outcome = |error: AuthError| CallOutcome::from_result::<()>(&Err(error));
+        for (fault, expected) in [
+            (UpstreamFault::Unreachable, CallOutcome::Failing(None)),
+            (UpstreamFault::TimedOut, CallOutcome::TimedOut),
+            (UpstreamFault::Failing, CallOutcome::Failing(None)),
+            (UpstreamFault::BadAnswer, CallOutcome::Unknown),
+            (UpstreamFault::NoKeys, CallOutcome::Unknown),
+            (UpstreamFault::Saturated, CallOutcome::Unknown),
+            (UpstreamFault::Paused, CallOutcome::Unknown),
         ] {
-            assert_eq!(of(AuthError::upstream(fault)), outcome, "{fault}");
+            assert_eq!(outcome(AuthError::upstream(fault)), expected, "{fault}");
         }
         for error in [AuthError::setup(SetupFault::Refused), AuthError::token(TokenFault::Malformed)] {
-            assert_eq!(of(error), Outcome::Alive);
+            assert_eq!(outcome(error), CallOutcome::Alive);
         }
-        assert_eq!(of(no_connection()), Outcome::NoConnection);
-        assert_eq!(of(AuthError::upstream(UpstreamFault::TimedOut).before_sending()), Outcome::NoConnection);
-        assert_eq!(of(asks_for(7)), Outcome::Failing(Some(secs(7))));
-        assert_eq!(of(asks_for(u64::MAX)), Outcome::Failing(Some(secs(60))));
+        assert_eq!(outcome(no_connection()), CallOutcome::NoConnection);
+        assert_eq!(
+            outcome(AuthError::upstream(UpstreamFault::TimedOut).before_sending()),
+            CallOutcome::NoConnection
+        );
+        assert_eq!(outcome(asks_for(7)), CallOutcome::Failing(Some(secs(7))));
+        assert_eq!(outcome(asks_for(u64::MAX)), CallOutcome::Failing(Some(secs(60))));
         // Our own advice must not be taken for the server's.
-        assert_eq!(of(paused(secs(7))), Outcome::Unknown);
+        assert_eq!(outcome(paused(secs(7))), CallOutcome::Unknown);
     }
 
     #[test]
     fn broken_responses_of_one_token_count_for_nothing() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         for _ in 0..100 {
             assert!(!call(&breaker, 1, Some(AuthError::upstream(UpstreamFault::BadAnswer)), 100));
         }
-        assert_eq!(state(&breaker, 100), BreakerState::Closed);
+        assert_eq!(state(&breaker, 100), CircuitState::Closed);
     }
 
     #[test]
     fn a_token_that_failed_is_never_the_probe() {
         let breaker = opened();
         assert!(breaker.check(&key(1), || secs(101)).is_ok() && breaker.check(&key(9), || secs(101)).is_ok());
-        assert_eq!(breaker.admit(&key(1), || secs(101)).unwrap(), Admission::CheckFirst);
-        assert_eq!(state(&breaker, 101), BreakerState::HalfOpen);
+        assert_eq!(breaker.try_acquire(&key(1), || secs(101)).unwrap(), Admission::CheckFirst);
+        assert_eq!(state(&breaker, 101), CircuitState::HalfOpen);
         assert_eq!(left(&breaker, 9, 101), secs(1), "one at a time");
         breaker.finish_check(secs(101), &ended(Some(failing())), secs(101));
         assert_eq!(left(&breaker, 9, 101), secs(2));
-        assert_eq!(breaker.admit(&key(9), || secs(103)).unwrap(), Admission::CallAndCheck);
+        assert_eq!(breaker.try_acquire(&key(9), || secs(103)).unwrap(), Admission::CallAndCheck);
     }
 
     #[test]
     fn a_health_check_or_a_real_token_closes_it() {
         let breaker = opened();
-        assert_eq!(breaker.admit(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
+        assert_eq!(breaker.try_acquire(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
         breaker.finish_check(secs(101), &ended(None), secs(101));
-        assert_eq!(state(&breaker, 101), BreakerState::Closed);
+        assert_eq!(state(&breaker, 101), CircuitState::Closed);
 
         let breaker = opened();
-        assert_eq!(breaker.admit(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
+        assert_eq!(breaker.try_acquire(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
         breaker.finish_check(secs(101), &ended(Some(failing())), secs(101));
-        assert_eq!(state(&breaker, 101), BreakerState::Open);
+        assert_eq!(state(&breaker, 101), CircuitState::Open);
         assert!(!breaker.record(key(9), &ended(None), secs(101)));
-        assert_eq!(state(&breaker, 101), BreakerState::Closed, "the health check failed, a real token works");
+        assert_eq!(state(&breaker, 101), CircuitState::Closed, "the health check failed, a real token works");
         for number in 10..12 {
             assert!(!call(&breaker, number, Some(failing()), 101), "old failures are forgotten");
         }
@@ -633,14 +635,14 @@ mod tests {
     #[test]
     fn failures_of_callers_do_not_prolong_the_pause() {
         let breaker = opened();
-        assert_eq!(breaker.admit(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
+        assert_eq!(breaker.try_acquire(&key(9), || secs(101)).unwrap(), Admission::CallAndCheck);
         for number in 20..30 {
             assert!(!breaker.record(key(number), &ended(Some(asks_for(60))), secs(101)));
         }
-        assert_eq!(state(&breaker, 101), BreakerState::HalfOpen);
+        assert_eq!(state(&breaker, 101), CircuitState::HalfOpen);
         assert!(!breaker.record(key(9), &ended(Some(failing())), secs(101)));
         breaker.finish_check(secs(101), &ended(None), secs(102));
-        assert_eq!(state(&breaker, 102), BreakerState::Closed);
+        assert_eq!(state(&breaker, 102), CircuitState::Closed);
     }
 
     #[test]
@@ -648,29 +650,29 @@ mod tests {
         let breaker = opened();
         let mut now = 101;
         for pause in [2, 4, 4, 4] {
-            assert_eq!(breaker.admit(&key(now), || secs(now)).unwrap(), Admission::CallAndCheck);
+            assert_eq!(breaker.try_acquire(&key(now), || secs(now)).unwrap(), Admission::CallAndCheck);
             breaker.finish_check(secs(now), &ended(Some(failing())), secs(now + 2));
             // From the start of the check, which may have taken its time.
             assert!(pause <= 2 || left(&breaker, 9, now + 2) == secs(pause - 2));
             now += pause;
         }
-        assert!(breaker.admit(&key(now), || secs(now)).is_ok());
+        assert!(breaker.try_acquire(&key(now), || secs(now)).is_ok());
         breaker.finish_check(secs(now), &ended(Some(asks_for(3600))), secs(now));
         assert_eq!(left(&breaker, 9, now), secs(60), "the server asks for more");
     }
 
     /// Open since second 100 with a health check that got this result.
-    fn opened_by(error: AuthError) -> Breaker {
-        let breaker = Breaker::new("issuer");
+    fn opened_by(error: AuthError) -> CircuitBreaker {
+        let breaker = CircuitBreaker::new("issuer");
         breaker.remember(key(1));
         breaker.finish_check(secs(100), &ended(Some(error)), secs(100));
-        assert_eq!(state(&breaker, 100), BreakerState::Open);
+        assert_eq!(state(&breaker, 100), CircuitState::Open);
         breaker
     }
 
-    fn admits(breaker: &Breaker, token: u64, millis: u64) -> bool {
+    fn admits(breaker: &CircuitBreaker, token: u64, millis: u64) -> bool {
         let now = || Duration::from_millis(millis);
-        breaker.check(&key(token), now).is_ok() && breaker.admit(&key(token), now).is_ok()
+        breaker.check(&key(token), now).is_ok() && breaker.try_acquire(&key(token), now).is_ok()
     }
 
     #[test]
@@ -681,13 +683,13 @@ mod tests {
             let started = 100_300 + token * 10;
             assert!(admits(&breaker, token, started) && !admits(&breaker, token, started), "{token}");
         }
-        assert_eq!(state(&breaker, 100), BreakerState::Open);
+        assert_eq!(state(&breaker, 100), CircuitState::Open);
         assert!(!breaker.record(key(9), &ended(Some(failing())), secs(100)));
         assert!(!admits(&breaker, 9, 100_600), "it failed");
         breaker.record(key(1), &ended(Some(failing())), secs(100));
         assert!(admits(&breaker, 1, 100_600), "it failed, but was active before");
         breaker.record(key(1), &ended(None), secs(100));
-        assert_eq!(state(&breaker, 100), BreakerState::Closed);
+        assert_eq!(state(&breaker, 100), CircuitState::Closed);
     }
 
     #[test]
@@ -721,15 +723,15 @@ mod tests {
     #[test]
     fn an_abandoned_check_makes_room_for_the_next() {
         let breaker = opened_by(AuthError::upstream(UpstreamFault::TimedOut));
-        assert!(breaker.admit(&key(9), || secs(101)).is_ok());
+        assert!(breaker.try_acquire(&key(9), || secs(101)).is_ok());
         assert_eq!(left(&breaker, 9, 104), secs(1));
-        assert_eq!(state(&breaker, 105), BreakerState::Open);
-        assert_eq!(breaker.admit(&key(9), || secs(105)).unwrap(), Admission::CallAndCheck);
+        assert_eq!(state(&breaker, 105), CircuitState::Open);
+        assert_eq!(breaker.try_acquire(&key(9), || secs(105)).unwrap(), Admission::CallAndCheck);
     }
 
     #[test]
     fn verdicts_tell_whose_fault_a_refusal_is() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         assert_eq!(breaker.gives_verdicts(secs(100), Evidence::Current, secs(100)), None);
         call(&breaker, 1, None, 100);
         assert_eq!(breaker.gives_verdicts(secs(99), Evidence::Current, secs(100)), Some(true));
@@ -753,7 +755,7 @@ mod tests {
 
     #[test]
     fn a_recent_verdict_counts_where_it_is_evidence() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         assert_eq!(breaker.gives_verdicts(secs(100), Evidence::Recent, secs(100)), None);
         call(&breaker, 1, None, 100);
         for (evidence, now, expected) in [
@@ -776,7 +778,7 @@ mod tests {
 
     #[test]
     fn workers_together_open_and_close_without_getting_stuck() {
-        let breaker = Breaker::new("issuer");
+        let breaker = CircuitBreaker::new("issuer");
         let now = AtomicU64::new(100);
         thread::scope(|scope| {
             for worker in 0..4_u64 {
@@ -784,7 +786,7 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..20_000_u64 {
                         let (time, key) = (secs(now.fetch_add(1, Ordering::Relaxed)), key(round % 7));
-                        let Ok(admission) = breaker.admit(&key, || time) else { continue };
+                        let Ok(admission) = breaker.try_acquire(&key, || time) else { continue };
                         let bad = (round + worker) % 7 != 0;
                         let result = ended(bad.then(failing));
                         if breaker.record(key, &result, time) || admission != Admission::Call {
@@ -795,8 +797,8 @@ mod tests {
             }
         });
         let after = now.into_inner() + 60;
-        let _admission = breaker.admit(&key(1), || secs(after)).unwrap();
+        let _admission = breaker.try_acquire(&key(1), || secs(after)).unwrap();
         breaker.record(key(1), &ended(None), secs(after));
-        assert_eq!(state(&breaker, after), BreakerState::Closed);
+        assert_eq!(state(&breaker, after), CircuitState::Closed);
     }
 }

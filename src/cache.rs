@@ -16,9 +16,9 @@ use std::time::Duration;
 use self::lifetime::Lifetime;
 pub(crate) use self::{
     evictions::Ticket,
-    key::Keyer,
+    key::CacheKeyHasher,
     key_history::{KeyHistory, TokenKeys},
-    memory::{Limits, VerdictCache},
+    memory::{CacheLimits, VerdictCache},
     store::CustomStore,
 };
 pub use self::{
@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
 
 /// A verdict from the cache.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Hit {
+pub(crate) struct AgedVerdict {
     pub(crate) verdict: Verdict,
     /// `None` for a JWT that is validated here: its signature does not age.
     pub(crate) age: Option<Age>,
@@ -67,20 +67,20 @@ impl Age {
 
 /// Both clocks, read once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
+pub(crate) struct ClockReading {
     pub(crate) monotonic: Duration,
     pub(crate) unix: i64,
 }
 
-impl Hit {
+impl AgedVerdict {
     /// The claims of a token that was validated here.
     pub(crate) fn without_age(claims: Claims) -> Self {
         Self { verdict: Verdict::Active(claims), age: None }
     }
 }
 
-impl Now {
-    pub(crate) fn of(clock: &dyn Clock) -> Self {
+impl ClockReading {
+    pub(crate) fn now(clock: &dyn Clock) -> Self {
         Self { monotonic: clock.monotonic(), unix: clock.unix_time() }
     }
 }
@@ -101,9 +101,9 @@ impl Cache {
     pub(crate) async fn get(
         &self,
         key: &CacheKey,
-        now: impl FnOnce() -> Now,
+        now: impl FnOnce() -> ClockReading,
         max_age: Option<Duration>,
-    ) -> Option<Hit> {
+    ) -> Option<AgedVerdict> {
         match self {
             Self::Off => None,
             Self::Memory(cache) => cache.get(key, now(), max_age),
@@ -112,7 +112,12 @@ impl Cache {
     }
 
     /// The same as far as it can be told without waiting.
-    pub(crate) fn recall(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
+    pub(crate) fn lookup(
+        &self,
+        key: &CacheKey,
+        now: ClockReading,
+        max_age: Option<Duration>,
+    ) -> Option<AgedVerdict> {
         match self {
             Self::Memory(cache) => cache.get(key, now, max_age),
             Self::Off | Self::Custom(_) => None,
@@ -120,7 +125,7 @@ impl Cache {
     }
 
     /// To be drawn **before** the authorization server is asked, and handed to [`insert`](Self::insert) with the answer.
-    pub(crate) fn ticket(&self, key: CacheKey, sent: Now) -> Ticket {
+    pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
         match self {
             Self::Off => Ticket::without_cache(key, sent),
             Self::Memory(cache) => cache.ticket(key, sent),
@@ -129,7 +134,12 @@ impl Cache {
     }
 
     /// Caches a verdict, unless its token was evicted since the ticket was drawn.
-    pub(crate) async fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: impl FnOnce() -> Now) {
+    pub(crate) async fn insert(
+        &self,
+        ticket: &Ticket,
+        verdict: &Verdict,
+        now: impl FnOnce() -> ClockReading,
+    ) {
         match self {
             Self::Off => {}
             Self::Memory(cache) => cache.insert(ticket, verdict, now()),
@@ -197,7 +207,7 @@ fn expires_at(verdict: &Verdict, token_expires_at: Option<i64>) -> Option<i64> {
 const _: fn() = || {
     fn is_shared_by_workers<T: Send + Sync + 'static>() {}
     is_shared_by_workers::<Cache>();
-    is_shared_by_workers::<Keyer>();
+    is_shared_by_workers::<CacheKeyHasher>();
 };
 
 #[cfg(test)]
@@ -212,8 +222,8 @@ mod tests {
         Verdict::Active(Claims::from_members(members).unwrap())
     }
 
-    pub(super) fn at(monotonic: u64, unix: i64) -> Now {
-        Now { monotonic: Duration::from_secs(monotonic), unix }
+    pub(super) fn at(monotonic: u64, unix: i64) -> ClockReading {
+        ClockReading { monotonic: Duration::from_secs(monotonic), unix }
     }
 
     #[test]
@@ -231,7 +241,7 @@ mod tests {
             }
         }
 
-        assert_eq!(Now::of(&Fixed), at(7, 1_800_000_000));
+        assert_eq!(ClockReading::now(&Fixed), at(7, 1_800_000_000));
     }
 
     #[actix_web::test]
@@ -245,7 +255,7 @@ mod tests {
 
     #[actix_web::test]
     async fn the_memory_cache_answers_through_the_enum() {
-        let cache = Cache::Memory(VerdictCache::new(Limits::new(Duration::from_secs(60))));
+        let cache = Cache::Memory(VerdictCache::new(CacheLimits::new(Duration::from_secs(60))));
         let key = CacheKey::numbered(1);
         let alice = active(json!({"sub": "alice"}));
         cache.insert(&cache.ticket(key, at(5, 0)), &alice, || at(5, 0)).await;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Number, Value};
 
 use crate::{
-    json::{Member, Members},
+    json::{JsonObject, JsonValue},
     scope::Scopes,
 };
 
@@ -20,13 +20,13 @@ use crate::{
 ///
 /// A clone is cheap (the claims are shared). Serializes to the JSON object as the issuer sent it, without `active`.
 #[derive(Clone)]
-pub struct Claims(Arc<Inner>);
+pub struct Claims(Arc<ClaimsInner>);
 
 /// Claims that every request needs are parsed once. The map of all members is built on first use, because most APIs
 /// never use it.
-struct Inner {
+struct ClaimsInner {
     members: OnceLock<Map<String, Value>>,
-    source: Source,
+    source: ClaimsSource,
     footprint: usize,
     issuer: Option<Box<str>>,
     subject: Option<Box<str>>,
@@ -41,7 +41,7 @@ struct Inner {
 }
 
 /// The source of the map of all members.
-enum Source {
+enum ClaimsSource {
     /// The claims were created from a map.
     Map,
     /// The payload of a JWT.
@@ -101,18 +101,21 @@ impl Claims {
     /// # Errors
     /// Names the first claim whose shape is another.
     pub fn from_members(members: Map<String, Value>) -> Result<Self, MalformedClaim> {
-        let inner = Inner::read(&Members::of(&members), Source::Map)?;
-        Ok(Self(Arc::new(Inner { members: members.into(), ..inner })))
+        let inner = ClaimsInner::read(&JsonObject::from_map(&members), ClaimsSource::Map)?;
+        Ok(Self(Arc::new(ClaimsInner { members: members.into(), ..inner })))
     }
 
     /// Creates the claims from the payload of a JWT. `members` are its parsed members.
-    pub(crate) fn of_payload(members: &Members<'_>, payload: &[u8]) -> Result<Self, MalformedClaim> {
-        Ok(Self(Arc::new(Inner::read(members, Source::Payload(payload.into()))?)))
+    pub(crate) fn from_payload(members: &JsonObject<'_>, payload: &[u8]) -> Result<Self, MalformedClaim> {
+        Ok(Self(Arc::new(ClaimsInner::read(members, ClaimsSource::Payload(payload.into()))?)))
     }
 
     /// Creates the claims from an introspection response. `members` are its parsed members.
-    pub(crate) fn of_answer(members: &Members<'_>, answer: &[u8]) -> Result<Self, MalformedClaim> {
-        Ok(Self(Arc::new(Inner::read(members, Source::Answer(answer.into()))?)))
+    pub(crate) fn from_introspection(
+        members: &JsonObject<'_>,
+        answer: &[u8],
+    ) -> Result<Self, MalformedClaim> {
+        Ok(Self(Arc::new(ClaimsInner::read(members, ClaimsSource::Answer(answer.into()))?)))
     }
 
     /// Returns the issuer (`iss`).
@@ -188,7 +191,7 @@ impl Claims {
     }
 }
 
-impl Source {
+impl ClaimsSource {
     fn members(&self) -> Map<String, Value> {
         let (Self::Payload(json) | Self::Answer(json)) = self else { return Map::new() };
         // These bytes were parsed as an object before, by the same parser.
@@ -207,12 +210,12 @@ impl Source {
     }
 }
 
-impl Inner {
-    fn read(members: &Members<'_>, source: Source) -> Result<Self, MalformedClaim> {
+impl ClaimsInner {
+    fn read(members: &JsonObject<'_>, source: ClaimsSource) -> Result<Self, MalformedClaim> {
         let text = |name| match members.get(name) {
             None => Ok(None),
-            Some(Member::Text(text)) => Ok(Some(&**text)),
-            Some(Member::Other(_)) => Err(MalformedClaim { name }),
+            Some(JsonValue::Text(text)) => Ok(Some(&**text)),
+            Some(JsonValue::Other(_)) => Err(MalformedClaim { name }),
         };
         let (issuer, subject, client_id, azp) =
             (text("iss")?, text("sub")?, text("client_id")?, text("azp")?);
@@ -273,11 +276,11 @@ impl<'de> Deserialize<'de> for Claims {
     }
 }
 
-fn is_plain_bearer(members: &Members<'_>) -> bool {
+fn is_plain_bearer(members: &JsonObject<'_>) -> bool {
     let is_bearer = match members.get("token_type") {
         None => true,
-        Some(Member::Text(token_type)) => token_type.eq_ignore_ascii_case("bearer"),
-        Some(Member::Other(_)) => false,
+        Some(JsonValue::Text(token_type)) => token_type.eq_ignore_ascii_case("bearer"),
+        Some(JsonValue::Other(_)) => false,
     };
     is_bearer && members.get("cnf").is_none()
 }
@@ -288,48 +291,52 @@ enum Strings<'a> {
     Many(Vec<&'a str>),
 }
 
-fn strings<'a>(members: &'a Members<'_>, name: &'static str) -> Result<Strings<'a>, MalformedClaim> {
+fn strings<'a>(members: &'a JsonObject<'_>, name: &'static str) -> Result<Strings<'a>, MalformedClaim> {
     match members.get(name) {
         None => Ok(Strings::None),
-        Some(Member::Text(one)) => Ok(Strings::One(one)),
-        Some(Member::Other(Value::Array(many))) => many
+        Some(JsonValue::Text(one)) => Ok(Strings::One(one)),
+        Some(JsonValue::Other(Value::Array(many))) => many
             .iter()
             .map(|one| one.as_str().ok_or(MalformedClaim { name }))
             .collect::<Result<_, _>>()
             .map(Strings::Many),
-        Some(Member::Other(_)) => Err(MalformedClaim { name }),
+        Some(JsonValue::Other(_)) => Err(MalformedClaim { name }),
     }
 }
 
 /// The last second of the year 9999: nothing that a server means is later, and sums with it cannot overflow.
-const LATEST: i64 = 253_402_300_799;
+const MAX_NUMERIC_DATE: i64 = 253_402_300_799;
 
-/// An `exp` after [`LATEST`] means "never" on the servers that send one, and counts as that time.
-fn expiry(members: &Members<'_>) -> Result<Option<i64>, MalformedClaim> {
+/// An `exp` after [`MAX_NUMERIC_DATE`] means "never" on the servers that send one, and counts as that time.
+fn expiry(members: &JsonObject<'_>) -> Result<Option<i64>, MalformedClaim> {
     match members.get("exp") {
-        Some(Member::Other(Value::Number(number))) if is_beyond_latest(number) => Ok(Some(LATEST)),
+        Some(JsonValue::Other(Value::Number(number))) if is_beyond_latest(number) => {
+            Ok(Some(MAX_NUMERIC_DATE))
+        }
         _ => numeric_date(members, "exp", f64::floor),
     }
 }
 
 fn is_beyond_latest(number: &Number) -> bool {
     let is_beyond = |float: f64| float >= 253_402_300_800.0;
-    number.as_i64().map_or_else(|| number.as_f64().is_some_and(is_beyond), |seconds| seconds > LATEST)
+    number
+        .as_i64()
+        .map_or_else(|| number.as_f64().is_some_and(is_beyond), |seconds| seconds > MAX_NUMERIC_DATE)
 }
 
 fn numeric_date(
-    members: &Members<'_>,
+    members: &JsonObject<'_>,
     name: &'static str,
     round: fn(f64) -> f64,
 ) -> Result<Option<i64>, MalformedClaim> {
     let number = match members.get(name) {
         None => return Ok(None),
-        Some(Member::Other(Value::Number(number))) => number,
+        Some(JsonValue::Other(Value::Number(number))) => number,
         Some(_) => return Err(MalformedClaim { name }),
     };
     let seconds = number.as_i64().or_else(|| number.as_f64().and_then(|float| whole_seconds(round(float))));
     match seconds {
-        Some(seconds) if (0..=LATEST).contains(&seconds) => Ok(Some(seconds)),
+        Some(seconds) if (0..=MAX_NUMERIC_DATE).contains(&seconds) => Ok(Some(seconds)),
         _ => Err(MalformedClaim { name }),
     }
 }
@@ -450,7 +457,11 @@ mod tests {
             json!(u64::MAX),
             json!(1e300),
         ] {
-            assert_eq!(claims(json!({ "exp": never })).unwrap().expires_at(), Some(LATEST), "{never}");
+            assert_eq!(
+                claims(json!({ "exp": never })).unwrap().expires_at(),
+                Some(MAX_NUMERIC_DATE),
+                "{never}"
+            );
         }
         assert_eq!(claims(json!({"exp": 1.9e9})).unwrap().expires_at(), Some(1_900_000_000));
         assert_eq!(claims(json!({"exp": -0.0})).unwrap().expires_at(), Some(0));

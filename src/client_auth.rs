@@ -16,10 +16,10 @@ use actix_web::http::header::HeaderValue;
 use arc_swap::ArcSwapOption;
 use form_urlencoded::Serializer;
 
-use self::proof::Proof;
+use self::proof::ClientCredential;
 pub use self::{
     assertion_audience::{ClientAssertionAudience, UnknownClientAssertionAudience},
-    identity::Identity,
+    identity::ClientIdentity,
     secret_source::SecretSource,
 };
 use crate::{
@@ -35,12 +35,12 @@ use crate::{
 ///
 /// Two values are equal if they use the same method with the same credential. A clone is cheap.
 #[derive(Clone)]
-pub struct ClientAuthentication(Arc<Inner>);
+pub struct ClientAuthentication(Arc<ClientAuthInner>);
 
-struct Inner {
+struct ClientAuthInner {
     method: Method,
     credential: Credential,
-    ready: ArcSwapOption<Ready>,
+    ready: ArcSwapOption<Prepared>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,14 +59,14 @@ enum Method {
 #[derive(Debug, PartialEq)]
 enum Credential {
     Secret(SecretSource),
-    Identity(Identity),
+    Identity(ClientIdentity),
 }
 
 /// The proof that was made last, and what it was made from.
-struct Ready {
+struct Prepared {
     secret: Arc<Secret>,
     client_id: Box<str>,
-    proof: Arc<Proof>,
+    proof: Arc<ClientCredential>,
 }
 
 impl ClientAuthentication {
@@ -109,13 +109,13 @@ impl ClientAuthentication {
     }
 
     /// `tls_client_auth`: a client certificate of a public key infrastructure (RFC 8705 section 2.1).
-    pub fn tls_client_auth(identity: Identity) -> Self {
+    pub fn tls_client_auth(identity: ClientIdentity) -> Self {
         Self::identity_of(Method::TlsClientAuth, identity)
     }
 
     /// `self_signed_tls_client_auth`: a client certificate that the authorization server knows by its key (RFC 8705
     /// section 2.2).
-    pub fn self_signed_tls_client_auth(identity: Identity) -> Self {
+    pub fn self_signed_tls_client_auth(identity: ClientIdentity) -> Self {
         Self::identity_of(Method::SelfSignedTlsClientAuth, identity)
     }
 
@@ -128,7 +128,7 @@ impl ClientAuthentication {
     }
 
     /// `spiffe_x509`: an X.509-SVID as client certificate.
-    pub fn spiffe_x509(identity: Identity) -> Self {
+    pub fn spiffe_x509(identity: ClientIdentity) -> Self {
         Self::identity_of(Method::SpiffeX509, identity)
     }
 
@@ -136,12 +136,12 @@ impl ClientAuthentication {
         Self::new(method, Credential::Secret(source.into()))
     }
 
-    fn identity_of(method: Method, identity: Identity) -> Self {
+    fn identity_of(method: Method, identity: ClientIdentity) -> Self {
         Self::new(method, Credential::Identity(identity))
     }
 
     fn new(method: Method, credential: Credential) -> Self {
-        Self(Arc::new(Inner { method, credential, ready: ArcSwapOption::empty() }))
+        Self(Arc::new(ClientAuthInner { method, credential, ready: ArcSwapOption::empty() }))
     }
 
     /// The method's registered name, as in `token_endpoint_auth_methods_supported`.
@@ -164,7 +164,7 @@ impl ClientAuthentication {
     }
 
     /// The certificate to present, for the methods that do.
-    pub(crate) fn identity(&self) -> Option<&Identity> {
+    pub(crate) fn identity(&self) -> Option<&ClientIdentity> {
         match &self.0.credential {
             Credential::Identity(identity) => Some(identity),
             Credential::Secret(_) => None,
@@ -195,14 +195,14 @@ impl ClientAuthentication {
                 None
             }),
             Credential::Secret(source) => {
-                self.proof(source, client_id).and_then(|proof| proof.present(client_id, audience, now, form))
+                self.proof(source, client_id).and_then(|proof| proof.write_to(client_id, audience, now, form))
             }
         }
-        .map_err(|problem| AuthError::setup(SetupFault::Credentials).because(problem))
+        .map_err(|problem| AuthError::setup(SetupFault::Credentials).with_source(problem))
     }
 
     /// The proof for the secret as it is now; made when secret or client id are others than the last time.
-    fn proof(&self, source: &SecretSource, client_id: &str) -> Result<Arc<Proof>, String> {
+    fn proof(&self, source: &SecretSource, client_id: &str) -> Result<Arc<ClientCredential>, String> {
         let secret = source.current()?;
         let last = self.0.ready.load_full().filter(|last| &*last.client_id == client_id);
         if let Some(last) = &last
@@ -210,7 +210,7 @@ impl ClientAuthentication {
         {
             return Ok(Arc::clone(&last.proof));
         }
-        let proof = match (Proof::new(self.0.method, client_id, &secret), last) {
+        let proof = match (ClientCredential::new(self.0.method, client_id, &secret), last) {
             (Ok(proof), _) => Arc::new(proof),
             // A new content that is of no use (yet): the last good one stays, and this one is not tried again.
             (Err(problem), Some(last)) => {
@@ -219,7 +219,7 @@ impl ClientAuthentication {
             }
             (Err(problem), None) => return Err(problem),
         };
-        let ready = Ready { secret, client_id: client_id.into(), proof: Arc::clone(&proof) };
+        let ready = Prepared { secret, client_id: client_id.into(), proof: Arc::clone(&proof) };
         self.0.ready.store(Some(Arc::new(ready)));
         Ok(proof)
     }
@@ -298,9 +298,9 @@ mod tests {
         format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
     }
 
-    fn identity() -> Identity {
+    fn identity() -> ClientIdentity {
         let made = generate_simple_self_signed(["client".to_owned()]).unwrap();
-        Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem())
+        ClientIdentity::from_pem(made.cert.pem(), made.signing_key.serialize_pem())
     }
 
     fn watching(method: Method, path: impl AsRef<Path>) -> ClientAuthentication {
@@ -475,7 +475,7 @@ mod tests {
             ),
             (ClientAuthentication::spiffe_jwt(folder.path("gone")), "cannot be read"),
             (
-                ClientAuthentication::tls_client_auth(Identity::from_pem("hunter2", "hunter2")),
+                ClientAuthentication::tls_client_auth(ClientIdentity::from_pem("hunter2", "hunter2")),
                 "no certificate",
             ),
         ] {

@@ -9,14 +9,14 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use actix_web::HttpRequest;
 
 pub use self::builder::{Dangerous, ProtectApiBuilder};
-pub(crate) use self::validate::Names;
+pub(crate) use self::validate::SettingNames;
 use crate::{
     algorithm::Algorithm,
     cache::IntrospectionCache,
     certificate::{CertificateResolver, ResolverError},
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::{Clock, SystemClock},
-    discovery::{EndpointUrl, Issuer},
+    discovery::{EndpointUrl, IssuerUrl},
     policy::Rules,
     redact::UrlText,
     response::ErrorRenderer,
@@ -25,9 +25,9 @@ use crate::{
 /// Everything that can be compared: two equal ones share their state within a process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
-    pub(crate) issuer: Issuer,
+    pub(crate) issuer: IssuerUrl,
     pub(crate) rules: Rules,
-    pub(crate) client: Option<Client>,
+    pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<EndpointUrl>,
     pub(crate) jwks_uri: Option<EndpointUrl>,
     pub(crate) trust_store: Option<String>,
@@ -101,7 +101,7 @@ impl Tuning {
 
 /// This API as a client of the authorization server.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Client {
+pub(crate) struct ClientSettings {
     pub(crate) id: String,
     pub(crate) authentication: ClientAuthentication,
 }

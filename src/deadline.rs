@@ -52,5 +52,5 @@ impl Deadline {
 
 /// The error of a request that waited until its deadline.
 pub(crate) fn timed_out() -> AuthError {
-    AuthError::upstream(UpstreamFault::TimedOut).because("the request waited until its deadline")
+    AuthError::upstream(UpstreamFault::TimedOut).with_source("the request waited until its deadline")
 }

@@ -11,12 +11,12 @@ use crate::{
     error::{AuthError, AuthErrorKind, SetupFault},
     json::{strict_object, without_byte_order_mark},
     redact::redacted,
-    upstream::{self, Limits, bad_answer},
+    upstream::{self, CallLimits, bad_answer},
 };
 
 /// The configured issuer: an https URL (or http on loopback) without query and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Issuer {
+pub(crate) struct IssuerUrl {
     /// As configured.
     text: String,
     /// Without its trailing slash: what well-known paths are appended to.
@@ -26,7 +26,7 @@ pub(crate) struct Issuer {
     is_loopback: bool,
 }
 
-impl Issuer {
+impl IssuerUrl {
     /// Takes `https://…`, `http://` of a loopback host, or a bare host (and path), which means https.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         const WANTED: &str =
@@ -154,7 +154,7 @@ impl PublishedEndpoint {
             Self::Usable(endpoint) => Ok(endpoint),
             Self::Unusable(error) => Err(error.clone()),
             Self::Absent => Err(AuthError::setup(SetupFault::Endpoint)
-                .because(format!("the metadata has no {name} that this configuration can use"))),
+                .with_source(format!("the metadata has no {name} that this configuration can use"))),
         }
     }
 
@@ -176,7 +176,7 @@ impl From<Option<EndpointUrl>> for PublishedEndpoint {
 /// Which endpoints a configuration needs, and by which names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an endpoint or a way to it")]
-pub(crate) struct Needs {
+pub(crate) struct RequiredEndpoints {
     pub(crate) introspection: bool,
     pub(crate) jwks: bool,
     /// Keys are used where they are published, but nothing fails without them.
@@ -186,7 +186,7 @@ pub(crate) struct Needs {
     pub(crate) trust_store: Option<String>,
 }
 
-impl Needs {
+impl RequiredEndpoints {
     fn uses_jwks(&self) -> bool {
         self.jwks || self.jwks_if_usable
     }
@@ -197,9 +197,9 @@ impl Needs {
 /// that [`log_refused`] should report are added to `refused`.
 pub(crate) async fn fetch(
     client: &awc::Client,
-    issuer: &Issuer,
-    needs: &Needs,
-    limits: Limits,
+    issuer: &IssuerUrl,
+    needs: &RequiredEndpoints,
+    limits: CallLimits,
     refused: &mut Vec<AuthError>,
 ) -> Result<Metadata, AuthError> {
     let deadline = Deadline::after(limits.deadline);
@@ -245,7 +245,7 @@ pub(crate) async fn fetch(
 }
 
 impl Metadata {
-    fn has(&self, needs: &Needs) -> bool {
+    fn has(&self, needs: &RequiredEndpoints) -> bool {
         (!needs.introspection || self.introspection_endpoint.usable().is_some())
             && (!needs.jwks || self.jwks_uri.usable().is_some())
     }
@@ -261,7 +261,7 @@ impl Metadata {
     }
 
     /// An endpoint that is absent may be in the document that could not be fetched.
-    fn interrupted_by(mut self, interruption: Option<AuthError>, needs: &Needs) -> Self {
+    fn interrupted_by(mut self, interruption: Option<AuthError>, needs: &RequiredEndpoints) -> Self {
         let missing = |is_needed: bool| match &interruption {
             Some(error) if is_needed => PublishedEndpoint::Unusable(error.clone()),
             _ => PublishedEndpoint::Absent,
@@ -272,13 +272,13 @@ impl Metadata {
         self
     }
 
-    fn has_any(&self, needs: &Needs) -> bool {
+    fn has_any(&self, needs: &RequiredEndpoints) -> bool {
         (needs.introspection && self.introspection_endpoint.usable().is_some())
             || (needs.jwks && self.jwks_uri.usable().is_some())
     }
 
     /// The errors of the endpoints that are needed.
-    fn unusable(&self, needs: &Needs) -> Vec<AuthError> {
+    fn unusable(&self, needs: &RequiredEndpoints) -> Vec<AuthError> {
         let endpoints = [(needs.introspection, &self.introspection_endpoint), (needs.jwks, &self.jwks_uri)];
         let faults = endpoints.into_iter().filter_map(|(is_needed, endpoint)| match endpoint {
             PublishedEndpoint::Unusable(error) if is_needed => Some(error.clone()),
@@ -287,7 +287,7 @@ impl Metadata {
         faults.collect()
     }
 
-    fn parse(bytes: &[u8], issuer: &Issuer, needs: &Needs) -> Result<Self, AuthError> {
+    fn parse(bytes: &[u8], issuer: &IssuerUrl, needs: &RequiredEndpoints) -> Result<Self, AuthError> {
         let members = strict_object(without_byte_order_mark(bytes))
             .map_err(|error| bad_answer(format!("metadata that is no JSON object: {error}")))?;
         let stated = members
@@ -296,7 +296,7 @@ impl Metadata {
             .ok_or_else(|| bad_answer("metadata without issuer"))?;
         if !issuer.accepts(stated) {
             let detail = format!("configured is {:?}, stated is {:?}", issuer.as_str(), redacted(stated));
-            return Err(AuthError::setup(SetupFault::Issuer).because(detail));
+            return Err(AuthError::setup(SetupFault::Issuer).with_source(detail));
         }
         let holder =
             if needs.mtls { mtls_aliases(&members, needs.trust_store.as_deref()) } else { Some(&members) };
@@ -333,7 +333,7 @@ fn auth_methods(members: &Map<String, Value>) -> Option<Vec<String>> {
 
 /// A member with the URL of an endpoint. Plain http to this machine is for the issuers on it: that of another issuer
 /// would take our credentials to whatever listens here.
-fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &Issuer) -> PublishedEndpoint {
+fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &IssuerUrl) -> PublishedEndpoint {
     let text = match members.and_then(|members| members.get(name)) {
         None | Some(Value::Null) => return PublishedEndpoint::Absent,
         Some(Value::String(text)) => text,
@@ -350,19 +350,19 @@ fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &Issuer) 
     };
     PublishedEndpoint::Unusable(
         AuthError::setup(SetupFault::InsecureEndpoint)
-            .because(format!("{name} is {:?}, expected {expected}", redacted(text))),
+            .with_source(format!("{name} is {:?}, expected {expected}", redacted(text))),
     )
 }
 
 async fn document(
     client: &awc::Client,
-    issuer: &Issuer,
+    issuer: &IssuerUrl,
     url: &str,
-    needs: &Needs,
-    limits: Limits,
+    needs: &RequiredEndpoints,
+    limits: CallLimits,
 ) -> Result<Metadata, AuthError> {
     let endpoint = EndpointUrl::parse(url)
-        .map_err(|expected| AuthError::setup(SetupFault::InsecureEndpoint).because(expected))?;
+        .map_err(|expected| AuthError::setup(SetupFault::InsecureEndpoint).with_source(expected))?;
     let reply = upstream::get(client, &endpoint.uri, limits).await?;
     // Static hosting serves it as text/plain, say: its content tells whether it is metadata.
     if !reply.is_ok() {
@@ -372,7 +372,7 @@ async fn document(
 }
 
 /// Reports in one record why documents, or endpoints in them, are not used.
-pub(crate) fn log_refused(issuer: &Issuer, refused: &[AuthError], level: log::Level) {
+pub(crate) fn log_refused(issuer: &IssuerUrl, refused: &[AuthError], level: log::Level) {
     let Some(first) = refused.first() else { return };
     let text = |error: &AuthError| match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
@@ -395,17 +395,21 @@ mod tests {
 
     use super::*;
 
-    fn issuer(text: &str) -> Issuer {
-        Issuer::parse(text).unwrap()
+    fn issuer(text: &str) -> IssuerUrl {
+        IssuerUrl::parse(text).unwrap()
     }
 
-    fn parse(issuer_text: &str, document: &str, needs: &Needs) -> Result<Metadata, AuthErrorKind> {
+    fn parse(
+        issuer_text: &str,
+        document: &str,
+        needs: &RequiredEndpoints,
+    ) -> Result<Metadata, AuthErrorKind> {
         Metadata::parse(document.as_bytes(), &issuer(issuer_text), needs).map_err(|error| error.kind())
     }
 
     /// A configuration that needs both endpoints.
-    fn both() -> Needs {
-        Needs { introspection: true, jwks: true, ..Needs::default() }
+    fn both() -> RequiredEndpoints {
+        RequiredEndpoints { introspection: true, jwks: true, ..RequiredEndpoints::default() }
     }
 
     /// The URL of an endpoint, or why there is none.
@@ -427,7 +431,7 @@ mod tests {
             "http://127.9.9.9",
             "http://[::1]:9",
         ] {
-            assert!(Issuer::parse(good).is_ok(), "{good}");
+            assert!(IssuerUrl::parse(good).is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -443,7 +447,7 @@ mod tests {
             "https://",
             "https:// x",
         ] {
-            assert!(Issuer::parse(bad).is_err(), "{bad}");
+            assert!(IssuerUrl::parse(bad).is_err(), "{bad}");
         }
     }
 
@@ -475,7 +479,10 @@ mod tests {
             ("https://a.test", "https://a.test/"),
             ("a.test/x", "https://a.test/x/"),
         ] {
-            assert_eq!(parse(configured, &document(stated), &Needs::default()).unwrap().issuer, stated);
+            assert_eq!(
+                parse(configured, &document(stated), &RequiredEndpoints::default()).unwrap().issuer,
+                stated
+            );
         }
         for (configured, stated) in [
             ("https://a.test", "https://b.test"),
@@ -485,7 +492,7 @@ mod tests {
             ("https://a.test/x", "https://a.test"),
             ("https://a.test", ""),
         ] {
-            let seen = parse(configured, &document(stated), &Needs::default());
+            let seen = parse(configured, &document(stated), &RequiredEndpoints::default());
             let kind = seen.map(|_| ()).unwrap_err();
             assert_eq!(kind, AuthErrorKind::Misconfigured(SetupFault::Issuer), "{configured} {stated}");
         }
@@ -546,7 +553,7 @@ mod tests {
             let document = format!(
                 r#"{{"issuer":"https://a.test","introspection_endpoint":{odd},"jwks_uri":"https://a.test/j"}}"#
             );
-            let jwks = Needs { jwks: true, ..Needs::default() };
+            let jwks = RequiredEndpoints { jwks: true, ..RequiredEndpoints::default() };
             let metadata = parse("a.test", &document, &jwks).unwrap();
             assert!(metadata.has(&jwks), "{odd}");
             assert_eq!(url(&metadata.introspection_endpoint), Err(ABSENT), "{odd}");
@@ -600,7 +607,8 @@ mod tests {
             "mtls_endpoint_aliases":{"introspection_endpoint":"https://mtls.a.test/i"},
             "mtls_additional_endpoint_aliases":{"ts1":{"introspection_endpoint":"https://ts1.a.test/i"}}}"#;
         let of = |document: &str, trust_store: Option<&str>| {
-            let needs = Needs { mtls: true, trust_store: trust_store.map(str::to_owned), ..both() };
+            let needs =
+                RequiredEndpoints { mtls: true, trust_store: trust_store.map(str::to_owned), ..both() };
             url(&parse("a.test", document, &needs).unwrap().introspection_endpoint)
         };
         assert_eq!(of(document, None).as_deref(), Ok("https://mtls.a.test/i"));
@@ -621,7 +629,7 @@ mod tests {
             r#"{"issuer":1}"#,
             r#"{"issuer":"https://a.test","issuer":"https://a.test"}"#,
         ] {
-            let seen = parse("a.test", document, &Needs::default());
+            let seen = parse("a.test", document, &RequiredEndpoints::default());
             assert!(matches!(seen, Err(AuthErrorKind::Upstream(_))), "{document}");
         }
         let document = r#"{"issuer":"https://a.test","jwks_uri":7}"#;
@@ -645,7 +653,7 @@ mod tests {
             for endpoint in [metadata.introspection_endpoint, metadata.jwks_uri] {
                 prop_assert!(endpoint.usable().is_none_or(|endpoint| endpoint.uri.scheme_str() == Some("https")));
             }
-            let _ = Issuer::parse(&other);
+            let _ = IssuerUrl::parse(&other);
         }
     }
 }

@@ -16,17 +16,17 @@ pub use self::{
 /// An opaque type: match, log and count its [`kind`](Self::kind). The text contains neither the token nor the value
 /// of a claim, and does not repeat the text of its [`source`](StdError::source). A clone is cheap.
 #[derive(Clone, Debug)]
-pub struct AuthError(Arc<Inner>);
+pub struct AuthError(Arc<AuthErrorInner>);
 
 #[derive(Clone, Debug)]
-struct Inner {
+struct AuthErrorInner {
     kind: AuthErrorKind,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     required_scopes: Box<str>,
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
     verdict_via: &'static str,
-    may_be_the_tokens: Option<Evidence>,
+    possibly_token_specific: Option<Evidence>,
     is_before_sending: bool,
 }
 
@@ -41,14 +41,14 @@ pub(crate) enum Evidence {
 
 impl AuthError {
     pub(crate) fn new(kind: AuthErrorKind) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(AuthErrorInner {
             kind,
             source: None,
             required_scopes: "".into(),
             retry_after: None,
             reference: None,
             verdict_via: "",
-            may_be_the_tokens: None,
+            possibly_token_specific: None,
             is_before_sending: false,
         }))
     }
@@ -66,22 +66,22 @@ impl AuthError {
     }
 
     /// Adds the source.
-    pub(crate) fn because(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.with(|inner| inner.source = Some(source.into().into()))
     }
 
     /// Adds the scopes that the challenge names.
-    pub(crate) fn requiring(self, scopes: impl Into<Box<str>>) -> Self {
+    pub(crate) fn with_required_scopes(self, scopes: impl Into<Box<str>>) -> Self {
         self.with(|inner| inner.required_scopes = scopes.into())
     }
 
     /// Adds the time after which a retry makes sense.
-    pub(crate) fn retry_after(self, after: Option<Duration>) -> Self {
+    pub(crate) fn with_retry_after(self, after: Option<Duration>) -> Self {
         self.with(|inner| inner.retry_after = after)
     }
 
     /// Adds the reference that links the response to its log record.
-    pub(crate) fn referred_to_as(self, reference: String) -> Self {
+    pub(crate) fn with_reference(self, reference: String) -> Self {
         self.with(|inner| inner.reference = Some(reference.into()))
     }
 
@@ -92,18 +92,18 @@ impl AuthError {
 
     /// Marks a failure that a single token may have caused, although it looks like a failure of the server or the
     /// setup, and how to find out.
-    pub(crate) fn may_be_the_tokens(self, evidence: Evidence) -> Self {
-        self.with(|inner| inner.may_be_the_tokens = Some(evidence))
+    pub(crate) fn possibly_token_specific(self, evidence: Evidence) -> Self {
+        self.with(|inner| inner.possibly_token_specific = Some(evidence))
     }
 
     /// Withdraws that: no token caused it.
     pub(crate) fn not_the_tokens(self) -> Self {
-        self.with(|inner| inner.may_be_the_tokens = None)
+        self.with(|inner| inner.possibly_token_specific = None)
     }
 
     /// Returns the evidence that a token caused this failure; `None` if no token can have caused it.
     pub(crate) fn could_be_the_tokens(&self) -> Option<Evidence> {
-        self.0.may_be_the_tokens
+        self.0.possibly_token_specific
     }
 
     /// Adds that no connection was made, so that nothing was sent.
@@ -116,8 +116,8 @@ impl AuthError {
     }
 
     /// Returns whether this is a failure that no caller can cause.
-    pub(crate) fn is_failure_for_certain(&self) -> bool {
-        !self.is_client_fault() && self.0.may_be_the_tokens.is_none()
+    pub(crate) fn is_server_fault(&self) -> bool {
+        !self.is_client_fault() && self.0.possibly_token_specific.is_none()
     }
 
     /// Returns the source of the verdict, as in the metrics; empty if there was no verdict.
@@ -125,7 +125,7 @@ impl AuthError {
         self.0.verdict_via
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut AuthErrorInner)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }
@@ -159,7 +159,7 @@ impl AuthError {
 
     /// Returns the time after which a retry makes sense, if the authorization server or the circuit breaker gave
     /// one.
-    pub fn retry_after_hint(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 }
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn display_does_not_repeat_the_source() {
-        let error = AuthError::upstream(UpstreamFault::Unreachable).because("connection refused");
+        let error = AuthError::upstream(UpstreamFault::Unreachable).with_source("connection refused");
         assert_eq!(error.to_string(), "the authorization server is unreachable");
         assert_eq!(error.source().unwrap().to_string(), "connection refused");
         assert!(error.is_retryable() && !error.is_client_fault());

@@ -23,60 +23,60 @@ use crate::{
     waiting_room::WaitingRoom,
 };
 
-pub(crate) struct Flights<K, V> {
-    under_way: Mutex<HashMap<K, Arc<Flight<V>>, DefaultHashBuilder>>,
+pub(crate) struct SingleFlight<K, V> {
+    calls: Mutex<HashMap<K, Arc<InFlight<V>>, DefaultHashBuilder>>,
 }
 
 /// One call and those who wait for it.
-struct Flight<V> {
+struct InFlight<V> {
     outcome: OnceLock<Outcome<V>>,
-    landed: Notify,
+    completed: Notify,
 }
 
 /// The result of a call; `None` if its worker stopped or its task panicked.
 type Outcome<V> = Option<Result<V, AuthError>>;
 
-impl<V> Flight<V> {
+impl<V> InFlight<V> {
     async fn outcome(&self) -> &Outcome<V> {
         // Made before the look, so that a landing right after the look is not missed.
-        let landed = self.landed.notified();
+        let completed = self.completed.notified();
         if let Some(outcome) = self.outcome.get() {
             return outcome;
         }
-        landed.await;
+        completed.await;
         self.outcome.get().unwrap_or(&None)
     }
 
     /// Only the first outcome counts.
-    fn land(&self, outcome: Outcome<V>) {
+    fn complete(&self, outcome: Outcome<V>) {
         let _is_first = self.outcome.set(outcome);
-        self.landed.notify_waiters();
+        self.completed.notify_waiters();
     }
 }
 
-impl<K, V> Default for Flights<K, V> {
+impl<K, V> Default for SingleFlight<K, V> {
     fn default() -> Self {
-        Self { under_way: Mutex::default() }
+        Self { calls: Mutex::default() }
     }
 }
 
-impl<K, V> fmt::Debug for Flights<K, V> {
+impl<K, V> fmt::Debug for SingleFlight<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").field("under_way", &lock(&self.under_way).len()).finish()
+        f.debug_struct("SingleFlight").field("calls", &lock(&self.calls).len()).finish()
     }
 }
 
-impl<K: Eq + Hash, V> Flights<K, V> {
+impl<K: Eq + Hash, V> SingleFlight<K, V> {
     /// Not a later flight with the same key.
-    fn remove(&self, key: &K, flight: &Arc<Flight<V>>) {
-        let mut under_way = lock(&self.under_way);
-        if under_way.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
-            under_way.remove(key);
+    fn remove(&self, key: &K, flight: &Arc<InFlight<V>>) {
+        let mut calls = lock(&self.calls);
+        if calls.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            calls.remove(key);
         }
     }
 }
 
-impl<K, V> Flights<K, V>
+impl<K, V> SingleFlight<K, V>
 where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
@@ -99,7 +99,7 @@ where
     {
         let (mut failure, mut has_replaced, mut place) = (None, false, None);
         loop {
-            let (flight, leads) = self.board(&key, &call);
+            let (flight, leads) = self.join_or_start(&key, &call);
             if leads {
                 drop(place.take());
             } else if place.is_none() {
@@ -127,43 +127,44 @@ where
 
     /// Lets nobody else join the call for this key. Who waits for it already gets its outcome.
     pub(crate) fn forget(&self, key: &K) {
-        lock(&self.under_way).remove(key);
+        lock(&self.calls).remove(key);
     }
 
     /// The same for all keys.
     pub(crate) fn forget_all(&self) {
-        lock(&self.under_way).clear();
+        lock(&self.calls).clear();
     }
 
     /// The flight for this key, and whether this caller started it.
-    fn board<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (Arc<Flight<V>>, bool)
+    fn join_or_start<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (Arc<InFlight<V>>, bool)
     where
         F: Future<Output = Result<V, AuthError>> + 'static,
     {
         let flight = {
-            let mut under_way = lock(&self.under_way);
-            if let Some(flight) = under_way.get(key) {
+            let mut calls = lock(&self.calls);
+            if let Some(flight) = calls.get(key) {
                 return (Arc::clone(flight), false);
             }
-            let flight = Arc::new(Flight { outcome: OnceLock::new(), landed: Notify::new() });
-            under_way.insert(key.clone(), Arc::clone(&flight));
+            let flight = Arc::new(InFlight { outcome: OnceLock::new(), completed: Notify::new() });
+            calls.insert(key.clone(), Arc::clone(&flight));
             flight
         };
-        let place = Place { flights: Arc::clone(self), key: key.clone(), flight: Arc::clone(&flight) };
+        let place =
+            InFlightGuard { flights: Arc::clone(self), key: key.clone(), flight: Arc::clone(&flight) };
         // Kilobytes, which would otherwise be moved into the closure, into the task, and into memory aligned for tasks.
         let calling = Box::pin(call());
         // Not a part of the leader's own future: a client that reads its answers slowly keeps actix from polling that, and
         // would hold up all the others.
         rt::spawn(async move {
             let outcome = calling.await;
-            place.land(outcome);
+            place.complete(outcome);
         });
         (flight, true)
     }
 }
 
 fn abandoned() -> AuthError {
-    AuthError::upstream(UpstreamFault::Unreachable).because("the call was abandoned")
+    AuthError::upstream(UpstreamFault::Unreachable).with_source("the call was abandoned")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -173,25 +174,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A flight's place among those under way. Dropped with its task, also by a panic, it leaves neither an entry nor a
 /// waiter behind.
-struct Place<K: Eq + Hash, V> {
-    flights: Arc<Flights<K, V>>,
+struct InFlightGuard<K: Eq + Hash, V> {
+    flights: Arc<SingleFlight<K, V>>,
     key: K,
-    flight: Arc<Flight<V>>,
+    flight: Arc<InFlight<V>>,
 }
 
-impl<K: Eq + Hash, V> Place<K, V> {
+impl<K: Eq + Hash, V> InFlightGuard<K, V> {
     /// Removes the entry before waking the waiters, so that later requests start a new call.
-    fn land(&self, outcome: Result<V, AuthError>) {
+    fn complete(&self, outcome: Result<V, AuthError>) {
         self.flights.remove(&self.key, &self.flight);
-        self.flight.land(Some(outcome));
+        self.flight.complete(Some(outcome));
     }
 }
 
-impl<K: Eq + Hash, V> Drop for Place<K, V> {
+impl<K: Eq + Hash, V> Drop for InFlightGuard<K, V> {
     fn drop(&mut self) {
         if self.flight.outcome.get().is_none() {
             self.flights.remove(&self.key, &self.flight);
-            self.flight.land(None);
+            self.flight.complete(None);
         }
     }
 }
@@ -207,7 +208,7 @@ mod tests {
 
     use super::*;
 
-    type Numbers = Arc<Flights<u8, usize>>;
+    type Numbers = Arc<SingleFlight<u8, usize>>;
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(60))
@@ -235,7 +236,7 @@ mod tests {
         let outcomes = join_all((0..200).map(|_| flights.join(1, soon(), roomy(), call))).await;
         assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 0));
         assert_eq!(calls.load(Ordering::SeqCst), 1);
-        assert!(lock(&flights.under_way).is_empty());
+        assert!(lock(&flights.calls).is_empty());
         assert_eq!(
             flights.join(1, soon(), roomy(), call).await.unwrap(),
             1,
@@ -300,7 +301,7 @@ mod tests {
             async move { flights.join(1, soon(), roomy(), call).await }
         });
         assert_eq!(early.await.unwrap().unwrap(), 0);
-        assert_eq!(lock(&flights.under_way).len(), 1, "the later call is still there");
+        assert_eq!(lock(&flights.calls).len(), 1, "the later call is still there");
         assert_eq!(flights.join(1, soon(), roomy(), call(0)).await.unwrap(), 1, "and is joined");
         assert_eq!(late.await.unwrap().unwrap(), 1);
     }
@@ -313,7 +314,7 @@ mod tests {
             Ok(0)
         };
         assert!(flights.join(1, soon(), roomy(), panics).await.is_err());
-        assert!(lock(&flights.under_way).is_empty());
+        assert!(lock(&flights.calls).is_empty());
         assert_eq!(flights.join(1, soon(), roomy(), || async { Ok(3) }).await.unwrap(), 3);
     }
 
@@ -453,7 +454,7 @@ mod tests {
         assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 2));
         unblock.send(()).unwrap();
         assert_eq!(leader.join().unwrap().unwrap(), 1, "the leader has its own verdict");
-        assert!(lock(&flights.under_way).is_empty());
+        assert!(lock(&flights.calls).is_empty());
     }
 
     #[test]

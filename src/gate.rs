@@ -13,9 +13,9 @@ use crate::{
     waiting_room::WaitingRoom,
 };
 
-/// The bounds of a [`Gate`].
+/// The bounds of a [`ConcurrencyLimit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GateLimits {
+pub(crate) struct ConcurrencyLimits {
     /// How many calls are under way at once, over all workers. At least 1.
     ///
     /// 64 by default: enough for 1 280 new tokens a second at 50 ms each, and fewer than the 100 connections that an
@@ -25,12 +25,12 @@ pub(crate) struct GateLimits {
     /// what 64 calls of 50 ms work off in less than a second.
     pub(crate) waiting: usize,
     /// How long each of them waits at most. 2 s by default; a queue that is slower than this only makes everybody late.
-    pub(crate) patience: Duration,
+    pub(crate) queue_timeout: Duration,
 }
 
-impl Default for GateLimits {
+impl Default for ConcurrencyLimits {
     fn default() -> Self {
-        Self { calls: 64, waiting: 1024, patience: Duration::from_secs(2) }
+        Self { calls: 64, waiting: 1024, queue_timeout: Duration::from_secs(2) }
     }
 }
 
@@ -39,8 +39,8 @@ impl Default for GateLimits {
 ///
 /// Whatever ends a call or a wait (an answer, an error, a dropped future) gives its place back.
 #[derive(Debug)]
-pub(crate) struct Gate {
-    limits: GateLimits,
+pub(crate) struct ConcurrencyLimit {
+    limits: ConcurrencyLimits,
     permits: Semaphore,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
@@ -50,7 +50,7 @@ pub(crate) struct Gate {
 
 /// The right to make one call, until dropped.
 #[derive(Debug)]
-pub(crate) struct Pass<'a> {
+pub(crate) struct Permit<'a> {
     // Declared in this order to be dropped in this order: never are more counted than may be under way.
     _counted: Counted<'a>,
     _permit: SemaphorePermit<'a>,
@@ -66,11 +66,11 @@ impl Drop for Counted<'_> {
     }
 }
 
-impl Gate {
-    pub(crate) fn new(limits: GateLimits) -> Self {
+impl ConcurrencyLimit {
+    pub(crate) fn new(limits: ConcurrencyLimits) -> Self {
         let calls = limits.calls.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            limits: GateLimits { calls, ..limits },
+            limits: ConcurrencyLimits { calls, ..limits },
             permits: Semaphore::new(calls),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
@@ -82,13 +82,13 @@ impl Gate {
     ///
     /// # Errors
     /// [`UpstreamFault::Saturated`] if the queue is full, or if the place did not come in time.
-    pub(crate) async fn enter(&self, deadline: Deadline) -> Result<Pass<'_>, AuthError> {
+    pub(crate) async fn enter(&self, deadline: Deadline) -> Result<Permit<'_>, AuthError> {
         // While somebody waits there is nothing to be had here: a place that comes free goes to the first in the queue.
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(self.pass(permit));
         }
         let _queued = self.room.enter()?;
-        match deadline.half().at_most(self.limits.patience).wait(self.permits.acquire()).await {
+        match deadline.half().at_most(self.limits.queue_timeout).wait(self.permits.acquire()).await {
             Some(Ok(permit)) => Ok(self.pass(permit)),
             // The semaphore is never closed.
             Some(Err(_)) | None => Err(AuthError::upstream(UpstreamFault::Saturated)),
@@ -105,16 +105,16 @@ impl Gate {
         self.most_in_flight.load(Ordering::Relaxed)
     }
 
-    fn pass<'a>(&'a self, permit: SemaphorePermit<'a>) -> Pass<'a> {
+    fn pass<'a>(&'a self, permit: SemaphorePermit<'a>) -> Permit<'a> {
         let count = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_in_flight.fetch_max(count, Ordering::Relaxed);
-        Pass { _counted: Counted(&self.in_flight), _permit: permit }
+        Permit { _counted: Counted(&self.in_flight), _permit: permit }
     }
 }
 
 const _: fn() = || {
     fn is_shared_by_workers<T: Send + Sync + 'static>() {}
-    is_shared_by_workers::<Gate>();
+    is_shared_by_workers::<ConcurrencyLimit>();
 };
 
 #[cfg(test)]
@@ -127,8 +127,12 @@ mod tests {
     use super::*;
     use crate::error::AuthErrorKind;
 
-    fn gate(calls: usize, waiting: usize, patience: u64) -> Gate {
-        Gate::new(GateLimits { calls, waiting, patience: Duration::from_millis(patience) })
+    fn gate(calls: usize, waiting: usize, queue_timeout: u64) -> ConcurrencyLimit {
+        ConcurrencyLimit::new(ConcurrencyLimits {
+            calls,
+            waiting,
+            queue_timeout: Duration::from_millis(queue_timeout),
+        })
     }
 
     const LONG: u64 = 60_000;

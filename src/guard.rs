@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     claims::Claims,
-    request::{AuthenticatedRequest, Session},
+    request::{AuthContext, AuthenticatedRequest},
     response::Rejection,
 };
 
@@ -109,7 +109,7 @@ pub struct HasScopes(Vec<String>);
 impl Guard for HasScopes {
     fn check(&self, context: &GuardContext<'_>) -> bool {
         let extensions = context.req_data();
-        let granted = extensions.get::<Session>().and_then(Session::authenticated);
+        let granted = extensions.get::<AuthContext>().and_then(AuthContext::authenticated);
         granted
             .is_some_and(|caller| self.0.iter().all(|scope| caller.validated.claims.scopes().contains(scope)))
     }

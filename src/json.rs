@@ -17,24 +17,24 @@ pub(crate) fn without_byte_order_mark(document: &[u8]) -> &[u8] {
 
 /// Parses a JSON object with distinct member names into a map.
 pub(crate) fn strict_object(bytes: &[u8]) -> Result<Map<String, Value>, NotAnObject> {
-    let members = Members::read(bytes)?;
+    let members = JsonObject::read(bytes)?;
     Ok(members.0.into_iter().map(|(name, member)| (name.into_owned(), member.into_value())).collect())
 }
 
 /// The members of a JSON object with distinct names, sorted by [`by_name`]. Cheaper than a map, because names and
 /// strings are borrowed from the document. Nested values are parsed by `serde_json`, which limits the depth to 128
 /// levels.
-pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
+pub(crate) struct JsonObject<'a>(Vec<(Cow<'a, str>, JsonValue<'a>)>);
 
 /// The value of a member.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Member<'a> {
+pub(crate) enum JsonValue<'a> {
     Text(Cow<'a, str>),
     /// Everything but a string.
     Other(Value),
 }
 
-impl<'a> Members<'a> {
+impl<'a> JsonObject<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, NotAnObject> {
         let text = str::from_utf8(bytes).map_err(|_| NotAnObject { is_json: false, line: 0, column: 0 })?;
         let mut members: Self = serde_json::from_str(text).map_err(|error| NotAnObject {
@@ -50,31 +50,31 @@ impl<'a> Members<'a> {
     }
 
     /// Creates the members from a parsed map.
-    pub(crate) fn of(map: &'a Map<String, Value>) -> Self {
+    pub(crate) fn from_map(map: &'a Map<String, Value>) -> Self {
         let mut members: Vec<_> =
-            map.iter().map(|(name, value)| (Cow::from(name), Member::of(value))).collect();
+            map.iter().map(|(name, value)| (Cow::from(name), JsonValue::from_value(value))).collect();
         members.sort_unstable_by(|(one, _), (other, _)| by_name(one, other));
         Self(members)
     }
 
     /// Returns a member by name. A member that is `null` counts as absent.
-    pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&JsonValue<'a>> {
         let index = self.0.binary_search_by(|(known, _)| by_name(known, name)).ok()?;
         self.0
             .get(index)
             .map(|(_, member)| member)
-            .filter(|member| !matches!(member, Member::Other(Value::Null)))
+            .filter(|member| !matches!(member, JsonValue::Other(Value::Null)))
     }
 
     /// Returns a string member by name.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {
-            Member::Text(text) => Some(text),
-            Member::Other(_) => None,
+            JsonValue::Text(text) => Some(text),
+            JsonValue::Other(_) => None,
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Member<'a>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &JsonValue<'a>)> {
         self.0.iter().map(|(name, member)| (&**name, member))
     }
 }
@@ -84,8 +84,8 @@ fn by_name(one: &str, other: &str) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
 
-impl<'a> Member<'a> {
-    fn of(value: &'a Value) -> Self {
+impl<'a> JsonValue<'a> {
+    fn from_value(value: &'a Value) -> Self {
         match value {
             Value::String(text) => Self::Text(text.into()),
             other => Self::Other(other.clone()),
@@ -121,24 +121,24 @@ impl fmt::Display for NotAnObject {
 
 impl std::error::Error for NotAnObject {}
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for JsonObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
+            type Value = JsonObject<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<JsonObject<'de>, A::Error> {
                 // Enough for most tokens, so that there is one allocation.
                 let mut members = Vec::with_capacity(16);
                 while let Some((Name(name), member)) = access.next_entry()? {
                     members.push((name, member));
                 }
-                Ok(Members(members))
+                Ok(JsonObject(members))
             }
         }
 
@@ -151,62 +151,62 @@ struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Member::deserialize(deserializer)? {
-            Member::Text(name) => Ok(Self(name)),
-            Member::Other(_) => Err(D::Error::custom("a name that is no string")),
+        match JsonValue::deserialize(deserializer)? {
+            JsonValue::Text(name) => Ok(Self(name)),
+            JsonValue::Other(_) => Err(D::Error::custom("a name that is no string")),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Member<'de> {
+impl<'de> Deserialize<'de> for JsonValue<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
 
         impl<'de> Visitor<'de> for Any {
-            type Value = Member<'de>;
+            type Value = JsonValue<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON value")
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Member<'de>, E> {
-                Ok(Member::Text(text.into()))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<JsonValue<'de>, E> {
+                Ok(JsonValue::Text(text.into()))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Member<'de>, E> {
-                Ok(Member::Text(text.to_owned().into()))
+            fn visit_str<E>(self, text: &str) -> Result<JsonValue<'de>, E> {
+                Ok(JsonValue::Text(text.to_owned().into()))
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Member<'de>, E> {
-                Ok(Member::Other(value.into()))
+            fn visit_bool<E>(self, value: bool) -> Result<JsonValue<'de>, E> {
+                Ok(JsonValue::Other(value.into()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Member<'de>, E> {
-                Ok(Member::Other(value.into()))
+            fn visit_i64<E>(self, value: i64) -> Result<JsonValue<'de>, E> {
+                Ok(JsonValue::Other(value.into()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Member<'de>, E> {
-                Ok(Member::Other(value.into()))
+            fn visit_u64<E>(self, value: u64) -> Result<JsonValue<'de>, E> {
+                Ok(JsonValue::Other(value.into()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Member<'de>, E> {
-                Ok(Member::Other(value.into()))
+            fn visit_f64<E>(self, value: f64) -> Result<JsonValue<'de>, E> {
+                Ok(JsonValue::Other(value.into()))
             }
 
-            fn visit_unit<E>(self) -> Result<Member<'de>, E> {
-                Ok(Member::Other(Value::Null))
+            fn visit_unit<E>(self) -> Result<JsonValue<'de>, E> {
+                Ok(JsonValue::Other(Value::Null))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<Member<'de>, A::Error> {
-                Value::deserialize(SeqAccessDeserializer::new(access)).map(Member::Other)
+            fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<JsonValue<'de>, A::Error> {
+                Value::deserialize(SeqAccessDeserializer::new(access)).map(JsonValue::Other)
             }
 
             // Numbers and strings also arrive here if the application enables `serde_json`'s `arbitrary_precision`
             // or `raw_value`.
-            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Member<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<JsonValue<'de>, A::Error> {
                 match Value::deserialize(MapAccessDeserializer::new(access))? {
-                    Value::String(text) => Ok(Member::Text(text.into())),
-                    value => Ok(Member::Other(value)),
+                    Value::String(text) => Ok(JsonValue::Text(text.into())),
+                    value => Ok(JsonValue::Other(value)),
                 }
             }
         }
@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn finds_members_and_borrows_their_texts() {
         let document = br#"{"b":"text","a":7,"c":null,"\u0064":"esc\u0061ped"}"#;
-        let members = Members::read(document).unwrap();
-        assert!(matches!(members.get("b"), Some(Member::Text(Cow::Borrowed("text")))));
-        assert_eq!(members.get("a"), Some(&Member::Other(json!(7))));
+        let members = JsonObject::read(document).unwrap();
+        assert!(matches!(members.get("b"), Some(JsonValue::Text(Cow::Borrowed("text")))));
+        assert_eq!(members.get("a"), Some(&JsonValue::Other(json!(7))));
         assert_eq!((members.text("a"), members.get("c"), members.get("e")), (None, None, None));
         assert_eq!(members.text("d"), Some("escaped"));
     }

@@ -263,7 +263,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        signer::{Signer, b64},
+        signer::{TestSigner, b64},
         *,
     };
 
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn verifies_what_the_private_key_signed() {
         for &algorithm in Algorithm::ALL {
-            let signer = Signer::new(algorithm);
+            let signer = TestSigner::new(algorithm);
             let key = VerifyingKey::from_jwk(&signer.jwk(json!({"kid": "k"}))).unwrap();
             let parsed = key.parsed_for(algorithm).unwrap();
             assert_eq!(key.kid(), Some("k"));
@@ -298,16 +298,16 @@ mod tests {
 
     #[test]
     fn a_key_fits_the_algorithms_of_its_type_only() {
-        assert_eq!(algorithms(&Signer::new(Algorithm::RS256).jwk(json!({}))), Algorithm::ALL[..6]);
+        assert_eq!(algorithms(&TestSigner::new(Algorithm::RS256).jwk(json!({}))), Algorithm::ALL[..6]);
         for &algorithm in &Algorithm::ALL[6..] {
-            assert_eq!(algorithms(&Signer::new(algorithm).jwk(json!({}))), [algorithm]);
+            assert_eq!(algorithms(&TestSigner::new(algorithm).jwk(json!({}))), [algorithm]);
         }
     }
 
     #[test]
     fn alg_pins_the_key() {
         for &of_key in Algorithm::ALL {
-            let signer = Signer::new(of_key);
+            let signer = TestSigner::new(of_key);
             let fits = algorithms(&signer.jwk(json!({})));
             for &pinned in Algorithm::ALL {
                 let expected: &[_] = if fits.contains(&pinned) { &[pinned] } else { &[] };
@@ -323,14 +323,14 @@ mod tests {
             }
         }
         assert_eq!(
-            algorithms(&Signer::new(Algorithm::EdDSA).jwk(json!({"alg": "Ed25519"}))),
+            algorithms(&TestSigner::new(Algorithm::EdDSA).jwk(json!({"alg": "Ed25519"}))),
             [Algorithm::EdDSA]
         );
     }
 
     #[test]
     fn a_key_that_is_not_for_verifying_is_skipped() {
-        let signer = Signer::new(Algorithm::ES256);
+        let signer = TestSigner::new(Algorithm::ES256);
         for skipped in [
             json!({"use": "enc"}),
             json!({"use": ""}),
@@ -357,9 +357,9 @@ mod tests {
 
     #[test]
     fn keys_of_other_types_and_malformed_keys_are_skipped() {
-        let ec = Signer::new(Algorithm::ES256);
-        let ed = Signer::new(Algorithm::EdDSA);
-        let p384 = Signer::new(Algorithm::ES384).jwk(json!({}));
+        let ec = TestSigner::new(Algorithm::ES256);
+        let ed = TestSigner::new(Algorithm::EdDSA);
+        let p384 = TestSigner::new(Algorithm::ES384).jwk(json!({}));
         let x = ec.jwk(json!({}))["x"].as_str().unwrap().to_owned();
         let point = [&x, ec.jwk(json!({}))["y"].as_str().unwrap()]
             .map(|one| URL_SAFE_NO_PAD.decode(one).unwrap())
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_zero_byte_in_front_of_the_modulus_does_not_matter() {
-        let signer = Signer::new(Algorithm::RS256);
+        let signer = TestSigner::new(Algorithm::RS256);
         let n = URL_SAFE_NO_PAD.decode(signer.jwk(json!({}))["n"].as_str().unwrap()).unwrap();
         let key = VerifyingKey::from_jwk(&signer.jwk(json!({"n": b64([vec![0], n].concat())}))).unwrap();
         let signature = signer.sign(Algorithm::PS256, b"message");
@@ -446,7 +446,7 @@ mod tests {
     fn padding_the_standard_alphabet_and_a_zero_byte_do_not_matter() {
         let standard = |text: &Value| text.as_str().unwrap().replace('-', "+").replace('_', "/");
         for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES512, Algorithm::EdDSA] {
-            let signer = Signer::new(algorithm);
+            let signer = TestSigner::new(algorithm);
             let signature = signer.sign(algorithm, b"message");
             let verifies = |jwk: &Value| {
                 let key = VerifyingKey::from_jwk(jwk).unwrap();
@@ -479,7 +479,7 @@ mod tests {
     #[test]
     fn a_coordinate_without_its_leading_zeros_is_the_same_number() {
         // About one key in 256 has such a coordinate.
-        let (signer, jwk) = std::iter::repeat_with(|| Signer::new(Algorithm::ES256))
+        let (signer, jwk) = std::iter::repeat_with(|| TestSigner::new(Algorithm::ES256))
             .map(|signer| {
                 let jwk = signer.jwk(json!({}));
                 (signer, jwk)
@@ -523,13 +523,13 @@ mod tests {
             }
         }
         for _ in 0..20 {
-            VerifyingKey::from_jwk(&Signer::new(Algorithm::EdDSA).jwk(json!({}))).unwrap();
+            VerifyingKey::from_jwk(&TestSigner::new(Algorithm::EdDSA).jwk(json!({}))).unwrap();
         }
     }
 
     #[test]
     fn debug_shows_neither_private_members_nor_the_key() {
-        let signer = Signer::new(Algorithm::ES256);
+        let signer = TestSigner::new(Algorithm::ES256);
         let key = VerifyingKey::from_jwk(&signer.jwk(json!({"kid": "k", "d": b64([7; 32])}))).unwrap();
         assert_eq!(format!("{key:?}"), r#"VerifyingKey { kid: Some("k"), kty: "EC", alg: [ES256] }"#);
     }

@@ -136,7 +136,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jwk::signer::{Signer, b64};
+    use crate::jwk::signer::{TestSigner, b64};
 
     fn set(keys: &[Value]) -> KeySet {
         KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap()
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn unusable_keys_do_not_poison_the_rest() {
-        let good = Signer::new(Algorithm::ES256).jwk(json!({"kid": "good"}));
+        let good = TestSigner::new(Algorithm::ES256).jwk(json!({"kid": "good"}));
         let bad = [
             json!(null),
             json!(7),
@@ -165,7 +165,7 @@ mod tests {
             json!({"kty": "RSA", "n": "!", "e": "AQAB"}),
             json!({"kty": "unheard-of"}),
             json!({"kty": {"nested": []}}),
-            Signer::new(Algorithm::RS256).jwk(json!({"use": "enc", "kid": "good"})),
+            TestSigner::new(Algorithm::RS256).jwk(json!({"use": "enc", "kid": "good"})),
         ];
         let mut keys = bad.to_vec();
         keys.insert(4, good);
@@ -178,12 +178,12 @@ mod tests {
 
     #[test]
     fn kid_and_algorithm_choose_the_key() {
-        let (one, two) = (Signer::new(Algorithm::ES256), Signer::new(Algorithm::ES256));
+        let (one, two) = (TestSigner::new(Algorithm::ES256), TestSigner::new(Algorithm::ES256));
         let keys = set(&[
             one.jwk(json!({"kid": "one"})),
             two.jwk(json!({"kid": "two"})),
-            Signer::new(Algorithm::EdDSA).jwk(json!({"kid": "one"})),
-            Signer::new(Algorithm::RS256).jwk(json!({})),
+            TestSigner::new(Algorithm::EdDSA).jwk(json!({"kid": "one"})),
+            TestSigner::new(Algorithm::RS256).jwk(json!({})),
         ]);
         let signed = two.sign(Algorithm::ES256, b"message");
         let chosen: Vec<_> = keys.choose(Some("two"), Algorithm::ES256).collect();
@@ -207,10 +207,10 @@ mod tests {
     #[test]
     fn without_kid_every_fitting_key_is_chosen() {
         let keys = set(&[
-            Signer::new(Algorithm::ES256).jwk(json!({"kid": "one"})),
-            Signer::new(Algorithm::ES256).jwk(json!({})),
-            Signer::new(Algorithm::EdDSA).jwk(json!({"kid": "ed"})),
-            Signer::new(Algorithm::RS256).jwk(json!({"alg": "RS256"})),
+            TestSigner::new(Algorithm::ES256).jwk(json!({"kid": "one"})),
+            TestSigner::new(Algorithm::ES256).jwk(json!({})),
+            TestSigner::new(Algorithm::EdDSA).jwk(json!({"kid": "ed"})),
+            TestSigner::new(Algorithm::RS256).jwk(json!({"alg": "RS256"})),
         ]);
         for (algorithm, count) in [
             (Algorithm::ES256, 2),
@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn keys_of_one_kid_are_all_tried_up_to_a_bound() {
-        let jwks: Vec<_> = (0..18).map(|_| Signer::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
+        let jwks: Vec<_> =
+            (0..18).map(|_| TestSigner::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
         assert_eq!(set(&jwks[..3]).choose(Some("k"), Algorithm::ES256).count(), 3);
         assert_eq!(set(&jwks).choose(Some("k"), Algorithm::ES256).count(), MAX_TRIED);
         assert_eq!(set(&jwks).choose(None, Algorithm::ES256).count(), MAX_TRIED);
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn at_most_a_hundred_keys_are_used() {
-        let signer = Signer::new(Algorithm::EdDSA);
+        let signer = TestSigner::new(Algorithm::EdDSA);
         let mut jwks = vec![json!({"kty": "oct"}); 30];
         jwks.extend((0..150).map(|n| signer.jwk(json!({"kid": n.to_string()}))));
         let keys = set(&jwks);
@@ -249,9 +250,9 @@ mod tests {
     fn keys_that_are_passed_over_are_reported_with_a_clean_kid() {
         let mut jwks = vec![
             json!({"kty": "oct", "kid": format!("a\n\u{1b}[2J{}", "x".repeat(500))}),
-            Signer::new(Algorithm::ES256).jwk(json!({"use": "enc", "kid": "enc"})),
-            Signer::new(Algorithm::ES256).jwk(json!({"x": "!", "kid": "bad"})),
-            Signer::new(Algorithm::ES256).jwk(json!({"alg": "RS256", "kid": 7})),
+            TestSigner::new(Algorithm::ES256).jwk(json!({"use": "enc", "kid": "enc"})),
+            TestSigner::new(Algorithm::ES256).jwk(json!({"x": "!", "kid": "bad"})),
+            TestSigner::new(Algorithm::ES256).jwk(json!({"alg": "RS256", "kid": 7})),
         ];
         let keys = set(&jwks);
         let seen: Vec<_> = keys.reported().iter().map(|key| (&*key.kid, key.reason)).collect();
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_key_material() {
-        let keys = set(&[Signer::new(Algorithm::EdDSA).jwk(json!({"kid": "k"}))]);
+        let keys = set(&[TestSigner::new(Algorithm::EdDSA).jwk(json!({"kid": "k"}))]);
         assert_eq!(
             format!("{keys:?}"),
             r#"KeySet { keys: [VerifyingKey { kid: Some("k"), kty: "OKP", alg: [EdDSA] }], skipped: 0, reported: [] }"#

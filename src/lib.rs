@@ -100,13 +100,13 @@
 //! | Topic | Items |
 //! | --- | --- |
 //! | middleware and its configuration | [`ProtectApi`], [`ProtectApiBuilder`], [`Dangerous`], [`ConfigError`] |
-//! | client authentication for introspection | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`Identity`] |
+//! | client authentication for introspection | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`ClientIdentity`] |
 //! | the caller in a handler | [`AuthenticatedRequest`], [`Claims`], [`Audience`], [`Scopes`] |
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
 //! | shared verdict cache | [`cache`] |
-//! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`Introspecting`] |
+//! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`IntrospectionState`] |
 //! | the HTTP client for other calls | [`hardened_client`] |
 //! | authorization server for tests | `test` (feature `test-util`) |
 //! | guide | [`guide`] |
@@ -187,7 +187,8 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use certificate::{CertificateBinding, ResolverError};
 pub use claims::{Audience, Claims, MalformedClaim};
 pub use client_auth::{
-    ClientAssertionAudience, ClientAuthentication, Identity, SecretSource, UnknownClientAssertionAudience,
+    ClientAssertionAudience, ClientAuthentication, ClientIdentity, SecretSource,
+    UnknownClientAssertionAudience,
 };
 pub use clock::{Clock, SystemClock};
 pub use config::{Dangerous, ProtectApiBuilder};
@@ -202,7 +203,7 @@ pub use request::AuthenticatedRequest;
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
-pub use status::{Introspecting, LastError, Status};
+pub use status::{IntrospectionState, LastError, Status};
 pub use upstream::hardened_client;
 
 /// The target of the crate's log records.

@@ -6,20 +6,20 @@ use std::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Limiter {
+pub(crate) struct LogThrottle {
     started: Instant,
     every: Duration,
     /// The time of the next record, in milliseconds on the caller's clock.
     next: AtomicU64,
 }
 
-impl Default for Limiter {
+impl Default for LogThrottle {
     fn default() -> Self {
         Self::every(Duration::from_secs(10))
     }
 }
 
-impl Limiter {
+impl LogThrottle {
     /// Creates a limiter for one record in each period. The default period is ten seconds.
     pub(crate) fn every(period: Duration) -> Self {
         Self { started: Instant::now(), every: period, next: AtomicU64::new(0) }
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn one_record_in_ten_seconds() {
-        let limiter = Limiter::default();
+        let limiter = LogThrottle::default();
         let told = AtomicUsize::new(0);
         let speak = |seconds| {
             thread::scope(|scope| {

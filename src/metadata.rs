@@ -12,29 +12,29 @@ use std::{
 use arc_swap::Guard;
 
 use crate::{
-    cache::{CacheKey, KeyHistory, Keyer, TokenKeys},
+    cache::{CacheKey, CacheKeyHasher, KeyHistory, TokenKeys},
     config::Settings,
     deadline::Deadline,
-    discovery::{self, EndpointUrl, Issuer, Metadata, Needs, PublishedEndpoint},
+    discovery::{self, EndpointUrl, IssuerUrl, Metadata, PublishedEndpoint, RequiredEndpoints},
     error::AuthError,
-    limiter::Limiter,
-    observe::Observer,
-    refresh::{Dated, Document, Lifetimes, Reader, Refreshed},
-    upstream::Limits,
+    limiter::LogThrottle,
+    observe::Telemetry,
+    refresh::{Document, Fetched, Lifetimes, Reader, RefreshingCache},
+    upstream::CallLimits,
 };
 
 /// The metadata, and what is derived from it once.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct IssuerMetadata {
     pub(crate) metadata: Metadata,
     /// As text, for the assertions that name it.
     pub(crate) issuer: Arc<str>,
-    keyer: Arc<Keyer>,
+    keyer: Arc<CacheKeyHasher>,
     /// The time at which an endpoint of earlier metadata becomes too old, if one is used.
     good_until: Option<Duration>,
 }
 
-impl Document for Known {
+impl Document for IssuerMetadata {
     fn good_until(&self) -> Option<Duration> {
         self.good_until
     }
@@ -44,7 +44,7 @@ impl Document for Known {
     }
 }
 
-impl Known {
+impl IssuerMetadata {
     fn new(metadata: Metadata, keys: &KeyHistory, good_until: Option<Duration>) -> Self {
         let endpoint = metadata.introspection_endpoint.usable();
         let endpoint = endpoint.map(|endpoint| endpoint.uri.to_string()).unwrap_or_default();
@@ -64,10 +64,10 @@ impl Known {
 }
 
 #[derive(Debug)]
-pub(crate) struct KnownMetadata {
+pub(crate) struct MetadataCache {
     discovery: Arc<Discovery>,
-    kept: Arc<Refreshed<Known>>,
-    observer: Arc<Observer>,
+    kept: Arc<RefreshingCache<IssuerMetadata>>,
+    observer: Arc<Telemetry>,
 }
 
 /// The endpoint in the last good metadata, and the time at which it becomes too old.
@@ -76,28 +76,28 @@ type LastGood = Mutex<Option<(EndpointUrl, Duration)>>;
 /// How the metadata is found.
 #[derive(Debug)]
 struct Discovery {
-    issuer: Issuer,
-    needs: Needs,
-    limits: Limits,
+    issuer: IssuerUrl,
+    needs: RequiredEndpoints,
+    limits: CallLimits,
     keys: KeyHistory,
     introspection_endpoint: Option<EndpointUrl>,
     jwks_uri: Option<EndpointUrl>,
     last_good_introspection_endpoint: LastGood,
     last_good_jwks_uri: LastGood,
     max_stale: Duration,
-    refusals: Limiter,
-    kept_endpoints: Limiter,
+    refusals: LogThrottle,
+    kept_endpoints: LogThrottle,
     /// The configured client authentication method, where the endpoint is discovered.
     auth_method: Option<&'static str>,
     warned_of_auth_method: AtomicBool,
 }
 
-impl KnownMetadata {
-    pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
+impl MetadataCache {
+    pub(crate) fn new(settings: &Settings, limits: CallLimits, observer: &Arc<Telemetry>) -> Self {
         let client = settings.client.as_ref();
         let discovery = Discovery {
             issuer: settings.issuer.clone(),
-            needs: Needs {
+            needs: RequiredEndpoints {
                 introspection: client.is_some() && settings.introspection_endpoint.is_none(),
                 jwks: !settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
                 jwks_if_usable: settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
@@ -111,29 +111,29 @@ impl KnownMetadata {
             last_good_introspection_endpoint: LastGood::default(),
             last_good_jwks_uri: LastGood::default(),
             max_stale: settings.tuning.max_stale,
-            refusals: Limiter::default(),
-            kept_endpoints: Limiter::default(),
+            refusals: LogThrottle::default(),
+            kept_endpoints: LogThrottle::default(),
             auth_method: client
                 .filter(|_| settings.introspection_endpoint.is_none())
                 .map(|client| client.authentication.method()),
             warned_of_auth_method: AtomicBool::new(false),
         };
         let lifetimes = Lifetimes {
-            fresh: settings.tuning.metadata_lifetime,
-            usable: settings.tuning.max_stale,
-            cooldown: settings.tuning.metadata_lifetime,
+            max_age: settings.tuning.metadata_lifetime,
+            stale_if_error: settings.tuning.max_stale,
+            min_refetch_interval: settings.tuning.metadata_lifetime,
         };
         let kept = if discovery.needs.introspection || discovery.needs.jwks {
-            Refreshed::new("metadata", lifetimes, settings.tuning.max_waiting, Arc::clone(observer))
+            RefreshingCache::new("metadata", lifetimes, settings.tuning.max_waiting, Arc::clone(observer))
         } else {
-            Refreshed::fixed("metadata", discovery.given(), Arc::clone(observer))
+            RefreshingCache::fixed("metadata", discovery.given(), Arc::clone(observer))
         };
         Self { discovery: Arc::new(discovery), kept: Arc::new(kept), observer: Arc::clone(observer) }
     }
 
     /// The last good metadata, however old.
-    pub(crate) fn last_known(&self) -> Option<Arc<Dated<Known>>> {
-        self.kept.last_known()
+    pub(crate) fn load_full(&self) -> Option<Arc<Fetched<IssuerMetadata>>> {
+        self.kept.load_full()
     }
 
     /// Every key under which a token may be cached, also since earlier metadata.
@@ -142,23 +142,23 @@ impl KnownMetadata {
     }
 
     /// A look at the metadata, if it needs no refresh.
-    pub(crate) fn if_fresh<T>(&self, look: impl FnOnce(&Known) -> T) -> Option<T> {
-        self.kept.if_fresh(self.observer.clock.monotonic(), look)
+    pub(crate) fn with_fresh<T>(&self, look: impl FnOnce(&IssuerMetadata) -> T) -> Option<T> {
+        self.kept.with_fresh(self.observer.clock.monotonic(), look)
     }
 
     /// The last good metadata, however old, for a moment.
-    pub(crate) fn peek(&self) -> Guard<Option<Arc<Dated<Known>>>> {
-        self.kept.peek()
+    pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<IssuerMetadata>>>> {
+        self.kept.load()
     }
 
     /// A look at the last good metadata, however old. Waits only if there is none.
-    pub(crate) async fn look<T>(
+    pub(crate) async fn with_current<T>(
         &self,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
-        look: impl Fn(&Known) -> T,
+        look: impl Fn(&IssuerMetadata) -> T,
     ) -> Result<T, AuthError> {
-        let known = self.peek().as_deref().map(|known| look(&known.document));
+        let known = self.load().as_deref().map(|known| look(&known.document));
         match known {
             Some(seen) => Ok(seen),
             None => Ok(look(&Box::pin(self.get(client(), Reader::request(deadline))).await?.document)),
@@ -167,7 +167,7 @@ impl KnownMetadata {
 
     /// A look at the issuer as the metadata spells it, or as configured while there is none (in tests without a server).
     pub(crate) fn issuer<T>(&self, look: impl FnOnce(&str) -> T) -> T {
-        let known = self.peek();
+        let known = self.load();
         look(
             known
                 .as_deref()
@@ -180,7 +180,7 @@ impl KnownMetadata {
         &self,
         client: awc::Client,
         reader: Reader,
-    ) -> impl Future<Output = Result<Arc<Dated<Known>>, AuthError>> + use<> {
+    ) -> impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>> + use<> {
         let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
         let observer = Arc::clone(&self.observer);
         let fetch = move || {
@@ -199,7 +199,7 @@ impl KnownMetadata {
 
 impl Discovery {
     /// `now` is the time at which the fetch starts.
-    async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<Known, AuthError> {
+    async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<IssuerMetadata, AuthError> {
         let mut refused = Vec::new();
         let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits, &mut refused).await;
         if !refused.is_empty() {
@@ -261,7 +261,7 @@ impl Discovery {
     }
 
     /// Without any discovery: the configured issuer and the given endpoints.
-    fn given(&self) -> Known {
+    fn given(&self) -> IssuerMetadata {
         let none = Metadata {
             issuer: self.issuer.as_str().to_owned(),
             introspection_endpoint: PublishedEndpoint::Absent,
@@ -273,7 +273,7 @@ impl Discovery {
     }
 
     /// Configured endpoints override discovered ones.
-    fn complete(&self, mut found: Metadata, now: Duration) -> Known {
+    fn complete(&self, mut found: Metadata, now: Duration) -> IssuerMetadata {
         let (introspection_endpoint, one_until) = self.or_last_good(
             found.introspection_endpoint,
             "introspection_endpoint",
@@ -294,6 +294,6 @@ impl Discovery {
             endpoint => endpoint,
         };
         let good_until = one_until.into_iter().chain(other_until).min();
-        Known::new(found, &self.keys, good_until)
+        IssuerMetadata::new(found, &self.keys, good_until)
     }
 }

@@ -18,11 +18,11 @@ use futures_util::{
 };
 
 use crate::{
-    authenticate::{Halt, Worker},
+    authenticate::{Halt, WorkerContext},
     error::AuthError,
     protect_api::ProtectApi,
-    request::Session,
-    shared::Shared,
+    request::AuthContext,
+    shared::State,
 };
 
 impl<S, B> Transform<S, ServiceRequest> for ProtectApi
@@ -37,9 +37,9 @@ where
     type Future = Ready<Result<Self::Transform, Self::InitError>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(ProtectApiService(Rc::new(Inner {
+        ready(Ok(ProtectApiService(Rc::new(ServiceInner {
             service,
-            worker: Worker::of(self),
+            worker: WorkerContext::new(self),
             protect: self.clone(),
         }))))
     }
@@ -47,12 +47,12 @@ where
 
 /// The service that [`ProtectApi`] makes for each worker.
 #[doc(hidden)]
-pub struct ProtectApiService<S>(Rc<Inner<S>>);
+pub struct ProtectApiService<S>(Rc<ServiceInner<S>>);
 
-struct Inner<S> {
+struct ServiceInner<S> {
     service: S,
     protect: ProtectApi,
-    worker: Worker,
+    worker: WorkerContext,
 }
 
 impl<S> fmt::Debug for ProtectApiService<S> {
@@ -75,7 +75,7 @@ where
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let Inner { protect, worker, .. } = &*self.0;
+        let ServiceInner { protect, worker, .. } = &*self.0;
         match protect.authenticate(&request, worker) {
             Ok(session) => Either::Left(self.0.finish(request, Ok(session))),
             Err(Halt::Refused(error)) => Either::Left(self.0.finish(request, Err(error))),
@@ -96,13 +96,13 @@ type Finished<S, B> = Either<
     Ready<Result<ServiceResponse<EitherBody<B>>, Error>>,
 >;
 
-impl<S, B> Inner<S>
+impl<S, B> ServiceInner<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
-    fn finish(&self, request: ServiceRequest, outcome: Result<Session, AuthError>) -> Finished<S, B> {
-        let Shared { observer, answers, .. } = &**self.worker.shared;
-        observer.decided(outcome.as_ref().map(Session::via));
+    fn finish(&self, request: ServiceRequest, outcome: Result<AuthContext, AuthError>) -> Finished<S, B> {
+        let State { observer, answers, .. } = &**self.worker.shared;
+        observer.decided(outcome.as_ref().map(AuthContext::via));
         match outcome {
             Ok(session) => {
                 request.extensions_mut().insert(session);

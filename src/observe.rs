@@ -11,16 +11,16 @@ use std::{sync::Arc, time::Instant};
 
 use self::rejections::Rejections;
 #[cfg(feature = "metrics")]
-use self::series::Series;
+use self::series::Metrics;
 use crate::{
     clock::Clock,
     error::AuthError,
-    status::{Failures, LastError},
+    status::{LastError, LastFailure},
 };
 
 /// The source of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
+pub(crate) enum VerdictSource {
     /// An outer mount of the same configuration.
     OuterMount,
     /// An introspection call of this request, or one shared with other requests.
@@ -33,7 +33,7 @@ pub(crate) enum Via {
     RememberedSignature,
 }
 
-impl Via {
+impl VerdictSource {
     #[cfg(feature = "metrics")]
     const ALL: [Self; 5] =
         [Self::OuterMount, Self::Introspection, Self::Cache, Self::Signature, Self::RememberedSignature];
@@ -51,34 +51,34 @@ impl Via {
 
 /// Logs and metrics of one configuration.
 #[derive(Debug)]
-pub(crate) struct Observer {
+pub(crate) struct Telemetry {
     /// The configured issuer, which names the configuration in records and labels.
     pub(crate) issuer: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
-    failures: Failures,
+    failures: LastFailure,
     rejections: Rejections,
     #[cfg(feature = "metrics")]
-    series: Series,
+    series: Metrics,
 }
 
 #[cfg_attr(
     not(feature = "metrics"),
     expect(clippy::unused_self, unused_variables, reason = "metrics use them")
 )]
-impl Observer {
+impl Telemetry {
     pub(crate) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             issuer: issuer.into(),
             clock,
-            failures: Failures::default(),
+            failures: LastFailure::default(),
             rejections: Rejections::default(),
             #[cfg(feature = "metrics")]
-            series: Series::new(issuer),
+            series: Metrics::new(issuer),
         })
     }
 
     /// Reports one decision: allowed, anonymous, or rejected.
-    pub(crate) fn decided(&self, decision: Result<Option<Via>, &AuthError>) {
+    pub(crate) fn decided(&self, decision: Result<Option<VerdictSource>, &AuthError>) {
         let (outcome, fault, via) = match decision {
             Ok(Some(via)) => ("allowed", "", via.name()),
             Ok(None) => ("anonymous", "", ""),
@@ -97,7 +97,7 @@ impl Observer {
         }
     }
 
-    /// Reports a failure; see [`Failures::note`].
+    /// Reports a failure; see [`LastFailure::note`].
     pub(crate) fn failed(&self, error: &AuthError) {
         self.failures.note(error, &*self.clock);
     }
@@ -107,8 +107,8 @@ impl Observer {
     }
 
     /// Reports the start of a call to the authorization server.
-    pub(crate) fn call(self: &Arc<Self>, name: &'static str) -> Call {
-        Call { name, observer: Arc::clone(self), started: Instant::now() }
+    pub(crate) fn call(self: &Arc<Self>, name: &'static str) -> CallTimer {
+        CallTimer { name, observer: Arc::clone(self), started: Instant::now() }
     }
 
     /// Reports the number of introspection calls in flight.
@@ -146,13 +146,13 @@ impl Observer {
 
 /// Measures a call to the authorization server.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct CallTimer {
     name: &'static str,
-    observer: Arc<Observer>,
+    observer: Arc<Telemetry>,
     started: Instant,
 }
 
-impl Call {
+impl CallTimer {
     pub(crate) fn end<T>(self, outcome: &Result<T, AuthError>) {
         let elapsed = self.started.elapsed();
         let (call, outcome) =

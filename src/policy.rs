@@ -86,7 +86,7 @@ pub(crate) fn check(
     scopes(claims, requirements)?;
     groups(claims, rules, requirements)?;
     certificate::check(claims, rules.binding, certificate)
-        .map_err(|fault| AuthError::token(TokenFault::Binding).because(fault))
+        .map_err(|fault| AuthError::token(TokenFault::Binding).with_source(fault))
 }
 
 /// Checks the part that is the same for every route: issuer, audience and times.
@@ -95,7 +95,7 @@ pub(crate) fn check_token(claims: &Claims, rules: &Rules, issuer: &str, now: i64
     // A claim that is `null` counts as absent.
     let is_missing = |name: &&String| claims.get(name).is_none_or(Value::is_null);
     if let Some(missing) = rules.required_claims.iter().find(is_missing) {
-        return Err(AuthError::token(TokenFault::MissingClaim).because(format!("`{missing}`")));
+        return Err(AuthError::token(TokenFault::MissingClaim).with_source(format!("`{missing}`")));
     }
     check_times(claims, rules, now)
 }
@@ -113,7 +113,7 @@ fn check_parties(
     issuer: &str,
     [accept_missing_issuer, accept_missing_audience]: [bool; 2],
 ) -> Result<(), AuthError> {
-    let refused = |fault, cause: String| Err(AuthError::token(fault).because(cause));
+    let refused = |fault, cause: String| Err(AuthError::token(fault).with_source(cause));
     match claims.issuer() {
         Some(stated) if stated == issuer => {}
         Some(_) => return refused(TokenFault::Issuer, format!("expected {issuer:?}")),
@@ -158,7 +158,7 @@ fn scopes(claims: &Claims, requirements: &Requirements) -> Result<(), AuthError>
 /// Creates the error that names these scopes in its challenge.
 pub(crate) fn insufficient_scope(scopes: &[Scope]) -> AuthError {
     let names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
-    AuthError::new(AuthErrorKind::InsufficientScope).requiring(names.join(" "))
+    AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes(names.join(" "))
 }
 
 fn groups(claims: &Claims, rules: &Rules, requirements: &Requirements) -> Result<(), AuthError> {

@@ -9,7 +9,7 @@ use crate::{
     error::ConfigError,
     policy::Requirements,
     scope::Scope,
-    shared::Shared,
+    shared::State,
     status::Status,
 };
 
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a handle protects nothing until it is wrapped around an app, scope, resource or route"]
 pub struct ProtectApi {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<State>,
     pub(crate) mount: Arc<Mount>,
 }
 
@@ -112,7 +112,7 @@ impl ProtectApi {
         ProtectApiBuilder::new(issuer.into(), audience.into())
     }
 
-    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+    pub(crate) fn from_state(shared: Arc<State>) -> Self {
         Self { shared, mount: Arc::default() }
     }
 
@@ -201,7 +201,7 @@ impl ProtectApi {
     ///
     /// # Errors
     /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be cleared from here: its entries stay.
-    pub fn clear(&self) -> Result<(), CacheError> {
+    pub fn clear_caches(&self) -> Result<(), CacheError> {
         self.shared.validator.clear()
     }
 

@@ -22,8 +22,8 @@ use self::fetch::Fetch;
 use crate::{
     deadline::{Deadline, timed_out},
     error::{AuthError, UpstreamFault},
-    limiter::Limiter,
-    observe::Observer,
+    limiter::LogThrottle,
+    observe::Telemetry,
     waiting_room::WaitingRoom,
 };
 
@@ -35,17 +35,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetimes {
     /// Past this age a reader waits for a new one.
-    pub(crate) fresh: Duration,
+    pub(crate) max_age: Duration,
     /// While fetching fails, the last good one is used up to this age.
-    pub(crate) usable: Duration,
+    pub(crate) stale_if_error: Duration,
     /// After a successful fetch, none is started out of turn (for an unknown `kid`) within this time.
-    pub(crate) cooldown: Duration,
+    pub(crate) min_refetch_interval: Duration,
 }
 
 impl Lifetimes {
     /// Up to this age nobody thinks of a refresh.
-    fn quiet(&self) -> Duration {
-        self.fresh / 5 * 4
+    fn without_refresh(&self) -> Duration {
+        self.max_age / 5 * 4
     }
 }
 
@@ -64,24 +64,24 @@ pub(crate) trait Document: Send + Sync + 'static {
     }
 }
 
-pub(crate) struct Refreshed<T> {
+pub(crate) struct RefreshingCache<T> {
     name: &'static str,
     lifetimes: Lifetimes,
-    observer: Arc<Observer>,
-    current: ArcSwapOption<Dated<T>>,
-    state: Mutex<State>,
+    observer: Arc<Telemetry>,
+    current: ArcSwapOption<Fetched<T>>,
+    state: Mutex<CacheState>,
     /// Tells those who wait that a fetch has ended.
     ended: watch::Sender<()>,
     /// Requests that wait because there is no document, or none that is fresh.
     readers: WaitingRoom,
     /// Requests that wait for a newer document than the fresh one. Apart, since anybody can send such requests.
     renewers: WaitingRoom,
-    warnings: Limiter,
+    warnings: LogThrottle,
 }
 
 /// A document and its times on the monotonic clock.
 #[derive(Debug)]
-pub(crate) struct Dated<T> {
+pub(crate) struct Fetched<T> {
     pub(crate) document: T,
     /// From then on it is refreshed in the background.
     refresh_at: Duration,
@@ -93,15 +93,16 @@ pub(crate) struct Dated<T> {
     number: u64,
 }
 
-impl<T: Document> Dated<T> {
+impl<T: Document> Fetched<T> {
     fn new(document: T, asked_at: Duration, lifetimes: Lifetimes, number: u64) -> Self {
         let good_until = document.good_until().unwrap_or(Duration::MAX);
         let after = |age| asked_at.saturating_add(age).min(good_until);
-        let refresh_at = if document.interruption().is_some() { asked_at } else { after(lifetimes.quiet()) };
+        let refresh_at =
+            if document.interruption().is_some() { asked_at } else { after(lifetimes.without_refresh()) };
         Self {
             refresh_at,
-            stale_at: after(lifetimes.fresh),
-            expires_at: after(lifetimes.usable),
+            stale_at: after(lifetimes.max_age),
+            expires_at: after(lifetimes.stale_if_error),
             document,
             number,
         }
@@ -135,11 +136,11 @@ impl Reader {
 }
 
 #[derive(Default)]
-struct State {
+struct CacheState {
     /// The number of the fetch under way.
     under_way: Option<u64>,
     last_number: u64,
-    failure: Option<Failure>,
+    failure: Option<FailedFetch>,
     /// When the last fetch was started.
     last_start: Option<Duration>,
     /// When a fetch was last replaced by a request that waits for a newer document than the fresh one.
@@ -147,28 +148,28 @@ struct State {
 }
 
 #[derive(Clone)]
-struct Failure {
+struct FailedFetch {
     error: AuthError,
     count: u32,
     resume_at: Duration,
 }
 
-impl<T> fmt::Debug for Refreshed<T> {
+impl<T> fmt::Debug for RefreshingCache<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refreshed")
+        f.debug_struct("RefreshingCache")
             .field("name", &self.name)
             .field("known", &self.current.load().is_some())
             .finish_non_exhaustive()
     }
 }
 
-impl<T: Document> Refreshed<T> {
+impl<T: Document> RefreshingCache<T> {
     /// `name` is a word of the log and of metrics; of each kind of requests so many may wait.
     pub(crate) fn new(
         name: &'static str,
         lifetimes: Lifetimes,
         max_waiting: usize,
-        observer: Arc<Observer>,
+        observer: Arc<Telemetry>,
     ) -> Self {
         Self {
             name,
@@ -179,15 +180,19 @@ impl<T: Document> Refreshed<T> {
             ended: watch::Sender::new(()),
             readers: WaitingRoom::new(max_waiting),
             renewers: WaitingRoom::new(max_waiting),
-            warnings: Limiter::default(),
+            warnings: LogThrottle::default(),
         }
     }
 
     /// A document that needs no fetching.
-    pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Observer>) -> Self {
-        let forever = Lifetimes { fresh: Duration::MAX, usable: Duration::MAX, cooldown: Duration::MAX };
+    pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Telemetry>) -> Self {
+        let forever = Lifetimes {
+            max_age: Duration::MAX,
+            stale_if_error: Duration::MAX,
+            min_refetch_interval: Duration::MAX,
+        };
         let this = Self::new(name, forever, 0, observer);
-        this.current.store(Some(Arc::new(Dated::new(document, Duration::ZERO, forever, 0))));
+        this.current.store(Some(Arc::new(Fetched::new(document, Duration::ZERO, forever, 0))));
         this
     }
 
@@ -197,17 +202,17 @@ impl<T: Document> Refreshed<T> {
     }
 
     /// The last good document, however old, for a moment: it costs less than to hold on to it.
-    pub(crate) fn peek(&self) -> Guard<Option<Arc<Dated<T>>>> {
+    pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<T>>>> {
         self.current.load()
     }
 
     /// The last good document, however old.
-    pub(crate) fn last_known(&self) -> Option<Arc<Dated<T>>> {
+    pub(crate) fn load_full(&self) -> Option<Arc<Fetched<T>>> {
         self.current.load_full()
     }
 
     /// A look at the document, if it needs no refresh at this time.
-    pub(crate) fn if_fresh<R>(&self, now: Duration, look: impl FnOnce(&T) -> R) -> Option<R> {
+    pub(crate) fn with_fresh<R>(&self, now: Duration, look: impl FnOnce(&T) -> R) -> Option<R> {
         let current = self.current.load();
         let current = current.as_deref()?;
         (now < current.refresh_at).then(|| look(&current.document))
@@ -218,7 +223,7 @@ impl<T: Document> Refreshed<T> {
         self: &Arc<Self>,
         fetch: impl Fn() -> F,
         reader: Reader,
-    ) -> Result<Arc<Dated<T>>, AuthError>
+    ) -> Result<Arc<Fetched<T>>, AuthError>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
@@ -250,12 +255,12 @@ impl<T: Document> Refreshed<T> {
 
     /// A newer document than the given one, for a request that missed something in it; `None` where the cooldown forbids
     /// a fetch, and an error while fetching fails: what was missed may be in the document that cannot be had.
-    pub(crate) async fn newer_than<F>(
+    pub(crate) async fn refetch_if_same<F>(
         self: &Arc<Self>,
-        seen: &Arc<Dated<T>>,
+        seen: &Arc<Fetched<T>>,
         fetch: impl Fn() -> F,
         deadline: Deadline,
-    ) -> Result<Option<Arc<Dated<T>>>, AuthError>
+    ) -> Result<Option<Arc<Fetched<T>>>, AuthError>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
@@ -278,13 +283,13 @@ impl<T: Document> Refreshed<T> {
         match self.state().failure.clone() {
             Some(failure) => {
                 let pause = failure.resume_at.saturating_sub(self.now());
-                failure.error.retry_after(Some(pause))
+                failure.error.with_retry_after(Some(pause))
             }
             None => abandoned(),
         }
     }
 
-    fn newer(&self, seen: Option<&Arc<Dated<T>>>) -> Option<Arc<Dated<T>>> {
+    fn newer(&self, seen: Option<&Arc<Fetched<T>>>) -> Option<Arc<Fetched<T>>> {
         let (seen, now) = (seen.map(|seen| seen.number), self.now());
         let current = self.current.load_full()?;
         let is_newer = seen.is_none_or(|seen| current.number > seen);
@@ -297,10 +302,10 @@ impl<T: Document> Refreshed<T> {
     /// failed. A fetch of another reader that takes too long is replaced once.
     async fn next<F>(
         self: &Arc<Self>,
-        seen: Option<&Arc<Dated<T>>>,
+        seen: Option<&Arc<Fetched<T>>>,
         fetch: impl Fn() -> F,
         Reader { deadline, kind }: Reader,
-    ) -> Result<Option<Arc<Dated<T>>>, AuthError>
+    ) -> Result<Option<Arc<Fetched<T>>>, AuthError>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
@@ -352,14 +357,14 @@ impl<T: Document> Refreshed<T> {
         self.observer.clock.monotonic()
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, CacheState> {
         // Nothing in here panics while it holds the lock; should it ever, the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn abandoned() -> AuthError {
-    AuthError::upstream(UpstreamFault::Unreachable).because("the fetch was abandoned")
+    AuthError::upstream(UpstreamFault::Unreachable).with_source("the fetch was abandoned")
 }
 
 #[cfg(test)]
@@ -387,9 +392,9 @@ mod tests {
     }
 
     /// A document that is the number of its fetch; fetches fail while told so.
-    struct Source {
+    struct TestSource {
         hand: Arc<Hand>,
-        refreshed: Arc<Refreshed<usize>>,
+        refreshed: Arc<RefreshingCache<usize>>,
         fetched: Arc<AtomicUsize>,
         fails: bool,
     }
@@ -404,17 +409,17 @@ mod tests {
         Reader::request(soon())
     }
 
-    impl Source {
+    impl TestSource {
         fn new() -> Self {
             let hand = Arc::new(Hand::default());
             let clock: Arc<dyn Clock> = Arc::<Hand>::clone(&hand);
             let lifetimes = Lifetimes {
-                fresh: Duration::from_secs(100),
-                usable: Duration::from_secs(1000),
-                cooldown: Duration::from_secs(30),
+                max_age: Duration::from_secs(100),
+                stale_if_error: Duration::from_secs(1000),
+                min_refetch_interval: Duration::from_secs(30),
             };
-            let observer = Observer::new("issuer", clock);
-            let refreshed = Arc::new(Refreshed::new("number", lifetimes, 1000, observer));
+            let observer = Telemetry::new("issuer", clock);
+            let refreshed = Arc::new(RefreshingCache::new("number", lifetimes, 1000, observer));
             Self { hand, refreshed, fetched: Arc::default(), fails: false }
         }
 
@@ -436,7 +441,7 @@ mod tests {
         }
 
         /// Lets what runs in the background end.
-        async fn settle(&self) {
+        async fn store_result(&self) {
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
@@ -458,9 +463,9 @@ mod tests {
             }
         }
 
-        let source = Source::new();
+        let source = TestSource::new();
         let observer = Arc::clone(&source.refreshed.observer);
-        let refreshed = Arc::new(Refreshed::new("until", source.refreshed.lifetimes, 1000, observer));
+        let refreshed = Arc::new(RefreshingCache::new("until", source.refreshed.lifetimes, 1000, observer));
         let good_until = |second: u64| move || std::future::ready(Ok(Until(second)));
         assert!(refreshed.get(good_until(50), reader()).await.is_ok());
         source.advance(49);
@@ -475,8 +480,8 @@ mod tests {
                 Ok(Until(50))
             }
         };
-        let seen = refreshed.last_known().unwrap();
-        let renewing = refreshed.newer_than(&seen, late, soon());
+        let seen = refreshed.load_full().unwrap();
+        let renewing = refreshed.refetch_if_same(&seen, late, soon());
         let reading = async {
             tokio::task::yield_now().await;
             source.advance(1);
@@ -490,12 +495,12 @@ mod tests {
     #[actix_web::test]
     async fn a_pause_that_the_server_asks_for_lasts_a_minute_at_most() {
         for (asked, granted) in [(7, 7), (60, 60), (86_400, 60), (u64::MAX, 60)] {
-            let source = Source::new();
-            let busy =
-                AuthError::upstream(UpstreamFault::Failing).retry_after(Some(Duration::from_secs(asked)));
+            let source = TestSource::new();
+            let busy = AuthError::upstream(UpstreamFault::Failing)
+                .with_retry_after(Some(Duration::from_secs(asked)));
             let error =
                 source.refreshed.get(|| std::future::ready(Err(busy.clone())), reader()).await.unwrap_err();
-            assert_eq!(error.retry_after_hint(), Some(Duration::from_secs(granted)));
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(granted)));
             source.advance(i64::try_from(granted).unwrap() - 1);
             assert!(source.get().await.is_err());
             source.advance(1);
@@ -505,28 +510,28 @@ mod tests {
 
     #[actix_web::test]
     async fn many_readers_share_one_fetch_and_its_document() {
-        let source = Source::new();
+        let source = TestSource::new();
         let seen = join_all((0..50).map(|_| source.get())).await;
         assert!(seen.into_iter().all(|document| document.unwrap() == 1));
         source.advance(79);
         assert_eq!(source.get().await.unwrap(), 1);
-        source.settle().await;
+        source.store_result().await;
         assert_eq!(source.fetched(), 1);
     }
 
     #[actix_web::test]
     async fn the_last_fifth_of_its_lifetime_refreshes_in_the_background() {
-        let source = Source::new();
+        let source = TestSource::new();
         source.get().await.unwrap();
         source.advance(80);
         assert_eq!(source.get().await.unwrap(), 1, "nobody waits");
-        source.settle().await;
+        source.store_result().await;
         assert_eq!(source.get().await.unwrap(), 2);
     }
 
     #[actix_web::test]
     async fn past_its_lifetime_a_reader_waits_for_a_new_one() {
-        let source = Source::new();
+        let source = TestSource::new();
         source.get().await.unwrap();
         source.advance(100);
         assert_eq!(source.get().await.unwrap(), 2);
@@ -534,14 +539,14 @@ mod tests {
 
     #[actix_web::test]
     async fn while_fetching_fails_the_last_good_one_stays_until_its_maximum_age() {
-        let mut source = Source::new();
+        let mut source = TestSource::new();
         source.get().await.unwrap();
         source.fails = true;
         source.advance(100);
         assert_eq!(source.get().await.unwrap(), 1);
         source.advance(800);
         assert_eq!(source.get().await.unwrap(), 1, "nobody waits for a fetch that will fail");
-        source.settle().await;
+        source.store_result().await;
         source.advance(100);
         let error = source.get().await.unwrap_err();
         assert!(error.is_retryable());
@@ -552,11 +557,11 @@ mod tests {
 
     #[actix_web::test]
     async fn after_a_failure_there_is_a_pause_that_doubles() {
-        let mut source = Source::new();
+        let mut source = TestSource::new();
         source.fails = true;
         for (failure, pause) in [1, 2, 4, 4, 4].into_iter().enumerate() {
             let error = source.get().await.unwrap_err();
-            assert_eq!(error.retry_after_hint(), Some(Duration::from_secs(pause)));
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(pause)));
             for _ in 0..100 {
                 source.get().await.unwrap_err();
             }
@@ -569,9 +574,9 @@ mod tests {
 
     #[actix_web::test]
     async fn out_of_turn_there_is_one_fetch_in_each_cooldown() {
-        let source = Source::new();
+        let source = TestSource::new();
         let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
-        let newer = || source.refreshed.newer_than(&first, || source.fetch(), soon());
+        let newer = || source.refreshed.refetch_if_same(&first, || source.fetch(), soon());
         for _ in 0..100 {
             assert!(newer().await.unwrap().is_none(), "it was fetched a moment ago");
         }
@@ -583,40 +588,45 @@ mod tests {
 
     #[actix_web::test]
     async fn a_fetch_out_of_turn_that_fails_keeps_the_document() {
-        let mut source = Source::new();
+        let mut source = TestSource::new();
         let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
         source.fails = true;
         source.advance(30);
-        let error =
-            source.refreshed.newer_than(&first, || source.fetch(), soon()).await.map(|_| ()).unwrap_err();
+        let error = source
+            .refreshed
+            .refetch_if_same(&first, || source.fetch(), soon())
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert!(error.is_retryable(), "what was missed may be in the one that cannot be had");
         assert_eq!(source.get().await.unwrap(), 1);
     }
 
     #[actix_web::test]
     async fn after_a_fetch_out_of_turn_that_fails_the_pause_counts_and_not_the_cooldown() {
-        let mut source = Source::new();
+        let mut source = TestSource::new();
         let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
         source.advance(30);
         for (failure, pause) in [1, 2, 4, 4].into_iter().enumerate() {
             source.fails = true;
             for _ in 0..20 {
-                let newer = source.refreshed.newer_than(&first, || source.fetch(), soon()).await;
-                assert_eq!(newer.unwrap_err().retry_after_hint(), Some(Duration::from_secs(pause)));
+                let newer = source.refreshed.refetch_if_same(&first, || source.fetch(), soon()).await;
+                assert_eq!(newer.unwrap_err().retry_after(), Some(Duration::from_secs(pause)));
             }
             assert_eq!(source.fetched(), failure + 2);
             source.advance(i64::try_from(pause).unwrap());
         }
         source.fails = false;
-        let newer = source.refreshed.newer_than(&first, || source.fetch(), soon()).await.unwrap().unwrap();
+        let newer =
+            source.refreshed.refetch_if_same(&first, || source.fetch(), soon()).await.unwrap().unwrap();
         assert_eq!(newer.document, 6);
-        let newest = source.refreshed.newer_than(&newer, || source.fetch(), soon()).await.unwrap();
+        let newest = source.refreshed.refetch_if_same(&newer, || source.fetch(), soon()).await.unwrap();
         assert!(newest.is_none(), "the cooldown counts again");
     }
 
     #[test]
     fn a_worker_that_stops_with_its_fetch_does_not_block_the_others() {
-        let source = Source::new();
+        let source = TestSource::new();
         let refreshed = Arc::clone(&source.refreshed);
         let gone = std::thread::spawn(move || {
             rt::System::new().block_on(async move {
@@ -632,7 +642,7 @@ mod tests {
     }
 
     /// Runs a fetch on a worker that stops while the fetch is under way.
-    fn lose_a_fetch(source: &Source) -> std::thread::JoinHandle<()> {
+    fn lose_a_fetch(source: &TestSource) -> std::thread::JoinHandle<()> {
         let refreshed = Arc::clone(&source.refreshed);
         let (starts, started) = std::sync::mpsc::channel();
         let worker = std::thread::spawn(move || {
@@ -650,7 +660,7 @@ mod tests {
 
     #[test]
     fn a_fetch_that_is_lost_with_its_worker_is_started_again_by_a_reader_who_waits() {
-        let source = Source::new();
+        let source = TestSource::new();
         let worker = lose_a_fetch(&source);
         let seen = rt::System::new().block_on(join_all((0..20).map(|_| source.get())));
         assert!(seen.into_iter().all(|document| document.unwrap() == 1));
@@ -660,7 +670,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_fetch_that_panics_fails_for_its_reader_and_stays_nowhere() {
-        let source = Source::new();
+        let source = TestSource::new();
         let panics = || async {
             assert!(std::hint::black_box(false), "on purpose");
             Ok(0)
@@ -671,7 +681,7 @@ mod tests {
 
     #[test]
     fn a_fetch_whose_worker_is_blocked_is_replaced_and_its_late_document_dropped() {
-        let source = Source::new();
+        let source = TestSource::new();
         let refreshed = Arc::clone(&source.refreshed);
         let (starts, started) = std::sync::mpsc::channel();
         let (unblock, blocked) = std::sync::mpsc::channel::<()>();
@@ -703,7 +713,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_late_failure_of_a_replaced_fetch_does_not_hide_a_newer_document() {
-        let source = Source::new();
+        let source = TestSource::new();
         let (fail, failed) = tokio::sync::oneshot::channel::<()>();
         let failed = Mutex::new(Some(failed));
         let failing = || {
@@ -722,16 +732,16 @@ mod tests {
         let (_, replacing) = futures_util::future::join(leader, replacing).await;
         assert_eq!(replacing.unwrap().document, 1);
         fail.send(()).unwrap();
-        source.settle().await;
+        source.store_result().await;
         source.advance(80);
         assert_eq!(source.get().await.unwrap(), 1);
-        source.settle().await;
+        source.store_result().await;
         assert_eq!(source.get().await.unwrap(), 2, "no pause holds the refresh up");
     }
 
     #[actix_web::test]
     async fn while_a_refresh_hangs_the_last_good_document_is_used() {
-        let source = Source::new();
+        let source = TestSource::new();
         source.get().await.unwrap();
         source.advance(100);
         let never = || std::future::pending::<Result<usize, AuthError>>();
@@ -744,9 +754,9 @@ mod tests {
 
     #[actix_web::test]
     async fn a_bounded_number_of_requests_waits_and_each_kind_apart() {
-        let mut source = Source::new();
+        let mut source = TestSource::new();
         let observer = Arc::clone(&source.refreshed.observer);
-        source.refreshed = Arc::new(Refreshed::new("number", source.refreshed.lifetimes, 10, observer));
+        source.refreshed = Arc::new(RefreshingCache::new("number", source.refreshed.lifetimes, 10, observer));
         let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
         source.advance(30);
         let (release, released) = watch::channel(false);
@@ -759,7 +769,7 @@ mod tests {
         };
         let ended = AtomicUsize::new(0);
         let renew = || async {
-            let outcome = source.refreshed.newer_than(&first, held, soon()).await;
+            let outcome = source.refreshed.refetch_if_same(&first, held, soon()).await;
             ended.fetch_add(1, Ordering::SeqCst);
             outcome.map(|newer| newer.unwrap().document).map_err(|error| error.kind().fault())
         };
@@ -799,7 +809,7 @@ mod tests {
 
     #[actix_web::test]
     async fn renewers_replace_a_fetch_that_hangs_once_in_a_cooldown() {
-        let source = Source::new();
+        let source = TestSource::new();
         let first = source.refreshed.get(|| source.fetch(), reader()).await.unwrap();
         source.advance(30);
         let never = || {
@@ -808,7 +818,8 @@ mod tests {
         };
         for _ in 0..10 {
             let deadline = Deadline::after(Duration::from_millis(20));
-            let seen = join_all((0..20).map(|_| source.refreshed.newer_than(&first, never, deadline))).await;
+            let seen =
+                join_all((0..20).map(|_| source.refreshed.refetch_if_same(&first, never, deadline))).await;
             assert!(seen.into_iter().all(|newer| newer.map(|_| ()).unwrap_err().is_retryable()));
         }
         assert_eq!(source.fetched(), 3);

@@ -15,57 +15,61 @@ use crate::{
     bearer::BearerToken,
     claims::{Audience, Claims},
     error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
-    observe::Via,
+    observe::VerdictSource,
     policy,
-    response::{Answers, Rejection},
+    response::{Rejection, RejectionBuilder},
     scope::Scopes,
-    shared::Shared,
-    validator::Validated,
+    shared::State,
+    validator::ValidToken,
 };
 
 /// The state, behind a reference count that only this worker uses. Cloning it per request touches no cache line of
 /// other workers.
-pub(crate) type Handle = Rc<Arc<Shared>>;
+pub(crate) type LocalState = Rc<Arc<State>>;
 
 /// The result of a mount, stored in the request's extensions.
 #[derive(Clone)]
-pub(crate) struct Session {
-    shared: Handle,
-    authenticated: Option<Rc<Authenticated>>,
+pub(crate) struct AuthContext {
+    shared: LocalState,
+    authenticated: Option<Rc<Caller>>,
     /// How this mount obtained the verdict; `None` for an anonymous request.
-    via: Option<Via>,
+    via: Option<VerdictSource>,
 }
 
 /// A caller with a valid token.
-pub(crate) struct Authenticated {
-    pub(crate) validated: Validated,
+pub(crate) struct Caller {
+    pub(crate) validated: ValidToken,
     pub(crate) token: BearerToken,
 }
 
-impl Session {
-    pub(crate) fn anonymous(shared: &Handle) -> Self {
+impl AuthContext {
+    pub(crate) fn anonymous(shared: &LocalState) -> Self {
         Self { shared: Rc::clone(shared), authenticated: None, via: None }
     }
 
-    pub(crate) fn of(shared: &Handle, authenticated: Authenticated) -> Self {
+    pub(crate) fn new(shared: &LocalState, authenticated: Caller) -> Self {
         let via = Some(authenticated.validated.via);
         Self { shared: Rc::clone(shared), authenticated: Some(Rc::new(authenticated)), via }
     }
 
     /// Creates the context of an inner mount that reuses the verdict of an outer mount.
-    pub(crate) fn inherited(shared: &Handle, authenticated: Rc<Authenticated>) -> Self {
-        Self { shared: Rc::clone(shared), authenticated: Some(authenticated), via: Some(Via::OuterMount) }
+    pub(crate) fn inherited(shared: &LocalState, authenticated: Rc<Caller>) -> Self {
+        Self {
+            shared: Rc::clone(shared),
+            authenticated: Some(authenticated),
+            via: Some(VerdictSource::OuterMount),
+        }
     }
 
-    pub(crate) fn via(&self) -> Option<Via> {
+    pub(crate) fn via(&self) -> Option<VerdictSource> {
         self.via
     }
 
-    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+    pub(crate) fn is_of(&self, shared: &Arc<State>) -> bool {
         Arc::ptr_eq(&self.shared, shared)
     }
 
-    pub(crate) fn authenticated(&self) -> Option<&Rc<Authenticated>> {
+    pub(crate) fn authenticated(&self) -> Option<&Rc<Caller>> {
         self.authenticated.as_ref()
     }
 }
@@ -82,8 +86,8 @@ impl Session {
 ///   of an extractor into `None`, including a missing mount (logged as an error).
 pub struct AuthenticatedRequest<C = Claims> {
     request: HttpRequest,
-    shared: Handle,
-    authenticated: Rc<Authenticated>,
+    shared: LocalState,
+    authenticated: Rc<Caller>,
     claims: C,
 }
 
@@ -125,7 +129,7 @@ impl<C> AuthenticatedRequest<C> {
 
     /// Returns the issuer, spelled as in the metadata.
     pub fn issuer(&self) -> &str {
-        let Validated { claims, issuer, .. } = &self.authenticated.validated;
+        let ValidToken { claims, issuer, .. } = &self.authenticated.validated;
         claims.issuer().or(issuer.as_deref()).unwrap_or_default()
     }
 
@@ -197,7 +201,7 @@ impl<C> AuthenticatedRequest<C> {
 
     fn insufficient_scope<S: AsRef<str>>(&self, scopes: &[S]) -> Rejection {
         let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
-        self.reject(AuthError::new(AuthErrorKind::InsufficientScope).requiring(names.join(" ")))
+        self.reject(AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes(names.join(" ")))
     }
 
     fn reject(&self, error: AuthError) -> Rejection {
@@ -235,11 +239,11 @@ impl AuthenticatedRequest {
     /// # Errors
     /// As the extractor.
     pub fn try_from_request(request: &HttpRequest) -> Result<Self, Rejection> {
-        let session = request.extensions().get::<Session>().cloned();
+        let session = request.extensions().get::<AuthContext>().cloned();
         let Some(session) = session else {
             return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
-        let Session { shared, authenticated, via: _ } = session;
+        let AuthContext { shared, authenticated, via: _ } = session;
         let Some(authenticated) = authenticated else {
             return Err(shared.answers.reject(AuthError::new(AuthErrorKind::MissingToken), request));
         };
@@ -262,7 +266,7 @@ impl<C> AuthenticatedRequest<C> {
 
 /// Builds the rejections of routes without a mount. Shared by all requests, so that its log records are throttled
 /// together.
-static UNMOUNTED: LazyLock<Answers> = LazyLock::new(Answers::default);
+static UNMOUNTED: LazyLock<RejectionBuilder> = LazyLock::new(RejectionBuilder::default);
 
 fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthError> {
     // For `Claims`: one reference count instead of a copy of every claim.
@@ -275,6 +279,6 @@ fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthEr
         Some(claims) => Ok(claims),
         None => C::deserialize(claims.members())
             // The error text may quote a claim's value, so it is not logged.
-            .map_err(|_| AuthError::token(TokenFault::Claims).because(std::any::type_name::<C>())),
+            .map_err(|_| AuthError::token(TokenFault::Claims).with_source(std::any::type_name::<C>())),
     }
 }

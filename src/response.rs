@@ -18,8 +18,8 @@ use serde_json::json;
 use crate::{
     challenge::Challenge,
     error::{AuthError, AuthErrorKind},
-    limiter::Limiter,
-    observe::Observer,
+    limiter::LogThrottle,
+    observe::Telemetry,
 };
 
 /// Renders the body of rejections. It cannot change the status or the headers.
@@ -99,34 +99,34 @@ impl ErrorRenderer for ProblemJson {
 
 /// Builds the rejections of one API: challenge parameters and renderer.
 #[derive(Default)]
-pub(crate) struct Answers {
+pub(crate) struct RejectionBuilder {
     challenge: Challenge,
     renderer: Option<Arc<dyn ErrorRenderer>>,
     /// Whether bodies contain the reference of the log record.
     shows_reference: bool,
-    warnings: Limiter,
-    errors: Limiter,
+    warnings: LogThrottle,
+    errors: LogThrottle,
     /// The telemetry of the configuration; `None` on a route without a mount.
-    observer: Option<Arc<Observer>>,
+    observer: Option<Arc<Telemetry>>,
 }
 
-impl fmt::Debug for Answers {
+impl fmt::Debug for RejectionBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers").field("challenge", &self.challenge).finish_non_exhaustive()
+        f.debug_struct("RejectionBuilder").field("challenge", &self.challenge).finish_non_exhaustive()
     }
 }
 
-impl Answers {
+impl RejectionBuilder {
     pub(crate) fn new(challenge: Challenge, renderer: Option<Arc<dyn ErrorRenderer>>) -> Self {
         Self { challenge, renderer, ..Self::default() }
     }
 
-    pub(crate) fn of(mut self, observer: Arc<Observer>) -> Self {
+    pub(crate) fn with_telemetry(mut self, observer: Arc<Telemetry>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    pub(crate) fn showing_reference(mut self, shows: bool) -> Self {
+    pub(crate) fn with_visible_reference(mut self, shows: bool) -> Self {
         self.shows_reference = shows;
         self
     }
@@ -166,7 +166,7 @@ impl Answers {
             | AuthErrorKind::Misconfigured(_) => log::Level::Debug,
         };
         let is_logged = log::log_enabled!(target: crate::LOG, level);
-        let error = if is_logged || self.shows_reference { error.referred_to_as(reference()) } else { error };
+        let error = if is_logged || self.shows_reference { error.with_reference(reference()) } else { error };
         if is_logged {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             let separator = if cause.is_empty() { "" } else { ": " };
@@ -219,7 +219,7 @@ impl ResponseError for Rejection {
         if let Some(challenge) = &self.challenge {
             response.insert_header((WWW_AUTHENTICATE, challenge.clone()));
         }
-        if let Some(after) = self.error.retry_after_hint() {
+        if let Some(after) = self.error.retry_after() {
             // Rounded up, because a retry that comes a moment too early is rejected again.
             response.insert_header((RETRY_AFTER, after.as_secs() + u64::from(after.subsec_nanos() > 0)));
         }
@@ -297,13 +297,13 @@ mod tests {
     use super::*;
     use crate::error::{RequestFault, SetupFault, TokenFault, UpstreamFault};
 
-    fn answer(answers: &Answers, error: AuthError) -> HttpResponse {
+    fn answer(answers: &RejectionBuilder, error: AuthError) -> HttpResponse {
         answers.reject(error, &TestRequest::default().to_http_request()).error_response()
     }
 
     #[actix_web::test]
     async fn every_kind_has_its_status_challenge_and_body() {
-        let realm = Answers::new(Challenge::new(Some("api"), None), None);
+        let realm = RejectionBuilder::new(Challenge::new(Some("api"), None), None);
         for (error, status, challenge, body) in [
             (AuthError::new(AuthErrorKind::MissingToken), 401, Some("Bearer realm=\"api\""), "unauthorized"),
             (
@@ -323,7 +323,7 @@ mod tests {
                 "unauthorized",
             ),
             (
-                AuthError::new(AuthErrorKind::InsufficientScope).requiring("a b"),
+                AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes("a b"),
                 403,
                 Some(
                     "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"The access token does not have the required scope\", scope=\"a b\"",
@@ -358,14 +358,14 @@ mod tests {
     #[actix_web::test]
     async fn retry_after_is_rounded_up() {
         let error =
-            AuthError::upstream(UpstreamFault::Paused).retry_after(Some(Duration::from_millis(1_200)));
-        assert_eq!(answer(&Answers::default(), error).headers().get(RETRY_AFTER).unwrap(), "2");
+            AuthError::upstream(UpstreamFault::Paused).with_retry_after(Some(Duration::from_millis(1_200)));
+        assert_eq!(answer(&RejectionBuilder::default(), error).headers().get(RETRY_AFTER).unwrap(), "2");
     }
 
     #[actix_web::test]
     async fn a_renderer_changes_the_body_and_nothing_else() {
         let renderer = |error: &AuthError, _: &HttpRequest| ErrorBody::text(format!("no: {error}"));
-        let answers = Answers::new(Challenge::default(), Some(Arc::new(renderer)));
+        let answers = RejectionBuilder::new(Challenge::default(), Some(Arc::new(renderer)));
         let response = answer(&answers, AuthError::token(TokenFault::Inactive));
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.headers().contains_key(WWW_AUTHENTICATE));
@@ -374,8 +374,8 @@ mod tests {
 
     #[actix_web::test]
     async fn a_reference_is_shown_only_where_that_is_switched_on() {
-        let shows = Answers::default().showing_reference(true);
-        for (answers, shown) in [(&shows, true), (&Answers::default(), false)] {
+        let shows = RejectionBuilder::default().with_visible_reference(true);
+        for (answers, shown) in [(&shows, true), (&RejectionBuilder::default(), false)] {
             let response = answer(answers, AuthError::token(TokenFault::Inactive));
             let reference = response.extensions().get::<AuthError>().unwrap().reference().map(str::to_owned);
             let bytes = to_bytes(response.into_body()).await.unwrap();
@@ -397,7 +397,7 @@ mod tests {
 
     #[actix_web::test]
     async fn problem_json_has_type_title_and_status() {
-        let answers = Answers::new(Challenge::default(), Some(Arc::new(ProblemJson)));
+        let answers = RejectionBuilder::new(Challenge::default(), Some(Arc::new(ProblemJson)));
         let response = answer(&answers, AuthError::new(AuthErrorKind::InsufficientScope));
         assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "application/problem+json");
         let body: serde_json::Value =

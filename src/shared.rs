@@ -9,9 +9,9 @@ use crate::{
     challenge::Challenge,
     clock::Clock,
     config::{Hooks, Settings},
-    observe::Observer,
+    observe::Telemetry,
     redact::UrlText,
-    response::Answers,
+    response::RejectionBuilder,
     upstream::{WorkerClient, hardened_client},
     validator::Validator,
 };
@@ -19,27 +19,27 @@ use crate::{
 use crate::{tls, upstream::client_with};
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct State {
     /// Identifies the configuration, to compare the mounts of one request and the clients of one worker.
     pub(crate) id: u64,
-    pub(crate) observer: Arc<Observer>,
+    pub(crate) observer: Arc<Telemetry>,
     pub(crate) settings: Settings,
     pub(crate) hooks: Hooks,
-    pub(crate) answers: Answers,
+    pub(crate) answers: RejectionBuilder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) validator: Validator,
 }
 
 /// All configurations of this process that are in use. There are few, and lookups happen at start-up only.
-static ALIVE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static REGISTRY: Mutex<Vec<Weak<State>>> = Mutex::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-impl Shared {
+impl State {
     /// Returns the state of an equal configuration, or creates one. So `ProtectApi::from_env()` inside the closure
     /// that every worker runs shares as much as one clone per worker.
     pub(crate) fn obtain(settings: Settings, hooks: Hooks) -> Arc<Self> {
         // No code panics while it holds this lock; if it did, the list would still be valid.
-        let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alive = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
         alive.retain(|shared| shared.strong_count() > 0);
         let equal = |shared: &Arc<Self>| shared.settings == settings && shared.hooks.same(&hooks);
         if let Some(shared) = alive.iter().filter_map(Weak::upgrade).find(equal) {
@@ -57,7 +57,7 @@ impl Shared {
     /// Returns this worker's hardened client. It presents the client certificate if the authentication method
     /// requires one.
     pub(crate) fn worker_client(&self) -> WorkerClient {
-        WorkerClient::of(self.id, || self.client())
+        WorkerClient::get_or_create(self.id, || self.client())
     }
 
     #[cfg(feature = "rustls")]
@@ -82,7 +82,7 @@ impl Shared {
 
     fn new(settings: Settings, hooks: Hooks) -> Self {
         let clock = hooks.clock();
-        let observer = Observer::new(settings.issuer.as_str(), Arc::clone(&clock));
+        let observer = Telemetry::new(settings.issuer.as_str(), Arc::clone(&clock));
         let challenge = Challenge::new(
             settings.tuning.realm.as_deref(),
             settings.tuning.resource_metadata.as_ref().map(UrlText::as_str),
@@ -90,9 +90,9 @@ impl Shared {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             validator: Validator::new(&settings, &hooks, &clock, &observer),
-            answers: Answers::new(challenge, hooks.renderer.clone())
-                .of(Arc::clone(&observer))
-                .showing_reference(settings.tuning.error_reference),
+            answers: RejectionBuilder::new(challenge, hooks.renderer.clone())
+                .with_telemetry(Arc::clone(&observer))
+                .with_visible_reference(settings.tuning.error_reference),
             observer,
             clock,
             settings,

@@ -6,16 +6,16 @@ use std::{
 };
 
 use crate::{
-    breaker::BreakerState,
+    breaker::CircuitState,
     clock::Clock,
     error::{AuthError, AuthErrorKind, UpstreamFault},
 };
 
 /// The last failure, and its time on the monotonic clock.
 #[derive(Debug, Default)]
-pub(crate) struct Failures(Mutex<Option<(AuthErrorKind, Duration)>>);
+pub(crate) struct LastFailure(Mutex<Option<(AuthErrorKind, Duration)>>);
 
-impl Failures {
+impl LastFailure {
     /// Records a failure of the authorization server or of the setup. Ignores failures that a caller caused or may
     /// have caused. Also ignores an open circuit breaker and a full queue: they follow from another failure and
     /// would hide it.
@@ -24,7 +24,7 @@ impl Failures {
 
         let kind = error.kind();
         let follows = matches!(kind, AuthErrorKind::Upstream(Paused | Saturated));
-        if error.is_failure_for_certain() && !follows {
+        if error.is_server_fault() && !follows {
             *self.lock() = Some((kind, clock.monotonic()));
         }
     }
@@ -49,7 +49,7 @@ pub struct Status {
     /// Whether the key set is known. It is fetched for the first JWT, if keys are published.
     pub keys_known: bool,
     /// The state of introspection.
-    pub introspection: Introspecting,
+    pub introspection: IntrospectionState,
     /// Introspection calls in flight, over all workers.
     pub calls_in_flight: usize,
     /// The highest number of introspection calls in flight so far.
@@ -80,7 +80,7 @@ pub struct LastError {
 /// The state of introspection and its circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Introspecting {
+pub enum IntrospectionState {
     /// No client credentials are configured, so no token is introspected.
     Off,
     /// Calls are made.
@@ -92,12 +92,12 @@ pub enum Introspecting {
     Probing,
 }
 
-impl From<BreakerState> for Introspecting {
-    fn from(state: BreakerState) -> Self {
+impl From<CircuitState> for IntrospectionState {
+    fn from(state: CircuitState) -> Self {
         match state {
-            BreakerState::Closed => Self::Calling,
-            BreakerState::Open => Self::Paused,
-            BreakerState::HalfOpen => Self::Probing,
+            CircuitState::Closed => Self::Calling,
+            CircuitState::Open => Self::Paused,
+            CircuitState::HalfOpen => Self::Probing,
         }
     }
 }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_last_failure_stays_until_the_next_and_callers_faults_and_pauses_are_none() {
-        let (failures, clock) = (Failures::default(), SystemClock::new());
+        let (failures, clock) = (LastFailure::default(), SystemClock::new());
         let kind = || failures.last(&clock).map(|last| last.kind);
         for error in [
             AuthError::new(AuthErrorKind::MissingToken),

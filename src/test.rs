@@ -75,7 +75,7 @@ const LIFETIME: i64 = 3600;
 /// Panics where a test cannot continue.
 #[track_caller]
 #[expect(clippy::panic, reason = "a test that cannot set up its server must fail, loudly and here")]
-fn must<T, E: fmt::Debug>(result: Result<T, E>, what: &str) -> T {
+fn expect_ok<T, E: fmt::Debug>(result: Result<T, E>, what: &str) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("cannot {what}: {error:?}"),

@@ -11,7 +11,7 @@ use rustls::{
     crypto::aws_lc_rs::default_provider,
 };
 
-use crate::client_auth::Identity;
+use crate::client_auth::ClientIdentity;
 
 /// TLS cannot be set up on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +46,13 @@ pub(crate) fn client_config() -> Result<Arc<ClientConfig>, TlsError> {
 /// The same, presenting a client certificate (RFC 8705) that follows its files.
 ///
 /// Sessions are not resumed: a resumed one would go on with the certificate of the first handshake.
-pub(crate) fn client_config_with(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn client_config_with(identity: &ClientIdentity) -> Result<Arc<ClientConfig>, TlsError> {
     client_config_trusting(Arc::clone(roots()), identity)
 }
 
 fn client_config_trusting(
     store: Arc<RootCertStore>,
-    identity: &Identity,
+    identity: &ClientIdentity,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let mut config = builder(store)?.with_client_cert_resolver(identity.resolver());
     config.resumption = Resumption::disabled();
@@ -125,9 +125,9 @@ mod tests {
     use crate::client_auth::testing::Folder;
 
     /// Signs the certificates of both sides.
-    struct Authority(CertifiedIssuer<'static, KeyPair>);
+    struct RootAuthority(CertifiedIssuer<'static, KeyPair>);
 
-    impl Authority {
+    impl RootAuthority {
         fn new() -> Self {
             let mut params = CertificateParams::default();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -204,12 +204,12 @@ mod tests {
 
     #[actix_web::test]
     async fn the_certificate_is_presented_and_the_new_one_after_its_files_change() {
-        let (authority, folder) = (Authority::new(), Folder::new());
+        let (authority, folder) = (RootAuthority::new(), Folder::new());
         let server = Arc::new(authority.server(true));
         let (first, first_key) = authority.issue("first");
         let (second, second_key) = authority.issue("second");
         let paths = [folder.write("cert", &first), folder.write("key", first_key)];
-        let identity = Identity::watching(paths, std::time::Duration::ZERO);
+        let identity = ClientIdentity::watching(paths, std::time::Duration::ZERO);
         let client = client_config_trusting(authority.store(), &identity).unwrap();
 
         for _ in 0..2 {
@@ -227,12 +227,12 @@ mod tests {
 
     #[actix_web::test]
     async fn without_an_identity_no_certificate_is_presented() {
-        let authority = Authority::new();
+        let authority = RootAuthority::new();
         let config = |store| Arc::new(http1(builder(store).unwrap().with_no_client_auth()));
         let client = config(authority.store());
         assert_eq!(handshake(&client, &Arc::new(authority.server(false))).await.unwrap(), None);
         assert!(handshake(&client, &Arc::new(authority.server(true))).await.is_err());
-        let stranger = config(Authority::new().store());
+        let stranger = config(RootAuthority::new().store());
         assert!(handshake(&stranger, &Arc::new(authority.server(false))).await.is_err());
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let problem = emptiness(&RootCertStore::empty(), "it is gone").unwrap();
         assert!(problem.contains("(it is gone)") && problem.contains("SSL_CERT_FILE"), "{problem}");
         let (authority, client) =
-            (Authority::new(), builder(RootCertStore::empty().into()).unwrap().with_no_client_auth());
+            (RootAuthority::new(), builder(RootCertStore::empty().into()).unwrap().with_no_client_auth());
         assert!(handshake(&Arc::new(client), &Arc::new(authority.server(false))).await.is_err());
         assert_eq!(emptiness(&authority.store(), "one is gone"), None);
     }
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn the_shared_configuration_works_with_awc_trusts_ssl_cert_file_and_needs_no_process_wide_provider() {
         const NAME: &str = "tls::tests::a_process_of_its_own";
-        let (authority, folder) = (Authority::new(), Folder::new());
+        let (authority, folder) = (RootAuthority::new(), Folder::new());
         let roots = folder.write("roots.pem", authority.0.pem());
         let (certificate, key) = authority.issue("localhost");
         let output = Command::new(env::current_exe().unwrap())

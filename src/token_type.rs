@@ -1,10 +1,10 @@
 //! The token's statements about its type: an ID token or a refresh token is not an access token.
 
-use crate::json::Members;
+use crate::json::JsonObject;
 
 /// The claims in which servers name the type of a token: Cognito's `token_use`, the `token_type` of introspection answers
 /// (RFC 7662 section 2.2), Keycloak's `typ`, Casdoor's `tokenType`, and `token_class`.
-pub(crate) fn said_by<'m>(claims: &'m Members<'_>) -> impl Iterator<Item = &'m str> {
+pub(crate) fn said_by<'m>(claims: &'m JsonObject<'_>) -> impl Iterator<Item = &'m str> {
     ["token_use", "token_type", "typ", "tokenType", "token_class"]
         .into_iter()
         .filter_map(|name| claims.text(name))

@@ -39,14 +39,14 @@ use crate::{
 
 /// The bounds of every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct CallLimits {
     /// From the wait for a connection to the last byte of the body.
     pub(crate) deadline: Duration,
     /// Bytes of body.
     pub(crate) max_body: usize,
 }
 
-impl Limits {
+impl CallLimits {
     /// The same, but not past this deadline, in whole milliseconds.
     pub(crate) fn until(self, deadline: Deadline) -> Self {
         let millis = u64::try_from(deadline.time_left().as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
@@ -54,19 +54,19 @@ impl Limits {
     }
 
     /// For a call that starts now, second tries included.
-    pub(crate) fn starting_now(self) -> Bounds {
-        Bounds { limits: self, started: Instant::now() }
+    pub(crate) fn starting_now(self) -> CallDeadline {
+        CallDeadline { limits: self, started: Instant::now() }
     }
 }
 
 /// The bounds of a call under way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    limits: Limits,
+pub(crate) struct CallDeadline {
+    limits: CallLimits,
     started: Instant,
 }
 
-impl Bounds {
+impl CallDeadline {
     fn time_left(self) -> Duration {
         self.limits.deadline.saturating_sub(self.started.elapsed())
     }
@@ -92,17 +92,17 @@ impl Reply {
 }
 
 /// Why there is no reply.
-pub(crate) enum Failure {
+pub(crate) enum CallFailure {
     /// The connection closed before a byte of an answer: a kept-alive one that the server had given up. Asking again is
     /// safe for whoever may ask twice.
     ClosedEarly(AuthError),
     Other(AuthError),
 }
 
-impl From<Failure> for AuthError {
-    fn from(failure: Failure) -> Self {
+impl From<CallFailure> for AuthError {
+    fn from(failure: CallFailure) -> Self {
         match failure {
-            Failure::ClosedEarly(error) | Failure::Other(error) => error,
+            CallFailure::ClosedEarly(error) | CallFailure::Other(error) => error,
         }
     }
 }
@@ -112,13 +112,13 @@ impl From<Failure> for AuthError {
 const DOCUMENT: &str = "application/json, application/jwk-set+json, */*;q=0.1";
 
 /// Fetches a public document; once more if a kept-alive connection turns out to be closed.
-pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: Limits) -> Result<Reply, AuthError> {
+pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: CallLimits) -> Result<Reply, AuthError> {
     let request = || {
         without_defaults(client.get(uri.clone())).insert_header((ACCEPT, HeaderValue::from_static(DOCUMENT)))
     };
     let bounds = limits.starting_now();
     match call(request(), Bytes::new(), bounds, Reuse::Allowed).await {
-        Err(Failure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), bounds, Reuse::No).await?),
+        Err(CallFailure::ClosedEarly(_)) => Ok(call(request(), Bytes::new(), bounds, Reuse::No).await?),
         outcome => Ok(outcome?),
     }
 }
@@ -130,9 +130,9 @@ pub(crate) fn post_form(
     uri: &Uri,
     authorization: Option<HeaderValue>,
     form: Bytes,
-    bounds: Bounds,
+    bounds: CallDeadline,
     reuse: Reuse,
-) -> LocalBoxFuture<'static, Result<Reply, Failure>> {
+) -> LocalBoxFuture<'static, Result<Reply, CallFailure>> {
     let mut request = without_defaults(client.post(uri.clone()))
         .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")));
@@ -161,9 +161,9 @@ fn without_defaults(mut request: awc::ClientRequest) -> awc::ClientRequest {
 fn call(
     request: awc::ClientRequest,
     body: Bytes,
-    bounds: Bounds,
+    bounds: CallDeadline,
     reuse: Reuse,
-) -> impl Future<Output = Result<Reply, Failure>> {
+) -> impl Future<Output = Result<Reply, CallFailure>> {
     let limits = bounds.limits;
     // Responses are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
     let request = request
@@ -174,11 +174,11 @@ fn call(
     let sending = reuse.apply(|| request.send_body(OnceBody(body)));
     async move {
         let response = sending.await.map_err(|error| send_fault(&error, limits, reuse))?;
-        read(response.timeout(bounds.time_left()), limits).await.map_err(Failure::Other)
+        read(response.timeout(bounds.time_left()), limits).await.map_err(CallFailure::Other)
     }
 }
 
-async fn read<B>(mut response: awc::ClientResponse<B>, limits: Limits) -> Result<Reply, AuthError>
+async fn read<B>(mut response: awc::ClientResponse<B>, limits: CallLimits) -> Result<Reply, AuthError>
 where
     B: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
@@ -189,8 +189,8 @@ where
     if is_failing(status) {
         let after = retry_after(response.headers());
         return Err(AuthError::upstream(UpstreamFault::Failing)
-            .because(format!("it answered {}", status.as_u16()))
-            .retry_after(after));
+            .with_source(format!("it answered {}", status.as_u16()))
+            .with_retry_after(after));
     }
     if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(bad_answer("a compressed body, which was not asked for"));
@@ -220,7 +220,7 @@ where
 }
 
 pub(crate) fn bad_answer(detail: impl Into<String>) -> AuthError {
-    AuthError::upstream(UpstreamFault::BadAnswer).because(detail.into())
+    AuthError::upstream(UpstreamFault::BadAnswer).with_source(detail.into())
 }
 
 fn is_failing(status: StatusCode) -> bool {
@@ -246,12 +246,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(Duration::from_secs(60)))
 }
 
-fn timed_out(limits: Limits) -> AuthError {
+fn timed_out(limits: CallLimits) -> AuthError {
     AuthError::upstream(UpstreamFault::TimedOut)
-        .because(format!("no complete answer within {:?}", limits.deadline))
+        .with_source(format!("no complete answer within {:?}", limits.deadline))
 }
 
-fn body_fault(error: &PayloadError, limits: Limits) -> AuthError {
+fn body_fault(error: &PayloadError, limits: CallLimits) -> AuthError {
     match error {
         PayloadError::Io(error) if error.kind() == ErrorKind::TimedOut => timed_out(limits),
         error => bad_answer(format!("the body broke off: {error}")),
@@ -259,15 +259,15 @@ fn body_fault(error: &PayloadError, limits: Limits) -> AuthError {
 }
 
 /// awc's errors are neither `Send` nor ours to expose: what is left is the class and a text.
-fn send_fault(error: &SendRequestError, limits: Limits, reuse: Reuse) -> Failure {
+fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> CallFailure {
     if matches!(error, SendRequestError::Timeout) {
-        return Failure::Other(timed_out(limits));
+        return CallFailure::Other(timed_out(limits));
     }
     let fault = match error {
         SendRequestError::Connect(ConnectError::Timeout) => UpstreamFault::TimedOut,
         // The guarded connection says so where the server does not speak HTTP as it should.
         SendRequestError::Response(ParseError::Io(io)) if io.kind() == ErrorKind::InvalidData => {
-            return Failure::Other(bad_answer(io.to_string()));
+            return CallFailure::Other(bad_answer(io.to_string()));
         }
         SendRequestError::Response(ParseError::Io(_) | ParseError::Incomplete) => UpstreamFault::Unreachable,
         SendRequestError::Response(_) => UpstreamFault::BadAnswer,
@@ -287,9 +287,9 @@ fn send_fault(error: &SendRequestError, limits: Limits, reuse: Reuse) -> Failure
     // connection, but the first one has sent the request, and the token may be the reason for the failure.
     let sent_nothing = reuse == Reuse::Allowed
         && matches!(error, SendRequestError::Connect(connect) if !matches!(connect, ConnectError::Disconnected));
-    let error = AuthError::upstream(fault).because(error.to_string());
+    let error = AuthError::upstream(fault).with_source(error.to_string());
     let error = if sent_nothing { error.before_sending() } else { error };
-    if closed_early { Failure::ClosedEarly(error) } else { Failure::Other(error) }
+    if closed_early { CallFailure::ClosedEarly(error) } else { CallFailure::Other(error) }
 }
 
 /// A body that can be sent exactly once. awc follows redirects unless told not to, and repeats a plain body on 307 and

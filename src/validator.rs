@@ -18,54 +18,54 @@ use std::{
 use futures_util::future::Either;
 
 use self::{
-    introspection::{Introspection, Target},
-    local::{Local, Outcome},
-    remembered::Tag,
+    introspection::{Introspection, IntrospectionTarget},
+    local::{JwtOutcome, JwtValidator},
+    remembered::TokenTag,
 };
 use crate::{
     bearer::BearerToken,
-    cache::{Age, CacheError, CacheKey, Hit, Now, Verdict},
+    cache::{Age, AgedVerdict, CacheError, CacheKey, ClockReading, Verdict},
     claims::Claims,
     clock::Clock,
     config::{Hooks, Settings},
     deadline::Deadline,
     error::{AuthError, SetupFault, TokenFault},
-    gate::Gate,
-    metadata::{Known, KnownMetadata},
-    observe::{Observer, Via},
+    gate::ConcurrencyLimit,
+    metadata::{IssuerMetadata, MetadataCache},
+    observe::{Telemetry, VerdictSource},
     refresh::Reader,
-    status::{Introspecting, Status},
-    upstream::Limits,
+    status::{IntrospectionState, Status},
+    upstream::CallLimits,
 };
 
 /// A token that the issuer stands for. Nothing of our policy has been looked at yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Validated {
+pub(crate) struct ValidToken {
     pub(crate) claims: Claims,
     /// The issuer, if the claims have no `iss`.
     pub(crate) issuer: Option<Arc<str>>,
     /// How old the verdict is; `None` if the token was validated here.
     pub(crate) age: Option<Age>,
-    pub(crate) via: Via,
+    pub(crate) via: VerdictSource,
 }
 
 /// The names under which a token was looked for in vain.
 #[derive(Default)]
-pub(crate) struct Names {
-    tag: Option<Tag>,
+pub(crate) struct LookupKeys {
+    tag: Option<TokenTag>,
     key: Option<CacheKey>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Validator {
-    pub(crate) metadata: KnownMetadata,
+    pub(crate) metadata: MetadataCache,
     pub(crate) introspection: Option<Arc<Introspection>>,
-    pub(crate) local: Local,
+    pub(crate) local: JwtValidator,
     has_own_store: bool,
     /// The time that a request has for all that it waits for.
     timeout: Duration,
     warned_of_opaque_tokens: AtomicBool,
-    observer: Arc<Observer>,
+    observer: Arc<Telemetry>,
 }
 
 impl Validator {
@@ -73,16 +73,16 @@ impl Validator {
         settings: &Settings,
         hooks: &Hooks,
         clock: &Arc<dyn Clock>,
-        observer: &Arc<Observer>,
+        observer: &Arc<Telemetry>,
     ) -> Self {
-        let limits = Limits {
+        let limits = CallLimits {
             deadline: settings.tuning.response_timeout,
             max_body: settings.tuning.max_response_size,
         };
         Self {
-            metadata: KnownMetadata::new(settings, limits, observer),
+            metadata: MetadataCache::new(settings, limits, observer),
             introspection: Introspection::new(settings, hooks, limits, clock, observer).map(Arc::new),
-            local: Local::new(settings, limits, observer),
+            local: JwtValidator::new(settings, limits, observer),
             has_own_store: hooks.cache.is_some(),
             timeout: settings.tuning.response_timeout,
             warned_of_opaque_tokens: AtomicBool::new(false),
@@ -92,26 +92,28 @@ impl Validator {
 
     /// Looks a token up without waiting and without fresh metadata, so cached verdicts outlive an outage of the
     /// issuer.
-    pub(crate) fn recall(
+    pub(crate) fn lookup(
         &self,
         token: &BearerToken,
-        now: Now,
+        now: ClockReading,
         max_age: Option<Duration>,
-    ) -> Result<(Hit, Via), Names> {
-        let known = self.metadata.peek();
-        let Some(known) = known.as_deref().map(|known| &known.document) else { return Err(Names::default()) };
+    ) -> Result<(AgedVerdict, VerdictSource), LookupKeys> {
+        let known = self.metadata.load();
+        let Some(known) = known.as_deref().map(|known| &known.document) else {
+            return Err(LookupKeys::default());
+        };
         let text = token.as_str();
         if let Some(local) = self.local(known.has_keys()).filter(|local| !local.introspects())
             && local::may_be_jwt(text)
         {
             let tag = local.tag(text);
-            let claims = local.recall(tag.as_ref(), now).ok_or(Names { tag, key: None })?;
-            return Ok((Hit::without_age(claims), Via::RememberedSignature));
+            let claims = local.lookup(tag.as_ref(), now).ok_or(LookupKeys { tag, key: None })?;
+            return Ok((AgedVerdict::without_age(claims), VerdictSource::RememberedSignature));
         }
-        let Some(introspection) = &self.introspection else { return Err(Names::default()) };
+        let Some(introspection) = &self.introspection else { return Err(LookupKeys::default()) };
         let key = known.key(text);
-        let hit = introspection.recall(&key, now, max_age).ok_or(Names { tag: None, key: Some(key) })?;
-        Ok((hit, Via::Cache))
+        let hit = introspection.lookup(&key, now, max_age).ok_or(LookupKeys { tag: None, key: Some(key) })?;
+        Ok((hit, VerdictSource::Cache))
     }
 
     /// Validates a token that is in no cache: verifies its signature, or introspects it. Everything that the
@@ -120,10 +122,10 @@ impl Validator {
     pub(crate) async fn ask(
         &self,
         token: &BearerToken,
-        names: Names,
+        names: LookupKeys,
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
-    ) -> Result<(Hit, Via), AuthError> {
+    ) -> Result<(AgedVerdict, VerdictSource), AuthError> {
         let deadline = Deadline::after(self.timeout);
         deadline.bound(self.ask_until(deadline, token, names, max_age, client)).await
     }
@@ -132,32 +134,34 @@ impl Validator {
         &self,
         deadline: Deadline,
         token: &BearerToken,
-        names: Names,
+        names: LookupKeys,
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
-    ) -> Result<(Hit, Via), AuthError> {
-        let has_keys = self.metadata.look(&client, deadline, Known::has_keys).await?;
+    ) -> Result<(AgedVerdict, VerdictSource), AuthError> {
+        let has_keys = self.metadata.with_current(&client, deadline, IssuerMetadata::has_keys).await?;
         if let Some(local) = self.local(has_keys).filter(|local| !local.introspects()) {
             let tag = names.tag.or_else(|| local.tag(token.as_str()));
             let outcome =
                 Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, deadline)).await?;
-            if let Outcome::Verified(claims, via) = outcome {
-                return Ok((Hit::without_age(claims), via));
+            if let JwtOutcome::Verified(claims, via) = outcome {
+                return Ok((AgedVerdict::without_age(claims), via));
             }
         }
         let Some(introspection) = &self.introspection else {
             // Without keys and without credentials no token at all could be validated: not the caller's fault.
             if !has_keys {
-                return Err(AuthError::setup(SetupFault::Endpoint).because("the metadata has no jwks_uri"));
+                return Err(
+                    AuthError::setup(SetupFault::Endpoint).with_source("the metadata has no jwks_uri")
+                );
             }
             return Err(self.unsupported());
         };
         let key = match names.key {
             Some(key) => key,
-            None => self.metadata.look(&client, deadline, |known| known.key(token.as_str())).await?,
+            None => self.metadata.with_current(&client, deadline, |known| known.key(token.as_str())).await?,
         };
         if let Some(hit) = introspection.cached(&key, max_age, deadline).await {
-            return Ok((hit, Via::Cache));
+            return Ok((hit, VerdictSource::Cache));
         }
         // Before the call, and not before a kept verdict, which is the result of this check and of the call.
         let mut token_expires_at = None;
@@ -169,47 +173,49 @@ impl Validator {
             let until = deadline.half();
             let outcome =
                 Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, until)).await?;
-            if let Outcome::Introspect { expires_at } = outcome {
+            if let JwtOutcome::Introspect { expires_at } = outcome {
                 token_expires_at = expires_at;
             }
         }
         // Boxed where it must be fetched: in a future that most calls do not need lies a kilobyte.
         let target = || {
-            if let Some(target) = self.metadata.if_fresh(Target::of) {
+            if let Some(target) = self.metadata.with_fresh(IntrospectionTarget::from_metadata) {
                 return Either::Left(ready(target));
             }
             let fresh = self.metadata.get(client(), Reader::task(deadline));
-            Either::Right(Box::pin(async move { Target::of(&fresh.await?.document) }))
+            Either::Right(Box::pin(async move { IntrospectionTarget::from_metadata(&fresh.await?.document) }))
         };
         introspection.verdict(key, token, token_expires_at, &client, deadline, target).await
     }
 
     /// Returns the JWT validator if the issuer publishes keys. Without keys, JWTs are introspected.
-    fn local(&self, has_keys: bool) -> Option<&Local> {
+    fn local(&self, has_keys: bool) -> Option<&JwtValidator> {
         Some(&self.local).filter(|_| has_keys)
     }
 
     /// A verdict as what it is worth: a token that the issuer stands for.
-    pub(crate) fn validated(&self, hit: Hit, via: Via) -> Result<Validated, AuthError> {
-        let Hit { verdict, age } = hit;
+    pub(crate) fn validated(&self, hit: AgedVerdict, via: VerdictSource) -> Result<ValidToken, AuthError> {
+        let AgedVerdict { verdict, age } = hit;
         let Verdict::Active(claims) = verdict else {
             return Err(AuthError::token(TokenFault::Inactive).with_verdict_via(via.name()));
         };
         let is_named = claims.issuer().is_some();
         let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
-        Ok(Validated { claims, issuer, age, via })
+        Ok(ValidToken { claims, issuer, age, via })
     }
 
     pub(crate) fn status(&self) -> Status {
         let introspection = self.introspection.as_ref();
-        let count =
-            |count: fn(&Gate) -> usize| introspection.map_or(0, |introspection| count(&introspection.gate));
+        let count = |count: fn(&ConcurrencyLimit) -> usize| {
+            introspection.map_or(0, |introspection| count(&introspection.gate))
+        };
         Status {
-            metadata_known: self.metadata.last_known().is_some(),
+            metadata_known: self.metadata.load_full().is_some(),
             keys_known: self.local.knows_keys(),
-            introspection: introspection.map_or(Introspecting::Off, |known| known.breaker_state().into()),
-            calls_in_flight: count(Gate::in_flight),
-            most_calls_in_flight: count(Gate::most_in_flight),
+            introspection: introspection
+                .map_or(IntrospectionState::Off, |known| known.breaker_state().into()),
+            calls_in_flight: count(ConcurrencyLimit::in_flight),
+            most_calls_in_flight: count(ConcurrencyLimit::most_in_flight),
             calls_waiting: self.waiting(),
             cached_verdicts: introspection.map_or(0, |introspection| introspection.cache.len()),
             last_error: self.observer.last_error(),
@@ -226,7 +232,7 @@ impl Validator {
     /// Everything that this process remembers is forgotten in any case; an error tells that a store may still know.
     pub(crate) async fn evict(&self, token: &BearerToken) -> Result<(), CacheError> {
         self.local.evict(token.as_str());
-        if self.metadata.last_known().is_none() {
+        if self.metadata.load_full().is_none() {
             // Nothing is remembered here yet, but a store may have it from another process, under a key that is made of
             // the metadata.
             return if self.has_own_store {
@@ -269,12 +275,12 @@ impl Validator {
                  and so will be all others"
             );
         }
-        AuthError::token(TokenFault::Unsupported).because("introspection is not configured")
+        AuthError::token(TokenFault::Unsupported).with_source("introspection is not configured")
     }
 }
 
-impl Target {
-    fn of(known: &Known) -> Result<Self, AuthError> {
+impl IntrospectionTarget {
+    fn from_metadata(known: &IssuerMetadata) -> Result<Self, AuthError> {
         let endpoint = known.metadata.introspection_endpoint.require("introspection_endpoint")?.clone();
         Ok(Self { issuer: Arc::clone(&known.issuer), endpoint })
     }

@@ -65,7 +65,9 @@ const COLD_START: Duration = Duration::from_secs(1);
 async fn one_attack(report: &mut Report, fault: Fault, tokens: Tokens, caches: bool, duration: Duration) {
     let issuer = TestIssuer::start();
     let cache = if caches { Duration::from_secs(1) } else { Duration::ZERO };
-    let api = Api::start(&build(introspecting(&issuer).introspection_cache(cache).response_timeout(TIMEOUT)));
+    let api = Api::start(&build(
+        introspecting(&issuer).introspection_cache_duration(cache).response_timeout(TIMEOUT),
+    ));
     let is_cold = tokens == Tokens::AllUnknown;
     let good: Vec<_> = (0..GOOD_CLIENTS).map(|_| issuer.opaque(json!({ "sub": "alice" }))).collect();
     if is_cold {

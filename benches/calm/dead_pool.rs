@@ -1,4 +1,4 @@
-//! Kept-alive connections to the authorization server that all end on their next use: no request may notice.
+//! CachedVerdicts-alive connections to the authorization server that all end on their next use: no request may notice.
 
 use std::{rc::Rc, time::Duration};
 
@@ -39,7 +39,7 @@ async fn wave(report: &mut Report, connections: usize, resets: bool) {
     let protect = build(
         introspecting(&issuer)
             .introspection_endpoint(endpoint)
-            .introspection_cache(Duration::ZERO)
+            .introspection_cache_duration(Duration::ZERO)
             .response_timeout(Duration::from_secs(20)),
     );
     let api = Api::start(&protect);

@@ -25,7 +25,7 @@ pub(crate) async fn run(connections: usize) -> bool {
     let issuer = TestIssuer::start();
     let (kept, none) = (Duration::from_secs(60), Duration::ZERO);
     for (cache, duration) in [("verdicts kept", kept), ("no verdict kept", none)] {
-        let protect = build(introspecting(&issuer).introspection_cache(duration));
+        let protect = build(introspecting(&issuer).introspection_cache_duration(duration));
         wake(&mut report, &issuer, &protect, cache, connections).await;
     }
     report.finish()

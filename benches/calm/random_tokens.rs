@@ -41,8 +41,9 @@ type Send = Box<dyn FnMut(String) -> LocalBoxFuture<'static, u16>>;
 /// Through the whole middleware, without a socket in front of it.
 pub(crate) async fn run(count: usize) -> bool {
     let issuer = TestIssuer::start();
-    let protect =
-        build(introspecting(&issuer).introspection_cache(Duration::from_secs(3600)).cache_entries(ENTRIES));
+    let protect = build(
+        introspecting(&issuer).introspection_cache_duration(Duration::from_secs(3600)).cache_entries(ENTRIES),
+    );
     let app = App::new().wrap(protect.clone()).route("/", web::get().to(hello));
     let service = Rc::new(init_service(app).await);
     let client = || -> Send {
@@ -62,7 +63,7 @@ pub(crate) async fn run(count: usize) -> bool {
 pub(crate) async fn run_over_sockets(count: usize) -> bool {
     let (issuer, most_calls) = (TestIssuer::start(), 16);
     let builder =
-        introspecting(&issuer).introspection_cache(Duration::from_secs(3600)).cache_entries(ENTRIES);
+        introspecting(&issuer).introspection_cache_duration(Duration::from_secs(3600)).cache_entries(ENTRIES);
     let protect = build(builder.max_calls(most_calls).max_waiting(64));
     let api = Api::start(&protect);
     let client = || -> Send {

@@ -90,13 +90,13 @@ pub(crate) async fn run(duration: Duration) -> bool {
 fn protect(issuer: &TestIssuer, kept: Duration) -> ProtectApi {
     build(
         introspecting(issuer)
-            .introspection_cache(kept)
+            .introspection_cache_duration(kept)
             // Full within the first minute, so that growth is none of the cache's.
             .cache_entries(1_000)
             .response_timeout(DEADLINE)
             .max_response_size(64 << 10)
-            .metadata_cache(Duration::from_secs(2))
-            .jwks_cache(Duration::from_secs(2))
+            .metadata_cache_duration(Duration::from_secs(2))
+            .jwks_cache_duration(Duration::from_secs(2))
             .jwks_cooldown(Duration::from_secs(1))
             .max_stale(Duration::from_secs(5))
             .clock_tolerance(Duration::ZERO),

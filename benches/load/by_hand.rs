@@ -26,11 +26,11 @@ pub(crate) struct ByHand {
     setup: Setup,
     endpoint: String,
     keys: HashMap<String, (DecodingKey, Validation)>,
-    kept: Option<Mutex<HashMap<String, Kept>>>,
+    kept: Option<Mutex<HashMap<String, CachedVerdicts>>>,
 }
 
 /// A verdict and when it was given.
-type Kept = (Instant, Arc<Claims>);
+type CachedVerdicts = (Instant, Arc<Claims>);
 
 #[derive(Deserialize)]
 struct Metadata {

@@ -87,7 +87,7 @@ fn ours(setup: &Setup, kind: &str) -> ProtectApi {
     let secret = ClientAuthentication::client_secret_post(Secret::from(setup.client_secret.as_str()));
     let builder = ProtectApi::builder(&setup.issuer, &setup.audience).client(&setup.client_id, secret);
     let builder = match kind {
-        "ours-cached" => builder.introspection_cache(KEPT),
+        "ours-cached" => builder.introspection_cache_duration(KEPT),
         "ours-forgetful" => builder.remember_jwts(false),
         _ => builder,
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix_protect_api::{
     Claims, ClientAuthentication, ProtectApi, ProtectApiBuilder, Secret,
-    bench::Way,
+    bench::RequestPath,
     test::{Algorithm, JwtOptions, TestIssuer},
 };
 use actix_web::{
@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// An API that introspects with the issuer's credentials, and keeps verdicts.
 pub(crate) fn caching_api(issuer: &TestIssuer) -> ProtectApiBuilder {
-    api(issuer).introspection_cache(LONG)
+    api(issuer).introspection_cache_duration(LONG)
 }
 
 /// An API that introspects with the issuer's credentials, at every request.
@@ -34,8 +34,8 @@ pub(crate) fn api(issuer: &TestIssuer) -> ProtectApiBuilder {
     let secret = ClientAuthentication::client_secret_post(Secret::from(issuer.client_secret()));
     ProtectApi::builder(issuer.issuer(), issuer.audience())
         .client(issuer.client_id(), secret)
-        .metadata_cache(LONG)
-        .jwks_cache(LONG)
+        .metadata_cache_duration(LONG)
+        .jwks_cache_duration(LONG)
 }
 
 pub(crate) fn claims() -> Value {
@@ -78,8 +78,8 @@ pub(crate) fn with_token(token: &str) -> TestRequest {
 }
 
 /// The way of an API, and a request that it knows: what it needed to ask, it has asked.
-pub(crate) fn warm(builder: ProtectApiBuilder, token: &str) -> (Way, ServiceRequest) {
-    let (way, request) = (Way::new(&builder.build().expect("a configuration")), request(token));
+pub(crate) fn warm(builder: ProtectApiBuilder, token: &str) -> (RequestPath, ServiceRequest) {
+    let (way, request) = (RequestPath::new(&builder.build().expect("a configuration")), request(token));
     let accepted = actix_web::rt::System::new().block_on(way.accepts(&request));
     assert!(accepted, "the token is refused");
     (way, request)

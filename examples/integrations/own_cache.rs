@@ -91,7 +91,7 @@ async fn data(caller: AuthenticatedRequest) -> String {
 fn protect(builder: ProtectApiBuilder, redis: &Redis) -> Result<ProtectApi, ConfigError> {
     builder
         // A revoked token is accepted for up to this time.
-        .introspection_cache(Duration::from_secs(60))
+        .introspection_cache_duration(Duration::from_secs(60))
         .cache_store(redis.clone())
         .build()
 }

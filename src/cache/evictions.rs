@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{CacheKey, Now, Verdict};
+use super::{CacheKey, ClockReading, Verdict};
 
 /// How many evictions are remembered while calls are under way. With more, the verdict of a call that is older than
 /// all of them is not cached, whatever its token.
@@ -43,7 +43,7 @@ enum Evicted {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     key: CacheKey,
-    sent: Now,
+    sent: ClockReading,
     /// When the token ends by the wall clock, if more is known than the verdict tells.
     token_expires_at: Option<i64>,
     /// The number of evictions when it was drawn.
@@ -54,7 +54,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// For a cache that is off: only the time counts.
-    pub(super) fn without_cache(key: CacheKey, sent: Now) -> Self {
+    pub(super) fn without_cache(key: CacheKey, sent: ClockReading) -> Self {
         Self { key, sent, token_expires_at: None, drawn_at: 0, evictions: None }
     }
 
@@ -69,7 +69,7 @@ impl Ticket {
     }
 
     /// When the authorization server was asked.
-    pub(crate) fn sent(&self) -> Now {
+    pub(crate) fn sent(&self) -> ClockReading {
         self.sent
     }
 
@@ -87,7 +87,7 @@ impl Drop for Ticket {
 }
 
 impl Evictions {
-    pub(super) fn ticket(self: &Arc<Self>, key: CacheKey, sent: Now) -> Ticket {
+    pub(super) fn ticket(self: &Arc<Self>, key: CacheKey, sent: ClockReading) -> Ticket {
         let drawn_at = self.lock().draw();
         Ticket { key, sent, token_expires_at: None, drawn_at, evictions: Some(Arc::clone(self)) }
     }

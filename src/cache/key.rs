@@ -41,11 +41,11 @@ impl fmt::Debug for CacheKey {
 ///
 /// The hash has already taken its first block, which holds nothing but the digest of those three; each token then
 /// costs a copy of that state and, up to 47 bytes, a single further block.
-pub(crate) struct Keyer {
+pub(crate) struct CacheKeyHasher {
     prefix: Context,
 }
 
-impl Keyer {
+impl CacheKeyHasher {
     pub(crate) fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
         let mut prefix = Context::new(&SHA256);
         prefix.update(&first_block(issuer, endpoint, client_id));
@@ -60,9 +60,9 @@ impl Keyer {
     }
 }
 
-impl fmt::Debug for Keyer {
+impl fmt::Debug for CacheKeyHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keyer")
+        f.write_str("CacheKeyHasher")
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
 
     fn key(parts: [&str; 4]) -> CacheKey {
         let [issuer, endpoint, client_id, token] = parts;
-        Keyer::new(issuer, endpoint, client_id).key(token)
+        CacheKeyHasher::new(issuer, endpoint, client_id).key(token)
     }
 
     const BASE: [&str; 4] = ["https://as.example.test", "https://as.example.test/introspect", "api", "token"];
@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(digits, format!("{byte:02x}").as_bytes());
         }
         assert_eq!(format!("{key:?}"), format!("CacheKey({}…)", hex.split_at(8).0));
-        assert_eq!(format!("{:?}", Keyer::new("i", "e", "c")), "Keyer");
+        assert_eq!(format!("{:?}", CacheKeyHasher::new("i", "e", "c")), "CacheKeyHasher");
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CacheKey, Keyer};
+use super::{CacheKey, CacheKeyHasher};
 
 /// How many pairs of issuer and endpoint are remembered. One is usual; a second one comes with a move of the server.
 const MAX_REMEMBERED: usize = 16;
@@ -18,15 +18,15 @@ pub(crate) struct KeyHistory {
 #[derive(Debug, Default)]
 struct Seen {
     /// The last one is the newest.
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<EndpointHistory>,
     has_forgotten: bool,
 }
 
 #[derive(Debug)]
-struct Endpoint {
+struct EndpointHistory {
     issuer: String,
     url: String,
-    keyer: Arc<Keyer>,
+    keyer: Arc<CacheKeyHasher>,
 }
 
 /// The keys of one token.
@@ -44,14 +44,14 @@ impl KeyHistory {
     }
 
     /// The keyer of this endpoint, which is the newest from now on.
-    pub(crate) fn keyer(&self, issuer: &str, url: &str) -> Arc<Keyer> {
+    pub(crate) fn keyer(&self, issuer: &str, url: &str) -> Arc<CacheKeyHasher> {
         let mut seen = self.lock();
-        let same = |known: &Endpoint| known.issuer == issuer && known.url == url;
+        let same = |known: &EndpointHistory| known.issuer == issuer && known.url == url;
         let known = seen.endpoints.iter().position(same).map(|place| seen.endpoints.remove(place));
-        let endpoint = known.unwrap_or_else(|| Endpoint {
+        let endpoint = known.unwrap_or_else(|| EndpointHistory {
             issuer: issuer.to_owned(),
             url: url.to_owned(),
-            keyer: Arc::new(Keyer::new(issuer, url, &self.client_id)),
+            keyer: Arc::new(CacheKeyHasher::new(issuer, url, &self.client_id)),
         });
         let keyer = Arc::clone(&endpoint.keyer);
         if seen.endpoints.len() >= MAX_REMEMBERED {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_token_has_a_key_for_each_endpoint_and_the_newest_comes_first() {
         let history = KeyHistory::new("api");
-        let key = |url| Keyer::new("https://as.example.test", url, "api").key("token");
+        let key = |url| CacheKeyHasher::new("https://as.example.test", url, "api").key("token");
         for url in ["/a", "/b", "/a", "/a"] {
             assert_eq!(history.keyer("https://as.example.test", url).key("token"), key(url));
         }
@@ -103,6 +103,9 @@ mod tests {
         history.keyer("issuer", "one more");
         let TokenKeys { keys, is_complete } = history.keys("token");
         assert_eq!((keys.len(), is_complete), (MAX_REMEMBERED, false));
-        assert!(keys.contains(&Keyer::new("issuer", "0", "api").key("token")), "the oldest one is forgotten");
+        assert!(
+            keys.contains(&CacheKeyHasher::new("issuer", "0", "api").key("token")),
+            "the oldest one is forgotten"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{CacheKey, Now, Ticket, Verdict, expires_at};
+use super::{CacheKey, ClockReading, Ticket, Verdict, expires_at};
 
 /// The configured durations, counted from when the authorization server was asked, and never past the token's `exp`.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Lifetime {
     }
 
     /// The time that is left of it. Zero if the verdict is over already.
-    pub(super) fn remaining(&self, ticket: &Ticket, verdict: &Verdict, now: Now) -> Duration {
+    pub(super) fn remaining(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) -> Duration {
         let until_exp = expires_at(verdict, ticket.token_expires_at())
             .map(|exp| Duration::from_secs(u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0)));
         let elapsed = now.monotonic.saturating_sub(ticket.sent().monotonic);
@@ -41,7 +41,7 @@ impl Lifetime {
 
     /// A duration without a random part of up to a tenth, so that tokens which arrived together do not all ask again
     /// together.
-    fn shortened(&self, configured: Duration, key: &CacheKey, now: Now) -> Duration {
+    fn shortened(&self, configured: Duration, key: &CacheKey, now: ClockReading) -> Duration {
         let per_mille = self.jitter.hash_one((key, now.monotonic)) % 101;
         let off = configured / 1000 * u32::try_from(per_mille).unwrap_or(0);
         configured.saturating_sub(off)
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::cache::tests::{active, at};
 
-    fn asked_at(number: u64, sent: Now) -> Ticket {
+    fn asked_at(number: u64, sent: ClockReading) -> Ticket {
         Ticket::without_cache(CacheKey::numbered(number), sent)
     }
 

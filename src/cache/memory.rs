@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 use quick_cache::{UnitWeighter, sync::Cache as Segment};
 
 use super::{
-    Age, CacheKey, Hit, Lifetime, Now, Ticket, Verdict,
+    Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict,
     bounded::{BySize, EntrySize, bounded_by_size, segment, u64_of},
     evictions::Evictions,
     expires_at,
@@ -14,7 +14,7 @@ use crate::claims::Claims;
 
 /// How much is kept, and how long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct CacheLimits {
     /// How long the verdict on an active token is used at most; a random part of up to a tenth is taken off each one.
     pub(crate) lifetime: Duration,
     /// The same for an inactive one.
@@ -30,7 +30,7 @@ pub(crate) struct Limits {
     pub(crate) bytes: u64,
 }
 
-impl Limits {
+impl CacheLimits {
     /// 10 000 active tokens in at most 64 MiB, and 10 000 inactive ones.
     #[cfg(test)]
     pub(crate) fn new(lifetime: Duration) -> Self {
@@ -68,17 +68,17 @@ struct Times {
 }
 
 impl Times {
-    fn is_over(&self, now: Now) -> bool {
+    fn is_over(&self, now: ClockReading) -> bool {
         now.monotonic >= self.ends || self.exp.is_some_and(|exp| now.unix >= exp)
     }
 
-    fn age(&self, now: Now) -> Duration {
+    fn age(&self, now: ClockReading) -> Duration {
         now.monotonic.saturating_sub(self.sent)
     }
 }
 
 impl VerdictCache {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: CacheLimits) -> Self {
         Self {
             active: bounded_by_size(limits.active, limits.bytes),
             inactive: segment(limits.inactive, u64_of(limits.inactive), UnitWeighter),
@@ -89,14 +89,19 @@ impl VerdictCache {
 
     /// The verdict on a token. An entry whose time is over is dropped on the way; one older than `max_age` is not: the
     /// next request may accept it.
-    pub(crate) fn get(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
+    pub(crate) fn get(
+        &self,
+        key: &CacheKey,
+        now: ClockReading,
+        max_age: Option<Duration>,
+    ) -> Option<AgedVerdict> {
         let (verdict, times) = self.find(key, now)?;
         let age = times.age(now);
-        let hit = Hit { verdict, age: Some(Age::new(age, now.monotonic)) };
+        let hit = AgedVerdict { verdict, age: Some(Age::new(age, now.monotonic)) };
         max_age.is_none_or(|max_age| age <= max_age).then_some(hit)
     }
 
-    fn find(&self, key: &CacheKey, now: Now) -> Option<(Verdict, Times)> {
+    fn find(&self, key: &CacheKey, now: ClockReading) -> Option<(Verdict, Times)> {
         if let Some(entry) = self.active.get(key) {
             if !entry.times.is_over(now) {
                 return Some((Verdict::Active(entry.claims), entry.times));
@@ -112,13 +117,13 @@ impl VerdictCache {
         None
     }
 
-    pub(crate) fn ticket(&self, key: CacheKey, sent: Now) -> Ticket {
+    pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
         self.evictions.ticket(key, sent)
     }
 
     /// Caches a verdict, unless its token was evicted since it was asked for, a later request has got one already, or its
     /// time is over.
-    pub(crate) fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: Now) {
+    pub(crate) fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
         let key = *ticket.key();
         let times = self.times(ticket, verdict, now);
         let log = self.evictions.lock();
@@ -187,7 +192,7 @@ impl VerdictCache {
         cached.is_some_and(|cached| cached.sent > times.sent)
     }
 
-    fn times(&self, ticket: &Ticket, verdict: &Verdict, now: Now) -> Times {
+    fn times(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) -> Times {
         let remaining = self.lifetime.remaining(ticket, verdict, now);
         Times {
             sent: ticket.sent().monotonic,
@@ -231,21 +236,21 @@ mod tests {
 
     use super::*;
     use crate::cache::{
-        Keyer,
+        CacheKeyHasher,
         tests::{active, at},
     };
 
     const MINUTE: u64 = 60;
 
-    fn limits() -> Limits {
-        Limits::new(Duration::from_secs(MINUTE))
+    fn limits() -> CacheLimits {
+        CacheLimits::new(Duration::from_secs(MINUTE))
     }
 
-    fn put(cache: &VerdictCache, key: CacheKey, verdict: &Verdict, now: Now) {
+    fn put(cache: &VerdictCache, key: CacheKey, verdict: &Verdict, now: ClockReading) {
         cache.insert(&cache.ticket(key, now), verdict, now);
     }
 
-    fn one(verdict: &Verdict, now: Now) -> (VerdictCache, CacheKey) {
+    fn one(verdict: &Verdict, now: ClockReading) -> (VerdictCache, CacheKey) {
         let (cache, key) = (VerdictCache::new(limits()), CacheKey::numbered(1));
         put(&cache, key, verdict, now);
         (cache, key)
@@ -257,7 +262,7 @@ mod tests {
         let (cache, key) = one(&alice, at(100, 0));
         assert_eq!(
             cache.get(&key, at(130, 30), None),
-            Some(Hit {
+            Some(AgedVerdict {
                 verdict: alice,
                 age: Some(Age::new(Duration::from_secs(30), Duration::from_secs(130)))
             })
@@ -269,7 +274,7 @@ mod tests {
     fn a_hit_shares_the_claims() {
         let alice = active(json!({"sub": "alice"}));
         let (cache, key) = one(&alice, at(0, 0));
-        let (Verdict::Active(put), Some(Hit { verdict: Verdict::Active(got), .. })) =
+        let (Verdict::Active(put), Some(AgedVerdict { verdict: Verdict::Active(got), .. })) =
             (alice, cache.get(&key, at(0, 0), None))
         else {
             panic!("no hit")
@@ -329,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_lifetime_of_zero_keeps_nothing() {
-        let cache = VerdictCache::new(Limits::new(Duration::ZERO));
+        let cache = VerdictCache::new(CacheLimits::new(Duration::ZERO));
         put(&cache, CacheKey::numbered(1), &Verdict::Inactive, at(0, 0));
         assert_eq!(cache.len(), 0);
     }
@@ -410,14 +415,14 @@ mod tests {
 
     #[test]
     fn an_inactive_verdict_has_a_duration_of_its_own() {
-        let limits = Limits { inactive_lifetime: Duration::from_secs(2), ..limits() };
+        let limits = CacheLimits { inactive_lifetime: Duration::from_secs(2), ..limits() };
         let (cache, key) = (VerdictCache::new(limits), CacheKey::numbered(1));
         put(&cache, key, &Verdict::Inactive, at(100, 0));
         assert!(cache.get(&key, at(101, 1), None).is_some());
         assert_eq!(cache.get(&key, at(102, 2), None), None);
         put(&cache, key, &active(json!({})), at(102, 2));
         assert!(cache.get(&key, at(150, 50), None).is_some());
-        let cache = VerdictCache::new(Limits { inactive_lifetime: Duration::ZERO, ..limits });
+        let cache = VerdictCache::new(CacheLimits { inactive_lifetime: Duration::ZERO, ..limits });
         put(&cache, key, &active(json!({})), at(100, 0));
         put(&cache, key, &Verdict::Inactive, at(101, 1));
         assert_eq!(cache.len(), 0, "the newer verdict counts, even if it is not cached");
@@ -436,12 +441,12 @@ mod tests {
     }
 
     fn spray(tokens: u64) {
-        let cache = VerdictCache::new(Limits { active: 200, inactive: 1000, ..limits() });
+        let cache = VerdictCache::new(CacheLimits { active: 200, inactive: 1000, ..limits() });
         let good: Vec<_> = (0..100).map(CacheKey::numbered).collect();
         for key in &good {
             put(&cache, *key, &active(json!({"sub": "alice"})), at(0, 0));
         }
-        let keyer = Keyer::new("i", "e", "c");
+        let keyer = CacheKeyHasher::new("i", "e", "c");
         for number in 0..tokens {
             put(&cache, keyer.key(&number.to_string()), &Verdict::Inactive, at(1, 1));
             assert!(cache.len() <= 100 + 1000);
@@ -464,7 +469,7 @@ mod tests {
     #[test]
     fn active_entries_are_bounded_in_number() {
         for capacity in [0, 1, 2, 3, 31, 64, 100, 1000, 1001] {
-            let cache = VerdictCache::new(Limits { active: capacity, ..limits() });
+            let cache = VerdictCache::new(CacheLimits { active: capacity, ..limits() });
             for number in 0..3000 {
                 put(&cache, CacheKey::numbered(number), &active(json!({"sub": "alice"})), at(0, 0));
                 assert!(cache.len() <= capacity, "{} of {capacity}", cache.len());
@@ -478,7 +483,7 @@ mod tests {
         let big = active(json!({"sub": "alice", "photo": "x".repeat(10_000)}));
         let Verdict::Active(claims) = &big else { panic!("inactive") };
         assert!((10_000..12_000).contains(&size(claims)), "{}", size(claims));
-        let cache = VerdictCache::new(Limits { bytes: 1 << 20, ..limits() });
+        let cache = VerdictCache::new(CacheLimits { bytes: 1 << 20, ..limits() });
         for number in 0..1000 {
             put(&cache, CacheKey::numbered(number), &big, at(0, 0));
         }
@@ -487,7 +492,7 @@ mod tests {
 
     #[test]
     fn a_verdict_larger_than_its_share_is_not_kept() {
-        let cache = VerdictCache::new(Limits { bytes: 1 << 20, ..limits() });
+        let cache = VerdictCache::new(CacheLimits { bytes: 1 << 20, ..limits() });
         let huge = active(json!({"photo": "x".repeat(1 << 20)}));
         put(&cache, CacheKey::numbered(1), &huge, at(0, 0));
         assert_eq!(cache.len(), 0);
@@ -508,8 +513,8 @@ mod tests {
     fn neither_token_nor_claims_appear_in_debug() {
         let token = "s3cr3t-token";
         let cache = VerdictCache::new(limits());
-        let key =
-            Keyer::new("https://as.example.test", "https://as.example.test/introspect", "api").key(token);
+        let key = CacheKeyHasher::new("https://as.example.test", "https://as.example.test/introspect", "api")
+            .key(token);
         put(&cache, key, &active(json!({"sub": "alice"})), at(0, 0));
         let hit = cache.get(&key, at(0, 0), None);
         let dump = format!("{cache:?} {key:?} {hit:?} {}", key.to_hex());

@@ -4,8 +4,10 @@ use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Age, CacheKey, Hit, Lifetime, Now, Ticket, Verdict, evictions::Evictions, expires_at};
-use crate::{claims::Claims, limiter::Limiter};
+use super::{
+    Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict, evictions::Evictions, expires_at,
+};
+use crate::{claims::Claims, limiter::LogThrottle};
 
 /// The return type of a store's methods: a boxed future. It need not be `Send`, because it is awaited on the worker
 /// that received the request.
@@ -137,13 +139,13 @@ impl CachedVerdict {
 
     /// Returns the verdict unless it is dated in the future, too old, or past its `exp`. `max_age` is that of the
     /// request.
-    fn check(self, lifetime: &Lifetime, max_age: Option<Duration>, now: Now) -> Option<Hit> {
+    fn check(self, lifetime: &Lifetime, max_age: Option<Duration>, now: ClockReading) -> Option<AgedVerdict> {
         let seconds = u64::try_from(now.unix.checked_sub(self.stored_at)?).ok()?;
         // Both readings are whole seconds, so an entry may be up to one older than their difference.
         let age = Duration::from_secs(seconds.checked_add(1)?);
         let allowed = lifetime.configured(&self.verdict).min(max_age.unwrap_or(Duration::MAX));
         let expired = expires_at(&self.verdict, self.token_expires_at).is_some_and(|exp| now.unix >= exp);
-        let hit = Hit { verdict: self.verdict, age: Some(Age::new(age, now.monotonic)) };
+        let hit = AgedVerdict { verdict: self.verdict, age: Some(Age::new(age, now.monotonic)) };
         (age <= allowed && !expired).then_some(hit)
     }
 }
@@ -202,7 +204,7 @@ pub(crate) struct CustomStore {
     lifetime: Lifetime,
     deadline: Duration,
     evictions: Arc<Evictions>,
-    warnings: Limiter,
+    warnings: LogThrottle,
 }
 
 impl CustomStore {
@@ -217,27 +219,27 @@ impl CustomStore {
         deadline: Duration,
     ) -> Self {
         let lifetime = Lifetime::new(lifetime, inactive_lifetime);
-        Self { store, lifetime, deadline, evictions: Arc::default(), warnings: Limiter::default() }
+        Self { store, lifetime, deadline, evictions: Arc::default(), warnings: LogThrottle::default() }
     }
 
     /// The clock is read after the store has answered.
     pub(crate) async fn get(
         &self,
         key: &CacheKey,
-        now: impl FnOnce() -> Now,
+        now: impl FnOnce() -> ClockReading,
         max_age: Option<Duration>,
-    ) -> Option<Hit> {
+    ) -> Option<AgedVerdict> {
         let entry = self.within_deadline(self.store.get(key)).await;
         let now = now();
         self.or_warn(entry, now)??.check(&self.lifetime, max_age, now)
     }
 
-    pub(crate) fn ticket(&self, key: CacheKey, sent: Now) -> Ticket {
+    pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
         self.evictions.ticket(key, sent)
     }
 
     /// A verdict that cannot be cached takes the place of an older one that is: the newest counts.
-    pub(crate) async fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: Now) {
+    pub(crate) async fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
         if !self.allows(ticket, verdict) {
             return;
         }
@@ -302,11 +304,11 @@ impl CustomStore {
         }
     }
 
-    fn or_warn<T>(&self, outcome: Result<T, CacheError>, now: Now) -> Option<T> {
+    fn or_warn<T>(&self, outcome: Result<T, CacheError>, now: ClockReading) -> Option<T> {
         outcome.inspect_err(|error| self.warn(&error.0, now)).ok()
     }
 
-    fn warn(&self, cause: &dyn fmt::Display, now: Now) {
+    fn warn(&self, cause: &dyn fmt::Display, now: ClockReading) {
         if self.warnings.is_due_at(now.monotonic) {
             log::warn!(
                 target: crate::LOG, event = "cache_store_failed";
@@ -418,7 +420,7 @@ mod tests {
             store.insert(&store.ticket(key, at(5, 1000)), &verdict, at(5, 1000)).await;
             let hit = store.get(&key, || at(1, 1007), None).await;
             let age = Some(Age::new(Duration::from_secs(8), Duration::from_secs(1)));
-            assert_eq!(hit, Some(Hit { verdict, age }));
+            assert_eq!(hit, Some(AgedVerdict { verdict, age }));
         }
         assert_eq!(shared.raw(&key).unwrap().0, r#"{"active":false,"stored_at":1000}"#);
         let _ = store.evict(&[key]).await;

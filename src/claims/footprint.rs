@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::Audience;
 use crate::{
-    json::{Member, Members},
+    json::{JsonObject, JsonValue},
     scope::Scopes,
 };
 
 /// Estimates the memory of these members as a map, in bytes.
-pub(super) fn of_map(members: &Members<'_>) -> usize {
+pub(super) fn of_map(members: &JsonObject<'_>) -> usize {
     NODE + members.iter().map(|(name, member)| size_of_member(name, member)).sum::<usize>()
 }
 
@@ -22,10 +22,10 @@ pub(super) fn of_strings(audience: &Audience, scopes: &Scopes, others: [Option<&
     strings.map(|string| 2 * ALLOCATION + string.len()).sum()
 }
 
-fn size_of_member(name: &str, member: &Member<'_>) -> usize {
+fn size_of_member(name: &str, member: &JsonValue<'_>) -> usize {
     let content = match member {
-        Member::Text(text) => ALLOCATION + text.len(),
-        Member::Other(value) => size_of_content(value),
+        JsonValue::Text(text) => ALLOCATION + text.len(),
+        JsonValue::Other(value) => size_of_content(value),
     };
     slots(name) + content
 }

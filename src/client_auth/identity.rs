@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::watched::{Content, RECHECK, Watched};
+use super::watched::{Content, RECHECK, WatchedFiles};
 use crate::secret::Secret;
 
 /// A certificate chain and its private key as PEM, presented in the TLS handshake with the authorization server.
@@ -18,14 +18,14 @@ use crate::secret::Secret;
 ///
 /// Two identities are equal if they name the same files, or contain the same PEM. A clone is cheap.
 #[derive(Clone)]
-pub struct Identity(Arc<Source>);
+pub struct ClientIdentity(Arc<IdentityOrigin>);
 
-enum Source {
-    Files(Watched<Loaded>),
-    Given { certificate: Secret, key: Secret, loaded: Result<Arc<Loaded>, String> },
+enum IdentityOrigin {
+    Files(WatchedFiles<Loaded>),
+    Inline { certificate: Secret, key: Secret, loaded: Result<Arc<Loaded>, String> },
 }
 
-impl Identity {
+impl ClientIdentity {
     /// Creates an identity from two PEM files, which may be the same file.
     ///
     /// While connections are made, the files are checked once a second and loaded again after a change. If they
@@ -39,11 +39,11 @@ impl Identity {
     pub fn from_pem(certificate: impl Into<Secret>, key: impl Into<Secret>) -> Self {
         let (certificate, key) = (certificate.into(), key.into());
         let loaded = load(certificate.expose().as_bytes(), key.expose().as_bytes()).map(Arc::new);
-        Self(Arc::new(Source::Given { certificate, key, loaded }))
+        Self(Arc::new(IdentityOrigin::Inline { certificate, key, loaded }))
     }
 
     pub(crate) fn watching(paths: [PathBuf; 2], every: Duration) -> Self {
-        Self(Arc::new(Source::Files(Watched::new(paths, every, load_files))))
+        Self(Arc::new(IdentityOrigin::Files(WatchedFiles::new(paths, every, load_files))))
     }
 
     /// Returns an error that names the expected input if there is no usable certificate and key now.
@@ -53,32 +53,32 @@ impl Identity {
 
     fn load(&self) -> Result<Arc<Loaded>, String> {
         match &*self.0 {
-            Source::Files(files) => files.get(),
-            Source::Given { loaded, .. } => loaded.clone(),
+            IdentityOrigin::Files(files) => files.get(),
+            IdentityOrigin::Inline { loaded, .. } => loaded.clone(),
         }
     }
 }
 
-impl PartialEq for Identity {
+impl PartialEq for ClientIdentity {
     fn eq(&self, other: &Self) -> bool {
         match (&*self.0, &*other.0) {
-            (Source::Files(left), Source::Files(right)) => left.paths() == right.paths(),
+            (IdentityOrigin::Files(left), IdentityOrigin::Files(right)) => left.paths() == right.paths(),
             (
-                Source::Given { certificate, key, .. },
-                Source::Given { certificate: other_certificate, key: other_key, .. },
+                IdentityOrigin::Inline { certificate, key, .. },
+                IdentityOrigin::Inline { certificate: other_certificate, key: other_key, .. },
             ) => certificate == other_certificate && key == other_key,
             _ => false,
         }
     }
 }
 
-impl Eq for Identity {}
+impl Eq for ClientIdentity {}
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Source::Files(files) => write!(f, "Identity({files:?})"),
-            Source::Given { .. } => f.write_str("Identity([redacted])"),
+            IdentityOrigin::Files(files) => write!(f, "ClientIdentity({files:?})"),
+            IdentityOrigin::Inline { .. } => f.write_str("ClientIdentity([redacted])"),
         }
     }
 }
@@ -105,7 +105,7 @@ mod tls {
         sign::CertifiedKey,
     };
 
-    use super::Identity;
+    use super::ClientIdentity;
 
     pub(super) type Loaded = CertifiedKey;
 
@@ -130,7 +130,7 @@ mod tls {
         })
     }
 
-    impl Identity {
+    impl ClientIdentity {
         /// Returns a resolver that gives rustls the current certificate in each handshake.
         pub(crate) fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
             Arc::new(Resolver(self.clone()))
@@ -138,7 +138,7 @@ mod tls {
     }
 
     #[derive(Debug)]
-    struct Resolver(Identity);
+    struct Resolver(ClientIdentity);
 
     impl ResolvesClientCert for Resolver {
         fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
@@ -194,23 +194,26 @@ mod tests {
     #[test]
     fn pkcs8_pkcs1_and_sec1_keys_are_read() {
         let (certificate, pkcs8) = rsa();
-        assert_eq!(Identity::from_pem(&*certificate, pkcs8).check(), Ok(()));
+        assert_eq!(ClientIdentity::from_pem(&*certificate, pkcs8).check(), Ok(()));
         let pkcs1 = pem("RSA PRIVATE KEY", inner_key(rsa_pkcs8()));
-        assert_eq!(Identity::from_pem(certificate, pkcs1).check(), Ok(()));
+        assert_eq!(ClientIdentity::from_pem(certificate, pkcs1).check(), Ok(()));
 
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let pkcs8 = pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref());
         let certificate = self_signed(&KeyPair::from_pem(&pkcs8).unwrap());
-        assert_eq!(Identity::from_pem(&*certificate, pkcs8).check(), Ok(()));
+        assert_eq!(ClientIdentity::from_pem(&*certificate, pkcs8).check(), Ok(()));
         let sec1: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().unwrap();
-        assert_eq!(Identity::from_pem(certificate, pem("EC PRIVATE KEY", sec1.as_ref())).check(), Ok(()));
+        assert_eq!(
+            ClientIdentity::from_pem(certificate, pem("EC PRIVATE KEY", sec1.as_ref())).check(),
+            Ok(())
+        );
     }
 
     #[test]
     fn one_file_may_hold_both() {
         let (folder, (certificate, key)) = (Folder::new(), rsa());
         let path = folder.write("both.pem", format!("{key}{certificate}"));
-        assert_eq!(Identity::from_pem_files(&path, &path).check(), Ok(()));
+        assert_eq!(ClientIdentity::from_pem_files(&path, &path).check(), Ok(()));
     }
 
     #[test]
@@ -230,7 +233,7 @@ mod tests {
             (&*pem("CERTIFICATE", b"hunter2"), &*key, "not a valid X.509 certificate"),
             ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----", &*key, "not valid PEM"),
         ] {
-            let problem = Identity::from_pem(certificate, key).check().unwrap_err();
+            let problem = ClientIdentity::from_pem(certificate, key).check().unwrap_err();
             assert!(problem.contains(wanted), "{problem}, not {wanted}");
             assert!(!problem.contains(body) && !problem.contains("hunter2"), "{problem}");
         }
@@ -240,18 +243,27 @@ mod tests {
     fn a_missing_file_is_named() {
         let (folder, (certificate, _)) = (Folder::new(), rsa());
         let identity =
-            Identity::from_pem_files(folder.write("cert.pem", certificate), folder.path("key.pem"));
+            ClientIdentity::from_pem_files(folder.write("cert.pem", certificate), folder.path("key.pem"));
         assert!(identity.check().unwrap_err().contains("key.pem cannot be read"));
     }
 
     #[test]
     fn identities_are_equal_by_path_or_by_content_and_show_no_content() {
-        assert_eq!(Identity::from_pem_files("a", "b"), Identity::from_pem_files("a", "b"));
-        assert_ne!(Identity::from_pem_files("a", "b"), Identity::from_pem_files("a", "c"));
-        assert_eq!(Identity::from_pem("hunter2", "hunter3"), Identity::from_pem("hunter2", "hunter3"));
-        assert_ne!(Identity::from_pem("hunter2", "hunter3"), Identity::from_pem("hunter2", "hunter4"));
-        assert_ne!(Identity::from_pem("a", "b"), Identity::from_pem_files("a", "b"));
-        assert_eq!(format!("{:?}", Identity::from_pem("hunter2", "hunter3")), "Identity([redacted])");
-        assert_eq!(format!("{:?}", Identity::from_pem_files("a", "b")), "Identity(a, b)");
+        assert_eq!(ClientIdentity::from_pem_files("a", "b"), ClientIdentity::from_pem_files("a", "b"));
+        assert_ne!(ClientIdentity::from_pem_files("a", "b"), ClientIdentity::from_pem_files("a", "c"));
+        assert_eq!(
+            ClientIdentity::from_pem("hunter2", "hunter3"),
+            ClientIdentity::from_pem("hunter2", "hunter3")
+        );
+        assert_ne!(
+            ClientIdentity::from_pem("hunter2", "hunter3"),
+            ClientIdentity::from_pem("hunter2", "hunter4")
+        );
+        assert_ne!(ClientIdentity::from_pem("a", "b"), ClientIdentity::from_pem_files("a", "b"));
+        assert_eq!(
+            format!("{:?}", ClientIdentity::from_pem("hunter2", "hunter3")),
+            "ClientIdentity([redacted])"
+        );
+        assert_eq!(format!("{:?}", ClientIdentity::from_pem_files("a", "b")), "ClientIdentity(a, b)");
     }
 }

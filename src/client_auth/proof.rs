@@ -11,7 +11,7 @@ use form_urlencoded::{Serializer, byte_serialize};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Method, signer::Signer};
+use super::{Method, signer::AssertionSigner};
 use crate::secret::Secret;
 
 /// RFC 7523 section 2.2.
@@ -20,18 +20,18 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// The credential of the client.
-pub(super) enum Proof {
+pub(super) enum ClientCredential {
     /// `client_secret` in the form.
     Post(Arc<Secret>),
     /// The `Authorization` header.
     Basic(HeaderValue),
     /// An assertion signed for each request.
-    Signed(Signer),
+    Signed(AssertionSigner),
     /// An assertion signed elsewhere, valid until `exp`.
     Svid { token: Arc<Secret>, exp: i64 },
 }
 
-impl Proof {
+impl ClientCredential {
     /// Prepares a credential. The error names the expected input and shows nothing of the secret.
     pub(super) fn new(method: Method, client_id: &str, secret: &Arc<Secret>) -> Result<Self, String> {
         let text = secret.expose();
@@ -46,8 +46,8 @@ impl Proof {
                     .into())
             }
             Method::SecretBasicRaw => basic(client_id, text).map(Self::Basic),
-            Method::SecretJwt => Signer::symmetric(text).map(Self::Signed),
-            Method::PrivateKeyJwt => Signer::private(text).map(Self::Signed),
+            Method::SecretJwt => AssertionSigner::symmetric(text).map(Self::Signed),
+            Method::PrivateKeyJwt => AssertionSigner::private(text).map(Self::Signed),
             Method::SpiffeJwt => Ok(Self::Svid { token: Arc::clone(secret), exp: svid_exp(text)? }),
             Method::TlsClientAuth | Method::SelfSignedTlsClientAuth | Method::SpiffeX509 => {
                 Err("expected a certificate with its key, not a secret".into())
@@ -56,7 +56,7 @@ impl Proof {
     }
 
     /// Adds the credential to a request: fields of the form, or the value of the `Authorization` header.
-    pub(super) fn present(
+    pub(super) fn write_to(
         &self,
         client_id: &str,
         audience: &str,

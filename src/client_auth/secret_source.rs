@@ -2,19 +2,19 @@
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
-use super::watched::{Content, RECHECK, Watched};
+use super::watched::{Content, RECHECK, WatchedFiles};
 use crate::secret::Secret;
 
 /// The source of a client secret, key or assertion.
 ///
 /// Two sources are equal if they hold the same secret or name the same file. A clone is cheap.
 #[derive(Clone)]
-pub struct SecretSource(Source);
+pub struct SecretSource(SecretOrigin);
 
 #[derive(Clone)]
-enum Source {
-    Given(Arc<Secret>),
-    File(Arc<Watched<Secret>>),
+enum SecretOrigin {
+    Inline(Arc<Secret>),
+    File(Arc<WatchedFiles<Secret>>),
 }
 
 impl SecretSource {
@@ -28,15 +28,15 @@ impl SecretSource {
     }
 
     pub(super) fn watching(path: impl AsRef<Path>, every: Duration) -> Self {
-        let watched = Watched::new([path.as_ref().to_owned()], every, text);
-        Self(Source::File(Arc::new(watched)))
+        let watched = WatchedFiles::new([path.as_ref().to_owned()], every, text);
+        Self(SecretOrigin::File(Arc::new(watched)))
     }
 
     /// Returns the current secret: the same `Arc` while the secret stays the same.
     pub(super) fn current(&self) -> Result<Arc<Secret>, String> {
         match &self.0 {
-            Source::Given(secret) => Ok(Arc::clone(secret)),
-            Source::File(file) => file.get(),
+            SecretOrigin::Inline(secret) => Ok(Arc::clone(secret)),
+            SecretOrigin::File(file) => file.get(),
         }
     }
 }
@@ -52,7 +52,7 @@ fn text(contents: &[Content]) -> Result<Secret, String> {
 
 impl From<Secret> for SecretSource {
     fn from(secret: Secret) -> Self {
-        Self(Source::Given(Arc::new(secret)))
+        Self(SecretOrigin::Inline(Arc::new(secret)))
     }
 }
 
@@ -71,8 +71,8 @@ impl From<String> for SecretSource {
 impl PartialEq for SecretSource {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Source::Given(left), Source::Given(right)) => left == right,
-            (Source::File(left), Source::File(right)) => left.paths() == right.paths(),
+            (SecretOrigin::Inline(left), SecretOrigin::Inline(right)) => left == right,
+            (SecretOrigin::File(left), SecretOrigin::File(right)) => left.paths() == right.paths(),
             _ => false,
         }
     }
@@ -83,8 +83,8 @@ impl Eq for SecretSource {}
 impl fmt::Debug for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Source::Given(_) => f.write_str("SecretSource([redacted])"),
-            Source::File(file) => write!(f, "SecretSource({file:?})"),
+            SecretOrigin::Inline(_) => f.write_str("SecretSource([redacted])"),
+            SecretOrigin::File(file) => write!(f, "SecretSource({file:?})"),
         }
     }
 }

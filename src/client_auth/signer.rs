@@ -15,7 +15,7 @@ use super::jwk::{self, SigningKey};
 const LIFETIME: i64 = 60;
 
 /// A parsed key with the encoded header of the assertions that it signs.
-pub(super) struct Signer {
+pub(super) struct AssertionSigner {
     header: String,
     key: Key,
 }
@@ -30,7 +30,7 @@ pub(super) enum Key {
 
 /// RFC 7523 section 3.
 #[derive(Serialize)]
-struct Claims<'a> {
+struct AssertionClaims<'a> {
     iss: &'a str,
     sub: &'a str,
     aud: &'a str,
@@ -40,14 +40,14 @@ struct Claims<'a> {
 }
 
 #[derive(Serialize)]
-struct Header<'a> {
+struct AssertionHeader<'a> {
     alg: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     kid: Option<&'a str>,
     typ: &'a str,
 }
 
-impl Signer {
+impl AssertionSigner {
     /// Creates the signer for `client_secret_jwt`: HS256 with the bytes of the secret, or a symmetric JWK whose
     /// `alg` selects the algorithm.
     pub(super) fn symmetric(secret: &str) -> Result<Self, String> {
@@ -65,7 +65,7 @@ impl Signer {
     }
 
     fn new(SigningKey { key, algorithm, kid }: SigningKey) -> Result<Self, String> {
-        let header = Header { alg: algorithm, kid: kid.as_deref(), typ: "JWT" };
+        let header = AssertionHeader { alg: algorithm, kid: kid.as_deref(), typ: "JWT" };
         let header = serde_json::to_vec(&header).map_err(|_| "the JWK's \"kid\" cannot be written")?;
         Ok(Self { header: URL_SAFE_NO_PAD.encode(header), key })
     }
@@ -76,7 +76,7 @@ impl Signer {
         let mut random = [0; 16];
         rand::fill(&mut random)?;
         let jti = URL_SAFE_NO_PAD.encode(random);
-        let claims = Claims {
+        let claims = AssertionClaims {
             iss: client_id,
             sub: client_id,
             aud: audience,
@@ -131,7 +131,7 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000;
 
-    fn assertion(signer: &Signer) -> String {
+    fn assertion(signer: &AssertionSigner) -> String {
         signer.assertion("the client", "https://issuer.example", NOW).unwrap()
     }
 
@@ -172,7 +172,7 @@ mod tests {
             (ec_jwk("P-384"), "ES384", Algorithm::ES384),
             (ed25519_jwk(), "EdDSA", Algorithm::EdDSA),
         ] {
-            let jwt = assertion(&Signer::private(&jwk.to_string()).unwrap());
+            let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
             let header = serde_json::from_slice::<Value>(&part(&jwt, 0)).unwrap();
             assert_eq!(header, json!({"alg": name, "kid": jwk["kid"], "typ": "JWT"}));
             verified(&jwt, &public(&jwk), algorithm);
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn es512_is_signed_as_rfc_7518_wants_it() {
         let jwk = ec_jwk("P-521");
-        let jwt = assertion(&Signer::private(&jwk.to_string()).unwrap());
+        let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
         assert_eq!(serde_json::from_slice::<Value>(&part(&jwt, 0)).unwrap()["alg"], "ES512");
         let [x, y] = ["x", "y"].map(|name| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap());
         let (message, _) = jwt.rsplit_once('.').unwrap();
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn the_claims_are_those_of_rfc_7523_and_no_others() {
         let jwk = ec_jwk("P-256");
-        let jwt = assertion(&Signer::private(&jwk.to_string()).unwrap());
+        let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
         let claims = verified(&jwt, &public(&jwk), Algorithm::ES256);
         assert_eq!(
             claims,
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn no_two_assertions_share_a_jti() {
-        let signer = Signer::symmetric("a secret of at least thirty-two bytes").unwrap();
+        let signer = AssertionSigner::symmetric("a secret of at least thirty-two bytes").unwrap();
         let seen = (0..100)
             .map(|_| {
                 serde_json::from_slice::<Value>(&part(&assertion(&signer), 1)).unwrap()["jti"].to_string()
@@ -228,7 +228,7 @@ mod tests {
         for secret in
             ["a secret of at least thirty-two bytes", "{a secret of at least thirty-two bytes", "short"]
         {
-            let jwt = assertion(&Signer::symmetric(secret).unwrap());
+            let jwt = assertion(&AssertionSigner::symmetric(secret).unwrap());
             assert_eq!(decode_header(&jwt).unwrap().kid, None);
             verified(&jwt, &DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256);
         }
@@ -240,12 +240,12 @@ mod tests {
             [("HS256", Algorithm::HS256), ("HS384", Algorithm::HS384), ("HS512", Algorithm::HS512)]
         {
             let jwk = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([7; 64]), "alg": name, "kid": "one"});
-            let jwt = assertion(&Signer::symmetric(&jwk.to_string()).unwrap());
+            let jwt = assertion(&AssertionSigner::symmetric(&jwk.to_string()).unwrap());
             assert_eq!(decode_header(&jwt).unwrap().kid.as_deref(), Some("one"));
             verified(&jwt, &DecodingKey::from_secret(&[7; 64]), algorithm);
         }
         assert!(
-            Signer::symmetric("{\"kty\":\"oct\",").is_err(),
+            AssertionSigner::symmetric("{\"kty\":\"oct\",").is_err(),
             "a broken JWK is not taken for a plain secret"
         );
     }
@@ -254,7 +254,7 @@ mod tests {
     fn a_kid_cannot_break_out_of_the_header() {
         let mut jwk = ed25519_jwk();
         jwk["kid"] = "\",\"alg\":\"none".into();
-        let jwt = assertion(&Signer::private(&jwk.to_string()).unwrap());
+        let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
         let header = serde_json::from_slice::<Value>(&part(&jwt, 0)).unwrap();
         assert_eq!(header, json!({"alg": "EdDSA", "kid": jwk["kid"], "typ": "JWT"}));
     }

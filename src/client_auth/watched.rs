@@ -28,23 +28,23 @@ pub(super) type Content = Zeroizing<Vec<u8>>;
 /// The files are read at most once per interval, and only when the value is used. Their content is compared, not
 /// the time of modification, so copies that keep times, and two writes within one tick of the file system's clock,
 /// are detected. If a file cannot be read or used any more, the last good value is used and one warning is logged.
-pub(super) struct Watched<T> {
+pub(super) struct WatchedFiles<T> {
     paths: Box<[PathBuf]>,
     make: fn(&[Content]) -> Result<T, String>,
     every: Duration,
     current: ArcSwapOption<T>,
-    look: Mutex<Look>,
+    look: Mutex<LastRead>,
 }
 
 /// The result of the last read.
 #[derive(Default)]
-struct Look {
+struct LastRead {
     at: Option<Instant>,
     tried: Option<(Digest, Result<(), String>)>,
     failing: bool,
 }
 
-impl<T> Watched<T> {
+impl<T> WatchedFiles<T> {
     pub(super) fn new(
         paths: impl Into<Box<[PathBuf]>>,
         every: Duration,
@@ -74,7 +74,7 @@ impl<T> Watched<T> {
         }
     }
 
-    fn refresh(&self, look: &mut Look, current: Option<Arc<T>>) -> Result<Arc<T>, String> {
+    fn refresh(&self, look: &mut LastRead, current: Option<Arc<T>>) -> Result<Arc<T>, String> {
         look.at = Some(Instant::now());
         match (self.reload(look), current) {
             (Ok(fresh), current) => {
@@ -96,7 +96,7 @@ impl<T> Watched<T> {
     }
 
     /// Returns `None` if the content has not changed and was good.
-    fn reload(&self, look: &mut Look) -> Result<Option<Arc<T>>, String> {
+    fn reload(&self, look: &mut LastRead) -> Result<Option<Arc<T>>, String> {
         let contents = self.paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
         let digest = digest(&contents);
         if let Some((tried, outcome)) = &look.tried
@@ -113,7 +113,7 @@ impl<T> Watched<T> {
 }
 
 /// Shows the names of the files and nothing of their content.
-impl<T> fmt::Debug for Watched<T> {
+impl<T> fmt::Debug for WatchedFiles<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, path) in self.paths.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
@@ -163,8 +163,8 @@ mod tests {
         }
     }
 
-    fn watched(folder: &Folder, every: Duration) -> Watched<String> {
-        Watched::new([folder.path("secret")], every, text)
+    fn watched(folder: &Folder, every: Duration) -> WatchedFiles<String> {
+        WatchedFiles::new([folder.path("secret")], every, text)
     }
 
     #[test]

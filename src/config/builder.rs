@@ -11,12 +11,12 @@ use crate::{
     certificate::{CertificateBinding, CertificateResolver, ResolverError},
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::Clock,
-    config::{Client, Hooks, Names, TokenFuture, Tuning},
+    config::{ClientSettings, Hooks, SettingNames, TokenFuture, Tuning},
     error::{ConfigError, ConfigProblem},
     protect_api::ProtectApi,
     redact::UrlText,
     response::ErrorRenderer,
-    shared::Shared,
+    shared::State,
 };
 
 /// Builds a [`ProtectApi`] in code. [`ProtectApi::from_env`] reads the same settings from variables.
@@ -28,7 +28,7 @@ use crate::{
 pub struct ProtectApiBuilder {
     pub(super) issuer: UrlText,
     pub(super) audience: String,
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<ClientSettings>,
     pub(super) introspection_endpoint: Option<UrlText>,
     pub(super) jwks_uri: Option<UrlText>,
     pub(super) trust_store: Option<String>,
@@ -43,7 +43,7 @@ pub struct ProtectApiBuilder {
     pub(super) tuning: Tuning,
     pub(super) hooks: Hooks,
     /// The names used to report problems: builder methods or variables.
-    pub(super) names: Names,
+    pub(super) names: SettingNames,
 }
 
 impl ProtectApiBuilder {
@@ -65,11 +65,11 @@ impl ProtectApiBuilder {
             binding: CertificateBinding::default(),
             tuning: Tuning::default(),
             hooks: Hooks::default(),
-            names: Names::default(),
+            names: SettingNames::default(),
         }
     }
 
-    pub(crate) fn reported_as(mut self, names: Names) -> Self {
+    pub(crate) fn reported_as(mut self, names: SettingNames) -> Self {
         self.names = names;
         self
     }
@@ -78,7 +78,7 @@ impl ProtectApiBuilder {
     ///
     /// Default: none. JWTs are validated locally, and opaque tokens are rejected.
     pub fn client(mut self, id: impl Into<String>, authentication: ClientAuthentication) -> Self {
-        self.client = Some(Client { id: id.into(), authentication });
+        self.client = Some(ClientSettings { id: id.into(), authentication });
         self
     }
 
@@ -184,14 +184,14 @@ impl ProtectApiBuilder {
     }
 
     /// Sets how long the metadata is used before it is fetched again: from 1 s to a day. Default: 300 s.
-    pub fn metadata_cache(mut self, lifetime: Duration) -> Self {
+    pub fn metadata_cache_duration(mut self, lifetime: Duration) -> Self {
         self.tuning.metadata_lifetime = lifetime;
         self
     }
 
     /// Sets how long the key set is used before it is fetched again: from 1 s to a day. A withdrawn key is accepted
     /// for at most this time. Default: 300 s.
-    pub fn jwks_cache(mut self, lifetime: Duration) -> Self {
+    pub fn jwks_cache_duration(mut self, lifetime: Duration) -> Self {
         self.tuning.jwks_lifetime = lifetime;
         self
     }
@@ -235,14 +235,14 @@ impl ProtectApiBuilder {
 
     /// Keeps introspection's verdicts for at most this long (and never past `exp`): **a revoked token still works for
     /// that time**. Zero, the default, keeps none; concurrent requests with one token share one call all the same.
-    pub fn introspection_cache(mut self, duration: Duration) -> Self {
+    pub fn introspection_cache_duration(mut self, duration: Duration) -> Self {
         self.tuning.introspection_cache = Some(duration).filter(|duration| !duration.is_zero());
         self
     }
 
     /// Caches the verdict "inactive" for at most this long. An authorization server with replicas may answer so for a token
     /// that it has just issued, and **that token is then rejected for this time**. Zero caches none: each request with such a
-    /// token costs a call. At most [`introspection_cache`](Self::introspection_cache). Default: 2 s, or less where that is
+    /// token costs a call. At most [`introspection_cache_duration`](Self::introspection_cache_duration). Default: 2 s, or less where that is
     /// shorter.
     pub fn inactive_cache_duration(mut self, duration: Duration) -> Self {
         self.tuning.inactive_cache = Some(duration);
@@ -262,7 +262,7 @@ impl ProtectApiBuilder {
     }
 
     /// Sets a custom store for verdicts, for example one shared by several processes. Requires
-    /// [`introspection_cache`](Self::introspection_cache) of at least 1 s: its entries have their age in whole seconds, and
+    /// [`introspection_cache_duration`](Self::introspection_cache_duration) of at least 1 s: its entries have their age in whole seconds, and
     /// an entry that may be too old is not used.
     pub fn cache_store(mut self, store: impl IntrospectionCache + 'static) -> Self {
         self.hooks.cache = Some(Arc::new(store));
@@ -370,7 +370,7 @@ impl ProtectApiBuilder {
     pub(crate) fn build_with(self, problems: Vec<ConfigProblem>) -> Result<ProtectApi, ConfigError> {
         let hooks = self.hooks.clone();
         let settings = self.validate(problems)?;
-        Ok(ProtectApi::of(Shared::obtain(settings, hooks)))
+        Ok(ProtectApi::from_state(State::obtain(settings, hooks)))
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, ffi::OsString, str::FromStr, time::Duration};
 use serde::Deserialize;
 
 use crate::{
-    client_auth::{ClientAuthentication, Identity, SecretSource},
-    config::{Names, ProtectApiBuilder},
+    client_auth::{ClientAuthentication, ClientIdentity, SecretSource},
+    config::{ProtectApiBuilder, SettingNames},
     error::{ConfigError, ConfigProblem},
     protect_api::ProtectApi,
     secret::Secret,
@@ -24,10 +24,10 @@ pub(crate) fn from_variables(
     prefix: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<ProtectApi, ConfigError> {
-    let mut reader = Reader { prefix, problems: Vec::new() };
+    let mut reader = VariableReader { prefix, problems: Vec::new() };
     let values = reader.values(variables);
     let builder = reader.builder(values);
-    builder.reported_as(Names::variables(prefix)).build_with(reader.problems)
+    builder.reported_as(SettingNames::variables(prefix)).build_with(reader.problems)
 }
 
 /// Every variable, without its prefix and in lower case.
@@ -103,12 +103,12 @@ const NEVER_EMPTY: [&str; 5] = [
     "REQUIRED_CLAIMS",
 ];
 
-struct Reader<'p> {
+struct VariableReader<'p> {
     prefix: &'p str,
     problems: Vec<ConfigProblem>,
 }
 
-impl Reader<'_> {
+impl VariableReader<'_> {
     fn problem(&mut self, variable: &str, message: impl Into<String>) {
         self.problems.push(ConfigProblem::new(format!("{}{variable}", self.prefix), message));
     }
@@ -195,15 +195,15 @@ impl Reader<'_> {
             builder = builder.clock_tolerance(tolerance);
         }
         if let Some(lifetime) = self.seconds("JWKS_CACHE_DURATION", values.jwks_cache_duration) {
-            builder = builder.jwks_cache(lifetime);
+            builder = builder.jwks_cache_duration(lifetime);
         }
         if let Some(lifetime) = self.seconds("METADATA_CACHE_DURATION", values.metadata_cache_duration) {
-            builder = builder.metadata_cache(lifetime);
+            builder = builder.metadata_cache_duration(lifetime);
         }
         if let Some(duration) =
             self.seconds("INTROSPECTION_CACHE_DURATION", values.introspection_cache_duration)
         {
-            builder = builder.introspection_cache(duration);
+            builder = builder.introspection_cache_duration(duration);
         }
         if let Some(audience) =
             self.parsed("CLIENT_ASSERTION_AUDIENCE", values.client_assertion_audience, "issuer or endpoint")
@@ -342,7 +342,7 @@ impl Reader<'_> {
         }
     }
 
-    fn identity(&mut self, values: &Values, method: &str) -> Option<Identity> {
+    fn identity(&mut self, values: &Values, method: &str) -> Option<ClientIdentity> {
         let files = [
             ("CLIENT_CERTIFICATE_FILE", &values.client_certificate_file),
             ("CLIENT_KEY_FILE", &values.client_key_file),
@@ -353,7 +353,7 @@ impl Reader<'_> {
             }
         }
         match (&values.client_certificate_file, &values.client_key_file) {
-            (Some(certificate), Some(key)) => Some(Identity::from_pem_files(certificate, key)),
+            (Some(certificate), Some(key)) => Some(ClientIdentity::from_pem_files(certificate, key)),
             _ => None,
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     challenge::is_quotable,
-    config::{Client, ProtectApiBuilder, Settings, Tuning},
-    discovery::{EndpointUrl, Issuer},
+    config::{ClientSettings, ProtectApiBuilder, Settings, Tuning},
+    discovery::{EndpointUrl, IssuerUrl},
     error::{ConfigError, ConfigProblem},
     policy::{GroupsClaim, Rules},
     redact::UrlText,
@@ -15,7 +15,7 @@ impl ProtectApiBuilder {
     /// The single place where settings are checked; what it gives is right.
     pub(super) fn validate(self, problems: Vec<ConfigProblem>) -> Result<Settings, ConfigError> {
         let mut check = Check { problems, names: self.names.clone() };
-        let issuer = check.parsed("issuer", "TENANT_DOMAIN", &self.issuer, Issuer::parse);
+        let issuer = check.parsed("issuer", "TENANT_DOMAIN", &self.issuer, IssuerUrl::parse);
         let mut parse_endpoint = |name, url: &Option<UrlText>| {
             url.as_ref().and_then(|url| check.parsed(name, "", url, EndpointUrl::parse))
         };
@@ -124,9 +124,10 @@ impl ProtectApiBuilder {
         if self.hooks.cache.is_none() {
             return;
         }
-        for (method, duration) in
-            [("introspection_cache", active), ("inactive_cache_duration", inactive.unwrap_or_default())]
-        {
+        for (method, duration) in [
+            ("introspection_cache_duration", active),
+            ("inactive_cache_duration", inactive.unwrap_or_default()),
+        ] {
             if !duration.is_zero() && duration < Duration::from_secs(1) {
                 let message =
                     format!("is {duration:?}, expected at least 1s: the store keeps ages in whole seconds");
@@ -142,12 +143,12 @@ impl ProtectApiBuilder {
         let (instant, two_minutes) = (Duration::from_millis(1), Duration::from_secs(120));
         let verdicts = tuning.introspection_cache.unwrap_or_default();
         for (method, variable, value, least, most) in [
-            ("metadata_cache", "METADATA_CACHE_DURATION", tuning.metadata_lifetime, second, day),
-            ("jwks_cache", "JWKS_CACHE_DURATION", tuning.jwks_lifetime, second, day),
+            ("metadata_cache_duration", "METADATA_CACHE_DURATION", tuning.metadata_lifetime, second, day),
+            ("jwks_cache_duration", "JWKS_CACHE_DURATION", tuning.jwks_lifetime, second, day),
             ("jwks_cooldown", "", tuning.jwks_cooldown, second, hour),
             ("max_stale", "", tuning.max_stale, second, 7 * day),
             ("response_timeout", "RESPONSE_TIMEOUT", tuning.response_timeout, instant, two_minutes),
-            ("introspection_cache", "INTROSPECTION_CACHE_DURATION", verdicts, Duration::ZERO, day),
+            ("introspection_cache_duration", "INTROSPECTION_CACHE_DURATION", verdicts, Duration::ZERO, day),
         ] {
             check.range(method, variable, value, least, most);
         }
@@ -189,17 +190,17 @@ impl ProtectApiBuilder {
 
 /// How a setting is called where it was set.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct SettingNames {
     /// The prefix of the variables, `None` for the builder's methods.
     prefix: Option<String>,
 }
 
-impl Names {
+impl SettingNames {
     pub(crate) fn variables(prefix: &str) -> Self {
         Self { prefix: Some(prefix.to_owned()) }
     }
 
-    fn of(&self, method: &str, variable: &str) -> String {
+    fn name(&self, method: &str, variable: &str) -> String {
         match &self.prefix {
             Some(prefix) => format!("{prefix}{variable}"),
             None => method.to_owned(),
@@ -210,12 +211,12 @@ impl Names {
 /// Collects the problems of a configuration.
 struct Check {
     problems: Vec<ConfigProblem>,
-    names: Names,
+    names: SettingNames,
 }
 
 impl Check {
     fn problem(&mut self, method: &str, variable: &str, message: impl Into<String>) {
-        self.problems.push(ConfigProblem::new(self.names.of(method, variable), message));
+        self.problems.push(ConfigProblem::new(self.names.name(method, variable), message));
     }
 
     fn parsed<T>(
@@ -257,7 +258,7 @@ impl Check {
         }
     }
 
-    fn client(&mut self, client: Option<&Client>) {
+    fn client(&mut self, client: Option<&ClientSettings>) {
         let Some(client) = client else { return };
         if client.id.is_empty() {
             self.problem("client", "CLIENT_ID", "is empty");

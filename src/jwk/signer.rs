@@ -19,13 +19,13 @@ use crate::algorithm::Algorithm;
 static RSA: LazyLock<[RsaKeyPair; 2]> =
     LazyLock::new(|| [0, 1].map(|_| RsaKeyPair::generate(KeySize::Rsa2048).unwrap()));
 
-pub(crate) enum Signer {
+pub(crate) enum TestSigner {
     Rsa(&'static RsaKeyPair),
     Ec(Algorithm, Box<EcdsaKeyPair>),
     Ed(Ed25519KeyPair),
 }
 
-impl Signer {
+impl TestSigner {
     /// A key for this algorithm.
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         match ec(algorithm) {

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     error::{AuthError, AuthErrorKind, TokenFault},
-    limiter::Limiter,
+    limiter::LogThrottle,
 };
 
 /// The number of tokens that are rejected for one reason, without an accepted token between them, before a warning is
@@ -34,13 +34,13 @@ pub(super) struct Rejections {
 #[derive(Debug)]
 struct Reason {
     count: AtomicU32,
-    warnings: Limiter,
+    warnings: LogThrottle,
     advice: &'static str,
 }
 
 impl Reason {
     fn new(advice: &'static str) -> Self {
-        Self { count: AtomicU32::new(0), warnings: Limiter::every(PERIOD), advice }
+        Self { count: AtomicU32::new(0), warnings: LogThrottle::every(PERIOD), advice }
     }
 
     /// Counts one more, up to the limit: the count cannot overflow and start again. Returns whether there are many.

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Key, Label, Level, Metadata, with_recorder};
 
-use super::Via;
+use super::VerdictSource;
 
 /// Metric keys with their labels. Keys used on every request are built once. The recorder is looked up each time,
 /// because the application may install it later.
 #[derive(Debug)]
-pub(super) struct Series {
+pub(super) struct Metrics {
     issuer: Arc<str>,
-    allowed: [Key; Via::ALL.len()],
+    allowed: [Key; VerdictSource::ALL.len()],
     answered: Key,
     in_flight: Key,
     paused: Key,
@@ -22,11 +22,11 @@ const METADATA: Metadata<'static> = Metadata::new(crate::LOG, Level::INFO, Some(
 const INTROSPECTION: &str = "introspection";
 const ANSWERED: &str = "answered";
 
-impl Series {
+impl Metrics {
     pub(super) fn new(issuer: &str) -> Self {
         let issuer: Arc<str> = issuer.into();
         Self {
-            allowed: Via::ALL.map(|via| decision(&issuer, "allowed", "", via.name())),
+            allowed: VerdictSource::ALL.map(|via| decision(&issuer, "allowed", "", via.name())),
             answered: call(&issuer, INTROSPECTION, ANSWERED),
             in_flight: key("protect_api_introspections_in_flight", &issuer, []),
             paused: key("protect_api_introspection_paused", &issuer, []),
@@ -34,8 +34,9 @@ impl Series {
         }
     }
 
-    pub(super) fn allowed(&self, via: Via) {
-        if let Some((_, key)) = Via::ALL.iter().zip(&self.allowed).find(|(known, _)| **known == via) {
+    pub(super) fn allowed(&self, via: VerdictSource) {
+        if let Some((_, key)) = VerdictSource::ALL.iter().zip(&self.allowed).find(|(known, _)| **known == via)
+        {
             count(key);
         }
     }

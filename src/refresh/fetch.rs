@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use actix_web::rt;
 
-use super::{Dated, Document, Failure, ReaderKind, Refreshed};
+use super::{Document, FailedFetch, Fetched, ReaderKind, RefreshingCache};
 use crate::error::AuthError;
 
 /// The pause after the first failed fetch; it doubles with each further one.
@@ -22,7 +22,7 @@ pub(super) struct Fetch {
 
 /// Dropped with its task, at the end, by a panic or with the worker, it leaves no fetch behind that does not run.
 struct Running<T: Document> {
-    refreshed: Arc<Refreshed<T>>,
+    refreshed: Arc<RefreshingCache<T>>,
     number: u64,
 }
 
@@ -33,7 +33,7 @@ impl<T: Document> Drop for Running<T> {
     }
 }
 
-impl<T: Document> Refreshed<T> {
+impl<T: Document> RefreshingCache<T> {
     /// Starts a fetch unless one is under way (which is returned then) or the pause after a failure is not over.
     pub(super) fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
     where
@@ -57,7 +57,7 @@ impl<T: Document> Refreshed<T> {
         let fetching = fetch();
         rt::spawn(async move {
             let outcome = fetching.await;
-            running.refreshed.settle(outcome, started_at, number);
+            running.refreshed.store_result(outcome, started_at, number);
             drop(running);
         });
         Some(Fetch { number, is_own: true })
@@ -77,7 +77,7 @@ impl<T: Document> Refreshed<T> {
 
     /// Whether something happened within the cooldown.
     pub(super) fn is_recent(&self, at: Option<Duration>) -> bool {
-        at.is_some_and(|at| self.now().saturating_sub(at) < self.lifetimes.cooldown)
+        at.is_some_and(|at| self.now().saturating_sub(at) < self.lifetimes.min_refetch_interval)
     }
 
     /// This fetch, if it is the one under way, is so no more.
@@ -90,7 +90,7 @@ impl<T: Document> Refreshed<T> {
 
     /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one. The outcome
     /// of a fetch that was replaced counts too, unless a later one has brought a document.
-    fn settle(&self, outcome: Result<T, AuthError>, started_at: Duration, number: u64) {
+    fn store_result(&self, outcome: Result<T, AuthError>, started_at: Duration, number: u64) {
         let mut state = self.state();
         if self.current.load().as_ref().is_some_and(|current| current.number > number) {
             return;
@@ -99,7 +99,7 @@ impl<T: Document> Refreshed<T> {
         match outcome {
             Ok(document) => {
                 state.failure = document.interruption().map(|error| self.fail(error.clone(), failures));
-                let dated = Dated::new(document, started_at, self.lifetimes, number);
+                let dated = Fetched::new(document, started_at, self.lifetimes, number);
                 self.current.store(Some(Arc::new(dated)));
             }
             Err(error) => state.failure = Some(self.fail(error, failures)),
@@ -107,10 +107,10 @@ impl<T: Document> Refreshed<T> {
     }
 
     /// Reports a failure. Returns it with the time of the next try.
-    fn fail(&self, error: AuthError, failures: u32) -> Failure {
+    fn fail(&self, error: AuthError, failures: u32) -> FailedFetch {
         self.observer.failed(&error);
         let own = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE);
-        let asked = error.retry_after_hint().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let asked = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
         let pause = own.max(asked);
         let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
         let level = self.warnings.level_at(self.now(), log::Level::Warn);
@@ -119,7 +119,7 @@ impl<T: Document> Refreshed<T> {
             "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
         );
         let resume_at = self.now().saturating_add(pause);
-        Failure { error, count: failures.saturating_add(1), resume_at }
+        FailedFetch { error, count: failures.saturating_add(1), resume_at }
     }
 }
 

@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 use super::{
     algorithm::Algorithm,
-    client::{self, Client},
+    client::{self, RegisteredClient},
     endpoint::{Endpoint, RecordedRequest},
     http::Response,
     jwt::JwtOptions,
     key,
-    state::{State, Token},
+    state::{IssuerState, Token},
 };
 
 /// Returns the real response to a request.
-pub(super) fn to(state: &mut State, endpoint: Endpoint, request: &RecordedRequest) -> Response {
+pub(super) fn to(state: &mut IssuerState, endpoint: Endpoint, request: &RecordedRequest) -> Response {
     if state.desk(endpoint).closed {
         return Response::empty(404);
     }
@@ -55,7 +55,7 @@ fn open(
 }
 
 /// RFC 7662 section 2.
-fn introspect(state: &mut State, request: &RecordedRequest) -> Result<Response, Response> {
+fn introspect(state: &mut IssuerState, request: &RecordedRequest) -> Result<Response, Response> {
     let form = client::form(request)?;
     authenticate(state, Who::ResourceServer, request, &form)?;
     let token = form.get("token").ok_or_else(|| client::error(400, "invalid_request"))?;
@@ -72,7 +72,7 @@ fn introspect(state: &mut State, request: &RecordedRequest) -> Result<Response, 
 }
 
 /// RFC 6749 section 4.4.
-fn token(state: &mut State, request: &RecordedRequest) -> Result<Response, Response> {
+fn token(state: &mut IssuerState, request: &RecordedRequest) -> Result<Response, Response> {
     let form = client::form(request)?;
     let app = authenticate(state, Who::App, request, &form)?;
     let (id, mut claims) = (app.id.clone(), app.claims.clone());
@@ -99,7 +99,7 @@ fn token(state: &mut State, request: &RecordedRequest) -> Result<Response, Respo
 }
 
 /// RFC 7009 section 2: an unknown token counts as revoked. Every app may revoke every token.
-fn revoke(state: &mut State, request: &RecordedRequest) -> Result<Response, Response> {
+fn revoke(state: &mut IssuerState, request: &RecordedRequest) -> Result<Response, Response> {
     let form = client::form(request)?;
     authenticate(state, Who::App, request, &form)?;
     let token = form.get("token").ok_or_else(|| client::error(400, "invalid_request"))?;
@@ -116,11 +116,11 @@ enum Who {
 }
 
 fn authenticate<'a>(
-    state: &'a mut State,
+    state: &'a mut IssuerState,
     who: Who,
     request: &RecordedRequest,
     form: &BTreeMap<String, String>,
-) -> Result<&'a Client, Response> {
+) -> Result<&'a RegisteredClient, Response> {
     let clients = match who {
         Who::ResourceServer => &state.resource_servers,
         Who::App => &state.apps,
@@ -130,7 +130,7 @@ fn authenticate<'a>(
 }
 
 /// Creates a random string that refers to the claims.
-pub(super) fn mint_opaque(state: &mut State, claims: impl IntoIterator<Item = Value>) -> String {
+pub(super) fn mint_opaque(state: &mut IssuerState, claims: impl IntoIterator<Item = Value>) -> String {
     let token = key::base64url(&key::random::<32>());
     let claims = state.claims(claims);
     state.tokens.insert(token.clone(), Token { claims, ..Token::default() });
@@ -139,7 +139,7 @@ pub(super) fn mint_opaque(state: &mut State, claims: impl IntoIterator<Item = Va
 
 /// Creates a signed token that contains the claims and can be introspected as well.
 pub(super) fn mint_jwt(
-    state: &mut State,
+    state: &mut IssuerState,
     options: JwtOptions,
     claims: impl IntoIterator<Item = Value>,
 ) -> String {

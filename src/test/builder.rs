@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::{
     APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET,
     algorithm::Algorithm,
-    client::{Client, Credential},
+    client::{RegisteredClient, TestCredential},
+    expect_ok,
     issuer::TestIssuer,
     key::TestKey,
-    must,
-    server::{Server, Shared},
-    state::State,
+    server::{Server, ServerState},
+    state::IssuerState,
     tls,
 };
 use crate::{Clock, SystemClock};
@@ -29,8 +29,8 @@ pub struct TestIssuerBuilder {
     port: u16,
     tls: bool,
     audience: String,
-    resource_servers: Vec<Client>,
-    apps: Vec<Client>,
+    resource_servers: Vec<RegisteredClient>,
+    apps: Vec<RegisteredClient>,
     jwt_access_tokens: bool,
     algorithms: Vec<Algorithm>,
     clock: Arc<dyn Clock>,
@@ -44,7 +44,7 @@ impl TestIssuerBuilder {
             port: 0,
             tls: false,
             audience: "https://api.example.test".to_owned(),
-            resource_servers: vec![Client::with_secret(CLIENT_ID, CLIENT_SECRET)],
+            resource_servers: vec![RegisteredClient::with_secret(CLIENT_ID, CLIENT_SECRET)],
             apps: Vec::new(),
             jwt_access_tokens: false,
             algorithms: vec![Algorithm::ES256],
@@ -87,15 +87,15 @@ impl TestIssuerBuilder {
     /// Registers another client that may introspect, with a secret: `client_secret_basic`, `client_secret_post` and
     /// `client_secret_jwt` (HS256, HS384, HS512).
     pub fn client(mut self, id: &str, secret: &str) -> Self {
-        self.resource_servers.push(Client::with_secret(id, secret));
+        self.resource_servers.push(RegisteredClient::with_secret(id, secret));
         self
     }
 
     /// Registers another client that may introspect, with a key: `private_key_jwt` with exactly the key's
     /// algorithm.
     pub fn client_with_key(mut self, id: &str, key: &TestKey) -> Self {
-        let credential = Credential::Key(key.clone());
-        self.resource_servers.push(Client { id: id.to_owned(), credential, claims: Value::Null });
+        let credential = TestCredential::Key(key.clone());
+        self.resource_servers.push(RegisteredClient { id: id.to_owned(), credential, claims: Value::Null });
         self
     }
 
@@ -110,7 +110,7 @@ impl TestIssuerBuilder {
     /// ```
     pub fn app(mut self, id: &str, secret: &str, claims: Value) -> Self {
         let claims = if claims.is_null() { json!({}) } else { claims };
-        self.apps.push(Client { claims, ..Client::with_secret(id, secret) });
+        self.apps.push(RegisteredClient { claims, ..RegisteredClient::with_secret(id, secret) });
         self
     }
 
@@ -139,25 +139,28 @@ impl TestIssuerBuilder {
     /// # Panics
     /// If the port cannot be bound, or a thread cannot be started.
     pub fn start(self) -> TestIssuer {
-        let listener = must(TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)), "bind the port");
-        let port = must(listener.local_addr(), "read the port").port();
+        let listener = expect_ok(TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)), "bind the port");
+        let port = expect_ok(listener.local_addr(), "read the port").port();
         let (ca_pem, acceptor) = if self.tls { Some(tls::generate()) } else { None }.unzip();
         let origin =
             if self.tls { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
         let base = format!("{origin}{}", self.path);
         let issuer = format!("{base}{}", if self.trailing_slash { "/" } else { "" });
 
-        let mut state = State::new(base, self.path, issuer.clone(), self.audience.clone(), self.clock);
+        let mut state = IssuerState::new(base, self.path, issuer.clone(), self.audience.clone(), self.clock);
         state.resource_servers = self.resource_servers;
         state.apps = self.apps;
         if state.apps.is_empty() {
-            state.apps.push(Client { claims: json!({}), ..Client::with_secret(APP_ID, APP_SECRET) });
+            state.apps.push(RegisteredClient {
+                claims: json!({}),
+                ..RegisteredClient::with_secret(APP_ID, APP_SECRET)
+            });
         }
         state.jwt_access_tokens = self.jwt_access_tokens;
         for algorithm in self.algorithms {
             state.keys.signing(algorithm);
         }
-        let shared = Arc::new(Shared::new(state));
+        let shared = Arc::new(ServerState::new(state));
         let server = Server::start(listener, acceptor, Arc::clone(&shared));
         TestIssuer::new(shared, server, issuer, self.audience, ca_pem)
     }

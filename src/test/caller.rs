@@ -1,18 +1,18 @@
-//! Authenticated requests for tests of handlers without a server.
+//! Caller requests for tests of handlers without a server.
 
 use std::{rc::Rc, sync::Arc};
 
 use actix_web::HttpMessage;
 use serde_json::{Map, Value, json};
 
-use super::{LIFETIME, must};
+use super::{LIFETIME, expect_ok};
 use crate::{
     bearer::BearerToken,
-    cache::Hit,
+    cache::AgedVerdict,
     claims::Claims,
-    observe::Via,
+    observe::VerdictSource,
     protect_api::ProtectApi,
-    request::{Authenticated, Session},
+    request::{AuthContext, Caller},
 };
 
 /// Marks a request as authenticated by this API, with these claims.
@@ -55,22 +55,24 @@ pub fn authenticate<R: HttpMessage>(protect: &ProtectApi, request: R, claims: Va
 
 impl ProtectApi {
     #[track_caller]
-    fn session_for_test(&self, claims: Value) -> Session {
+    fn session_for_test(&self, claims: Value) -> AuthContext {
         let shared = &self.shared;
         let now = shared.clock.unix_time();
         let defaults = json!({
             "iss": shared.validator.metadata.issuer(str::to_owned), "aud": shared.settings.rules.audience, "sub": "test-subject",
             "iat": now, "exp": now + LIFETIME,
         });
-        let mut members: Map<String, Value> = must(serde_json::from_value(defaults), "make claims");
-        members
-            .extend::<Map<String, Value>>(must(serde_json::from_value(claims), "take the claims of a test"));
-        let claims = must(Claims::from_members(members), "take the claims of a test");
-        let token = must(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
-        let validated = must(
-            shared.validator.validated(Hit::without_age(claims), Via::Introspection),
+        let mut members: Map<String, Value> = expect_ok(serde_json::from_value(defaults), "make claims");
+        members.extend::<Map<String, Value>>(expect_ok(
+            serde_json::from_value(claims),
+            "take the claims of a test",
+        ));
+        let claims = expect_ok(Claims::from_members(members), "take the claims of a test");
+        let token = expect_ok(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
+        let validated = expect_ok(
+            shared.validator.validated(AgedVerdict::without_age(claims), VerdictSource::Introspection),
             "take the claims of a test",
         );
-        Session::of(&Rc::new(Arc::clone(shared)), Authenticated { validated, token })
+        AuthContext::new(&Rc::new(Arc::clone(shared)), Caller { validated, token })
     }
 }

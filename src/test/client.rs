@@ -15,21 +15,21 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 const MAX_ASSERTION_LIFE: i64 = 300;
 
 /// A registered client.
-pub(super) struct Client {
+pub(super) struct RegisteredClient {
     pub(super) id: String,
-    pub(super) credential: Credential,
+    pub(super) credential: TestCredential,
     /// The claims of tokens that the token endpoint issues to it.
     pub(super) claims: Value,
 }
 
-pub(super) enum Credential {
+pub(super) enum TestCredential {
     Secret(String),
     Key(TestKey),
 }
 
-impl Client {
+impl RegisteredClient {
     pub(super) fn with_secret(id: &str, secret: &str) -> Self {
-        Self { id: id.to_owned(), credential: Credential::Secret(secret.to_owned()), claims: Value::Null }
+        Self { id: id.to_owned(), credential: TestCredential::Secret(secret.to_owned()), claims: Value::Null }
     }
 }
 
@@ -56,13 +56,13 @@ pub(super) fn error(status: u16, code: &str) -> Response {
 
 /// Authenticates the client that sent the request. More than one method at once is an error (RFC 6749 section 2.3).
 pub(super) fn authenticate<'a>(
-    clients: &'a [Client],
+    clients: &'a [RegisteredClient],
     request: &RecordedRequest,
     form: &BTreeMap<String, String>,
     assertions: &mut HashSet<String>,
     issuer: &str,
     now: i64,
-) -> Result<&'a Client, Response> {
+) -> Result<&'a RegisteredClient, Response> {
     let header = request.header("authorization");
     let secret = form.get("client_secret");
     let assertion = form.get("client_assertion");
@@ -104,20 +104,21 @@ fn form_decode(encoded: &str) -> Option<String> {
     form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned())
 }
 
-fn by_secret<'a>(clients: &'a [Client], id: &str, secret: &str) -> Option<&'a Client> {
+fn by_secret<'a>(clients: &'a [RegisteredClient], id: &str, secret: &str) -> Option<&'a RegisteredClient> {
     clients.iter().find(|client| {
-        client.id == id && matches!(&client.credential, Credential::Secret(expected) if expected == secret)
+        client.id == id
+            && matches!(&client.credential, TestCredential::Secret(expected) if expected == secret)
     })
 }
 
 /// `client_secret_jwt` and `private_key_jwt` (RFC 7523 sections 2.2 and 3): the signature of the client's own key,
 /// `iss` and `sub` the client, `aud` the issuer and nothing else, `exp` soon but not past, a `jti`.
 fn by_assertion<'a>(
-    clients: &'a [Client],
+    clients: &'a [RegisteredClient],
     jwt: &str,
     issuer: &str,
     now: i64,
-) -> Option<(&'a Client, String)> {
+) -> Option<(&'a RegisteredClient, String)> {
     let (signed, signature) = jwt.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;
     let (header, payload) = (object(header)?, object(payload)?);
@@ -136,14 +137,14 @@ fn by_assertion<'a>(
 }
 
 /// Returns the key that must have signed: the secret with the HMAC of the header, or the registered key.
-fn assertion_key(credential: &Credential, algorithm: &str) -> Option<TestKey> {
+fn assertion_key(credential: &TestCredential, algorithm: &str) -> Option<TestKey> {
     match credential {
-        Credential::Secret(secret) => [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]
+        TestCredential::Secret(secret) => [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]
             .into_iter()
             .find(|one| one.name() == algorithm)
             .map(|one| TestKey::hmac(secret.as_bytes(), "").with_algorithm(one)),
-        Credential::Key(key) if key.algorithm().name() == algorithm => Some(key.clone()),
-        Credential::Key(_) => None,
+        TestCredential::Key(key) if key.algorithm().name() == algorithm => Some(key.clone()),
+        TestCredential::Key(_) => None,
     }
 }
 

@@ -10,12 +10,12 @@ use super::{
     answer,
     builder::TestIssuerBuilder,
     endpoint::{Endpoint, RecordedRequest},
+    expect_ok,
     fault::Fault,
     jwt::{self, JwtOptions},
     key::TestKey,
     keyring::Rotation,
-    must,
-    server::{Server, Shared},
+    server::{Server, ServerState},
     state::Token,
 };
 
@@ -25,7 +25,7 @@ use super::{
 /// Only [`received`](Self::received) is async, so blocking and async tests can use it. The [module](super) lists
 /// its responses.
 pub struct TestIssuer {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     issuer: String,
     audience: String,
     ca_pem: Option<String>,
@@ -48,7 +48,7 @@ impl TestIssuer {
     }
 
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<ServerState>,
         server: Server,
         issuer: String,
         audience: String,
@@ -180,7 +180,7 @@ impl TestIssuer {
 
     fn with_token<T>(&self, token: &str, change: impl FnOnce(&mut Token) -> T) -> T {
         let result = self.shared.lock().tokens.get_mut(token).map(change);
-        must(result.ok_or("unknown token"), "find the token")
+        expect_ok(result.ok_or("unknown token"), "find the token")
     }
 }
 

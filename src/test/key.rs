@@ -15,7 +15,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{algorithm::Algorithm, der, must};
+use super::{algorithm::Algorithm, der, expect_ok};
 
 /// A key pair, or a shared secret, for tests: its private half can be read. `Debug` does not show it.
 ///
@@ -44,13 +44,16 @@ impl TestKey {
             | Algorithm::RS512
             | Algorithm::PS256
             | Algorithm::PS384
-            | Algorithm::PS512 => {
-                Material::Rsa(Box::new(must(RsaKeyPair::generate(KeySize::Rsa2048), "generate an RSA key")))
-            }
+            | Algorithm::PS512 => Material::Rsa(Box::new(expect_ok(
+                RsaKeyPair::generate(KeySize::Rsa2048),
+                "generate an RSA key",
+            ))),
             Algorithm::ES256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
             Algorithm::ES384 => ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
             Algorithm::ES512 => ec(&ECDSA_P521_SHA512_FIXED_SIGNING),
-            Algorithm::EdDSA => Material::Ed(must(Ed25519KeyPair::generate(), "generate an Ed25519 key")),
+            Algorithm::EdDSA => {
+                Material::Ed(expect_ok(Ed25519KeyPair::generate(), "generate an Ed25519 key"))
+            }
             Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
                 Material::Secret(random::<64>().to_vec())
             }
@@ -88,7 +91,7 @@ impl TestKey {
                 Material::Secret(_) => algorithm.hmac().is_some(),
                 Material::Ec(_) | Material::Ed(_) => false,
             };
-        must(fits.then_some(()).ok_or(algorithm), "use this key with that algorithm");
+        expect_ok(fits.then_some(()).ok_or(algorithm), "use this key with that algorithm");
         self.algorithm = algorithm;
         self
     }
@@ -133,19 +136,19 @@ impl TestKey {
         let mut jwk = self.jwk();
         match &*self.material {
             Material::Rsa(pair) => {
-                let pkcs8 = must(pair.as_der(), "encode an RSA key");
+                let pkcs8 = expect_ok(pair.as_der(), "encode an RSA key");
                 let numbers = der::integers(der::pkcs8_key(pkcs8.as_ref()));
                 for (index, name) in [(3, "d"), (4, "p"), (5, "q"), (6, "dp"), (7, "dq"), (8, "qi")] {
                     insert(&mut jwk, name, json!(number(&numbers, index)));
                 }
             }
             Material::Ec(pair) => {
-                let d = must(pair.private_key().as_be_bytes(), "encode an EC key");
+                let d = expect_ok(pair.private_key().as_be_bytes(), "encode an EC key");
                 insert(&mut jwk, "d", json!(base64url(d.as_ref())));
             }
             Material::Ed(pair) => {
-                let seed = must(pair.seed(), "encode an Ed25519 key");
-                let d = must(seed.as_be_bytes(), "encode an Ed25519 key");
+                let seed = expect_ok(pair.seed(), "encode an Ed25519 key");
+                let d = expect_ok(seed.as_be_bytes(), "encode an Ed25519 key");
                 insert(&mut jwk, "d", json!(base64url(d.as_ref())));
             }
             Material::Secret(_) => {}
@@ -162,7 +165,7 @@ impl TestKey {
             Material::Ed(pair) => pair.public_key().as_der(),
             Material::Secret(secret) => return secret.clone(),
         };
-        must(der, "encode a public key").as_ref().to_vec()
+        expect_ok(der, "encode a public key").as_ref().to_vec()
     }
 
     /// Returns [`public_der`](Self::public_der) as PEM (RFC 7468).
@@ -176,12 +179,13 @@ impl TestKey {
         let random = SystemRandom::new();
         match &*self.material {
             Material::Rsa(pair) => {
-                let encoding = must(self.algorithm.rsa_encoding().ok_or(self.algorithm), "sign with RSA");
+                let encoding =
+                    expect_ok(self.algorithm.rsa_encoding().ok_or(self.algorithm), "sign with RSA");
                 let mut signature = vec![0; pair.public_modulus_len()];
-                must(pair.sign(encoding, &random, message, &mut signature), "sign with RSA");
+                expect_ok(pair.sign(encoding, &random, message, &mut signature), "sign with RSA");
                 signature
             }
-            Material::Ec(pair) => must(pair.sign(&random, message), "sign with ECDSA").as_ref().to_vec(),
+            Material::Ec(pair) => expect_ok(pair.sign(&random, message), "sign with ECDSA").as_ref().to_vec(),
             Material::Ed(pair) => pair.sign(message).as_ref().to_vec(),
             Material::Secret(secret) => self
                 .algorithm
@@ -231,7 +235,7 @@ impl fmt::Debug for TestKey {
 /// Returns this many random bytes.
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    must(aws_lc_rs::rand::fill(&mut bytes), "draw random bytes");
+    expect_ok(aws_lc_rs::rand::fill(&mut bytes), "draw random bytes");
     bytes
 }
 
@@ -250,5 +254,5 @@ fn number(numbers: &[&[u8]], index: usize) -> String {
 }
 
 fn ec(algorithm: &'static EcdsaSigningAlgorithm) -> Material {
-    Material::Ec(must(EcdsaKeyPair::generate(algorithm), "generate an EC key"))
+    Material::Ec(expect_ok(EcdsaKeyPair::generate(algorithm), "generate an EC key"))
 }

@@ -15,28 +15,27 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    answer,
+    answer, expect_ok,
     fault::{Delivery, Fault},
     http::{self, Response, Unreadable},
-    must,
-    state::State,
+    state::IssuerState,
 };
 
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The state that the handle in the test and the serving thread share.
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct ServerState {
+    state: Mutex<IssuerState>,
     /// Changed when a request arrives and when held ones are released.
     changed: watch::Sender<u64>,
 }
 
-impl Shared {
-    pub(super) fn new(state: State) -> Self {
+impl ServerState {
+    pub(super) fn new(state: IssuerState) -> Self {
         Self { state: Mutex::new(state), changed: watch::Sender::new(0) }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, IssuerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -45,7 +44,7 @@ impl Shared {
     }
 
     /// Waits until the condition holds.
-    pub(super) async fn wait_until(&self, condition: impl Fn(&State) -> bool) {
+    pub(super) async fn wait_until(&self, condition: impl Fn(&IssuerState) -> bool) {
         let mut changes = self.changed.subscribe();
         while !condition(&self.lock()) {
             // The sender lives as long as `self`.
@@ -63,23 +62,23 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(listener: StdListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) -> Self {
-        must(listener.set_nonblocking(true), "configure the socket");
-        let runtime = must(
+    pub(super) fn start(listener: StdListener, tls: Option<TlsAcceptor>, shared: Arc<ServerState>) -> Self {
+        expect_ok(listener.set_nonblocking(true), "configure the socket");
+        let runtime = expect_ok(
             tokio::runtime::Builder::new_current_thread().enable_all().build(),
             "start the runtime of the test issuer",
         );
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(async move {
-                let listener = must(TcpListener::from_std(listener), "listen");
+                let listener = expect_ok(TcpListener::from_std(listener), "listen");
                 tokio::select! {
                     () = accept(listener, tls, shared) => {}
                     _ = stopped => {}
                 }
             });
         };
-        let thread = must(
+        let thread = expect_ok(
             std::thread::Builder::new().name("test-issuer".to_owned()).spawn(serve),
             "start the thread of the test issuer",
         );
@@ -97,7 +96,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<ServerState>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Probably no file descriptor is left; some may be closed soon.
@@ -139,7 +138,7 @@ impl Wire for TlsStream<TcpStream> {
 }
 
 /// Responds to requests one after the other, until either side closes the connection.
-async fn serve<S: Wire>(mut stream: S, shared: &Shared) {
+async fn serve<S: Wire>(mut stream: S, shared: &ServerState) {
     let mut buffer = Vec::new();
     loop {
         let request = match http::read_request(&mut stream, &mut buffer).await {

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    client::Client,
+    client::RegisteredClient,
     endpoint::{Endpoint, RecordedRequest},
     fault::Fault,
     keyring::KeyRing,
@@ -17,7 +17,7 @@ use crate::Clock;
 
 const MAX_RECORDED: usize = 1000;
 
-pub(super) struct State {
+pub(super) struct IssuerState {
     /// The issuer's URL without a trailing slash: the prefix of the endpoints.
     pub(super) base: String,
     /// The path in `base`: empty, or starting with `/`.
@@ -28,9 +28,9 @@ pub(super) struct State {
     pub(super) metadata: Value,
     pub(super) keys: KeyRing,
     /// The clients that may introspect.
-    pub(super) resource_servers: Vec<Client>,
+    pub(super) resource_servers: Vec<RegisteredClient>,
     /// The apps that may get and revoke tokens.
-    pub(super) apps: Vec<Client>,
+    pub(super) apps: Vec<RegisteredClient>,
     pub(super) jwt_access_tokens: bool,
     pub(super) tokens: HashMap<String, Token>,
     /// The `jti`s of client assertions already used.
@@ -59,7 +59,7 @@ pub(super) struct Desk {
     pub(super) closed: bool,
 }
 
-impl State {
+impl IssuerState {
     pub(super) fn new(
         base: String,
         path: String,

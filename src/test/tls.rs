@@ -10,13 +10,13 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{der, must};
+use super::{der, expect_ok};
 
 /// The certificate that a client must trust, as PEM, and the configuration of the server.
 pub(super) fn generate() -> (String, TlsAcceptor) {
-    let authority = must(authority(), "make a certificate authority");
+    let authority = expect_ok(authority(), "make a certificate authority");
     let ca_pem = der::pem("CERTIFICATE", authority.der());
-    (ca_pem, must(acceptor(&authority), "make a server certificate"))
+    (ca_pem, expect_ok(acceptor(&authority), "make a server certificate"))
 }
 
 fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {

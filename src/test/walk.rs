@@ -67,8 +67,9 @@ async fn call<S, B>(app: &S, route: &str) -> (StatusCode, bool)
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
 {
-    let (method, path) = super::must(route.split_once(' ').ok_or(route), "read a route like `GET /path`");
-    let method = super::must(Method::from_bytes(method.as_bytes()), "read a method");
+    let (method, path) =
+        super::expect_ok(route.split_once(' ').ok_or(route), "read a route like `GET /path`");
+    let method = super::expect_ok(Method::from_bytes(method.as_bytes()), "read a method");
     let request = TestRequest::with_uri(path).method(method).to_request();
     let is_bearer = |value: &actix_web::http::header::HeaderValue| value.as_bytes().starts_with(b"Bearer");
     match app.call(request).await {

@@ -23,7 +23,7 @@ thread_local! {
 
 impl WorkerClient {
     /// The client of this worker for the configuration with this id, made by `make` if there is none yet.
-    pub(crate) fn of(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
+    pub(crate) fn get_or_create(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
         CLIENTS.with_borrow_mut(|clients| {
             clients.retain(|(_, client)| client.strong_count() > 0);
             let known =

@@ -70,14 +70,14 @@ fn broken(what: &'static str) -> io::Error {
 /// One connection, which serves one request after the other.
 pub(super) struct Connection {
     stream: Stream,
-    state: State,
+    state: ConnectionState,
     /// Bytes of a head that is not complete.
     incoming: BytesMut,
     /// A rewritten head, and the bytes that came with it.
     outgoing: BytesMut,
 }
 
-enum State {
+enum ConnectionState {
     /// No request was sent yet.
     New,
     /// The response is complete: the connection may be used again if nothing more arrives.
@@ -98,25 +98,26 @@ enum State {
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, state: State::New, incoming: BytesMut::new(), outgoing: BytesMut::new() }
+        Self { stream, state: ConnectionState::New, incoming: BytesMut::new(), outgoing: BytesMut::new() }
     }
 
     /// Whether a request may be sent. A look into the kernel, since awc's own look sees only what the runtime has been
     /// told: on a busy thread that may be long ago.
     fn begin(&mut self, request: &[u8]) -> io::Result<()> {
         match self.state {
-            State::Head { .. } | State::Upgraded => return Ok(()),
-            State::New => {}
-            State::Complete if self.outgoing.is_empty() && is_silent(self.stream.socket()) => {}
+            ConnectionState::Head { .. } | ConnectionState::Upgraded => return Ok(()),
+            ConnectionState::New => {}
+            ConnectionState::Complete if self.outgoing.is_empty() && is_silent(self.stream.socket()) => {}
             _ => {
-                self.state = State::Spent;
+                self.state = ConnectionState::Spent;
                 return Err(io::Error::new(
                     ErrorKind::ConnectionAborted,
                     "the kept-alive connection is no longer usable",
                 ));
             }
         }
-        self.state = State::Head { answers_head_request: request.starts_with(b"HEAD "), interim: 0 };
+        self.state =
+            ConnectionState::Head { answers_head_request: request.starts_with(b"HEAD "), interim: 0 };
         Ok(())
     }
 
@@ -132,11 +133,11 @@ impl Connection {
                 Some(Head::Interim { length }) => {
                     self.incoming.advance(length);
                     interim += length;
-                    self.state = State::Head { answers_head_request, interim };
+                    self.state = ConnectionState::Head { answers_head_request, interim };
                     continue;
                 }
                 Some(Head::Upgrade) => {
-                    self.state = State::Upgraded;
+                    self.state = ConnectionState::Upgraded;
                     self.outgoing = std::mem::take(&mut self.incoming);
                     return Poll::Ready(Ok(()));
                 }
@@ -145,10 +146,10 @@ impl Connection {
                     self.outgoing = rewritten;
                     self.outgoing.extend_from_slice(&self.incoming);
                     self.state = match body {
-                        Body::UntilClose => State::UntilClose,
-                        Body::Length(0) if closes => State::Spent,
-                        Body::Length(length) => State::Length(length),
-                        Body::Chunked => State::Chunked(Chunks::START),
+                        Body::UntilClose => ConnectionState::UntilClose,
+                        Body::Length(0) if closes => ConnectionState::Spent,
+                        Body::Length(length) => ConnectionState::Length(length),
+                        Body::Chunked => ConnectionState::Chunked(Chunks::START),
                     };
                     let rest = std::mem::take(&mut self.incoming);
                     self.state.account(&rest);
@@ -170,7 +171,7 @@ impl Connection {
                 }
                 // awc takes this for a closed connection, as it is.
                 (Ok(()), []) if nothing_came => {
-                    self.state = State::Spent;
+                    self.state = ConnectionState::Spent;
                     return Poll::Ready(Ok(()));
                 }
                 (Err(_), _) | (_, []) => return Poll::Ready(Err(broken(CUT_SHORT))),
@@ -180,7 +181,7 @@ impl Connection {
     }
 }
 
-impl State {
+impl ConnectionState {
     /// Counts bytes of a body.
     fn account(&mut self, bytes: &[u8]) {
         match self {
@@ -202,10 +203,10 @@ impl State {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let State::Head { answers_head_request, interim } = this.state {
+        if let ConnectionState::Head { answers_head_request, interim } = this.state {
             let read = ready!(this.poll_head(cx, answers_head_request, interim));
             if read.is_err() {
-                this.state = State::Spent;
+                this.state = ConnectionState::Spent;
             }
             read?;
         }
@@ -216,23 +217,23 @@ impl AsyncRead for Connection {
         }
         let before = buf.filled().len();
         match this.state {
-            State::Spent => return Poll::Ready(Ok(())),
-            State::New | State::Complete => {
+            ConnectionState::Spent => return Poll::Ready(Ok(())),
+            ConnectionState::New | ConnectionState::Complete => {
                 // awc checks whether the connection is alive. If anything arrived, it is closed or cannot be trusted, and
                 // awc must not take it. The kernel may know of bytes that the runtime does not know of yet.
                 if this.stream.io().poll_read(cx, buf).is_pending() && is_silent(this.stream.socket()) {
                     return Poll::Pending;
                 }
                 buf.set_filled(before);
-                this.state = State::Spent;
+                this.state = ConnectionState::Spent;
                 return Poll::Ready(Ok(()));
             }
             _ => ready!(this.stream.io().poll_read(cx, buf))?,
         }
         let bytes = buf.filled().get(before..).unwrap_or_default();
         if bytes.is_empty() {
-            let complete = matches!(this.state, State::UntilClose | State::Upgraded);
-            this.state = State::Spent;
+            let complete = matches!(this.state, ConnectionState::UntilClose | ConnectionState::Upgraded);
+            this.state = ConnectionState::Spent;
             return Poll::Ready(if complete { Ok(()) } else { Err(broken(CUT_SHORT)) });
         }
         this.state.account(bytes);

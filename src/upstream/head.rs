@@ -56,16 +56,16 @@ impl Head {
             _ => return Err("the status of the response is not between 100 and 599"),
         }
         let is_http10 = response.version == Some(0);
-        let fields = Fields::read(response.headers)?;
+        let fields = HeaderFields::read(response.headers)?;
         let asks_to_close = fields.close || (is_http10 && !fields.keep_alive);
         let has_no_body = answers_head_request || matches!(status, 204 | 304);
         let body = match fields {
             _ if has_no_body => Body::Length(0),
-            Fields { chunked: true, .. } if is_http10 => {
+            HeaderFields { chunked: true, .. } if is_http10 => {
                 return Err("chunked encoding in an HTTP/1.0 response");
             }
-            Fields { chunked: true, .. } => Body::Chunked,
-            Fields { content_length: Some(length), .. } => Body::Length(length),
+            HeaderFields { chunked: true, .. } => Body::Chunked,
+            HeaderFields { content_length: Some(length), .. } => Body::Length(length),
             // Not read until the connection closes where the server does not announce that it will close.
             _ if asks_to_close => Body::UntilClose,
             _ => return Err("the response has neither Content-Length nor chunked encoding"),
@@ -115,14 +115,14 @@ fn is_framing(name: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Fields {
+struct HeaderFields {
     content_length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
 }
 
-impl Fields {
+impl HeaderFields {
     fn read(headers: &[httparse::Header<'_>]) -> Result<Self, &'static str> {
         let mut fields = Self::default();
         for header in headers {

@@ -74,7 +74,7 @@ const UNDERSTOOD: &[Odd] = &[
 ];
 
 /// Responses with no meaning: an error, or no body.
-const REFUSED: &[Odd] = &[
+const UNSUPPORTED_HEADER_PARAMS: &[Odd] = &[
     Odd::Parts(&[(0, "HTTP/1.1 200 OK\r\n\r\n"), (30, "BODY")]),
     Odd::Parts(&[(0, "HTTP/1.1 200 OK\r\n\r\n"), (30, GOOD)]),
     Odd::Parts(&[(0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n"), (30, GOOD)]),
@@ -126,7 +126,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Resu
         let path = head.split(' ').nth(1).unwrap();
         let mut segments = path.split('/').skip(1);
         let at: usize = segments.next().unwrap().parse().unwrap();
-        let odd = UNDERSTOOD.iter().chain(REFUSED).nth(at).unwrap();
+        let odd = UNDERSTOOD.iter().chain(UNSUPPORTED_HEADER_PARAMS).nth(at).unwrap();
         let body = format!("{{\"path\":\"{path}\"}}");
         let (Odd::Parts(parts) | Odd::Close(parts)) = odd;
         for (pause, part) in *parts {
@@ -148,19 +148,19 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Resu
     }
 }
 
-const LIMITS: Limits = Limits { deadline: Duration::from_secs(20), max_body: 4096 };
+const LIMITS: CallLimits = CallLimits { deadline: Duration::from_secs(20), max_body: 4096 };
 
 /// As introspection does it.
 async fn post(client: &awc::Client, uri: &Uri) -> Result<Reply, AuthError> {
     let (form, bounds) = (Bytes::from_static(b"token=x"), LIMITS.starting_now());
     match post_form(client, uri, None, form.clone(), bounds, Reuse::Allowed).await {
-        Err(Failure::ClosedEarly(_)) => Ok(post_form(client, uri, None, form, bounds, Reuse::No).await?),
+        Err(CallFailure::ClosedEarly(_)) => Ok(post_form(client, uri, None, form, bounds, Reuse::No).await?),
         outcome => Ok(outcome?),
     }
 }
 
 async fn storm(client: &awc::Client, base: &str) {
-    let (kinds, understood) = (UNDERSTOOD.len() + REFUSED.len(), UNDERSTOOD.len());
+    let (kinds, understood) = (UNDERSTOOD.len() + UNSUPPORTED_HEADER_PARAMS.len(), UNDERSTOOD.len());
     let failures = RefCell::new(Vec::new());
     let got = Cell::new(0);
     let tasks = (0..24_usize).map(|task| {

@@ -7,56 +7,57 @@ use serde_json::Value;
 
 use crate::{
     bearer::BearerToken,
-    breaker::{Admission, Breaker, BreakerState, CHECK_DEADLINE},
+    breaker::{Admission, CHECK_DEADLINE, CircuitBreaker, CircuitState},
     cache::{
-        self, Age, Cache, CacheError, CacheKey, CustomStore, Hit, Now, TokenKeys, Verdict, VerdictCache,
+        self, Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, TokenKeys, Verdict,
+        VerdictCache,
     },
     claims::Claims,
     client_auth::ClientAssertionAudience,
     clock::Clock,
-    config::{Client, Hooks, Settings},
+    config::{ClientSettings, Hooks, Settings},
     deadline::{Deadline, timed_out},
     discovery::EndpointUrl,
     error::{AuthError, AuthErrorKind, Evidence, SetupFault, TokenFault},
-    flight::Flights,
-    gate::{Gate, GateLimits},
-    json::{Member, Members, without_byte_order_mark},
-    observe::{Observer, Via},
+    flight::SingleFlight,
+    gate::{ConcurrencyLimit, ConcurrencyLimits},
+    json::{JsonObject, JsonValue, without_byte_order_mark},
+    observe::{Telemetry, VerdictSource},
     token_type,
-    upstream::{self, Bounds, Failure, Limits, Reply, Reuse, bad_answer},
+    upstream::{self, CallDeadline, CallFailure, CallLimits, Reply, Reuse, bad_answer},
     waiting_room::WaitingRoom,
 };
 
 /// Introspection of one configuration, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Introspection {
-    observer: Arc<Observer>,
-    client: Client,
+    observer: Arc<Telemetry>,
+    client: ClientSettings,
     pub(crate) cache: Cache,
-    pub(crate) gate: Gate,
-    breaker: Breaker,
+    pub(crate) gate: ConcurrencyLimit,
+    breaker: CircuitBreaker,
     /// Health checks, and whether they ended with a verdict.
-    checks: Arc<Flights<(), bool>>,
+    checks: Arc<SingleFlight<(), bool>>,
     /// Requests that wait for a health check. They have no place among the calls any more.
     check_room: WaitingRoom,
-    limits: Limits,
+    limits: CallLimits,
     clock: Arc<dyn Clock>,
     /// Seconds by which our clock is behind the issuer's, which looks at the times of our assertions.
     clock_skew: i64,
     assertion_audience: ClientAssertionAudience,
-    flights: Arc<Flights<CacheKey, Answer>>,
+    flights: Arc<SingleFlight<CacheKey, TimedVerdict>>,
 }
 
 /// A verdict, and when the authorization server was asked for it on the monotonic clock.
 #[derive(Clone)]
-struct Answer {
+struct TimedVerdict {
     verdict: Verdict,
     sent: Duration,
 }
 
 /// Where to ask, as the metadata has it.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub(crate) struct IntrospectionTarget {
     pub(crate) issuer: Arc<str>,
     pub(crate) endpoint: EndpointUrl,
 }
@@ -66,20 +67,20 @@ impl Introspection {
     pub(crate) fn new(
         settings: &Settings,
         hooks: &Hooks,
-        limits: Limits,
+        limits: CallLimits,
         clock: &Arc<dyn Clock>,
-        observer: &Arc<Observer>,
+        observer: &Arc<Telemetry>,
     ) -> Option<Self> {
         Some(Self {
             observer: Arc::clone(observer),
             client: settings.client.clone()?,
             cache: cache_of(settings, hooks),
-            gate: Gate::new(GateLimits {
+            gate: ConcurrencyLimit::new(ConcurrencyLimits {
                 calls: settings.tuning.max_calls,
                 waiting: settings.tuning.max_waiting,
-                patience: GateLimits::default().patience,
+                queue_timeout: ConcurrencyLimits::default().queue_timeout,
             }),
-            breaker: Breaker::new(Arc::clone(&observer.issuer)),
+            breaker: CircuitBreaker::new(Arc::clone(&observer.issuer)),
             checks: Arc::default(),
             check_room: WaitingRoom::new(settings.tuning.max_waiting),
             limits,
@@ -91,8 +92,13 @@ impl Introspection {
     }
 
     /// The verdict that this process remembers, not older than `max_age`.
-    pub(crate) fn recall(&self, key: &CacheKey, now: Now, max_age: Option<Duration>) -> Option<Hit> {
-        self.cache.recall(key, now, max_age)
+    pub(crate) fn lookup(
+        &self,
+        key: &CacheKey,
+        now: ClockReading,
+        max_age: Option<Duration>,
+    ) -> Option<AgedVerdict> {
+        self.cache.lookup(key, now, max_age)
     }
 
     /// The verdict that this process or the store has, not older than `max_age`.
@@ -101,9 +107,9 @@ impl Introspection {
         key: &CacheKey,
         max_age: Option<Duration>,
         deadline: Deadline,
-    ) -> Option<Hit> {
+    ) -> Option<AgedVerdict> {
         // A store may be slow.
-        deadline.wait(self.cache.get(key, || Now::of(&*self.clock), max_age)).await.flatten()
+        deadline.wait(self.cache.get(key, || ClockReading::now(&*self.clock), max_age)).await.flatten()
     }
 
     /// A new verdict on this token: that of a call under way, or of one that is made now. `target` is used only if there
@@ -116,19 +122,19 @@ impl Introspection {
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
         target: impl Fn() -> T,
-    ) -> Result<(Hit, Via), AuthError>
+    ) -> Result<(AgedVerdict, VerdictSource), AuthError>
     where
-        T: Future<Output = Result<Target, AuthError>> + 'static,
+        T: Future<Output = Result<IntrospectionTarget, AuthError>> + 'static,
     {
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
-            async move { this.ask(key, &token, token_expires_at, &client, deadline, target).await }
+            async move { this.introspect(key, &token, token_expires_at, &client, deadline, target).await }
         };
-        let Answer { verdict, sent } =
+        let TimedVerdict { verdict, sent } =
             Box::pin(self.flights.join(key, deadline, &self.gate.room, call)).await?;
         let now = self.clock.monotonic();
         let age = Age::new(now.saturating_sub(sent), now);
-        Ok((Hit { verdict, age: Some(age) }, Via::Introspection))
+        Ok((AgedVerdict { verdict, age: Some(age) }, VerdictSource::Introspection))
     }
 
     /// Evicts one token under all of its keys. A call under way began before: a later request makes a call anew.
@@ -161,26 +167,26 @@ impl Introspection {
         cleared
     }
 
-    pub(crate) fn breaker_state(&self) -> BreakerState {
+    pub(crate) fn breaker_state(&self) -> CircuitState {
         self.breaker.current(|| self.clock.monotonic())
     }
 
     /// One call, behind the breaker and the gate; its verdict enters the cache before anybody judges it.
-    async fn ask(
+    async fn introspect(
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
         token_expires_at: Option<i64>,
         client: &awc::Client,
         deadline: Deadline,
-        target: impl Future<Output = Result<Target, AuthError>>,
-    ) -> Result<Answer, AuthError> {
+        target: impl Future<Output = Result<IntrospectionTarget, AuthError>>,
+    ) -> Result<TimedVerdict, AuthError> {
         // Before the gate, so that no request queues for a server that is paused; and after, for the wait is long.
         let now = || self.clock.monotonic();
         self.breaker.check(&key, now)?;
         let pass = self.gate.enter(deadline).await?;
         let target = target.await?;
-        match self.breaker.admit(&key, now)? {
+        match self.breaker.try_acquire(&key, now)? {
             Admission::Call => {}
             Admission::CallAndCheck => drop(rt::spawn(self.check_health(client, &target))),
             Admission::CheckFirst => {
@@ -192,7 +198,7 @@ impl Introspection {
             // A failure of nobody whom the breaker should know of.
             return Err(timed_out());
         }
-        let ticket = self.cache.ticket(key, Now::of(&*self.clock)).expiring_at(token_expires_at);
+        let ticket = self.cache.ticket(key, ClockReading::now(&*self.clock)).expiring_at(token_expires_at);
         let started = ticket.sent().monotonic;
         let call = self.observer.call("introspection");
         self.observer.in_flight(self.gate.in_flight());
@@ -220,11 +226,11 @@ impl Introspection {
         }
         self.observe_pause();
         let verdict = outcome?;
-        let answer = Answer { verdict, sent: started };
+        let answer = TimedVerdict { verdict, sent: started };
         let (this, verdict) = (Arc::clone(self), answer.verdict.clone());
         // A task: past the deadline, too, it looks after a store whether the token was evicted meanwhile.
         let insert = rt::spawn(async move {
-            this.cache.insert(&ticket, &verdict, || Now::of(&*this.clock)).await;
+            this.cache.insert(&ticket, &verdict, || ClockReading::now(&*this.clock)).await;
         });
         let _is_in_time = deadline.wait(insert).await;
         Ok(answer)
@@ -236,7 +242,7 @@ impl Introspection {
         self: &Arc<Self>,
         failure: AuthError,
         client: &awc::Client,
-        target: &Target,
+        target: &IntrospectionTarget,
     ) -> AuthError {
         let Some(evidence) = failure.could_be_the_tokens() else { return failure };
         // A verdict of a call that started before may be older than the failure: the server may have changed between.
@@ -261,7 +267,7 @@ impl Introspection {
     fn check_health(
         self: &Arc<Self>,
         client: &awc::Client,
-        target: &Target,
+        target: &IntrospectionTarget,
     ) -> impl Future<Output = Result<bool, AuthError>> + 'static {
         let (this, client, target) = (Arc::clone(self), client.clone(), target.clone());
         // Boxed: most calls need none.
@@ -275,10 +281,10 @@ impl Introspection {
         })
     }
 
-    async fn send_health_check(&self, client: &awc::Client, target: &Target) -> bool {
+    async fn send_health_check(&self, client: &awc::Client, target: &IntrospectionTarget) -> bool {
         let started = self.clock.monotonic();
         self.breaker.start_check(started);
-        let limits = Limits { deadline: self.limits.deadline.min(CHECK_DEADLINE), ..self.limits };
+        let limits = CallLimits { deadline: self.limits.deadline.min(CHECK_DEADLINE), ..self.limits };
         let call = self.observer.call("health_check");
         let outcome = self.call(&BearerToken::random(), client, target, limits).await;
         call.end(&outcome);
@@ -291,7 +297,7 @@ impl Introspection {
     }
 
     fn observe_pause(&self) {
-        self.observer.paused(self.breaker_state() != BreakerState::Closed);
+        self.observer.paused(self.breaker_state() != CircuitState::Closed);
     }
 
     /// Introspecting twice is as good as once, so a closed kept-alive connection costs a second try: with a form of its
@@ -300,12 +306,14 @@ impl Introspection {
         &self,
         token: &BearerToken,
         client: &awc::Client,
-        target: &Target,
-        limits: Limits,
+        target: &IntrospectionTarget,
+        limits: CallLimits,
     ) -> Result<Verdict, AuthError> {
         let bounds = limits.starting_now();
         match self.send(token, client, target, bounds, Reuse::Allowed).await {
-            Err(Failure::ClosedEarly(_)) => read(&self.send(token, client, target, bounds, Reuse::No).await?),
+            Err(CallFailure::ClosedEarly(_)) => {
+                read(&self.send(token, client, target, bounds, Reuse::No).await?)
+            }
             outcome => read(&outcome?),
         }
     }
@@ -314,11 +322,11 @@ impl Introspection {
         &self,
         token: &BearerToken,
         client: &awc::Client,
-        target: &Target,
-        bounds: Bounds,
+        target: &IntrospectionTarget,
+        bounds: CallDeadline,
         reuse: Reuse,
-    ) -> Result<Reply, Failure> {
-        let Client { id, authentication } = &self.client;
+    ) -> Result<Reply, CallFailure> {
+        let ClientSettings { id, authentication } = &self.client;
         // Room for the token, the hint and a client's id and secret.
         let mut form = String::with_capacity(token.as_str().len() + 256);
         form.push_str("token_type_hint=access_token");
@@ -330,7 +338,7 @@ impl Introspection {
         };
         let authorization = authentication
             .apply(id, &audience, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
-            .map_err(Failure::Other)?;
+            .map_err(CallFailure::Other)?;
         upstream::post_form(client, &target.endpoint.uri, authorization, form.finish().into(), bounds, reuse)
             .await
     }
@@ -348,7 +356,7 @@ fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
             let (active, inactive, bytes) =
                 (settings.tuning.cache_entries, settings.tuning.cache_entries, settings.tuning.cache_bytes);
             let inactive_lifetime = settings.tuning.inactive_verdict_lifetime();
-            let limits = cache::Limits { lifetime, inactive_lifetime, active, inactive, bytes };
+            let limits = cache::CacheLimits { lifetime, inactive_lifetime, active, inactive, bytes };
             Cache::Memory(VerdictCache::new(limits))
         }
     }
@@ -363,7 +371,7 @@ fn read(reply: &Reply) -> Result<Verdict, AuthError> {
         let error = bad_answer("an introspection answer that is not JSON by its content type");
         // A gateway's page about this token, perhaps. An empty response is no page.
         let is_page = !reply.body.is_empty();
-        return Err(if is_page { error.may_be_the_tokens(Evidence::Current) } else { error });
+        return Err(if is_page { error.possibly_token_specific(Evidence::Current) } else { error });
     }
     parse(&reply.body)
 }
@@ -376,13 +384,13 @@ fn read(reply: &Reply) -> Result<Verdict, AuthError> {
 ///   [`Introspection::attribute`] finds out. A redirect and a 401 are more often ours, so they need a verdict of the same
 ///   time.
 fn refusal(reply: &Reply) -> AuthError {
-    let members = Members::read(without_byte_order_mark(&reply.body)).ok();
+    let members = JsonObject::read(without_byte_order_mark(&reply.body)).ok();
     let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));
     let because = match code {
         Some(code) => format!("it answered {} ({code})", reply.status),
         None => format!("it answered {}", reply.status),
     };
-    let refused = AuthError::setup(SetupFault::Refused).because(because);
+    let refused = AuthError::setup(SetupFault::Refused).with_source(because);
     match (reply.status, code) {
         (
             _,
@@ -394,8 +402,8 @@ fn refusal(reply: &Reply) -> AuthError {
         | (400 | 401, Some("unsupported_token_type" | "invalid_token" | "inactive_token")) => {
             unsupported(&refused)
         }
-        (300..=399 | 401, _) => refused.may_be_the_tokens(Evidence::Current),
-        _ => refused.may_be_the_tokens(Evidence::Recent),
+        (300..=399 | 401, _) => refused.possibly_token_specific(Evidence::Current),
+        _ => refused.possibly_token_specific(Evidence::Recent),
     }
 }
 
@@ -403,7 +411,7 @@ fn refusal(reply: &Reply) -> AuthError {
 fn unsupported(refusal: &AuthError) -> AuthError {
     let detail = refusal.source().map_or_else(String::new, |cause| format!(": {cause}"));
     AuthError::token(TokenFault::Unsupported)
-        .because(format!("the server does not introspect such tokens{detail}"))
+        .with_source(format!("the server does not introspect such tokens{detail}"))
 }
 
 /// Whether the server's `error` is one that the log may have: a word like those of the RFCs, which no token looks like.
@@ -414,15 +422,15 @@ fn is_error_code(code: &str) -> bool {
 /// `active` must be the JSON boolean: a server that answers `"true"` is not understood.
 fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
     let body = without_byte_order_mark(body);
-    let members = Members::read(body)
+    let members = JsonObject::read(body)
         .map_err(|error| bad_answer(format!("an introspection answer that is no JSON object: {error}")))?;
     match members.get("active") {
-        Some(Member::Other(Value::Bool(true))) => {}
-        Some(Member::Other(Value::Bool(false))) => return Ok(Verdict::Inactive),
+        Some(JsonValue::Other(Value::Bool(true))) => {}
+        Some(JsonValue::Other(Value::Bool(false))) => return Ok(Verdict::Inactive),
         _ => return Err(bad_answer("an introspection answer whose `active` is no boolean")),
     }
     // The server made the response, so a claim of another shape is its fault and not the caller's.
-    let claims = Claims::of_answer(&members, body)
+    let claims = Claims::from_introspection(&members, body)
         .map_err(|claim| bad_answer(format!("an introspection answer in which {claim}")))?;
     if let Some(name) = misshapen(&members) {
         return Err(bad_answer(format!("an introspection answer in which the claim `{name}` is malformed")));
@@ -434,10 +442,10 @@ fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
 }
 
 /// The first of the members that [`Claims`] does not read whose type is another than its specification's.
-fn misshapen(members: &Members<'_>) -> Option<&'static str> {
-    let is_other = |name: &str| matches!(members.get(name), Some(Member::Other(_)));
+fn misshapen(members: &JsonObject<'_>) -> Option<&'static str> {
+    let is_other = |name: &str| matches!(members.get(name), Some(JsonValue::Other(_)));
     let is_no_object =
-        |name: &str| members.get(name).is_some_and(|cnf| !matches!(cnf, Member::Other(Value::Object(_))));
+        |name: &str| members.get(name).is_some_and(|cnf| !matches!(cnf, JsonValue::Other(Value::Object(_))));
     let texts = ["token_type", "token_use", "typ"].into_iter().find(|name| is_other(name));
     texts.or_else(|| is_no_object("cnf").then_some("cnf"))
 }

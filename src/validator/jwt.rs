@@ -9,14 +9,14 @@ mod tests;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use self::{
-    header::{Header, Typ},
+    header::{JwtHeader, Typ},
     shape::resembles_jwt,
 };
 use crate::{
     algorithm::Algorithm,
     claims::Claims,
     error::{AuthError, TokenFault},
-    json::Members,
+    json::JsonObject,
     jwks::{KeySet, MAX_TRIED},
     token_type::{self, says_access_token, says_another_type},
 };
@@ -29,7 +29,7 @@ const MAX_SIGNATURE: usize = 8192 / 8;
 
 /// Which tokens are accepted.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct JwtRules {
     /// The algorithms that a token may be signed with.
     pub(crate) algorithms: Box<[Algorithm]>,
     /// Whether the header must say that the token is an access token: `typ` is `at+jwt` (RFC 9068 section 2.1). Many
@@ -39,7 +39,7 @@ pub(crate) struct Rules {
     pub(crate) requires_claims: bool,
 }
 
-impl Default for Rules {
+impl Default for JwtRules {
     fn default() -> Self {
         Self { algorithms: Algorithm::ALL.into(), require_at_jwt: false, requires_claims: true }
     }
@@ -47,7 +47,7 @@ impl Default for Rules {
 
 /// A token that looks like a signed JWT. Nothing of it is believed yet.
 pub(crate) struct Jwt<'t> {
-    header: Header,
+    header: JwtHeader,
     signing_input: &'t str,
     payload: &'t str,
     signature: &'t str,
@@ -78,7 +78,7 @@ impl<'t> Jwt<'t> {
         if payload.contains('.') {
             return None;
         }
-        Some(Self { header: Header::decode(header)?, signing_input, payload, signature })
+        Some(Self { header: JwtHeader::decode(header)?, signing_input, payload, signature })
     }
 
     /// Validates everything about the token itself, and gives its claims: the rules for the header, the signature, and
@@ -89,12 +89,12 @@ impl<'t> Jwt<'t> {
     ///
     /// # Errors
     /// [`TokenFault::UnknownKey`] where no key of the set fits: the set may be old, and is worth fetching again.
-    pub(crate) fn verify(&self, keys: &KeySet, rules: &Rules) -> Result<Claims, TokenFault> {
+    pub(crate) fn verify(&self, keys: &KeySet, rules: &JwtRules) -> Result<Claims, TokenFault> {
         let algorithm = self.check_header(rules)?;
         self.check_signature(keys, algorithm)?;
         let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
-        let members = Members::read(&payload).map_err(|_| TokenFault::Malformed)?;
-        let claims = Claims::of_payload(&members, &payload).map_err(|_| TokenFault::Malformed)?;
+        let members = JsonObject::read(&payload).map_err(|_| TokenFault::Malformed)?;
+        let claims = Claims::from_payload(&members, &payload).map_err(|_| TokenFault::Malformed)?;
         if is_of_another_type(&members, &claims, self.header.typ) {
             return Err(TokenFault::Type);
         }
@@ -108,7 +108,7 @@ impl<'t> Jwt<'t> {
     ///
     /// # Errors
     /// Where no key can make the token valid.
-    pub(crate) fn check_header(&self, rules: &Rules) -> Result<Algorithm, TokenFault> {
+    pub(crate) fn check_header(&self, rules: &JwtRules) -> Result<Algorithm, TokenFault> {
         if self.header.is_malformed {
             return Err(TokenFault::Malformed);
         }
@@ -137,7 +137,7 @@ impl<'t> Jwt<'t> {
         if not_tried == 0 {
             return error;
         }
-        error.because(format!(
+        error.with_source(format!(
             "only {MAX_TRIED} published keys were tried, and {not_tried} more fit the token: expected is one key for each `kid`"
         ))
     }
@@ -178,7 +178,7 @@ const NON_ACCESS_TOKEN_CLAIMS: [&str; 4] = ["at_hash", "c_hash", "s_hash", "toke
 /// event tokens (RFC 8417 section 2.2), but may be a private claim where the header says `at+jwt`. `nonce` belongs to ID
 /// tokens, but some servers copy it into the access token: it does not count beside `at+jwt`, a claim like Keycloak's
 /// `typ: Bearer` or Cognito's `token_use: access`, or scopes, which an ID token does not have.
-fn is_of_another_type(members: &Members<'_>, claims: &Claims, typ: Typ) -> bool {
+fn is_of_another_type(members: &JsonObject<'_>, claims: &Claims, typ: Typ) -> bool {
     let has = |name: &str| members.get(name).is_some();
     let is_at_jwt = typ == Typ::AccessToken;
     let mut is_access_token = is_at_jwt || claims.scopes().iter().next().is_some();

@@ -6,83 +6,83 @@ use std::{future::Future, sync::Arc};
 use aws_lc_rs::digest;
 
 use super::{
-    jwt::{Jwt, MAX_TOKEN, Rules},
-    remembered::{KeySetId, Remembered, Tag},
+    jwt::{Jwt, JwtRules, MAX_TOKEN},
+    remembered::{KeySetId, TokenTag, VerifiedTokens},
 };
 use crate::{
-    cache::Now,
+    cache::ClockReading,
     claims::Claims,
     config::Settings,
     deadline::Deadline,
     error::{AuthError, AuthErrorKind, TokenFault, UpstreamFault},
     jwk::Unusable,
     jwks::{KeySet, SkippedKey},
-    metadata::{Known, KnownMetadata},
-    observe::{Observer, Via},
+    metadata::{IssuerMetadata, MetadataCache},
+    observe::{Telemetry, VerdictSource},
     policy,
-    refresh::{Dated, Document, Lifetimes, Reader, Refreshed},
-    upstream::{self, Limits, bad_answer},
+    refresh::{Document, Fetched, Lifetimes, Reader, RefreshingCache},
+    upstream::{self, CallLimits, bad_answer},
 };
 
 #[derive(Debug)]
-pub(crate) struct Local {
-    keys: Arc<Refreshed<PublishedKeys>>,
-    rules: Rules,
-    limits: Limits,
-    observer: Arc<Observer>,
-    remembered: Option<Remembered>,
+pub(crate) struct JwtValidator {
+    keys: Arc<RefreshingCache<FetchedKeySet>>,
+    rules: JwtRules,
+    limits: CallLimits,
+    observer: Arc<Telemetry>,
+    remembered: Option<VerifiedTokens>,
     api_rules: policy::Rules,
     /// Whether a JWT is introspected once its signature is verified.
     introspects: bool,
 }
 
 /// The way on for a token.
-pub(crate) enum Outcome {
+pub(crate) enum JwtOutcome {
     /// The JWT is valid. Only the policy of the route remains to be checked.
-    Verified(Claims, Via),
+    Verified(Claims, VerdictSource),
     /// The token is opaque, or a JWT that is introspected too. A verified JWT expires at this time by the local clock.
     Introspect { expires_at: Option<i64> },
 }
 
 /// The result of verifying a JWT.
-enum Verified {
-    Yes(Claims, Via),
+enum Verification {
+    Yes(Claims, VerdictSource),
     /// There are no keys: they cannot be fetched and no usable ones are known, or the key set is empty.
     NoKeys(AuthError),
 }
 
 /// A key set, and what tells whether a later one is the same.
 #[derive(Debug)]
-struct PublishedKeys {
+struct FetchedKeySet {
     set: KeySet,
     id: KeySetId,
 }
 
-impl Document for PublishedKeys {}
+impl Document for FetchedKeySet {}
 
 /// A full waiting room says nothing about the keys.
-fn no_keys(error: AuthError) -> Result<Verified, AuthError> {
+fn no_keys(error: AuthError) -> Result<Verification, AuthError> {
     let is_saturated = error.kind() == AuthErrorKind::Upstream(UpstreamFault::Saturated);
-    if is_saturated { Err(error) } else { Ok(Verified::NoKeys(error)) }
+    if is_saturated { Err(error) } else { Ok(Verification::NoKeys(error)) }
 }
 
-impl Local {
-    pub(crate) fn new(settings: &Settings, limits: Limits, observer: &Arc<Observer>) -> Self {
+impl JwtValidator {
+    pub(crate) fn new(settings: &Settings, limits: CallLimits, observer: &Arc<Telemetry>) -> Self {
         let introspects = settings.tuning.introspect_jwt_tokens;
         let lifetimes = Lifetimes {
-            fresh: settings.tuning.jwks_lifetime,
-            usable: settings.tuning.max_stale,
-            cooldown: settings.tuning.jwks_cooldown,
+            max_age: settings.tuning.jwks_lifetime,
+            stale_if_error: settings.tuning.max_stale,
+            min_refetch_interval: settings.tuning.jwks_cooldown,
         };
         Self {
-            keys: Arc::new(Refreshed::new(
+            keys: Arc::new(RefreshingCache::new(
                 "key_set",
                 lifetimes,
                 settings.tuning.max_waiting,
                 Arc::clone(observer),
             )),
             observer: Arc::clone(observer),
-            rules: Rules {
+            rules: JwtRules {
                 algorithms: settings.tuning.algorithms.as_slice().into(),
                 require_at_jwt: settings.tuning.require_at_jwt,
                 requires_claims: !introspects,
@@ -90,18 +90,18 @@ impl Local {
             api_rules: settings.rules.clone(),
             introspects,
             limits,
-            remembered: settings.tuning.remember_jwts.then(Remembered::new).flatten(),
+            remembered: settings.tuning.remember_jwts.then(VerifiedTokens::new).flatten(),
         }
     }
 
-    /// The claims of a token whose signature was verified before, with keys that are fresh: without waiting.
-    pub(crate) fn recall(&self, tag: Option<&Tag>, now: Now) -> Option<Claims> {
+    /// The claims of a token whose signature was verified before, with keys that are max_age: without waiting.
+    pub(crate) fn lookup(&self, tag: Option<&TokenTag>, now: ClockReading) -> Option<Claims> {
         let (remembered, tag) = (self.remembered.as_ref()?, tag?);
-        self.keys.if_fresh(now.monotonic, |keys| remembered.get(tag, &keys.id))?
+        self.keys.with_fresh(now.monotonic, |keys| remembered.get(tag, &keys.id))?
     }
 
     /// The name under which a token is remembered; `None` where none is.
-    pub(crate) fn tag(&self, token: &str) -> Option<Tag> {
+    pub(crate) fn tag(&self, token: &str) -> Option<TokenTag> {
         self.remembered.as_ref().filter(|_| token.len() <= MAX_TOKEN)?.tag(token)
     }
 
@@ -114,44 +114,44 @@ impl Local {
     /// A JWT that is introspected too is checked first, so that only the issuer's own tokens cause a call.
     pub(crate) async fn validate(
         &self,
-        tag: Option<Tag>,
+        tag: Option<TokenTag>,
         token: &str,
-        metadata: &KnownMetadata,
+        metadata: &MetadataCache,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
-    ) -> Result<Outcome, AuthError> {
+    ) -> Result<JwtOutcome, AuthError> {
         let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else {
-            return Ok(Outcome::Introspect { expires_at: None });
+            return Ok(JwtOutcome::Introspect { expires_at: None });
         };
         // No key can change this, so that no key is needed for it.
         jwt.check_header(&self.rules).map_err(AuthError::token)?;
         match self.verify(&jwt, tag, metadata, client, deadline).await? {
-            Verified::Yes(claims, _) if self.introspects => {
+            Verification::Yes(claims, _) if self.introspects => {
                 let now = self.observer.clock.unix_time();
                 metadata.issuer(|issuer| policy::check_present(&claims, &self.api_rules, issuer, now))?;
                 let skew = self.api_rules.clock_skew;
                 let expires_at = claims.expires_at().map(|expires_at| expires_at.saturating_sub(skew));
-                Ok(Outcome::Introspect { expires_at })
+                Ok(JwtOutcome::Introspect { expires_at })
             }
-            Verified::Yes(claims, via) => Ok(Outcome::Verified(claims, via)),
+            Verification::Yes(claims, via) => Ok(JwtOutcome::Verified(claims, via)),
             // Introspection is a complete validation by itself.
-            Verified::NoKeys(_) if self.introspects => Ok(Outcome::Introspect { expires_at: None }),
-            Verified::NoKeys(error) => Err(error),
+            Verification::NoKeys(_) if self.introspects => Ok(JwtOutcome::Introspect { expires_at: None }),
+            Verification::NoKeys(error) => Err(error),
         }
     }
 
     async fn verify(
         &self,
         jwt: &Jwt<'_>,
-        tag: Option<Tag>,
-        metadata: &KnownMetadata,
+        tag: Option<TokenTag>,
+        metadata: &MetadataCache,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
-    ) -> Result<Verified, AuthError> {
+    ) -> Result<Verification, AuthError> {
         let fetch = || {
             let of_fetch = Deadline::after(self.limits.deadline);
             let metadata = metadata.get(client(), Reader::task(of_fetch));
-            let fetching = fetch(metadata, client(), self.limits, of_fetch, self.keys.last_known());
+            let fetching = fetch(metadata, client(), self.limits, of_fetch, self.keys.load_full());
             Arc::clone(&self.observer).fetch("key_set", fetching)
         };
         let mut current = match self.keys.get(fetch, Reader::request(deadline)).await {
@@ -160,12 +160,12 @@ impl Local {
         };
         let remembered = self.remembered.as_ref().zip(tag);
         if let Some(claims) = remembered.and_then(|(known, tag)| known.get(&tag, &current.document.id)) {
-            return Ok(Verified::Yes(claims, Via::RememberedSignature));
+            return Ok(Verification::Yes(claims, VerdictSource::RememberedSignature));
         }
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
         // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
         if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome {
-            match self.keys.newer_than(&current, fetch, deadline).await {
+            match self.keys.refetch_if_same(&current, fetch, deadline).await {
                 Ok(Some(newer)) => {
                     current = newer;
                     outcome = jwt.verify(&current.document.set, &self.rules);
@@ -178,7 +178,7 @@ impl Local {
             }
         }
         if current.document.set.is_empty() && (self.introspects || outcome == Err(TokenFault::UnknownKey)) {
-            return Ok(Verified::NoKeys(AuthError::upstream(UpstreamFault::NoKeys)));
+            return Ok(Verification::NoKeys(AuthError::upstream(UpstreamFault::NoKeys)));
         }
         let claims = outcome.map_err(|fault| jwt.error(fault, &current.document.set))?;
         if let Some((known, tag)) = remembered
@@ -186,11 +186,11 @@ impl Local {
         {
             known.insert(tag, claims.clone(), current.document.id);
         }
-        Ok(Verified::Yes(claims, Via::Signature))
+        Ok(Verification::Yes(claims, VerdictSource::Signature))
     }
 
     /// Whether a token can be accepted by any route now. Others are not worth their place among the verified ones.
-    fn fits_api(&self, claims: &Claims, metadata: &KnownMetadata) -> bool {
+    fn fits_api(&self, claims: &Claims, metadata: &MetadataCache) -> bool {
         let check = if self.introspects { policy::check_present } else { policy::check_token };
         let now = self.observer.clock.unix_time();
         metadata.issuer(|issuer| check(claims, &self.api_rules, issuer, now)).is_ok()
@@ -203,7 +203,7 @@ impl Local {
 
     /// Whether a key set is known, however old.
     pub(crate) fn knows_keys(&self) -> bool {
-        self.keys.last_known().is_some()
+        self.keys.load_full().is_some()
     }
 
     /// Forgets one token.
@@ -236,12 +236,12 @@ pub(crate) fn may_be_jwt(token: &str) -> bool {
 /// One fetch of the key set, from where the current metadata says. Runs by itself, detached from the request that
 /// needs it.
 async fn fetch(
-    known: impl Future<Output = Result<Arc<Dated<Known>>, AuthError>>,
+    known: impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>>,
     client: awc::Client,
-    limits: Limits,
+    limits: CallLimits,
     deadline: Deadline,
-    last_known: Option<Arc<Dated<PublishedKeys>>>,
-) -> Result<PublishedKeys, AuthError> {
+    last_known: Option<Arc<Fetched<FetchedKeySet>>>,
+) -> Result<FetchedKeySet, AuthError> {
     let endpoint = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
     let reply = upstream::get(&client, &endpoint.uri, limits.until(deadline)).await?;
     // Static hosting serves it as text/plain, say: its content tells whether it is a key set.
@@ -261,7 +261,7 @@ async fn fetch(
     );
     let mut id = [0; 32];
     id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
-    Ok(PublishedKeys { set, id })
+    Ok(FetchedKeySet { set, id })
 }
 
 /// Keys for encryption, or of new types, are usual. A malformed one is meant to be used, and its tokens are rejected.

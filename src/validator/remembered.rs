@@ -21,19 +21,19 @@ const CAPACITY: usize = 10_000;
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The tokens are not kept, only their [tags](Tag).
-pub(crate) struct Remembered {
-    tokens: Cache<Tag, Verified, BySize>,
+pub(crate) struct VerifiedTokens {
+    tokens: Cache<TokenTag, VerifiedToken, BySize>,
     key: LessSafeKey,
 }
 
 /// The claims of a verified token, and the key set that verified it. The policy checks them on every request.
 #[derive(Clone)]
-struct Verified {
+struct VerifiedToken {
     claims: Claims,
     key_set: KeySetId,
 }
 
-impl EntrySize for Verified {
+impl EntrySize for VerifiedToken {
     fn entry_size(&self) -> u64 {
         // The slots of the map, and the claims' own block.
         const ENTRY: usize = 400;
@@ -50,9 +50,9 @@ pub(crate) type KeySetId = [u8; 32];
 /// chance to match one of ten thousand is less than 2^-100. One nonce for all tags is safe only because tags are
 /// never shown: two of them would reveal the key. Nothing may print, store or compare them outside of this file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Tag([u8; 16]);
+pub(crate) struct TokenTag([u8; 16]);
 
-impl Remembered {
+impl VerifiedTokens {
     /// `None` without a source of randomness: nothing is remembered then.
     pub(crate) fn new() -> Option<Self> {
         let mut key = Zeroizing::new([0; 32]);
@@ -61,20 +61,20 @@ impl Remembered {
         Some(Self { tokens: bounded_by_size(CAPACITY, MAX_BYTES), key })
     }
 
-    pub(crate) fn tag(&self, token: &str) -> Option<Tag> {
+    pub(crate) fn tag(&self, token: &str) -> Option<TokenTag> {
         let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
         let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(token.as_bytes()), &mut []).ok()?;
-        tag.as_ref().try_into().ok().map(Tag)
+        tag.as_ref().try_into().ok().map(TokenTag)
     }
 
     /// The claims of a token that was verified with keys of this set.
-    pub(crate) fn get(&self, tag: &Tag, current: &KeySetId) -> Option<Claims> {
-        let Verified { claims, key_set } = self.tokens.get(tag)?;
+    pub(crate) fn get(&self, tag: &TokenTag, current: &KeySetId) -> Option<Claims> {
+        let VerifiedToken { claims, key_set } = self.tokens.get(tag)?;
         (key_set == *current).then_some(claims)
     }
 
-    pub(crate) fn insert(&self, tag: Tag, claims: Claims, key_set: KeySetId) {
-        self.tokens.insert(tag, Verified { claims, key_set });
+    pub(crate) fn insert(&self, tag: TokenTag, claims: Claims, key_set: KeySetId) {
+        self.tokens.insert(tag, VerifiedToken { claims, key_set });
     }
 
     pub(crate) fn evict(&self, token: &str) {
@@ -93,9 +93,9 @@ impl Remembered {
 }
 
 /// Tells how many there are, and nothing of them.
-impl fmt::Debug for Remembered {
+impl fmt::Debug for VerifiedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remembered").field("tokens", &self.tokens.len()).finish_non_exhaustive()
+        f.debug_struct("VerifiedTokens").field("tokens", &self.tokens.len()).finish_non_exhaustive()
     }
 }
 
@@ -110,15 +110,15 @@ mod tests {
         Claims::from_members(Map::from_iter([("sub".to_owned(), Value::from(subject))])).unwrap()
     }
 
-    fn remembered(tokens: &[&str]) -> Remembered {
-        let remembered = Remembered::new().unwrap();
+    fn remembered(tokens: &[&str]) -> VerifiedTokens {
+        let remembered = VerifiedTokens::new().unwrap();
         for token in tokens {
             remembered.insert(remembered.tag(token).unwrap(), claims(token), [1; 32]);
         }
         remembered
     }
 
-    fn subject(remembered: &Remembered, token: &str, key_set: KeySetId) -> Option<String> {
+    fn subject(remembered: &VerifiedTokens, token: &str, key_set: KeySetId) -> Option<String> {
         let claims = remembered.get(&remembered.tag(token).unwrap(), &key_set)?;
         claims.subject().map(str::to_owned)
     }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_is_evicted_is_not_known() {
-        let known = |remembered: &Remembered| {
+        let known = |remembered: &VerifiedTokens| {
             ["alice", "bob"].map(|token| subject(remembered, token, [1; 32]).is_some())
         };
         let by_token = remembered(&["alice", "bob"]);
@@ -166,13 +166,13 @@ mod tests {
 
     #[test]
     fn another_process_has_other_tags() {
-        let tag = |remembered: &Remembered| remembered.tag("token").unwrap().0;
+        let tag = |remembered: &VerifiedTokens| remembered.tag("token").unwrap().0;
         assert_ne!(tag(&remembered(&[])), tag(&remembered(&[])));
     }
 
     #[test]
     fn debug_tells_the_number() {
-        assert_eq!(format!("{:?}", remembered(&["alice"])), "Remembered { tokens: 1, .. }");
+        assert_eq!(format!("{:?}", remembered(&["alice"])), "VerifiedTokens { tokens: 1, .. }");
     }
 
     proptest! {

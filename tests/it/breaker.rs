@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_protect_api::{
-    Clock as _, Introspecting, ProtectApi, TokenFault, UpstreamFault,
+    Clock as _, IntrospectionState, ProtectApi, TokenFault, UpstreamFault,
     UpstreamFault::{Failing, Paused, TimedOut, Unreachable},
     test::{Endpoint, Fault, TestClock, TestIssuer},
 };
@@ -317,7 +317,7 @@ async fn an_outage_of_responses_with_500_leaves_a_small_rate_of_calls() {
     for number in 0..1000 {
         assert_eq!(api.get("/", &format!("new-{number}")).await.status, 503);
         assert_eq!(api.get("/", &good[number % 100]).await.status, 503);
-        assert_ne!(protect.status().introspection, Introspecting::Calling);
+        assert_ne!(protect.status().introspection, IntrospectionState::Calling);
         clock.advance(Duration::from_millis(10));
     }
     let calls = issuer.count(Endpoint::Introspection);
@@ -330,7 +330,7 @@ async fn an_outage_of_responses_with_500_leaves_a_small_rate_of_calls() {
         clock.advance(seconds(60));
         assert_eq!(api.get("/", "starts-the-check").await.status, 503);
         timeout(PATIENCE, async {
-            while protect.status().introspection != Introspecting::Paused {
+            while protect.status().introspection != IntrospectionState::Paused {
                 sleep(Duration::from_millis(5)).await;
             }
         })
@@ -355,7 +355,7 @@ async fn records_of_pauses_do_not_fill_the_log() {
         issuer.fault(Endpoint::Introspection, Fault::status(500).always());
         let mut number = 0;
         let pausing = async {
-            while protect.status().introspection != Introspecting::Paused {
+            while protect.status().introspection != IntrospectionState::Paused {
                 let _outcome = api.outcome(&format!("down-{}-{number}", clock.unix_time())).await;
                 number += 1;
                 clock.advance(Duration::from_millis(100));
@@ -365,7 +365,7 @@ async fn records_of_pauses_do_not_fill_the_log() {
         issuer.clear_faults();
         clock.advance(seconds(2));
         recovers(&api, &issuer).await;
-        assert_eq!(protect.status().introspection, Introspecting::Calling);
+        assert_eq!(protect.status().introspection, IntrospectionState::Calling);
     }
     let told = |event: &str| {
         let of = |record: &logs::Record| {

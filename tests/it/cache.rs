@@ -31,7 +31,7 @@ fn seconds(seconds: u64) -> Duration {
 /// An issuer and an API that keeps verdicts, in the same time.
 async fn timed() -> (TestIssuer, TestClock, Api) {
     let (issuer, clock) = timed_issuer();
-    let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(TTL);
+    let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache_duration(TTL);
     let api = api(builder.inactive_cache_duration(TTL)).await;
     (issuer, clock, api)
 }
@@ -123,7 +123,7 @@ async fn the_cached_verdict_of_an_introspected_jwt_ends_at_the_exp_of_the_jwt() 
     {
         let (issuer, clock) = timed_issuer();
         let builder = introspecting(&issuer).introspect_jwt_tokens(true).clock(clock.clone());
-        let builder = builder.introspection_cache(seconds(300)).clock_skew(seconds(skew));
+        let builder = builder.introspection_cache_duration(seconds(300)).clock_skew(seconds(skew));
         let store = Store::default();
         let api = api(if in_store { builder.cache_store(store) } else { builder }).await;
         let now = clock.unix_time();
@@ -197,7 +197,7 @@ async fn a_failure_leaves_nothing_behind() {
     ];
     for (fault, wanted) in faults {
         let issuer = TestIssuer::start();
-        let builder = introspecting(&issuer).introspection_cache(TTL).response_timeout(seconds(2));
+        let builder = introspecting(&issuer).introspection_cache_duration(TTL).response_timeout(seconds(2));
         let api = api(builder).await;
         let good = issuer.opaque(json!({}));
         issuer.fault(Endpoint::Introspection, fault);
@@ -229,7 +229,7 @@ async fn one_token_at_two_issuers_and_of_two_clients_are_different_tokens() {
             let (iss, aud) = (issuer.issuer(), issuer.audience());
             let body = json!({ "active": true, "iss": iss, "aud": aud, "sub": iss });
             issuer.set_answer("shared", &body.to_string());
-            let builder = builder.introspection_cache(TTL);
+            let builder = builder.introspection_cache_duration(TTL);
             apis.push((
                 issuer,
                 api(store.iter().cloned().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store))
@@ -260,7 +260,7 @@ async fn who_asks_for_a_fresh_verdict_refreshes_it_for_everyone() {
 #[actix_web::test]
 async fn random_tokens_drive_no_good_one_out() {
     let issuer = TestIssuer::start();
-    let builder = introspecting(&issuer).introspection_cache(TTL).cache_entries(8);
+    let builder = introspecting(&issuer).introspection_cache_duration(TTL).cache_entries(8);
     let api = api(builder).await;
     let good = issuer.opaque(json!({}));
     assert_eq!(api.outcome(&good).await, OK);
@@ -273,9 +273,10 @@ async fn random_tokens_drive_no_good_one_out() {
 #[actix_web::test]
 async fn kept_verdicts_outlive_an_outage_and_the_metadata() {
     let (issuer, clock) = timed_issuer();
-    let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(seconds(10_000));
+    let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache_duration(seconds(10_000));
     let builder = builder.inactive_cache_duration(seconds(10_000));
-    let builder = builder.metadata_cache(seconds(10)).jwks_cache(seconds(10)).max_stale(seconds(20));
+    let builder =
+        builder.metadata_cache_duration(seconds(10)).jwks_cache_duration(seconds(10)).max_stale(seconds(20));
     let api = api(builder).await;
     let (good, bad) = (issuer.opaque(json!({ "exp": null })), issuer.opaque(json!({})));
     issuer.revoke(&bad);
@@ -348,7 +349,7 @@ impl IntrospectionCache for Store {
 }
 
 async fn with_store(issuer: &TestIssuer, store: &Store) -> Api {
-    let builder = introspecting(issuer).introspection_cache(TTL).inactive_cache_duration(TTL);
+    let builder = introspecting(issuer).introspection_cache_duration(TTL).inactive_cache_duration(TTL);
     api(builder.cache_store(store.clone())).await
 }
 
@@ -461,7 +462,7 @@ async fn nobody_can_tell_a_kept_verdict_from_a_new_one() {
 #[actix_web::test]
 async fn an_evicted_token_is_asked_about_again() {
     let issuer = TestIssuer::start();
-    let protect = introspecting(&issuer).introspection_cache(TTL).build().unwrap();
+    let protect = introspecting(&issuer).introspection_cache_duration(TTL).build().unwrap();
     let api = Api::of(&protect, None).await;
     let (alice, bob) = (issuer.opaque(json!({"sub": "alice"})), issuer.opaque(json!({"sub": "bob"})));
     for known in [&alice, &bob] {
@@ -478,14 +479,14 @@ async fn an_evicted_token_is_asked_about_again() {
     let carol = issuer.opaque(json!({"sub": "carol"}));
     assert_eq!(api.outcome(&carol).await, OK);
     issuer.revoke(&carol);
-    protect.clear().unwrap();
+    protect.clear_caches().unwrap();
     assert_eq!(api.outcome(&carol).await, token(TokenFault::Inactive));
 }
 
 #[actix_web::test]
 async fn who_comes_after_an_eviction_joins_no_call_from_before() {
     let issuer = TestIssuer::start();
-    let protect = introspecting(&issuer).introspection_cache(TTL).build().unwrap();
+    let protect = introspecting(&issuer).introspection_cache_duration(TTL).build().unwrap();
     let api = Api::of(&protect, None).await;
     let bearer = issuer.opaque(json!({"sub": "alice"}));
     issuer.fault(Endpoint::Introspection, Fault::hold());
@@ -505,7 +506,8 @@ async fn who_comes_after_an_eviction_joins_no_call_from_before() {
 async fn an_eviction_that_a_store_does_not_take_is_told() {
     let issuer = TestIssuer::start();
     let store = Store::default();
-    let protect = introspecting(&issuer).introspection_cache(TTL).cache_store(store.clone()).build().unwrap();
+    let protect =
+        introspecting(&issuer).introspection_cache_duration(TTL).cache_store(store.clone()).build().unwrap();
     let api = Api::of(&protect, None).await;
     let bearer = issuer.opaque(json!({"sub": "alice"}));
     assert!(
@@ -515,12 +517,12 @@ async fn an_eviction_that_a_store_does_not_take_is_told() {
     assert_eq!(api.outcome(&bearer).await, OK);
     protect.evict(&bearer).await.unwrap();
     assert!(protect.evict_subject("alice").is_err(), "it cannot be searched");
-    assert!(protect.clear().is_err(), "nor emptied");
+    assert!(protect.clear_caches().is_err(), "nor emptied");
 }
 
 /// An API in the issuer's time; its verdicts are in memory, or in a store.
 fn timed_with(issuer: &TestIssuer, clock: &TestClock, ttl: Duration, store: Option<&Store>) -> ProtectApi {
-    let builder = introspecting(issuer).clock(clock.clone()).introspection_cache(ttl);
+    let builder = introspecting(issuer).clock(clock.clone()).introspection_cache_duration(ttl);
     let builder = store.cloned().into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store);
     builder.build().unwrap()
 }
@@ -552,7 +554,7 @@ async fn an_inactive_verdict_is_kept_for_two_seconds_by_default() {
 async fn without_an_inactive_cache_no_inactive_verdict_is_kept_but_it_ends_an_older_one() {
     for store in [None, Some(Store::default())] {
         let (issuer, clock) = timed_issuer();
-        let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(TTL);
+        let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache_duration(TTL);
         let builder = builder.inactive_cache_duration(Duration::ZERO);
         let api =
             api(store.into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store)).await;
@@ -626,16 +628,16 @@ fn durations_that_a_store_or_the_cache_cannot_keep_are_problems() {
     };
     let millis = Duration::from_millis;
     let good = [
-        builder().introspection_cache(millis(300)),
-        builder().introspection_cache(millis(300)).inactive_cache_duration(millis(300)),
+        builder().introspection_cache_duration(millis(300)),
+        builder().introspection_cache_duration(millis(300)).inactive_cache_duration(millis(300)),
         builder().inactive_cache_duration(Duration::ZERO),
-        builder().introspection_cache(seconds(1)).cache_store(Store::default()),
+        builder().introspection_cache_duration(seconds(1)).cache_store(Store::default()),
         builder()
-            .introspection_cache(seconds(9))
+            .introspection_cache_duration(seconds(9))
             .inactive_cache_duration(seconds(9))
             .cache_store(Store::default()),
         builder()
-            .introspection_cache(seconds(9))
+            .introspection_cache_duration(seconds(9))
             .inactive_cache_duration(seconds(0))
             .cache_store(Store::default()),
     ];
@@ -643,15 +645,18 @@ fn durations_that_a_store_or_the_cache_cannot_keep_are_problems() {
         let _ = builder.build().unwrap();
     }
     let bad = [
-        (builder().introspection_cache(millis(300)).cache_store(Store::default()), "introspection_cache"),
         (
-            builder().introspection_cache(millis(300)).inactive_cache_duration(millis(301)),
+            builder().introspection_cache_duration(millis(300)).cache_store(Store::default()),
+            "introspection_cache_duration",
+        ),
+        (
+            builder().introspection_cache_duration(millis(300)).inactive_cache_duration(millis(301)),
             "inactive_cache_duration",
         ),
         (builder().inactive_cache_duration(seconds(1)), "inactive_cache_duration"),
         (
             builder()
-                .introspection_cache(seconds(9))
+                .introspection_cache_duration(seconds(9))
                 .inactive_cache_duration(millis(300))
                 .cache_store(Store::default()),
             "inactive_cache_duration",
@@ -706,8 +711,9 @@ async fn an_eviction_does_not_keep_another_tokens_answer_out_of_the_cache() {
 async fn an_eviction_reaches_verdicts_under_an_earlier_endpoint() {
     for store in [None, Some(Store::default())] {
         let (issuer, clock) = timed_issuer();
-        let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache(seconds(10_000));
-        let builder = builder.metadata_cache(seconds(10));
+        let builder =
+            introspecting(&issuer).clock(clock.clone()).introspection_cache_duration(seconds(10_000));
+        let builder = builder.metadata_cache_duration(seconds(10));
         let builder = store.into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store);
         let protect = builder.build().unwrap();
         let api = Api::of(&protect, None).await;

@@ -435,12 +435,12 @@ fn the_builder_reports_by_the_names_of_its_methods() {
         .algorithms([])
         .clock_skew(std::time::Duration::from_millis(1500))
         .clock_tolerance(seconds(3601))
-        .metadata_cache(seconds(0))
-        .jwks_cache(seconds(86_401))
+        .metadata_cache_duration(seconds(0))
+        .jwks_cache_duration(seconds(86_401))
         .jwks_cooldown(seconds(0))
         .max_stale(seconds(0))
         .response_timeout(seconds(0))
-        .introspection_cache(seconds(86_401))
+        .introspection_cache_duration(seconds(86_401))
         .max_response_size(0)
         .max_token_length(0)
         .max_calls(0)
@@ -462,17 +462,17 @@ fn the_builder_reports_by_the_names_of_its_methods() {
             "clock_skew",
             "clock_tolerance",
             "groups_claim",
-            "introspection_cache",
+            "introspection_cache_duration",
             "introspection_endpoint",
             "issuer",
-            "jwks_cache",
+            "jwks_cache_duration",
             "jwks_cooldown",
             "jwks_uri",
             "max_calls",
             "max_response_size",
             "max_stale",
             "max_token_length",
-            "metadata_cache",
+            "metadata_cache_duration",
             "realm",
             "resource_metadata",
             "response_timeout",

@@ -212,7 +212,10 @@ async fn a_document_that_lacks_all_that_is_needed_is_an_error_if_the_second_one_
 async fn an_endpoint_of_the_second_document_stays_while_that_document_fails() {
     let (issuer, clock) = split_issuer("introspection_endpoint");
     let builder = introspecting(&issuer).clock(clock.clone());
-    let builder = builder.metadata_cache(seconds(100)).jwks_cache(seconds(100)).max_stale(seconds(1000));
+    let builder = builder
+        .metadata_cache_duration(seconds(100))
+        .jwks_cache_duration(seconds(100))
+        .max_stale(seconds(1000));
     let api = api(builder).await;
     let (opaque, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
     assert_eq!((api.outcome(&opaque).await, api.outcome(&jwt).await), (OK, OK));
@@ -242,7 +245,10 @@ async fn an_endpoint_that_turns_unusable_does_not_replace_the_last_good_one_unti
     for odd in [json!("http://keycloak:8080/i"), json!(false), json!("/i"), json!(""), json!(7)] {
         let (issuer, clock) = timed_issuer();
         let builder = introspecting(&issuer).clock(clock.clone());
-        let builder = builder.metadata_cache(seconds(100)).jwks_cache(seconds(100)).max_stale(seconds(1000));
+        let builder = builder
+            .metadata_cache_duration(seconds(100))
+            .jwks_cache_duration(seconds(100))
+            .max_stale(seconds(1000));
         let api = api(builder).await;
         let opaque = issuer.opaque(json!({}));
         assert_eq!((api.outcome(&opaque).await, api.outcome(&issuer.jwt(json!({}))).await), (OK, OK));
@@ -288,7 +294,7 @@ async fn keys_are_fetched_from_the_last_good_address_while_the_new_one_is_unusab
         for odd in [json!("http://keycloak:8080/j"), json!(false), json!("/j"), json!("")] {
             let (issuer, clock) = timed_issuer();
             let builder = introspecting(&issuer).clock(clock.clone()).introspect_jwt_tokens(introspects);
-            let api = api(builder.metadata_cache(seconds(10)).jwks_cooldown(seconds(30))).await;
+            let api = api(builder.metadata_cache_duration(seconds(10)).jwks_cooldown(seconds(30))).await;
             assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK);
             with_member(&issuer, "jwks_uri", odd.clone());
             clock.advance(seconds(60));
@@ -496,7 +502,7 @@ async fn a_member_of_the_metadata_that_is_not_needed_may_be_anything() {
 #[actix_web::test]
 async fn metadata_that_turns_unusable_does_not_replace_the_last_good_one() {
     let (issuer, clock) = timed_issuer();
-    let api = api(jwts_only(&issuer).clock(clock.clone()).metadata_cache(seconds(10))).await;
+    let api = api(jwts_only(&issuer).clock(clock.clone()).metadata_cache_duration(seconds(10))).await;
     let jwt = issuer.jwt(json!({}));
     assert_eq!(api.outcome(&jwt).await, OK);
     with_member(&issuer, "jwks_uri", "http://issuer.example.test/jwks".into());
@@ -582,7 +588,10 @@ async fn failing_discovery_pauses_longer_and_longer_whatever_comes_meanwhile() {
 async fn the_last_good_metadata_stays_while_refreshing_fails_until_it_is_too_old() {
     let (issuer, clock) = timed_issuer();
     let builder = introspecting(&issuer).clock(clock.clone());
-    let builder = builder.metadata_cache(seconds(100)).jwks_cache(seconds(100)).max_stale(seconds(1000));
+    let builder = builder
+        .metadata_cache_duration(seconds(100))
+        .jwks_cache_duration(seconds(100))
+        .max_stale(seconds(1000));
     let api = api(builder).await;
     let good = issuer.opaque(json!({}));
     assert_eq!(api.outcome(&good).await, OK);
@@ -603,7 +612,7 @@ async fn the_last_good_metadata_stays_while_refreshing_fails_until_it_is_too_old
 async fn metadata_counts_for_its_lifetime_and_then_the_new_one_does() {
     let (issuer, clock) = timed_issuer();
     let elsewhere = TestIssuer::start();
-    let api = api(introspecting(&issuer).clock(clock.clone()).metadata_cache(seconds(100))).await;
+    let api = api(introspecting(&issuer).clock(clock.clone()).metadata_cache_duration(seconds(100))).await;
     let good = issuer.opaque(json!({}));
     assert_eq!(api.outcome(&good).await, OK);
     issuer.set_metadata(|mut metadata| {

@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// With a cache and without: sharing calls does not need one.
 fn caching(issuer: &TestIssuer, caches: bool) -> actix_protect_api::ProtectApi {
-    let builder = introspecting(issuer).introspection_cache(if caches { TTL } else { Duration::ZERO });
+    let builder =
+        introspecting(issuer).introspection_cache_duration(if caches { TTL } else { Duration::ZERO });
     builder.build().unwrap()
 }
 
@@ -220,7 +221,7 @@ async fn broken_answers_and_refusals_of_one_token_do_not_pause_the_others() {
 #[actix_web::test]
 async fn a_paused_server_does_not_take_jwts_and_remembered_verdicts_away() {
     let issuer = TestIssuer::start();
-    let api = api(introspecting(&issuer).introspection_cache(TTL)).await;
+    let api = api(introspecting(&issuer).introspection_cache_duration(TTL)).await;
     let (good, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
     assert_eq!(api.outcome(&good).await, OK);
     issuer.fault(Endpoint::Introspection, Fault::status(500).always());

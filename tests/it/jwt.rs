@@ -384,8 +384,10 @@ async fn a_jwt_without_kid_is_verified_with_each_key_of_its_algorithm() {
 #[actix_web::test]
 async fn the_last_good_keys_outlive_an_outage_until_they_are_too_old() {
     let (issuer, clock) = timed_issuer();
-    let builder =
-        jwts_only(&issuer).clock(clock.clone()).jwks_cache(seconds(100)).metadata_cache(seconds(100));
+    let builder = jwts_only(&issuer)
+        .clock(clock.clone())
+        .jwks_cache_duration(seconds(100))
+        .metadata_cache_duration(seconds(100));
     let api = api(builder.max_stale(seconds(1000))).await;
     let (seen, fresh) = (lasting(&issuer, &clock), lasting(&issuer, &clock));
     assert_eq!(api.outcome(&seen).await, OK);

@@ -16,7 +16,7 @@ async fn decisions_calls_and_ages_are_told_without_tokens_or_claims() {
     let issuer = TestIssuer::start();
     let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
         .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-        .introspection_cache(std::time::Duration::from_secs(60))
+        .introspection_cache_duration(std::time::Duration::from_secs(60))
         .realm("metrics")
         .build()
         .unwrap();

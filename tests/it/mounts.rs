@@ -579,7 +579,8 @@ fn what_is_no_scope_is_refused_when_the_mount_is_made() {
 #[actix_web::test]
 async fn a_mount_may_want_a_younger_verdict_than_the_cache_keeps() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).introspection_cache(std::time::Duration::from_secs(60)).build().unwrap();
+    let protect =
+        builder(&issuer).introspection_cache_duration(std::time::Duration::from_secs(60)).build().unwrap();
     let app = serve!(move || {
         App::new()
             .service(web::resource("/cached").wrap(protect.clone()).route(web::get().to(whoami)))

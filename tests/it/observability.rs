@@ -92,7 +92,8 @@ async fn a_broad_run() {
     walk_the_page().await;
     // Behind one door, to reach the words that are about what is remembered and about mounts in mounts.
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).introspection_cache(std::time::Duration::from_secs(60)).build().unwrap();
+    let protect =
+        builder(&issuer).introspection_cache_duration(std::time::Duration::from_secs(60)).build().unwrap();
     let anyone = |_: Option<AuthenticatedRequest>| async { "" };
     let app = init_service(
         App::new()
@@ -138,7 +139,7 @@ async fn a_broad_run() {
     }
     // An endpoint that turns bad.
     let turning = TestIssuer::builder().clock(clock.clone()).start();
-    let protect = builder(&turning).clock(clock.clone()).metadata_cache(second).build().unwrap();
+    let protect = builder(&turning).clock(clock.clone()).metadata_cache_duration(second).build().unwrap();
     let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
     let authorization = ("Authorization", format!("Bearer {}", turning.opaque(json!({}))));
     for _ in 0..3 {

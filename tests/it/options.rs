@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_protect_api::{
-    Algorithm, ClientAuthentication, Identity, ProtectApi, ProtectApiBuilder,
+    Algorithm, ClientAuthentication, ClientIdentity, ProtectApi, ProtectApiBuilder,
     cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
     test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
 };
@@ -88,7 +88,7 @@ async fn the_trust_store_chooses_the_alias_of_the_endpoint() {
     });
     let make = || {
         let made = rcgen::generate_simple_self_signed(["me".to_owned()]).unwrap();
-        let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+        let identity = ClientIdentity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
         ProtectApi::builder(issuer.issuer(), issuer.audience())
             .client("me", ClientAuthentication::tls_client_auth(identity))
     };
@@ -295,8 +295,8 @@ async fn metadata_and_keys_are_fetched_again_when_their_time_is_over() {
     let (issuer, clock) = with_clock();
     let make = || builder(&issuer).clock(clock.clone());
     let default = serving(make());
-    let metadata = serving(make().metadata_cache(seconds(20)));
-    let keys = serving(make().jwks_cache(seconds(20)));
+    let metadata = serving(make().metadata_cache_duration(seconds(20)));
+    let keys = serving(make().jwks_cache_duration(seconds(20)));
     let (jwt, opaque) = (issuer.jwt(json!({})), issuer.opaque(json!({})));
     let mut seen = Vec::new();
     for app in [&default, &metadata, &keys] {
@@ -333,7 +333,7 @@ async fn an_unknown_key_is_looked_for_once_in_each_cooldown() {
 #[actix_web::test]
 async fn stale_keys_are_used_up_to_their_maximum_age() {
     let (issuer, clock) = with_clock();
-    let make = || builder(&issuer).clock(clock.clone()).jwks_cache(seconds(10));
+    let make = || builder(&issuer).clock(clock.clone()).jwks_cache_duration(seconds(10));
     let hour = serving(make());
     let minute = serving(make().max_stale(seconds(300)));
     let token = issuer.jwt(json!({}));
@@ -379,8 +379,8 @@ async fn verdicts_are_kept_as_long_as_configured() {
     let token = issuer.opaque(json!({}));
     for (builder, counts) in [
         (make(), [1, 2, 3]),
-        (make().introspection_cache(Duration::ZERO), [1, 2, 3]),
-        (make().introspection_cache(seconds(20)), [1, 1, 2]),
+        (make().introspection_cache_duration(Duration::ZERO), [1, 2, 3]),
+        (make().introspection_cache_duration(seconds(20)), [1, 1, 2]),
     ] {
         let app = serving(builder);
         issuer.reset_counters();
@@ -397,7 +397,7 @@ async fn verdicts_are_kept_as_long_as_configured() {
 #[actix_web::test]
 async fn the_cache_holds_as_many_entries_and_bytes_as_configured() {
     let issuer = TestIssuer::start();
-    let make = || builder(&issuer).introspection_cache(seconds(60));
+    let make = || builder(&issuer).introspection_cache_duration(seconds(60));
     let tokens: Vec<_> = (0..40).map(|_| issuer.opaque(json!({ "padding": "x".repeat(500) }))).collect();
     for (builder, least, most) in
         [(make(), 40, 40), (make().cache_entries(4), 40 + 36, 80), (make().cache_bytes(5_000), 40 + 20, 80)]
@@ -440,7 +440,7 @@ impl IntrospectionCache for Store {
 async fn a_store_of_ones_own_keeps_the_verdicts_and_never_sees_a_token() {
     let issuer = TestIssuer::start();
     let store = Store::default();
-    let make = || builder(&issuer).introspection_cache(seconds(60)).cache_store(store.clone());
+    let make = || builder(&issuer).introspection_cache_duration(seconds(60)).cache_store(store.clone());
     let token = issuer.opaque(json!({ "sub": "alice" }));
     for app in [serving(make()), serving(make())] {
         app.get("/").token(&token).send().await.is(200, "alice");

@@ -100,7 +100,7 @@ fn apis(issuer: &TestIssuer, key: &TestKey) -> Vec<ProtectApi> {
     .map(|(id, authentication)| {
         ProtectApi::builder(issuer.issuer(), issuer.audience())
             .client(id, authentication)
-            .introspection_cache(Duration::from_secs(60))
+            .introspection_cache_duration(Duration::from_secs(60))
             .error_reference(true)
             .build()
             .unwrap()

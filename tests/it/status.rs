@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_protect_api::{
-    AuthErrorKind, ClientAuthentication, Introspecting, LastError, ProtectApi, SetupFault, Status,
+    AuthErrorKind, ClientAuthentication, IntrospectionState, LastError, ProtectApi, SetupFault, Status,
     UpstreamFault,
     test::{Endpoint, Fault, TestClock, TestIssuer},
 };
@@ -30,10 +30,10 @@ fn upstream(fault: UpstreamFault) -> AuthErrorKind {
 #[actix_web::test]
 async fn nothing_is_known_before_the_first_token_and_nothing_has_failed() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).introspection_cache(seconds(60)).build().unwrap();
+    let protect = builder(&issuer).introspection_cache_duration(seconds(60)).build().unwrap();
     let status = protect.status();
     assert!(!status.metadata_known && !status.keys_known);
-    assert_eq!((status.introspection, status.last_error), (Introspecting::Calling, None));
+    assert_eq!((status.introspection, status.last_error), (IntrospectionState::Calling, None));
     assert_eq!(
         (status.calls_in_flight, status.most_calls_in_flight, status.calls_waiting, status.cached_verdicts),
         (0, 0, 0, 0)
@@ -50,7 +50,7 @@ async fn nothing_is_known_before_the_first_token_and_nothing_has_failed() {
     assert_eq!(protect.status().last_error, None);
 
     let without_client = ProtectApi::builder(issuer.issuer(), issuer.audience()).build().unwrap();
-    assert_eq!(without_client.status().introspection, Introspecting::Off);
+    assert_eq!(without_client.status().introspection, IntrospectionState::Off);
 }
 
 #[actix_web::test]
@@ -133,7 +133,7 @@ async fn while_introspection_is_paused_the_reason_is_what_led_to_it() {
     issuer.clear_faults();
     clock.advance(seconds(3));
     let status = protect.status();
-    assert_eq!(status.introspection, Introspecting::Paused);
+    assert_eq!(status.introspection, IntrospectionState::Paused);
     assert_eq!(last(status), Some((upstream(UpstreamFault::Failing), 3)));
 
     issuer.fault(Endpoint::Introspection, Fault::hold().always());
@@ -142,10 +142,10 @@ async fn while_introspection_is_paused_the_reason_is_what_led_to_it() {
     let probe = rt::spawn(app.get("/").token(&token).send());
     issuer.received(Endpoint::Introspection, 1).await;
     let status = protect.status();
-    assert_eq!((status.introspection, status.calls_in_flight), (Introspecting::Probing, 1));
+    assert_eq!((status.introspection, status.calls_in_flight), (IntrospectionState::Probing, 1));
     issuer.clear_faults();
     assert_eq!(probe.await.unwrap().status, 200);
-    assert_eq!(protect.status().introspection, Introspecting::Calling);
+    assert_eq!(protect.status().introspection, IntrospectionState::Calling);
 }
 
 #[actix_web::test]

@@ -55,7 +55,7 @@ impl Server {
     fn builder(&self) -> ProtectApiBuilder {
         ProtectApi::builder(&self.url, "api")
             .client("api", ClientAuthentication::client_secret_basic("secret"))
-            .introspection_cache(Duration::ZERO)
+            .introspection_cache_duration(Duration::ZERO)
     }
 }
 

@@ -141,7 +141,7 @@ async fn a_bound_token_opens_only_with_the_certificate_that_the_resolver_finds()
         Ok(Some(CertificateThumbprint::from_sha256([byte; 32])))
     };
     let make = |binding| {
-        let cached = builder(&issuer).introspection_cache(std::time::Duration::from_secs(60));
+        let cached = builder(&issuer).introspection_cache_duration(std::time::Duration::from_secs(60));
         serving(cached.certificate_resolver(resolver).certificate_binding(binding).build().unwrap())
     };
     // base64url of 32 times the byte 7.

@@ -17,14 +17,14 @@ const ON_STACK: usize = 512;
 const MAX_OTHER_MEMBERS: usize = 32;
 
 /// The header of a token.
-pub(super) struct Header {
+pub(super) struct JwtHeader {
     /// `alg`, where it is an asymmetric signature algorithm that is supported.
     pub(super) algorithm: Option<Algorithm>,
     /// `kid`.
     pub(super) kid: Option<Box<str>>,
     /// `typ`.
     pub(super) typ: Typ,
-    /// A member occurs twice, `kid` or `typ` is no string, or there is one of [`REFUSED`] or a compression.
+    /// A member occurs twice, `kid` or `typ` is no string, or there is one of [`UNSUPPORTED_HEADER_PARAMS`] or a compression.
     pub(super) is_malformed: bool,
 }
 
@@ -42,9 +42,9 @@ pub(super) enum Typ {
 /// Members that change what the rest means, none of which is supported: critical extensions (RFC 7515 section 4.1.11,
 /// RFC 8725 section 3.10), unencoded payloads (RFC 7797), and encryption (RFC 7516). `zip` is one too, except for
 /// `"NONE"`, by which `ForgeRock` says that nothing is compressed.
-const REFUSED: [&str; 3] = ["crit", "b64", "enc"];
+const UNSUPPORTED_HEADER_PARAMS: [&str; 3] = ["crit", "b64", "enc"];
 
-impl Header {
+impl JwtHeader {
     /// Decodes the first segment of a token; `None` where it is not a JSON object with a string `alg`.
     pub(super) fn decode(segment: &str) -> Option<Self> {
         if segment.len() > MAX_ENCODED {
@@ -80,7 +80,7 @@ impl Header {
         Some(Self {
             algorithm: alg.parse().ok(),
             kid,
-            typ: members.typ.as_ref().map_or(Typ::Jwt, Typ::of),
+            typ: members.typ.as_ref().map_or(Typ::Jwt, Typ::from_text),
             is_malformed: members.is_malformed
                 || kid_is_malformed
                 || is_compressed
@@ -90,7 +90,7 @@ impl Header {
 }
 
 impl Typ {
-    fn of(text: &Text<'_>) -> Self {
+    fn from_text(text: &Text<'_>) -> Self {
         let Text::String(typ) = text else { return Self::Other };
         // The prefix of a media type is usually omitted (RFC 7515 section 4.1.9).
         match without_prefix(typ, "application/") {
@@ -135,7 +135,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                         "zip" => &mut members.zip,
                         other => {
                             access.next_value::<IgnoredAny>()?;
-                            members.is_malformed |= REFUSED.contains(&other)
+                            members.is_malformed |= UNSUPPORTED_HEADER_PARAMS.contains(&other)
                                 || others.len() == MAX_OTHER_MEMBERS
                                 || others.contains(&name);
                             if !members.is_malformed {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::jwk::signer::{Signer, b64};
+use crate::jwk::signer::{TestSigner, b64};
 
 const HEADER: &str = r#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#;
 const PAYLOAD: &str = r#"{"iss":"https://as.example.test","sub":"alice","exp":1900000000}"#;
@@ -14,7 +14,7 @@ const PAYLOAD: &str = r#"{"iss":"https://as.example.test","sub":"alice","exp":19
 /// An issuer with one key, `k`, for one algorithm.
 struct Issuer {
     algorithm: Algorithm,
-    signer: Signer,
+    signer: TestSigner,
     keys: KeySet,
 }
 
@@ -23,7 +23,7 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new(Algorithm::ES256)
 
 impl Issuer {
     fn new(algorithm: Algorithm) -> Self {
-        let signer = Signer::new(algorithm);
+        let signer = TestSigner::new(algorithm);
         let keys = key_set(&[signer.jwk(json!({"kid": "k"}))]);
         Self { algorithm, signer, keys }
     }
@@ -37,7 +37,7 @@ impl Issuer {
     }
 
     fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
-        verify(token, &self.keys, &Rules::default())
+        verify(token, &self.keys, &JwtRules::default())
     }
 
     /// Signs these two segments as they are.
@@ -53,7 +53,7 @@ fn key_set(jwks: &[Value]) -> KeySet {
 }
 
 /// An opaque token counts as `Unsupported` here.
-fn verify(token: &str, keys: &KeySet, rules: &Rules) -> Result<Claims, TokenFault> {
+fn verify(token: &str, keys: &KeySet, rules: &JwtRules) -> Result<Claims, TokenFault> {
     Jwt::read(token)?.map_or(Err(TokenFault::Unsupported), |jwt| jwt.verify(keys, rules))
 }
 
@@ -100,7 +100,7 @@ mod signatures {
     fn another_key_of_the_same_kid_does_not_verify() {
         for &algorithm in Algorithm::ALL {
             let issuer = Issuer::new(algorithm);
-            let forged = Signer::other(algorithm).token(algorithm, &issuer.header(), PAYLOAD);
+            let forged = TestSigner::other(algorithm).token(algorithm, &issuer.header(), PAYLOAD);
             assert_eq!(issuer.verify(&forged), Err(TokenFault::Signature), "{algorithm}");
         }
     }
@@ -109,15 +109,15 @@ mod signatures {
     fn a_key_of_another_type_or_curve_is_not_chosen() {
         for &algorithm in Algorithm::ALL {
             let issuer = Issuer::new(algorithm);
-            let (is_rsa, name) = (matches!(issuer.signer, Signer::Rsa(_)), algorithm.name());
+            let (is_rsa, name) = (matches!(issuer.signer, TestSigner::Rsa(_)), algorithm.name());
             let others: Vec<_> = Algorithm::ALL
                 .iter()
                 .filter(|other| **other != algorithm)
-                .map(|other| (Signer::new(*other), other.name()))
-                .filter(|(signer, _)| !(is_rsa && matches!(signer, Signer::Rsa(_))))
+                .map(|other| (TestSigner::new(*other), other.name()))
+                .filter(|(signer, _)| !(is_rsa && matches!(signer, TestSigner::Rsa(_))))
                 .map(|(signer, _)| signer.jwk(json!({"kid": "k"})))
                 .collect();
-            let verdict = verify(&issuer.token(), &key_set(&others), &Rules::default());
+            let verdict = verify(&issuer.token(), &key_set(&others), &JwtRules::default());
             assert_eq!(verdict, Err(TokenFault::UnknownKey), "{name}");
         }
     }
@@ -141,7 +141,7 @@ mod signatures {
 
     #[test]
     fn the_keys_own_alg_rules_over_the_headers() {
-        let signer = Signer::new(Algorithm::RS256);
+        let signer = TestSigner::new(Algorithm::RS256);
         let keys = key_set(&[signer.jwk(json!({"kid": "k", "alg": "RS256"}))]);
         for (algorithm, expected) in [
             (Algorithm::RS256, None),
@@ -150,7 +150,7 @@ mod signatures {
         ] {
             let header = json!({"alg": algorithm.name(), "kid": "k"}).to_string();
             let token = signer.token(algorithm, &header, PAYLOAD);
-            assert_eq!(verify(&token, &keys, &Rules::default()).err(), expected, "{algorithm}");
+            assert_eq!(verify(&token, &keys, &JwtRules::default()).err(), expected, "{algorithm}");
         }
     }
 
@@ -250,7 +250,7 @@ mod signatures {
         let input = format!("{}.{}", b64(HEADER), b64(PAYLOAD));
         let signature = pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
         let token = format!("{input}.{}", b64(signature));
-        assert_eq!(verify(&token, &keys, &Rules::default()), Err(TokenFault::Signature));
+        assert_eq!(verify(&token, &keys, &JwtRules::default()), Err(TokenFault::Signature));
     }
 
     #[test]
@@ -294,7 +294,7 @@ mod algorithms {
     use super::*;
 
     /// The public key in every form that somebody may take for an HMAC secret.
-    fn public_forms(signer: &Signer) -> Vec<Vec<u8>> {
+    fn public_forms(signer: &TestSigner) -> Vec<Vec<u8>> {
         let der = signer.spki();
         let base64 = STANDARD.encode(&der);
         let lines: Vec<_> = base64.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
@@ -355,7 +355,7 @@ mod algorithms {
         let input = format!("{}.{}", b64(r#"{"alg":"HS256","kid":"k"}"#), b64(PAYLOAD));
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), input.as_bytes());
         let token = format!("{input}.{}", b64(tag));
-        assert_eq!(verify(&token, &keys, &Rules::default()), Err(TokenFault::Algorithm));
+        assert_eq!(verify(&token, &keys, &JwtRules::default()), Err(TokenFault::Algorithm));
         assert!(keys.is_empty());
     }
 
@@ -395,13 +395,13 @@ mod algorithms {
         for &algorithm in Algorithm::ALL {
             let issuer = Issuer::new(algorithm);
             let others = Algorithm::ALL.iter().copied().filter(|other| *other != algorithm).collect();
-            let rules = Rules { algorithms: others, ..Rules::default() };
+            let rules = JwtRules { algorithms: others, ..JwtRules::default() };
             assert_eq!(
                 verify(&issuer.token(), &issuer.keys, &rules),
                 Err(TokenFault::Algorithm),
                 "{algorithm}"
             );
-            let rules = Rules { algorithms: [algorithm].into(), ..Rules::default() };
+            let rules = JwtRules { algorithms: [algorithm].into(), ..JwtRules::default() };
             verify(&issuer.token(), &issuer.keys, &rules).unwrap();
         }
     }
@@ -485,7 +485,7 @@ mod headers {
 
     #[test]
     fn a_key_in_the_header_is_neither_used_nor_fetched() {
-        let attacker = Signer::new(Algorithm::ES256);
+        let attacker = TestSigner::new(Algorithm::ES256);
         let jwk = attacker.jwk(json!({"kid": "k"}));
         for member in [
             json!({"jwk": jwk}),
@@ -505,7 +505,7 @@ mod headers {
 
     #[test]
     fn typ_is_absent_jwt_or_at_jwt() {
-        let strict = Rules { require_at_jwt: true, ..Rules::default() };
+        let strict = JwtRules { require_at_jwt: true, ..JwtRules::default() };
         for (typ, ordinary, at_jwt) in [
             (None, None, Some(TokenFault::Type)),
             (Some(json!("JWT")), None, Some(TokenFault::Type)),
@@ -582,42 +582,49 @@ mod keys {
     fn after_a_rotation_the_same_token_passes_with_the_new_set() {
         let token = ISSUER.token();
         let jwt = Jwt::read(&token).unwrap().unwrap();
-        let old = key_set(&[Signer::new(Algorithm::ES256).jwk(json!({"kid": "old"}))]);
-        assert_eq!(jwt.verify(&old, &Rules::default()), Err(TokenFault::UnknownKey));
-        assert_eq!(jwt.verify(&key_set(&[]), &Rules::default()), Err(TokenFault::UnknownKey));
-        jwt.verify(&ISSUER.keys, &Rules::default()).unwrap();
+        let old = key_set(&[TestSigner::new(Algorithm::ES256).jwk(json!({"kid": "old"}))]);
+        assert_eq!(jwt.verify(&old, &JwtRules::default()), Err(TokenFault::UnknownKey));
+        assert_eq!(jwt.verify(&key_set(&[]), &JwtRules::default()), Err(TokenFault::UnknownKey));
+        jwt.verify(&ISSUER.keys, &JwtRules::default()).unwrap();
     }
 
     #[test]
     fn a_token_with_kid_does_not_match_keys_without() {
         let keys = key_set(&[ISSUER.signer.jwk(json!({}))]);
-        assert_eq!(verify(&ISSUER.token(), &keys, &Rules::default()), Err(TokenFault::UnknownKey));
+        assert_eq!(verify(&ISSUER.token(), &keys, &JwtRules::default()), Err(TokenFault::UnknownKey));
         let without = ISSUER.signer.token(Algorithm::ES256, r#"{"alg":"ES256"}"#, PAYLOAD);
-        verify(&without, &keys, &Rules::default()).unwrap();
+        verify(&without, &keys, &JwtRules::default()).unwrap();
     }
 
     #[test]
     fn a_token_without_kid_is_tried_with_each_fitting_key() {
         let keys = key_set(&[
-            Signer::new(Algorithm::ES256).jwk(json!({"kid": "a"})),
+            TestSigner::new(Algorithm::ES256).jwk(json!({"kid": "a"})),
             ISSUER.signer.jwk(json!({"kid": "k"})),
         ]);
         let without = ISSUER.signer.token(Algorithm::ES256, r#"{"alg":"ES256"}"#, PAYLOAD);
-        verify(&without, &keys, &Rules::default()).unwrap();
-        let others: Vec<_> = (0..16).map(|_| Signer::new(Algorithm::ES256).jwk(json!({}))).collect();
+        verify(&without, &keys, &JwtRules::default()).unwrap();
+        let others: Vec<_> = (0..16).map(|_| TestSigner::new(Algorithm::ES256).jwk(json!({}))).collect();
         let keys = key_set(&[&others[..], &[ISSUER.signer.jwk(json!({"kid": "k"}))]].concat());
-        assert_eq!(verify(&without, &keys, &Rules::default()), Err(TokenFault::Signature), "over the limit");
-        verify(&ISSUER.token(), &keys, &Rules::default()).unwrap();
+        assert_eq!(
+            verify(&without, &keys, &JwtRules::default()),
+            Err(TokenFault::Signature),
+            "over the limit"
+        );
+        verify(&ISSUER.token(), &keys, &JwtRules::default()).unwrap();
     }
 
     #[test]
     fn of_several_keys_with_one_kid_each_is_tried() {
         let mut jwks: Vec<_> =
-            (0..3).map(|_| Signer::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
-        jwks.push(Signer::new(Algorithm::EdDSA).jwk(json!({"kid": "k"})));
-        assert_eq!(verify(&ISSUER.token(), &key_set(&jwks), &Rules::default()), Err(TokenFault::Signature));
+            (0..3).map(|_| TestSigner::new(Algorithm::ES256).jwk(json!({"kid": "k"}))).collect();
+        jwks.push(TestSigner::new(Algorithm::EdDSA).jwk(json!({"kid": "k"})));
+        assert_eq!(
+            verify(&ISSUER.token(), &key_set(&jwks), &JwtRules::default()),
+            Err(TokenFault::Signature)
+        );
         jwks.push(ISSUER.signer.jwk(json!({"kid": "k"})));
-        verify(&ISSUER.token(), &key_set(&jwks), &Rules::default()).unwrap();
+        verify(&ISSUER.token(), &key_set(&jwks), &JwtRules::default()).unwrap();
     }
 
     #[test]
@@ -625,7 +632,7 @@ mod keys {
         for member in [json!({"use": "enc"}), json!({"key_ops": ["wrapKey"]}), json!({"alg": "ECDH-ES"})] {
             let mut jwk = ISSUER.signer.jwk(json!({"kid": "k"}));
             jwk.as_object_mut().unwrap().extend(member.as_object().unwrap().clone());
-            let verdict = verify(&ISSUER.token(), &key_set(&[jwk]), &Rules::default());
+            let verdict = verify(&ISSUER.token(), &key_set(&[jwk]), &JwtRules::default());
             assert_eq!(verdict, Err(TokenFault::UnknownKey), "{member}");
         }
     }

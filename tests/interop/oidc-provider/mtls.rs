@@ -1,7 +1,7 @@
 //! Mutual TLS (RFC 8705): tokens that are bound to a client certificate, and authentication by one.
 
 use actix_protect_api::{
-    ClientAuthentication, Identity, ProtectApiBuilder, ResolverError,
+    ClientAuthentication, ClientIdentity, ProtectApiBuilder, ResolverError,
     certificate::{CertificateBinding, CertificateThumbprint},
 };
 use actix_web::HttpRequest;
@@ -81,7 +81,7 @@ async fn an_unbound_token_is_refused_where_a_binding_is_required() {
 #[actix_web::test]
 async fn a_certificate_authenticates_at_the_published_alias() {
     let server = find().await;
-    let identity = Identity::from_pem(Server::file("client-rs.pem"), Server::file("client-rs.key"));
+    let identity = ClientIdentity::from_pem(Server::file("client-rs.pem"), Server::file("client-rs.key"));
     let authentication = ClientAuthentication::tls_client_auth(identity);
     let app = serve(server.without_client("https").client("rs-mtls-ca", authentication));
 
@@ -96,7 +96,8 @@ async fn a_certificate_authenticates_at_the_published_alias() {
 #[actix_web::test]
 async fn a_certificate_of_another_authority_is_our_fault() {
     let server = find().await;
-    let identity = Identity::from_pem(Server::file("client-otherca.pem"), Server::file("client-otherca.key"));
+    let identity =
+        ClientIdentity::from_pem(Server::file("client-otherca.pem"), Server::file("client-otherca.key"));
     let authentication = ClientAuthentication::tls_client_auth(identity);
     let app = serve(server.without_client("https").client("rs-mtls-ca", authentication));
 
@@ -106,7 +107,7 @@ async fn a_certificate_of_another_authority_is_our_fault() {
 #[actix_web::test]
 async fn without_a_published_alias_a_certificate_is_not_shown_to_the_plain_endpoint() {
     let server = find().await;
-    let identity = Identity::from_pem(Server::file("client-rs.pem"), Server::file("client-rs.key"));
+    let identity = ClientIdentity::from_pem(Server::file("client-rs.pem"), Server::file("client-rs.key"));
     let authentication = ClientAuthentication::tls_client_auth(identity);
     let app = serve(server.without_client("http").client("rs-mtls-ca", authentication));
 

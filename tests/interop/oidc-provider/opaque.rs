@@ -180,7 +180,7 @@ async fn without_a_cache_a_revocation_counts_at_once() {
 #[actix_web::test]
 async fn a_cached_verdict_is_not_asked_for_again_and_requirements_still_count() {
     let server = find().await;
-    let app = serve(server.with_client("http").introspection_cache(Duration::from_secs(60)));
+    let app = serve(server.with_client("http").introspection_cache_duration(Duration::from_secs(60)));
     let token = server.token("opaque-valid");
 
     app.get("/", token).await.claims();
@@ -194,7 +194,7 @@ async fn a_cached_verdict_is_not_asked_for_again_and_requirements_still_count() 
 #[actix_web::test]
 async fn a_failing_server_is_unavailable_and_the_failure_is_not_remembered() {
     let server = find().await;
-    let app = serve(server.with_client("http").introspection_cache(Duration::from_secs(60)));
+    let app = serve(server.with_client("http").introspection_cache_duration(Duration::from_secs(60)));
     let token = server.token("opaque-valid");
 
     for fault in [

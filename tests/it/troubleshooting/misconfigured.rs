@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_protect_api::{
-    ClientAuthentication, Clock as _, Identity, ProtectApi, ProtectApiBuilder,
+    ClientAuthentication, ClientIdentity, Clock as _, ProtectApi, ProtectApiBuilder,
     test::{Endpoint, Fault, TestClock, TestIssuer},
 };
 use base64::{
@@ -119,7 +119,7 @@ async fn lacking_endpoint() -> Walked {
 
     // With mutual TLS the endpoint is an alias. (What presents the certificate is shown where there is TLS.)
     let made = rcgen::generate_simple_self_signed(["api".to_owned()]).unwrap();
-    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let identity = ClientIdentity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
     let mtls = || as_client(&issuer, ClientAuthentication::tls_client_auth(identity.clone()));
     issuer.fault(Endpoint::Introspection, active(&issuer));
     lines.push(refused(api(mtls()).get("/").token(&opaque), 500).await);

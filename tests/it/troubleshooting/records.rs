@@ -187,7 +187,8 @@ async fn failing_store() -> Walked {
     let (clock, is_down) = (TestClock::new(), Arc::new(AtomicBool::new(true)));
     let minute = Duration::from_secs(60);
     let store = Store { is_down: Arc::clone(&is_down) };
-    let app = api(builder(&issuer).clock(clock.clone()).introspection_cache(minute).cache_store(store));
+    let app =
+        api(builder(&issuer).clock(clock.clone()).introspection_cache_duration(minute).cache_store(store));
     works(app.get("/").token(&issuer.opaque(json!({})))).await;
     let line = saying("the walk's store is down");
     is_down.store(false, Ordering::SeqCst);

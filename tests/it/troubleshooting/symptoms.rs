@@ -30,7 +30,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
 
 async fn revoked() -> Walked {
     let issuer = TestIssuer::start();
-    let cached = api(builder(&issuer).introspection_cache(Duration::from_secs(60)));
+    let cached = api(builder(&issuer).introspection_cache_duration(Duration::from_secs(60)));
     let (jwt, opaque) = (issuer.jwt(json!({})), issuer.opaque(json!({})));
     works(cached.get("/").token(&opaque)).await;
     for token in [&jwt, &opaque] {
@@ -83,7 +83,7 @@ async fn two_configurations() -> Walked {
     let issuer = TestIssuer::start();
     let make = || {
         let text = |_: &actix_protect_api::AuthError, _: &HttpRequest| ErrorBody::text("no");
-        builder(&issuer).introspection_cache(Duration::from_secs(60)).renderer(text).build().unwrap()
+        builder(&issuer).introspection_cache_duration(Duration::from_secs(60)).renderer(text).build().unwrap()
     };
     let calls = async |apps: [ProtectApi; 2]| {
         let token = issuer.opaque(json!({}));

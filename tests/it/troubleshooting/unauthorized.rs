@@ -131,7 +131,7 @@ async fn not_valid_yet() -> Walked {
 
 async fn inactive() -> Walked {
     let (issuer, clock) = timed();
-    let app = api(builder(&issuer).clock(clock.clone()).introspection_cache(seconds(60)));
+    let app = api(builder(&issuer).clock(clock.clone()).introspection_cache_duration(seconds(60)));
     let revoked = issuer.opaque(json!({}));
     issuer.revoke(&revoked);
     let of_another_server = TestIssuer::start().opaque(json!({}));

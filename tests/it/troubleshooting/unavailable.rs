@@ -53,7 +53,7 @@ async fn late() -> Walked {
 async fn failing() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
-    let cached = api(builder(&issuer).introspection_cache(Duration::from_secs(60)));
+    let cached = api(builder(&issuer).introspection_cache_duration(Duration::from_secs(60)));
     works(cached.get("/").token(&token)).await;
     issuer.fault(Endpoint::Introspection, Fault::status(503).always());
     let line = refused(api(builder(&issuer)).get("/").token(&token), 503).await;
