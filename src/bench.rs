@@ -10,18 +10,18 @@ use actix_web::{
 
 use crate::{
     ProtectApi,
-    authenticate::{Halt, WorkerContext},
     bearer::BearerToken,
     cache::{CacheKey, CacheKeyHasher, CacheLimits, ClockReading, Verdict, VerdictCache},
-    challenge::Challenge,
     claims::Claims,
     clock::{Clock as _, SystemClock},
-    jwks::KeySet,
-    policy::{self, Requirements},
-    validator::{
-        jwt::{Jwt, JwtRules},
-        remembered::VerifiedTokens,
+    jwt::{
+        key_set::KeySet,
+        token::{Jwt, JwtRules},
+        verified_tokens::VerifiedTokens,
     },
+    middleware::authenticate::{Halt, WorkerContext},
+    policy::{self, Requirements},
+    response::challenge::Challenge,
 };
 
 /// The complete path of a request, up to the handler.

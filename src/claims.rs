@@ -1,6 +1,11 @@
 //! Claims of a token, in one shape for JWTs and introspection responses.
 
 mod footprint;
+pub(crate) mod object;
+pub(crate) mod scope;
+pub(crate) mod token_type;
+
+pub use self::scope::{Scope, Scopes};
 
 use std::{
     fmt,
@@ -10,10 +15,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Number, Value};
 
-use crate::{
-    json::{JsonObject, JsonValue},
-    scope::Scopes,
-};
+use self::object::{JsonObject, JsonValue};
 
 /// The claims of a validated token: the members of an introspection response (RFC 7662 section 2.2) or of a JWT's
 /// payload (RFC 9068 section 2.2).

@@ -1,14 +1,14 @@
 //! Client authentication at the introspection endpoint.
 
 mod assertion_audience;
+mod credential;
 mod identity;
 mod jwk;
-mod proof;
 mod secret_source;
 mod signer;
 #[cfg(test)]
 pub(crate) mod testing;
-mod watched;
+mod watched_files;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -16,7 +16,7 @@ use actix_web::http::header::HeaderValue;
 use arc_swap::ArcSwapOption;
 use form_urlencoded::Serializer;
 
-use self::proof::ClientCredential;
+use self::credential::ClientCredential;
 pub use self::{
     assertion_audience::{ClientAssertionAudience, UnknownClientAssertionAudience},
     identity::ClientIdentity,

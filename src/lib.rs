@@ -137,74 +137,58 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod algorithm;
-mod authenticate;
 mod bearer;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
-mod breaker;
 pub mod cache;
+mod caller;
 pub mod certificate;
-mod challenge;
 mod claims;
 mod client_auth;
 mod clock;
-mod config;
 mod deadline;
-mod discovery;
 mod error;
-mod flight;
-mod gate;
-pub mod guard;
 pub mod guide;
-mod json;
-mod jwk;
-mod jwks;
-mod limiter;
-mod metadata;
+mod introspection;
+mod issuer;
+mod jwt;
 mod middleware;
-mod observe;
 mod policy;
 mod protect_api;
 mod redact;
-mod refresh;
-mod request;
 mod response;
-mod scope;
 mod secret;
-mod shared;
-mod status;
+mod settings;
+mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod test;
-#[cfg(feature = "rustls")]
-mod tls;
-mod token_type;
-mod upstream;
 mod validator;
 mod waiting_room;
 
+/// Scopes in a handler's signature, and scopes that choose between routes.
+pub mod guard {
+    pub use crate::caller::scoped::{HasScopes, RequiredScopes, Scoped, has_scopes};
+}
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use caller::{AuthenticatedRequest, RequiredScopes, Scoped};
 pub use certificate::{CertificateBinding, ResolverError};
-pub use claims::{Audience, Claims, MalformedClaim};
+pub use claims::{Audience, Claims, MalformedClaim, Scope, Scopes};
 pub use client_auth::{
     ClientAssertionAudience, ClientAuthentication, ClientIdentity, SecretSource,
     UnknownClientAssertionAudience,
 };
 pub use clock::{Clock, SystemClock};
-pub use config::{Dangerous, ProtectApiBuilder};
 pub use error::{
     AuthError, AuthErrorKind, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault, UpstreamFault,
 };
-pub use guard::{RequiredScopes, Scoped};
+pub use issuer::hardened_client;
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
-pub use protect_api::ProtectApi;
-pub use request::AuthenticatedRequest;
+pub use protect_api::{Dangerous, ProtectApi, ProtectApiBuilder};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
-pub use scope::{Scope, Scopes};
 pub use secret::Secret;
-pub use status::{IntrospectionState, LastError, Status};
-pub use upstream::hardened_client;
+pub use telemetry::{IntrospectionState, LastError, Status};
 
 /// The target of the crate's log records.
 const LOG: &str = "actix_protect_api";

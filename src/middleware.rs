@@ -1,5 +1,7 @@
 //! The middleware that [`ProtectApi`] is. What it decides, it decides in [`authenticate`](ProtectApi::authenticate).
 
+pub(crate) mod authenticate;
+
 use std::{
     fmt,
     future::{Ready, ready},
@@ -17,12 +19,11 @@ use futures_util::{
     future::{Either, LocalBoxFuture, MapOk},
 };
 
+use self::authenticate::{Halt, WorkerContext};
 use crate::{
-    authenticate::{Halt, WorkerContext},
+    caller::AuthContext,
     error::AuthError,
-    protect_api::ProtectApi,
-    request::AuthContext,
-    shared::State,
+    protect_api::{ProtectApi, state::State},
 };
 
 impl<S, B> Transform<S, ServiceRequest> for ProtectApi

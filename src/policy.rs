@@ -5,9 +5,8 @@ use serde_json::Value;
 
 use crate::{
     certificate::{self, CertificateBinding, CertificateThumbprint},
-    claims::Claims,
+    claims::{Claims, scope::Scope},
     error::{AuthError, AuthErrorKind, TokenFault},
-    scope::Scope,
 };
 
 /// The rules for every token of one API.

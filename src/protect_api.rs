@@ -1,16 +1,18 @@
 //! [`ProtectApi`]: the handle of the application, and the requirements of each mount.
 
+mod builder;
+pub(crate) mod env;
+pub(crate) mod state;
+mod validate;
+
+pub use self::builder::{Dangerous, ProtectApiBuilder};
+
 use std::{ffi::OsString, fmt, sync::Arc, time::Duration};
 
+use self::state::State;
 use crate::{
-    bearer::BearerToken,
-    cache::CacheError,
-    config::{ProtectApiBuilder, env},
-    error::ConfigError,
-    policy::Requirements,
-    scope::Scope,
-    shared::State,
-    status::Status,
+    bearer::BearerToken, cache::CacheError, claims::scope::Scope, error::ConfigError, policy::Requirements,
+    telemetry::status::Status,
 };
 
 /// Lets only requests with a valid access token through. Wrap it around an app, a scope, a resource or a route.

@@ -2,6 +2,8 @@
 //! in handlers all build their rejections here.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub(crate) mod challenge;
+
 use std::{fmt, sync::Arc};
 
 use actix_web::{
@@ -15,11 +17,10 @@ use actix_web::{
 };
 use serde_json::json;
 
+use self::challenge::Challenge;
 use crate::{
-    challenge::Challenge,
     error::{AuthError, AuthErrorKind},
-    limiter::LogThrottle,
-    observe::Telemetry,
+    telemetry::{Telemetry, log_throttle::LogThrottle},
 };
 
 /// Renders the body of rejections. It cannot change the status or the headers.

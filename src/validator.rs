@@ -1,11 +1,6 @@
 //! Which validator takes a token: a JWT is validated here, or introspected if the settings say so; everything else is
 //! opaque and introspected.
 
-pub(crate) mod introspection;
-pub(crate) mod jwt;
-pub(crate) mod local;
-pub(crate) mod remembered;
-
 use std::{
     future::ready,
     sync::{
@@ -17,25 +12,21 @@ use std::{
 
 use futures_util::future::Either;
 
-use self::{
-    introspection::{Introspection, IntrospectionTarget},
-    local::{JwtOutcome, JwtValidator},
-    remembered::TokenTag,
-};
 use crate::{
     bearer::BearerToken,
     cache::{Age, AgedVerdict, CacheError, CacheKey, ClockReading, Verdict},
     claims::Claims,
     clock::Clock,
-    config::{Hooks, Settings},
     deadline::Deadline,
     error::{AuthError, SetupFault, TokenFault},
-    gate::ConcurrencyLimit,
-    metadata::{IssuerMetadata, MetadataCache},
-    observe::{Telemetry, VerdictSource},
-    refresh::Reader,
-    status::{IntrospectionState, Status},
-    upstream::CallLimits,
+    introspection::{Introspection, IntrospectionTarget, concurrency_limit::ConcurrencyLimit},
+    issuer::{IssuerMetadata, MetadataCache, http::CallLimits, refresh::Reader},
+    jwt::{self, JwtOutcome, JwtValidator, verified_tokens::TokenTag},
+    settings::{Hooks, Settings},
+    telemetry::{
+        Telemetry, VerdictSource,
+        status::{IntrospectionState, Status},
+    },
 };
 
 /// A token that the issuer stands for. Nothing of our policy has been looked at yet.
@@ -104,7 +95,7 @@ impl Validator {
         };
         let text = token.as_str();
         if let Some(local) = self.local(known.has_keys()).filter(|local| !local.introspects())
-            && local::may_be_jwt(text)
+            && jwt::may_be_jwt(text)
         {
             let tag = local.tag(text);
             let claims = local.lookup(tag.as_ref(), now).ok_or(LookupKeys { tag, key: None })?;
@@ -166,7 +157,7 @@ impl Validator {
         // Before the call, and not before a kept verdict, which is the result of this check and of the call.
         let mut token_expires_at = None;
         if let Some(local) = self.local(has_keys).filter(|local| local.introspects())
-            && local::may_be_jwt(token.as_str())
+            && jwt::may_be_jwt(token.as_str())
         {
             let tag = local.tag(token.as_str());
             // Half of the time is left for the introspection if the keys cannot be fetched.

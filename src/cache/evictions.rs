@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{CacheKey, ClockReading, Verdict};
+use crate::cache::{CacheKey, ClockReading, Verdict};
 
 /// How many evictions are remembered while calls are under way. With more, the verdict of a call that is older than
 /// all of them is not cached, whatever its token.

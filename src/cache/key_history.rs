@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CacheKey, CacheKeyHasher};
+use crate::cache::{CacheKey, CacheKeyHasher};
 
 /// How many pairs of issuer and endpoint are remembered. One is usual; a second one comes with a move of the server.
 const MAX_REMEMBERED: usize = 16;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{CacheKey, ClockReading, Ticket, Verdict, expires_at};
+use crate::cache::{CacheKey, ClockReading, Ticket, Verdict, expires_at};
 
 /// The configured durations, counted from when the authorization server was asked, and never past the token's `exp`.
 #[derive(Debug)]

@@ -4,13 +4,15 @@ use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
 use quick_cache::{UnitWeighter, sync::Cache as Segment};
 
-use super::{
-    Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict,
-    bounded::{BySize, EntrySize, bounded_by_size, segment, u64_of},
-    evictions::Evictions,
-    expires_at,
+use crate::{
+    cache::{
+        Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict,
+        bounded::{BySize, EntrySize, bounded_by_size, segment, u64_of},
+        evictions::Evictions,
+        expires_at,
+    },
+    claims::Claims,
 };
-use crate::claims::Claims;
 
 /// How much is kept, and how long.
 #[derive(Clone, Copy, Debug)]

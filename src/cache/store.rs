@@ -4,10 +4,13 @@ use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict, evictions::Evictions, expires_at,
+use crate::{
+    cache::{
+        Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict, evictions::Evictions, expires_at,
+    },
+    claims::Claims,
+    telemetry::log_throttle::LogThrottle,
 };
-use crate::{claims::Claims, limiter::LogThrottle};
 
 /// The return type of a store's methods: a boxed future. It need not be `Send`, because it is awaited on the worker
 /// that received the request.

@@ -5,8 +5,7 @@ use std::{fmt, str::FromStr};
 use derive_more::Display;
 use serde_json::{Map, Value};
 
-use super::CertificateThumbprint;
-use crate::claims::Claims;
+use crate::{certificate::CertificateThumbprint, claims::Claims};
 
 /// The rules for tokens that are bound to a client certificate (RFC 8705 section 3), and for tokens that are not.
 #[derive(Clone, Copy, Debug, Default, Display, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use derive_more::Display;
 
-use super::{CertificateResolver, CertificateThumbprint, ResolverError, pem};
+use crate::certificate::{CertificateResolver, CertificateThumbprint, ResolverError, pem};
 
 /// Longer values are rejected without parsing. Certificates have 1 to 3 KiB; URL-encoded with their chain, some
 /// have 10.

@@ -5,8 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::pem;
-use crate::secret::constant_time_eq;
+use crate::{certificate::pem, secret::constant_time_eq};
 
 /// The SHA-256 thumbprint of a client certificate: the hash over its DER bytes, `x5t#S256` in a token's `cnf` claim
 /// (RFC 8705 section 3.1).

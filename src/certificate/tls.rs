@@ -5,7 +5,7 @@ use std::any::Any;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{dev::Extensions, rt::net::TcpStream};
 
-use super::CertificateThumbprint;
+use crate::certificate::CertificateThumbprint;
 
 /// Records the client's certificate of each TLS connection, for
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect). Hashed once per connection.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use actix_web::{HttpRequest, http::header::HeaderName};
 
-use super::{
+use crate::certificate::{
     CertificateResolver, CertificateThumbprint, ResolverError,
     header::{from_url_encoded_pem, read},
 };

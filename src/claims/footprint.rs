@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::Audience;
-use crate::{
-    json::{JsonObject, JsonValue},
+use crate::claims::{
+    Audience,
+    object::{JsonObject, JsonValue},
     scope::Scopes,
 };
 

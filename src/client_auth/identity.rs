@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::watched::{Content, RECHECK, WatchedFiles};
-use crate::secret::Secret;
+use crate::{
+    client_auth::watched_files::{Content, RECHECK, WatchedFiles},
+    secret::Secret,
+};
 
 /// A certificate chain and its private key as PEM, presented in the TLS handshake with the authorization server.
 ///

@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use super::signer::Key;
+use crate::client_auth::signer::Key;
 
 /// A key with its algorithm (RFC 7518 section 3.1) and its `kid`, if it has one.
 pub(super) struct SigningKey {

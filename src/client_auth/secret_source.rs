@@ -2,8 +2,10 @@
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
-use super::watched::{Content, RECHECK, WatchedFiles};
-use crate::secret::Secret;
+use crate::{
+    client_auth::watched_files::{Content, RECHECK, WatchedFiles},
+    secret::Secret,
+};
 
 /// The source of a client secret, key or assertion.
 ///

@@ -9,7 +9,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use super::jwk::{self, SigningKey};
+use crate::client_auth::jwk::{self, SigningKey};
 
 /// The lifetime of an assertion, in seconds.
 const LIFETIME: i64 = 60;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{
+use crate::test::{
     algorithm::Algorithm,
     client::{self, RegisteredClient},
     endpoint::{Endpoint, RecordedRequest},

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{
+use crate::test::{
     APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET,
     algorithm::Algorithm,
     client::{RegisteredClient, TestCredential},

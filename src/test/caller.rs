@@ -5,14 +5,14 @@ use std::{rc::Rc, sync::Arc};
 use actix_web::HttpMessage;
 use serde_json::{Map, Value, json};
 
-use super::{LIFETIME, expect_ok};
+use crate::test::{LIFETIME, expect_ok};
 use crate::{
     bearer::BearerToken,
     cache::AgedVerdict,
+    caller::{AuthContext, Caller},
     claims::Claims,
-    observe::VerdictSource,
     protect_api::ProtectApi,
-    request::{AuthContext, Caller},
+    telemetry::VerdictSource,
 };
 
 /// Marks a request as authenticated by this API, with these claims.

@@ -8,7 +8,7 @@ use base64::{
 };
 use serde_json::{Map, Value};
 
-use super::{algorithm::Algorithm, endpoint::RecordedRequest, http::Response, key::TestKey};
+use crate::test::{algorithm::Algorithm, endpoint::RecordedRequest, http::Response, key::TestKey};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The longest lifetime of an assertion, in seconds.

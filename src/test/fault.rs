@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::endpoint::RecordedRequest;
+use crate::test::endpoint::RecordedRequest;
 
 /// A deviation of an endpoint of the [`TestIssuer`](super::TestIssuer) from its real response, and the number of
 /// requests that it applies to.

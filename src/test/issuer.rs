@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{
+use crate::test::{
     APP_ID, APP_SECRET, CLIENT_ID, CLIENT_SECRET,
     algorithm::Algorithm,
     answer,

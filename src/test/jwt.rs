@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{algorithm::Algorithm, key::TestKey};
+use crate::test::{algorithm::Algorithm, key::TestKey};
 
 /// Options for [`TestIssuer::jwt_with`](super::TestIssuer::jwt_with). The default is that of
 /// [`TestIssuer::jwt`](super::TestIssuer::jwt): ES256, the issuer's current key, its `kid`, `typ` `at+jwt`.

@@ -15,7 +15,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{algorithm::Algorithm, der, expect_ok};
+use crate::test::{algorithm::Algorithm, der, expect_ok};
 
 /// A key pair, or a shared secret, for tests: its private half can be read. `Debug` does not show it.
 ///

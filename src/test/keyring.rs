@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{algorithm::Algorithm, key::TestKey};
+use crate::test::{algorithm::Algorithm, key::TestKey};
 
 /// The effect of a rotation on the old keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{
+use crate::test::{
     answer, expect_ok,
     fault::{Delivery, Fault},
     http::{self, Response, Unreadable},

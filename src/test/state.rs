@@ -7,13 +7,13 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::Clock;
+use crate::test::{
     client::RegisteredClient,
     endpoint::{Endpoint, RecordedRequest},
     fault::Fault,
     keyring::KeyRing,
 };
-use crate::Clock;
 
 const MAX_RECORDED: usize = 1000;
 

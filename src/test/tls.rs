@@ -10,7 +10,7 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{der, expect_ok};
+use crate::test::{der, expect_ok};
 
 /// The certificate that a client must trust, as PEM, and the configuration of the server.
 pub(super) fn generate() -> (String, TlsAcceptor) {

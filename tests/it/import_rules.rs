@@ -72,20 +72,20 @@ fn names(line: &str, path: &str) -> bool {
 }
 
 #[test]
-fn only_upstream_speaks_http_to_the_outside() {
-    only(&["upstream.rs", "upstream/client.rs", "upstream/connector.rs"], |line| {
+fn only_the_http_client_speaks_http_to_the_outside() {
+    only(&["issuer/http.rs", "issuer/http/client.rs", "issuer/http/connector.rs"], |line| {
         names(&line.replace("awc::Client", ""), "awc::") || line.contains("use awc")
     });
 }
 
 #[test]
-fn only_response_makes_statuses_and_only_upstream_reads_them() {
-    only(&["response.rs", "upstream.rs"], |line| line.contains("StatusCode"));
+fn only_response_makes_statuses_and_only_the_http_client_reads_them() {
+    only(&["response.rs", "issuer/http.rs"], |line| line.contains("StatusCode"));
 }
 
 #[test]
 fn only_the_reader_of_variables_looks_at_the_environment() {
-    only(&["config/env.rs"], |line| {
+    only(&["protect_api/env.rs"], |line| {
         line.contains("std::env")
             || names(line, "envy::")
             || line.contains("std::{env")
@@ -96,9 +96,10 @@ fn only_the_reader_of_variables_looks_at_the_environment() {
 /// What makes TLS clients, and what holds their certificate.
 #[test]
 fn few_files_know_rustls() {
-    only(&["client_auth/identity.rs", "tls.rs", "upstream/connector.rs", "upstream/storm.rs"], |line| {
-        names(line, "rustls::") || names(line, "rustls_native_certs::") || line.contains("use rustls")
-    });
+    only(
+        &["client_auth/identity.rs", "issuer/tls.rs", "issuer/http/connector.rs", "issuer/http/storm.rs"],
+        |line| names(line, "rustls::") || names(line, "rustls_native_certs::") || line.contains("use rustls"),
+    );
 }
 
 #[test]
@@ -145,4 +146,84 @@ fn comments_are_literal() {
     }
     assert!(comments > 1000, "the comments were not found");
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The modules of the crate from bottom to top. Each may use only those before it.
+const LAYERS: [&str; 24] = [
+    "clock",
+    "secret",
+    "redact",
+    "algorithm",
+    "claims",
+    "error",
+    "deadline",
+    "bearer",
+    "waiting_room",
+    "telemetry",
+    "response",
+    "certificate",
+    "policy",
+    "client_auth",
+    "cache",
+    "settings",
+    "issuer",
+    "jwt",
+    "introspection",
+    "validator",
+    "protect_api",
+    "caller",
+    "middleware",
+    "lib",
+];
+
+/// The modules of this crate that a line of code names: `crate::a::…`, or the first names in `crate::{a, b::…}`.
+fn modules_in(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        let Some(list) = part.strip_prefix('{') else {
+            found.push(part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            continue;
+        };
+        let (mut depth, mut name, mut is_first) = (0_usize, String::new(), true);
+        for character in list.chars() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                _ if depth > 0 => {}
+                ',' => {
+                    found.push(std::mem::take(&mut name));
+                    is_first = true;
+                }
+                ':' => is_first = false,
+                c if is_first && (c.is_alphanumeric() || c == '_') => name.push(c),
+                _ => {}
+            }
+        }
+        found.push(name);
+    }
+    found.retain(|name| !name.is_empty());
+    found
+}
+
+#[test]
+fn modules_use_only_lower_layers() {
+    let layer = |module: &str| LAYERS.iter().position(|known| *known == module);
+    let mut upward = Vec::new();
+    for (file, text) in sources() {
+        let own = file.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+        // The front page, the guide and the hooks of the benchmarks stand above everything.
+        if ["lib", "guide", "bench"].contains(&own.as_str()) {
+            continue;
+        }
+        let own_layer = layer(&own).unwrap_or_else(|| panic!("{file}: add {own} to the layers"));
+        let is_comment = |line: &&str| line.trim_start().starts_with("//");
+        let code: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
+        for module in modules_in(&code.join("\n")) {
+            if let Some(used) = layer(&module).filter(|used| *used > own_layer) {
+                upward.push(format!("{file} uses {}", LAYERS[used]));
+            }
+        }
+    }
+    assert!(upward.is_empty(), "{upward:#?}");
 }

@@ -1,0 +1,287 @@
+//! [`AuthenticatedRequest`]: the authenticated caller, as handlers see it.
+
+pub(crate) mod scoped;
+
+pub use self::scoped::{RequiredScopes, Scoped};
+
+use std::{
+    any::Any,
+    fmt,
+    future::{Ready, ready},
+    rc::Rc,
+    sync::{Arc, LazyLock},
+};
+
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    bearer::BearerToken,
+    claims::{Audience, Claims, scope::Scopes},
+    error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
+    policy,
+    protect_api::state::State,
+    response::{Rejection, RejectionBuilder},
+    telemetry::VerdictSource,
+    validator::ValidToken,
+};
+
+/// The state, behind a reference count that only this worker uses. Cloning it per request touches no cache line of
+/// other workers.
+pub(crate) type LocalState = Rc<Arc<State>>;
+
+/// The result of a mount, stored in the request's extensions.
+#[derive(Clone)]
+pub(crate) struct AuthContext {
+    shared: LocalState,
+    authenticated: Option<Rc<Caller>>,
+    /// How this mount obtained the verdict; `None` for an anonymous request.
+    via: Option<VerdictSource>,
+}
+
+/// A caller with a valid token.
+pub(crate) struct Caller {
+    pub(crate) validated: ValidToken,
+    pub(crate) token: BearerToken,
+}
+
+impl AuthContext {
+    pub(crate) fn anonymous(shared: &LocalState) -> Self {
+        Self { shared: Rc::clone(shared), authenticated: None, via: None }
+    }
+
+    pub(crate) fn new(shared: &LocalState, authenticated: Caller) -> Self {
+        let via = Some(authenticated.validated.via);
+        Self { shared: Rc::clone(shared), authenticated: Some(Rc::new(authenticated)), via }
+    }
+
+    /// Creates the context of an inner mount that reuses the verdict of an outer mount.
+    pub(crate) fn inherited(shared: &LocalState, authenticated: Rc<Caller>) -> Self {
+        Self {
+            shared: Rc::clone(shared),
+            authenticated: Some(authenticated),
+            via: Some(VerdictSource::OuterMount),
+        }
+    }
+
+    pub(crate) fn via(&self) -> Option<VerdictSource> {
+        self.via
+    }
+
+    pub(crate) fn is_of(&self, shared: &Arc<State>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    pub(crate) fn authenticated(&self) -> Option<&Rc<Caller>> {
+        self.authenticated.as_ref()
+    }
+}
+
+/// The caller of a protected route, as a handler argument (an actix extractor).
+///
+/// `C` is the type of [`claims`](Self::claims): [`Claims`] by default, or a `Deserialize` type of the application.
+/// Claims that do not deserialize into it are rejected with 401.
+///
+/// - On a route without a [`ProtectApi`](crate::ProtectApi) the extractor responds with 500 and logs the missing
+///   mount.
+/// - Under [`optional`](crate::ProtectApi::optional), a request without a token is rejected with 401. Use
+///   `Option<AuthenticatedRequest>` there: it is `None` for such requests. Note that actix turns **every** failure
+///   of an extractor into `None`, including a missing mount (logged as an error).
+pub struct AuthenticatedRequest<C = Claims> {
+    request: HttpRequest,
+    shared: LocalState,
+    authenticated: Rc<Caller>,
+    claims: C,
+}
+
+impl<C> AuthenticatedRequest<C> {
+    /// Returns the claims, in the type that the handler chose.
+    pub fn claims(&self) -> &C {
+        &self.claims
+    }
+
+    /// Returns the claims by value.
+    pub fn into_claims(self) -> C {
+        self.claims
+    }
+
+    fn verdict(&self) -> &Claims {
+        &self.authenticated.validated.claims
+    }
+
+    /// Returns `sub`: the user, or the client in the client credentials grant. Some servers send no `sub` then.
+    pub fn subject(&self) -> Option<&str> {
+        self.verdict().subject()
+    }
+
+    /// Returns the client to which the token was issued (`client_id`, or `azp` if there is no `client_id`).
+    pub fn client_id(&self) -> Option<&str> {
+        self.verdict().client_id()
+    }
+
+    /// Returns the granted scopes.
+    pub fn scopes(&self) -> &Scopes {
+        self.verdict().scopes()
+    }
+
+    /// Returns the names of the subject's groups: the strings of the groups claim, and the `id` and `name` of its
+    /// objects.
+    pub fn groups(&self) -> Vec<&str> {
+        policy::group_names(self.verdict(), &self.shared.settings.rules.groups).collect()
+    }
+
+    /// Returns the issuer, spelled as in the metadata.
+    pub fn issuer(&self) -> &str {
+        let ValidToken { claims, issuer, .. } = &self.authenticated.validated;
+        claims.issuer().or(issuer.as_deref()).unwrap_or_default()
+    }
+
+    /// Returns the audiences of the token.
+    pub fn audience(&self) -> &Audience {
+        self.verdict().audience()
+    }
+
+    /// Returns `exp` in seconds since 1970; `None` if the token has no `exp`.
+    pub fn expires_at(&self) -> Option<i64> {
+        self.verdict().expires_at()
+    }
+
+    /// Returns the token, for calls to other services on behalf of the caller. Do not log it.
+    pub fn token(&self) -> &str {
+        self.authenticated.token.as_str()
+    }
+
+    /// Returns whether the token grants exactly this scope.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes().contains(scope)
+    }
+
+    /// Returns whether the subject is in this group.
+    pub fn has_group(&self, group: &str) -> bool {
+        let mut names = policy::group_names(self.verdict(), &self.shared.settings.rules.groups);
+        names.any(|name| name == group)
+    }
+
+    /// Requires **all** of these scopes. An empty list requires nothing.
+    ///
+    /// # Errors
+    /// Returns the same 403 as the middleware. Return it from the handler with `?`.
+    pub fn require_scopes<S: AsRef<str>>(
+        &self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<(), Rejection> {
+        let scopes: Vec<S> = scopes.into_iter().collect();
+        let fulfilled = scopes.iter().all(|scope| self.has_scope(scope.as_ref()));
+        if fulfilled { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+    }
+
+    /// Requires **one** of these scopes. An empty list requires nothing.
+    ///
+    /// # Errors
+    /// Returns the same 403 as the middleware. Return it from the handler with `?`.
+    pub fn require_any_scope<S: AsRef<str>>(
+        &self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<(), Rejection> {
+        let scopes: Vec<S> = scopes.into_iter().collect();
+        let fulfilled = scopes.is_empty() || scopes.iter().any(|scope| self.has_scope(scope.as_ref()));
+        if fulfilled { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+    }
+
+    /// Requires that the subject is in one of these groups, or in all of them if `groups_match_all` is set. An
+    /// empty list requires nothing.
+    ///
+    /// # Errors
+    /// Returns the same 403 as the middleware. Return it from the handler with `?`.
+    pub fn require_groups<S: AsRef<str>>(
+        &self,
+        groups: impl IntoIterator<Item = S>,
+    ) -> Result<(), Rejection> {
+        let groups: Vec<S> = groups.into_iter().collect();
+        let fulfilled = policy::in_groups(self.verdict(), &self.shared.settings.rules, &groups);
+        if fulfilled { Ok(()) } else { Err(self.reject(AuthError::new(AuthErrorKind::InsufficientGroups))) }
+    }
+
+    fn insufficient_scope<S: AsRef<str>>(&self, scopes: &[S]) -> Rejection {
+        let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
+        self.reject(AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes(names.join(" ")))
+    }
+
+    fn reject(&self, error: AuthError) -> Rejection {
+        self.shared.answers.reject(error, &self.request)
+    }
+}
+
+/// Shows neither the token nor any claim's value.
+impl<C> fmt::Debug for AuthenticatedRequest<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticatedRequest")
+            .field("claims", self.verdict())
+            .field("token", &self.authenticated.token)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: DeserializeOwned + 'static> FromRequest for AuthenticatedRequest<C> {
+    type Error = Rejection;
+    type Future = Ready<Result<Self, Rejection>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(AuthenticatedRequest::try_from_request(request).and_then(AuthenticatedRequest::with_claims))
+    }
+}
+
+impl AuthenticatedRequest {
+    /// Returns the caller of this request. Use it in code that has only the request, such as the application's
+    /// extractors and middleware.
+    ///
+    /// **In a middleware, drop the value before calling the inner service**, and do not store it in the request's
+    /// extensions: it holds the request, and actix panics if the request is held while it chooses the route. Take
+    /// the needed parts first, such as a clone of the [claims](Self::claims).
+    ///
+    /// # Errors
+    /// As the extractor.
+    pub fn try_from_request(request: &HttpRequest) -> Result<Self, Rejection> {
+        let session = request.extensions().get::<AuthContext>().cloned();
+        let Some(session) = session else {
+            return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
+        };
+        let AuthContext { shared, authenticated, via: _ } = session;
+        let Some(authenticated) = authenticated else {
+            return Err(shared.answers.reject(AuthError::new(AuthErrorKind::MissingToken), request));
+        };
+        let claims = authenticated.validated.claims.clone();
+        Ok(Self { request: request.clone(), shared, authenticated, claims })
+    }
+}
+
+impl<C> AuthenticatedRequest<C> {
+    /// Converts the claims into a type of the application.
+    ///
+    /// # Errors
+    /// Rejects the request with 401 if the claims do not deserialize into `D`.
+    pub fn with_claims<D: DeserializeOwned + 'static>(self) -> Result<AuthenticatedRequest<D>, Rejection> {
+        let claims = claims_as::<D>(self.verdict()).map_err(|error| self.reject(error))?;
+        let Self { request, shared, authenticated, .. } = self;
+        Ok(AuthenticatedRequest { request, shared, authenticated, claims })
+    }
+}
+
+/// Builds the rejections of routes without a mount. Shared by all requests, so that its log records are throttled
+/// together.
+static UNMOUNTED: LazyLock<RejectionBuilder> = LazyLock::new(RejectionBuilder::default);
+
+fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthError> {
+    // For `Claims`: one reference count instead of a copy of every claim.
+    let mut same: Option<C> = None;
+    let untyped: &mut dyn Any = &mut same;
+    if let Some(slot) = untyped.downcast_mut::<Option<Claims>>() {
+        *slot = Some(claims.clone());
+    }
+    match same {
+        Some(claims) => Ok(claims),
+        None => C::deserialize(claims.members())
+            // The error text may quote a claim's value, so it is not logged.
+            .map_err(|_| AuthError::token(TokenFault::Claims).with_source(std::any::type_name::<C>())),
+    }
+}

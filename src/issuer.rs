@@ -1,0 +1,308 @@
+//! The metadata as this API knows it: discovered and kept fresh, or given by the operator.
+
+pub(crate) mod discovery;
+pub(crate) mod http;
+pub(crate) mod refresh;
+#[cfg(feature = "rustls")]
+pub(crate) mod tls;
+
+pub use self::http::hardened_client;
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::Guard;
+
+use self::{
+    discovery::{Metadata, PublishedEndpoint, RequiredEndpoints},
+    http::CallLimits,
+    refresh::{Document, Fetched, Lifetimes, Reader, RefreshingCache},
+};
+use crate::{
+    cache::{CacheKey, CacheKeyHasher, KeyHistory, TokenKeys},
+    deadline::Deadline,
+    error::AuthError,
+    settings::{EndpointUrl, IssuerUrl, Settings},
+    telemetry::{Telemetry, log_throttle::LogThrottle},
+};
+
+/// The metadata, and what is derived from it once.
+#[derive(Debug)]
+pub(crate) struct IssuerMetadata {
+    pub(crate) metadata: Metadata,
+    /// As text, for the assertions that name it.
+    pub(crate) issuer: Arc<str>,
+    keyer: Arc<CacheKeyHasher>,
+    /// The time at which an endpoint of earlier metadata becomes too old, if one is used.
+    good_until: Option<Duration>,
+}
+
+impl Document for IssuerMetadata {
+    fn good_until(&self) -> Option<Duration> {
+        self.good_until
+    }
+
+    fn interruption(&self) -> Option<&AuthError> {
+        self.metadata.interruption.as_ref()
+    }
+}
+
+impl IssuerMetadata {
+    fn new(metadata: Metadata, keys: &KeyHistory, good_until: Option<Duration>) -> Self {
+        let endpoint = metadata.introspection_endpoint.usable();
+        let endpoint = endpoint.map(|endpoint| endpoint.uri.to_string()).unwrap_or_default();
+        let keyer = keys.keyer(&metadata.issuer, &endpoint);
+        Self { issuer: metadata.issuer.as_str().into(), keyer, metadata, good_until }
+    }
+
+    /// Whether the server publishes keys, also where the address cannot be used.
+    pub(crate) fn has_keys(&self) -> bool {
+        !matches!(self.metadata.jwks_uri, PublishedEndpoint::Absent)
+    }
+
+    /// Under which a token is remembered: distinct for every issuer, endpoint, client and token.
+    pub(crate) fn key(&self, token: &str) -> CacheKey {
+        self.keyer.key(token)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct MetadataCache {
+    discovery: Arc<Discovery>,
+    kept: Arc<RefreshingCache<IssuerMetadata>>,
+    observer: Arc<Telemetry>,
+}
+
+/// The endpoint in the last good metadata, and the time at which it becomes too old.
+type LastGood = Mutex<Option<(EndpointUrl, Duration)>>;
+
+/// How the metadata is found.
+#[derive(Debug)]
+struct Discovery {
+    issuer: IssuerUrl,
+    needs: RequiredEndpoints,
+    limits: CallLimits,
+    keys: KeyHistory,
+    introspection_endpoint: Option<EndpointUrl>,
+    jwks_uri: Option<EndpointUrl>,
+    last_good_introspection_endpoint: LastGood,
+    last_good_jwks_uri: LastGood,
+    max_stale: Duration,
+    refusals: LogThrottle,
+    kept_endpoints: LogThrottle,
+    /// The configured client authentication method, where the endpoint is discovered.
+    auth_method: Option<&'static str>,
+    warned_of_auth_method: AtomicBool,
+}
+
+impl MetadataCache {
+    pub(crate) fn new(settings: &Settings, limits: CallLimits, observer: &Arc<Telemetry>) -> Self {
+        let client = settings.client.as_ref();
+        let discovery = Discovery {
+            issuer: settings.issuer.clone(),
+            needs: RequiredEndpoints {
+                introspection: client.is_some() && settings.introspection_endpoint.is_none(),
+                jwks: !settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
+                jwks_if_usable: settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
+                mtls: client.is_some_and(|client| client.authentication.uses_mtls()),
+                trust_store: settings.trust_store.clone(),
+            },
+            limits,
+            keys: KeyHistory::new(client.map(|client| client.id.as_str()).unwrap_or_default()),
+            introspection_endpoint: settings.introspection_endpoint.clone(),
+            jwks_uri: settings.jwks_uri.clone(),
+            last_good_introspection_endpoint: LastGood::default(),
+            last_good_jwks_uri: LastGood::default(),
+            max_stale: settings.tuning.max_stale,
+            refusals: LogThrottle::default(),
+            kept_endpoints: LogThrottle::default(),
+            auth_method: client
+                .filter(|_| settings.introspection_endpoint.is_none())
+                .map(|client| client.authentication.method()),
+            warned_of_auth_method: AtomicBool::new(false),
+        };
+        let lifetimes = Lifetimes {
+            max_age: settings.tuning.metadata_lifetime,
+            stale_if_error: settings.tuning.max_stale,
+            min_refetch_interval: settings.tuning.metadata_lifetime,
+        };
+        let kept = if discovery.needs.introspection || discovery.needs.jwks {
+            RefreshingCache::new("metadata", lifetimes, settings.tuning.max_waiting, Arc::clone(observer))
+        } else {
+            RefreshingCache::fixed("metadata", discovery.given(), Arc::clone(observer))
+        };
+        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), observer: Arc::clone(observer) }
+    }
+
+    /// The last good metadata, however old.
+    pub(crate) fn load_full(&self) -> Option<Arc<Fetched<IssuerMetadata>>> {
+        self.kept.load_full()
+    }
+
+    /// Every key under which a token may be cached, also since earlier metadata.
+    pub(crate) fn keys(&self, token: &str) -> TokenKeys {
+        self.discovery.keys.keys(token)
+    }
+
+    /// A look at the metadata, if it needs no refresh.
+    pub(crate) fn with_fresh<T>(&self, look: impl FnOnce(&IssuerMetadata) -> T) -> Option<T> {
+        self.kept.with_fresh(self.observer.clock.monotonic(), look)
+    }
+
+    /// The last good metadata, however old, for a moment.
+    pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<IssuerMetadata>>>> {
+        self.kept.load()
+    }
+
+    /// A look at the last good metadata, however old. Waits only if there is none.
+    pub(crate) async fn with_current<T>(
+        &self,
+        client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
+        look: impl Fn(&IssuerMetadata) -> T,
+    ) -> Result<T, AuthError> {
+        let known = self.load().as_deref().map(|known| look(&known.document));
+        match known {
+            Some(seen) => Ok(seen),
+            None => Ok(look(&Box::pin(self.get(client(), Reader::request(deadline))).await?.document)),
+        }
+    }
+
+    /// A look at the issuer as the metadata spells it, or as configured while there is none (in tests without a server).
+    pub(crate) fn issuer<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        let known = self.load();
+        look(
+            known
+                .as_deref()
+                .map_or_else(|| self.discovery.issuer.as_str(), |known| &known.document.metadata.issuer),
+        )
+    }
+
+    /// Returns the current metadata. The future is `'static`, so that a separate task can wait for it.
+    pub(crate) fn get(
+        &self,
+        client: awc::Client,
+        reader: Reader,
+    ) -> impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>> + use<> {
+        let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
+        let observer = Arc::clone(&self.observer);
+        let fetch = move || {
+            let (discovery, client) = (Arc::clone(&discovery), client.clone());
+            let now = observer.clock.monotonic();
+            Arc::clone(&observer).fetch("metadata", async move { discovery.fetch(&client, now).await })
+        };
+        async move { kept.get(fetch, reader).await }
+    }
+
+    /// How many requests wait for the metadata.
+    pub(crate) fn waiting(&self) -> usize {
+        self.kept.waiting()
+    }
+}
+
+impl Discovery {
+    /// `now` is the time at which the fetch starts.
+    async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<IssuerMetadata, AuthError> {
+        let mut refused = Vec::new();
+        let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits, &mut refused).await;
+        if !refused.is_empty() {
+            let level = self.refusals.level_at(now, log::Level::Error);
+            discovery::log_refused(&self.issuer, &refused, level);
+        }
+        let found = found?;
+        self.compare_auth_method(&found);
+        Ok(self.complete(found, now))
+    }
+
+    /// Returns an endpoint of new metadata; instead of an unusable one, that of the last good metadata until it is too
+    /// old, with this time.
+    fn or_last_good(
+        &self,
+        published: PublishedEndpoint,
+        name: &str,
+        last_good: &LastGood,
+        now: Duration,
+    ) -> (PublishedEndpoint, Option<Duration>) {
+        // Nothing panics while the lock is held.
+        let mut last_good = last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&published, &*last_good) {
+            (PublishedEndpoint::Unusable(error), Some((endpoint, until))) if now < *until => {
+                let level = self.kept_endpoints.level_at(now, log::Level::Warn);
+                let (issuer, fault) = (self.issuer.as_str(), error.kind().fault());
+                log::log!(
+                    target: crate::LOG, level, event = "endpoint_kept", issuer, fault;
+                    "{name} of the new metadata cannot be used, the last good one stays in use: {error}"
+                );
+                return (PublishedEndpoint::Usable(endpoint.clone()), Some(*until));
+            }
+            (PublishedEndpoint::Unusable(_), _) => {}
+            (PublishedEndpoint::Usable(endpoint), _) => {
+                *last_good = Some((endpoint.clone(), now.saturating_add(self.max_stale)));
+            }
+            // Withdrawn.
+            (PublishedEndpoint::Absent, _) => *last_good = None,
+        }
+        (published, None)
+    }
+
+    /// Warns once if the server publishes authentication methods and the configured one is not among them. It may still
+    /// work: metadata is not always right.
+    fn compare_auth_method(&self, found: &Metadata) {
+        let (Some(method), Some(published)) = (self.auth_method, &found.introspection_auth_methods) else {
+            return;
+        };
+        if !published.iter().any(|one| one == method)
+            && !self.warned_of_auth_method.swap(true, Ordering::Relaxed)
+        {
+            let published: String = published.join(", ").chars().take(200).collect();
+            log::warn!(
+                target: crate::LOG, event = "auth_method_not_published", issuer = self.issuer.as_str(), method;
+                "the authorization server may reject introspection requests: it does not publish the client \
+                 authentication method {method:?}, only {published:?}"
+            );
+        }
+    }
+
+    /// Without any discovery: the configured issuer and the given endpoints.
+    fn given(&self) -> IssuerMetadata {
+        let none = Metadata {
+            issuer: self.issuer.as_str().to_owned(),
+            introspection_endpoint: PublishedEndpoint::Absent,
+            jwks_uri: PublishedEndpoint::Absent,
+            introspection_auth_methods: None,
+            interruption: None,
+        };
+        self.complete(none, Duration::ZERO)
+    }
+
+    /// Configured endpoints override discovered ones.
+    fn complete(&self, mut found: Metadata, now: Duration) -> IssuerMetadata {
+        let (introspection_endpoint, one_until) = self.or_last_good(
+            found.introspection_endpoint,
+            "introspection_endpoint",
+            &self.last_good_introspection_endpoint,
+            now,
+        );
+        let (jwks_uri, other_until) =
+            self.or_last_good(found.jwks_uri, "jwks_uri", &self.last_good_jwks_uri, now);
+        let configured = |endpoint: &Option<EndpointUrl>| PublishedEndpoint::from(endpoint.clone());
+        found.introspection_endpoint = configured(&self.introspection_endpoint).or(introspection_endpoint);
+        let can_introspect = found.introspection_endpoint.usable().is_some();
+        found.jwks_uri = match configured(&self.jwks_uri).or(jwks_uri) {
+            PublishedEndpoint::Unusable(_) if !self.needs.jwks => PublishedEndpoint::Absent,
+            // Whether keys are published is not known: JWTs are introspected until it is.
+            PublishedEndpoint::Unusable(error) if can_introspect && !discovery::is_absence(&error) => {
+                PublishedEndpoint::Absent
+            }
+            endpoint => endpoint,
+        };
+        let good_until = one_until.into_iter().chain(other_until).min();
+        IssuerMetadata::new(found, &self.keys, good_until)
+    }
+}

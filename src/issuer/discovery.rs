@@ -1,0 +1,549 @@
+//! The authorization server's metadata: OpenID Connect Discovery 1.0 section 4 and RFC 8414 section 3.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    claims::object::{strict_object, without_byte_order_mark},
+    deadline::Deadline,
+    error::{AuthError, AuthErrorKind, SetupFault},
+    issuer::http::{self, CallLimits, bad_answer},
+    redact::redacted,
+    settings::{EndpointUrl, IssuerUrl},
+};
+
+/// The used members of the metadata.
+#[derive(Clone, Debug)]
+pub(crate) struct Metadata {
+    /// As the document spells it: what tokens must say.
+    pub(crate) issuer: String,
+    pub(crate) introspection_endpoint: PublishedEndpoint,
+    pub(crate) jwks_uri: PublishedEndpoint,
+    /// `introspection_endpoint_auth_methods_supported`; `None` where it is absent, which says nothing (RFC 8414 section 2).
+    pub(crate) introspection_auth_methods: Option<Vec<String>>,
+    /// Why a further document could not be fetched, if the found ones lack an endpoint.
+    pub(crate) interruption: Option<AuthError>,
+}
+
+/// An endpoint of the metadata. An unusable one is an error only for a request that needs it.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum PublishedEndpoint {
+    #[default]
+    Absent,
+    Usable(EndpointUrl),
+    Unusable(AuthError),
+}
+
+impl PublishedEndpoint {
+    pub(crate) fn usable(&self) -> Option<&EndpointUrl> {
+        if let Self::Usable(endpoint) = self { Some(endpoint) } else { None }
+    }
+
+    /// `name` is that of the member, for the error where there is none.
+    pub(crate) fn require(&self, name: &str) -> Result<&EndpointUrl, AuthError> {
+        match self {
+            Self::Usable(endpoint) => Ok(endpoint),
+            Self::Unusable(error) => Err(error.clone()),
+            Self::Absent => Err(AuthError::setup(SetupFault::Endpoint)
+                .with_source(format!("the metadata has no {name} that this configuration can use"))),
+        }
+    }
+
+    /// This one, or the other where that can be used and this one cannot.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Absent, _) | (Self::Unusable(_), Self::Usable(_)) => other,
+            _ => self,
+        }
+    }
+}
+
+impl From<Option<EndpointUrl>> for PublishedEndpoint {
+    fn from(configured: Option<EndpointUrl>) -> Self {
+        configured.map_or(Self::Absent, Self::Usable)
+    }
+}
+
+/// Which endpoints a configuration needs, and by which names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an endpoint or a way to it")]
+pub(crate) struct RequiredEndpoints {
+    pub(crate) introspection: bool,
+    pub(crate) jwks: bool,
+    /// Keys are used where they are published, but nothing fails without them.
+    pub(crate) jwks_if_usable: bool,
+    /// Introspection over mutual TLS: the endpoint is an alias (RFC 8705 section 5), of this trust store if named.
+    pub(crate) mtls: bool,
+    pub(crate) trust_store: Option<String>,
+}
+
+impl RequiredEndpoints {
+    fn uses_jwks(&self) -> bool {
+        self.jwks || self.jwks_if_usable
+    }
+}
+
+/// Fetches the metadata within one deadline: the first document that has what is needed, completed by the others where one lacks an
+/// endpoint (real servers have an OIDC document without `introspection_endpoint` beside an RFC 8414 one with it). Errors
+/// that [`log_refused`] should report are added to `refused`.
+pub(crate) async fn fetch(
+    client: &awc::Client,
+    issuer: &IssuerUrl,
+    needs: &RequiredEndpoints,
+    limits: CallLimits,
+    refused: &mut Vec<AuthError>,
+) -> Result<Metadata, AuthError> {
+    let deadline = Deadline::after(limits.deadline);
+    let mut found: Option<Metadata> = None;
+    let (mut absence, mut interruption) = (None, None);
+    for url in issuer.well_known_urls() {
+        // A further document that hangs leaves time for the fetch of the keys.
+        let until = if found.is_some() { deadline.half() } else { deadline };
+        match document(client, issuer, &url, needs, limits.until(until)).await {
+            Ok(metadata) => {
+                let merged = match found.take() {
+                    Some(first) => first.completed_by(metadata),
+                    None => metadata,
+                };
+                if merged.has(needs) {
+                    return Ok(merged);
+                }
+                found = Some(merged);
+            }
+            Err(error) if is_absence(&error) => {
+                if matches!(error.kind(), AuthErrorKind::Misconfigured(_)) {
+                    refused.push(error.clone());
+                }
+                absence.get_or_insert(error);
+            }
+            // A server that cannot be reached, or is failing, is not asked three times.
+            Err(error) if found.is_none() => return Err(error),
+            // The first document counts nevertheless.
+            Err(error) => {
+                interruption.get_or_insert(error);
+            }
+        }
+    }
+    let Some(metadata) = found else { return Err(absence.unwrap_or_else(|| bad_answer("no metadata"))) };
+    let unusable = metadata.unusable(needs);
+    refused.extend_from_slice(&unusable);
+    match interruption.clone().or_else(|| unusable.into_iter().next()) {
+        // Nothing of it can be used: fetched again soon, and the last good one stays.
+        Some(error) if !metadata.has_any(needs) => Err(error),
+        // Without all endpoints: a request that needs a missing one reports it.
+        _ => Ok(metadata.interrupted_by(interruption, needs)),
+    }
+}
+
+impl Metadata {
+    fn has(&self, needs: &RequiredEndpoints) -> bool {
+        (!needs.introspection || self.introspection_endpoint.usable().is_some())
+            && (!needs.jwks || self.jwks_uri.usable().is_some())
+    }
+
+    /// Both documents state the configured issuer (but for a slash); the spelling stays the first one's.
+    fn completed_by(self, other: Self) -> Self {
+        Self {
+            introspection_endpoint: self.introspection_endpoint.or(other.introspection_endpoint),
+            jwks_uri: self.jwks_uri.or(other.jwks_uri),
+            introspection_auth_methods: self.introspection_auth_methods.or(other.introspection_auth_methods),
+            ..self
+        }
+    }
+
+    /// An endpoint that is absent may be in the document that could not be fetched.
+    fn interrupted_by(mut self, interruption: Option<AuthError>, needs: &RequiredEndpoints) -> Self {
+        let missing = |is_needed: bool| match &interruption {
+            Some(error) if is_needed => PublishedEndpoint::Unusable(error.clone()),
+            _ => PublishedEndpoint::Absent,
+        };
+        self.introspection_endpoint = self.introspection_endpoint.or(missing(needs.introspection));
+        self.jwks_uri = self.jwks_uri.or(missing(needs.uses_jwks()));
+        self.interruption = interruption;
+        self
+    }
+
+    fn has_any(&self, needs: &RequiredEndpoints) -> bool {
+        (needs.introspection && self.introspection_endpoint.usable().is_some())
+            || (needs.jwks && self.jwks_uri.usable().is_some())
+    }
+
+    /// The errors of the endpoints that are needed.
+    fn unusable(&self, needs: &RequiredEndpoints) -> Vec<AuthError> {
+        let endpoints = [(needs.introspection, &self.introspection_endpoint), (needs.jwks, &self.jwks_uri)];
+        let faults = endpoints.into_iter().filter_map(|(is_needed, endpoint)| match endpoint {
+            PublishedEndpoint::Unusable(error) if is_needed => Some(error.clone()),
+            _ => None,
+        });
+        faults.collect()
+    }
+
+    fn parse(bytes: &[u8], issuer: &IssuerUrl, needs: &RequiredEndpoints) -> Result<Self, AuthError> {
+        let members = strict_object(without_byte_order_mark(bytes))
+            .map_err(|error| bad_answer(format!("metadata that is no JSON object: {error}")))?;
+        let stated = members
+            .get("issuer")
+            .and_then(Value::as_str)
+            .ok_or_else(|| bad_answer("metadata without issuer"))?;
+        if !issuer.accepts(stated) {
+            let detail = format!("configured is {:?}, stated is {:?}", issuer.as_str(), redacted(stated));
+            return Err(AuthError::setup(SetupFault::Issuer).with_source(detail));
+        }
+        let holder =
+            if needs.mtls { mtls_aliases(&members, needs.trust_store.as_deref()) } else { Some(&members) };
+        Ok(Self {
+            issuer: stated.to_owned(),
+            introspection_endpoint: published(
+                holder.filter(|_| needs.introspection),
+                "introspection_endpoint",
+                issuer,
+            ),
+            jwks_uri: published(needs.uses_jwks().then_some(&members), "jwks_uri", issuer),
+            introspection_auth_methods: auth_methods(&members),
+            interruption: None,
+        })
+    }
+}
+
+/// RFC 8705 section 5; a trust store has separate aliases. The plain endpoint is never used instead.
+fn mtls_aliases<'m>(
+    members: &'m Map<String, Value>,
+    trust_store: Option<&str>,
+) -> Option<&'m Map<String, Value>> {
+    match trust_store {
+        Some(id) => members.get("mtls_additional_endpoint_aliases")?.get(id)?.as_object(),
+        None => members.get("mtls_endpoint_aliases")?.as_object(),
+    }
+}
+
+/// The methods by which clients of the introspection endpoint may authenticate themselves. Malformed members are ignored.
+fn auth_methods(members: &Map<String, Value>) -> Option<Vec<String>> {
+    let methods = members.get("introspection_endpoint_auth_methods_supported")?.as_array()?;
+    Some(methods.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// A member with the URL of an endpoint. Plain http to this machine is for the issuers on it: that of another issuer
+/// would take our credentials to whatever listens here.
+fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &IssuerUrl) -> PublishedEndpoint {
+    let text = match members.and_then(|members| members.get(name)) {
+        None | Some(Value::Null) => return PublishedEndpoint::Absent,
+        Some(Value::String(text)) => text,
+        Some(_) => {
+            return PublishedEndpoint::Unusable(bad_answer(format!("metadata whose {name} is not a string")));
+        }
+    };
+    let expected = match EndpointUrl::parse(text) {
+        Ok(endpoint) if issuer.is_loopback || endpoint.uri.scheme_str() == Some("https") => {
+            return PublishedEndpoint::Usable(endpoint);
+        }
+        Ok(_) => "an https URL (http to a loopback host is for issuers on a loopback host only)",
+        Err(expected) => expected,
+    };
+    PublishedEndpoint::Unusable(
+        AuthError::setup(SetupFault::InsecureEndpoint)
+            .with_source(format!("{name} is {:?}, expected {expected}", redacted(text))),
+    )
+}
+
+async fn document(
+    client: &awc::Client,
+    issuer: &IssuerUrl,
+    url: &str,
+    needs: &RequiredEndpoints,
+    limits: CallLimits,
+) -> Result<Metadata, AuthError> {
+    let endpoint = EndpointUrl::parse(url)
+        .map_err(|expected| AuthError::setup(SetupFault::InsecureEndpoint).with_source(expected))?;
+    let reply = http::get(client, &endpoint.uri, limits).await?;
+    // Static hosting serves it as text/plain, say: its content tells whether it is metadata.
+    if !reply.is_ok() {
+        return Err(bad_answer(format!("no metadata at {url} (status {})", reply.status)));
+    }
+    Metadata::parse(&reply.body, issuer, needs)
+}
+
+/// Reports in one record why documents, or endpoints in them, are not used.
+pub(crate) fn log_refused(issuer: &IssuerUrl, refused: &[AuthError], level: log::Level) {
+    let Some(first) = refused.first() else { return };
+    let text = |error: &AuthError| match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    let texts = refused.iter().map(text).collect::<Vec<_>>().join("; ");
+    let (issuer, fault) = (issuer.as_str(), first.kind().fault());
+    log::log!(target: crate::LOG, level, event = "metadata_refused", issuer, fault; "{texts}");
+}
+
+/// Whether another well-known URL is worth a try.
+pub(crate) fn is_absence(error: &AuthError) -> bool {
+    use crate::error::UpstreamFault::BadAnswer;
+    matches!(error.kind(), AuthErrorKind::Upstream(BadAnswer) | AuthErrorKind::Misconfigured(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn issuer(text: &str) -> IssuerUrl {
+        IssuerUrl::parse(text).unwrap()
+    }
+
+    fn parse(
+        issuer_text: &str,
+        document: &str,
+        needs: &RequiredEndpoints,
+    ) -> Result<Metadata, AuthErrorKind> {
+        Metadata::parse(document.as_bytes(), &issuer(issuer_text), needs).map_err(|error| error.kind())
+    }
+
+    /// A configuration that needs both endpoints.
+    fn both() -> RequiredEndpoints {
+        RequiredEndpoints { introspection: true, jwks: true, ..RequiredEndpoints::default() }
+    }
+
+    /// The URL of an endpoint, or why there is none.
+    fn url(endpoint: &PublishedEndpoint) -> Result<String, AuthErrorKind> {
+        endpoint.require("endpoint").map(|endpoint| endpoint.uri.to_string()).map_err(|error| error.kind())
+    }
+
+    const INSECURE: AuthErrorKind = AuthErrorKind::Misconfigured(SetupFault::InsecureEndpoint);
+    const ABSENT: AuthErrorKind = AuthErrorKind::Misconfigured(SetupFault::Endpoint);
+
+    #[test]
+    fn an_issuer_is_https_or_on_loopback() {
+        for good in [
+            "https://as.example.test",
+            "as.example.test",
+            "as.example.test/tenant/a",
+            "http://localhost:9",
+            "http://127.0.0.1:9/a/",
+            "http://127.9.9.9",
+            "http://[::1]:9",
+        ] {
+            assert!(IssuerUrl::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "http://as.example.test",
+            "http://localhost.evil.test",
+            "http://127.0.0.1.evil.test",
+            "http://10.0.0.1",
+            "ftp://localhost",
+            "https://as.example.test?x=1",
+            "https://as.example.test#x",
+            "https://user@as.example.test",
+            "https://user:pw@as.example.test",
+            "https://",
+            "https:// x",
+        ] {
+            assert!(IssuerUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn well_known_urls_for_an_issuer_with_and_without_a_path() {
+        assert_eq!(
+            issuer("as.example.test/").well_known_urls(),
+            [
+                "https://as.example.test/.well-known/openid-configuration",
+                "https://as.example.test/.well-known/oauth-authorization-server"
+            ]
+        );
+        assert_eq!(
+            issuer("https://as.example.test:8443/tenant/a/").well_known_urls(),
+            [
+                "https://as.example.test:8443/tenant/a/.well-known/openid-configuration",
+                "https://as.example.test:8443/.well-known/oauth-authorization-server/tenant/a",
+                "https://as.example.test:8443/tenant/a/.well-known/oauth-authorization-server"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_stated_issuer_must_be_the_configured_one_but_for_a_slash() {
+        let document = |stated: &str| format!(r#"{{"issuer":"{stated}"}}"#);
+        for (configured, stated) in [
+            ("https://a.test", "https://a.test"),
+            ("https://a.test/", "https://a.test"),
+            ("https://a.test", "https://a.test/"),
+            ("a.test/x", "https://a.test/x/"),
+        ] {
+            assert_eq!(
+                parse(configured, &document(stated), &RequiredEndpoints::default()).unwrap().issuer,
+                stated
+            );
+        }
+        for (configured, stated) in [
+            ("https://a.test", "https://b.test"),
+            ("https://a.test", "https://A.test"),
+            ("https://a.test", "https://a.test//"),
+            ("https://a.test", "http://a.test"),
+            ("https://a.test/x", "https://a.test"),
+            ("https://a.test", ""),
+        ] {
+            let seen = parse(configured, &document(stated), &RequiredEndpoints::default());
+            let kind = seen.map(|_| ()).unwrap_err();
+            assert_eq!(kind, AuthErrorKind::Misconfigured(SetupFault::Issuer), "{configured} {stated}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_https_or_on_the_loopback_host_of_an_issuer_there() {
+        let endpoints = |issuer: &str, url_text: &str| {
+            let document = serde_json::json!({ "issuer": issuer, "introspection_endpoint": url_text, "jwks_uri": url_text });
+            let metadata = parse(issuer, &document.to_string(), &both()).unwrap();
+            (url(&metadata.introspection_endpoint), url(&metadata.jwks_uri))
+        };
+        for issuer in ["https://a.test", "https://127.0.0.1.test", "http://localhost:9", "https://[::1]"] {
+            let good = "https://k.test/j?x=1";
+            assert_eq!(endpoints(issuer, good), (Ok(good.to_owned()), Ok(good.to_owned())), "{issuer}");
+            for bad in [
+                "http://a.test/i",
+                "http://localhost./i",
+                "http://[::ffff:127.0.0.1]/i",
+                "http://0.0.0.0/i",
+                "http://[::]/i",
+                "http://10.0.0.1/i",
+                "http://user@127.0.0.1/i",
+                "https://user:password@a.test/i",
+                "ftp://127.0.0.1/i",
+                "file:///etc/passwd",
+                "//a.test/i",
+                "/i",
+                "",
+            ] {
+                assert_eq!(endpoints(issuer, bad), (Err(INSECURE), Err(INSECURE)), "{issuer} {bad}");
+            }
+        }
+        for loopback in [
+            "http://127.0.0.1:1/i",
+            "http://127.9.9.9/i",
+            "http://localhost/i",
+            "HTTP://LOCALHOST/i",
+            "http://[::1]:7/i",
+            "http://127.1/i",
+            "http://0x7f.1/i",
+            "http://2130706433/i",
+            "http:\\\\127.0.0.1\\i",
+        ] {
+            for issuer in ["http://localhost:9", "https://127.0.0.1", "http://[::1]"] {
+                assert!(endpoints(issuer, loopback).0.is_ok(), "{issuer} {loopback}");
+            }
+            for issuer in ["https://a.test", "https://localhost.test", "https://127.0.0.1.test"] {
+                let seen = endpoints(issuer, loopback);
+                assert_eq!(seen, (Err(INSECURE), Err(INSECURE)), "{issuer} {loopback}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_needed_is_not_looked_at() {
+        for odd in [r#""http://keycloak:8080/i""#, "false", r#""/relative""#, r#""""#, "7", "{}", "[]"] {
+            let document = format!(
+                r#"{{"issuer":"https://a.test","introspection_endpoint":{odd},"jwks_uri":"https://a.test/j"}}"#
+            );
+            let jwks = RequiredEndpoints { jwks: true, ..RequiredEndpoints::default() };
+            let metadata = parse("a.test", &document, &jwks).unwrap();
+            assert!(metadata.has(&jwks), "{odd}");
+            assert_eq!(url(&metadata.introspection_endpoint), Err(ABSENT), "{odd}");
+            let needy = parse("a.test", &document, &both()).unwrap();
+            assert!(!needy.has(&both()) && url(&needy.introspection_endpoint).is_err(), "{odd}");
+            assert!(url(&needy.jwks_uri).is_ok(), "a fault of one member is not one of the other: {odd}");
+        }
+    }
+
+    #[test]
+    fn a_usable_endpoint_of_the_second_document_replaces_an_unusable_one() {
+        let metadata = |introspection: &str| {
+            let document = format!(
+                r#"{{"issuer":"https://a.test","introspection_endpoint":{introspection},"jwks_uri":"https://a.test/j"}}"#
+            );
+            parse("a.test", &document, &both()).unwrap()
+        };
+        for (first, second, merged) in [
+            ("false", r#""https://a.test/i""#, Ok("https://a.test/i".to_owned())),
+            ("null", r#""https://a.test/i""#, Ok("https://a.test/i".to_owned())),
+            (r#""https://a.test/i""#, r#""http://b.test/i""#, Ok("https://a.test/i".to_owned())),
+            (r#""http://b.test/i""#, "null", Err(INSECURE)),
+            ("null", r#""http://b.test/i""#, Err(INSECURE)),
+        ] {
+            let completed = metadata(first).completed_by(metadata(second));
+            assert_eq!(url(&completed.introspection_endpoint), merged, "{first} {second}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_an_unusable_endpoint_names_the_member_and_no_secret() {
+        for text in [
+            "http://user:hush@a.test/path?key=hush#hush",
+            "http://user:hush@hush@a.test/path",
+            "https://a.test/path#hush",
+            "http:hush@a.test/path?hush",
+            "user:hush@a.test/path",
+        ] {
+            let document = serde_json::json!({ "issuer": "https://a.test", "jwks_uri": text }).to_string();
+            let metadata = parse("a.test", &document, &both()).unwrap();
+            let error = metadata.jwks_uri.require("jwks_uri").unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.starts_with("jwks_uri is "), "{cause}");
+            assert!(!cause.contains("hush"), "{cause}");
+        }
+    }
+
+    #[test]
+    fn mutual_tls_takes_the_alias_and_never_the_plain_endpoint() {
+        let document = r#"{"issuer":"https://a.test","introspection_endpoint":"https://a.test/i",
+            "mtls_endpoint_aliases":{"introspection_endpoint":"https://mtls.a.test/i"},
+            "mtls_additional_endpoint_aliases":{"ts1":{"introspection_endpoint":"https://ts1.a.test/i"}}}"#;
+        let of = |document: &str, trust_store: Option<&str>| {
+            let needs =
+                RequiredEndpoints { mtls: true, trust_store: trust_store.map(str::to_owned), ..both() };
+            url(&parse("a.test", document, &needs).unwrap().introspection_endpoint)
+        };
+        assert_eq!(of(document, None).as_deref(), Ok("https://mtls.a.test/i"));
+        assert_eq!(of(document, Some("ts1")).as_deref(), Ok("https://ts1.a.test/i"));
+        assert_eq!(of(document, Some("ts2")), Err(ABSENT));
+        let plain = r#"{"issuer":"https://a.test","introspection_endpoint":"https://a.test/i"}"#;
+        assert_eq!(of(plain, None), Err(ABSENT));
+    }
+
+    #[test]
+    fn broken_documents_are_the_servers_fault() {
+        for document in [
+            "",
+            "[]",
+            "null",
+            "<html>",
+            "{}",
+            r#"{"issuer":1}"#,
+            r#"{"issuer":"https://a.test","issuer":"https://a.test"}"#,
+        ] {
+            let seen = parse("a.test", document, &RequiredEndpoints::default());
+            assert!(matches!(seen, Err(AuthErrorKind::Upstream(_))), "{document}");
+        }
+        let document = r#"{"issuer":"https://a.test","jwks_uri":7}"#;
+        let metadata = parse("a.test", document, &both()).unwrap();
+        assert!(matches!(url(&metadata.jwks_uri), Err(AuthErrorKind::Upstream(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(25_000))]
+
+        #[test]
+        fn no_document_panics_or_brings_in_an_insecure_endpoint(
+            bytes in prop::collection::vec(any::<u8>(), 0..64),
+            url in "(https?|ftp)?(://)?[a-z0-9.:/@#?\\[\\]-]{0,30}",
+            other in ".{0,20}",
+        ) {
+            let issuer = issuer("https://a.test");
+            let _ = Metadata::parse(&bytes, &issuer, &both());
+            let document = serde_json::json!({"issuer": "https://a.test", "introspection_endpoint": url, "jwks_uri": other}).to_string();
+            let metadata = Metadata::parse(document.as_bytes(), &issuer, &both()).unwrap();
+            for endpoint in [metadata.introspection_endpoint, metadata.jwks_uri] {
+                prop_assert!(endpoint.usable().is_none_or(|endpoint| endpoint.uri.scheme_str() == Some("https")));
+            }
+            let _ = IssuerUrl::parse(&other);
+        }
+    }
+}

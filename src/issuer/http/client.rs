@@ -1,0 +1,98 @@
+//! The hardened client, and which client a worker uses.
+
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
+
+use actix_web::{
+    http::header::{HeaderValue, USER_AGENT},
+    web,
+};
+
+use crate::issuer::http::connector::Connect;
+
+/// The client that a worker uses where there is none in the app data: made on first use, one per worker and
+/// configuration, so that all mounts of it share one pool of connections.
+#[derive(Clone)]
+pub(crate) struct WorkerClient(Rc<awc::Client>);
+
+thread_local! {
+    static CLIENTS: RefCell<Vec<(u64, Weak<awc::Client>)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl WorkerClient {
+    /// The client of this worker for the configuration with this id, made by `make` if there is none yet.
+    pub(crate) fn get_or_create(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
+        CLIENTS.with_borrow_mut(|clients| {
+            clients.retain(|(_, client)| client.strong_count() > 0);
+            let known =
+                clients.iter().find(|(known, _)| *known == id).and_then(|(_, client)| client.upgrade());
+            Self(known.unwrap_or_else(|| {
+                let client = Rc::new(make());
+                clients.push((id, Rc::downgrade(&client)));
+                client
+            }))
+        })
+    }
+
+    /// Returns the application's client from the app data, or this one. If a client certificate must be presented,
+    /// always this one.
+    pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
+        let given = app_data.filter(|_| !needs_own);
+        given.map_or_else(|| (*self.0).clone(), |data| data.get_ref().clone())
+    }
+}
+
+impl std::fmt::Debug for WorkerClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WorkerClient")
+    }
+}
+
+/// How many connections one worker's client opens at most. awc's own default, chosen here too: the bound on calls in
+/// flight lies below it, so that calls wait there, where waiting is bounded, and not in awc.
+const CONNECTIONS: usize = 100;
+
+/// The hardened client: no redirects, TLS by rustls with the platform's certificates (none at all without the feature
+/// `rustls`, or where it cannot be set up), kept-alive connections. The deadline is per call.
+pub(crate) fn client_with(#[cfg(feature = "rustls")] tls: super::connector::Tls) -> awc::Client {
+    #[cfg(feature = "rustls")]
+    let connect = Connect::new(tls);
+    #[cfg(not(feature = "rustls"))]
+    let connect = Connect::default();
+    let route = connect.route();
+    awc::Client::builder()
+        .connector(awc::Connector::new().connector(connect).limit(CONNECTIONS))
+        .wrap(route)
+        .disable_redirects()
+        .disable_timeout()
+        .no_default_headers()
+        .add_default_header((USER_AGENT, HeaderValue::from_static(AGENT)))
+        .finish()
+}
+
+/// Returns the HTTP client that this crate uses if the app data contains none: an application can put it there, and use it
+/// for other calls. Create one per worker, inside the closure of `HttpServer::new`.
+///
+/// It follows no redirects, because a redirect would carry credentials to another server and trust its response. It speaks
+/// TLS with the certificates of the platform (`SSL_CERT_FILE` is used). It keeps connections alive and opens at most 100.
+/// **It has no deadline**: the calls of this crate set one. Without the feature `rustls` it speaks no TLS.
+///
+/// It gives no caller the response to another request. A plain `awc::Client` can: it takes an interim response (1xx), or a
+/// response without a length, for a complete one, and reads the rest as the response to the next request on that connection.
+/// This client skips interim responses, sends no `Expect` header, and reuses only connections on which exactly one response
+/// arrived. If the app data contains another client, the calls of this crate use a new connection each time and close it.
+/// Do not call the authorization server with such a client yourself.
+pub fn hardened_client() -> awc::Client {
+    client_with(
+        #[cfg(feature = "rustls")]
+        crate::issuer::tls::client_config()
+            .inspect_err(
+                |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
+            )
+            .ok(),
+    )
+}
+
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,130 @@
+//! One fetch of a document: how it starts, what its outcome changes, and what is left of it when its worker stops.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use actix_web::rt;
+
+use crate::{
+    error::AuthError,
+    issuer::refresh::{Document, FailedFetch, Fetched, ReaderKind, RefreshingCache},
+};
+
+/// The pause after the first failed fetch; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause: an authorization server that comes back is noticed within 5 s.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// How much of a server's `Retry-After` is believed: a wrong one must not close us out for a day.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// A fetch under way, and whether it was started by the one who asks.
+pub(crate) struct Fetch {
+    pub(crate) number: u64,
+    pub(crate) is_own: bool,
+}
+
+/// Dropped with its task, at the end, by a panic or with the worker, it leaves no fetch behind that does not run.
+struct Running<T: Document> {
+    refreshed: Arc<RefreshingCache<T>>,
+    number: u64,
+}
+
+impl<T: Document> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.refreshed.clear(self.number);
+        self.refreshed.ended.send_replace(());
+    }
+}
+
+impl<T: Document> RefreshingCache<T> {
+    /// Starts a fetch unless one is under way (which is returned then) or the pause after a failure is not over.
+    pub(crate) fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
+    where
+        F: Future<Output = Result<T, AuthError>> + 'static,
+    {
+        let started_at = self.now();
+        let number = {
+            let mut state = self.state();
+            if let Some(number) = state.under_way {
+                return Some(Fetch { number, is_own: false });
+            }
+            if state.failure.as_ref().is_some_and(|failure| started_at < failure.resume_at) {
+                return None;
+            }
+            state.last_number += 1;
+            state.under_way = Some(state.last_number);
+            state.last_start = Some(started_at);
+            state.last_number
+        };
+        let running = Running { refreshed: Arc::clone(self), number };
+        let fetching = fetch();
+        rt::spawn(async move {
+            let outcome = fetching.await;
+            running.refreshed.store_result(outcome, started_at, number);
+            drop(running);
+        });
+        Some(Fetch { number, is_own: true })
+    }
+
+    /// Lets a reader start a fetch beside the one under way. Renewers, which anybody can be, once in a cooldown.
+    pub(crate) fn replace(&self, number: u64, kind: ReaderKind) {
+        if kind == ReaderKind::Renewer {
+            let mut state = self.state();
+            if self.is_recent(state.last_replacement) {
+                return;
+            }
+            state.last_replacement = Some(self.now());
+        }
+        self.clear(number);
+    }
+
+    /// Whether something happened within the cooldown.
+    pub(crate) fn is_recent(&self, at: Option<Duration>) -> bool {
+        at.is_some_and(|at| self.now().saturating_sub(at) < self.lifetimes.min_refetch_interval)
+    }
+
+    /// This fetch, if it is the one under way, is so no more.
+    fn clear(&self, number: u64) {
+        let mut state = self.state();
+        if state.under_way == Some(number) {
+            state.under_way = None;
+        }
+    }
+
+    /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one. The outcome
+    /// of a fetch that was replaced counts too, unless a later one has brought a document.
+    fn store_result(&self, outcome: Result<T, AuthError>, started_at: Duration, number: u64) {
+        let mut state = self.state();
+        if self.current.load().as_ref().is_some_and(|current| current.number > number) {
+            return;
+        }
+        let failures = state.failure.take().map_or(0, |failure| failure.count);
+        match outcome {
+            Ok(document) => {
+                state.failure = document.interruption().map(|error| self.fail(error.clone(), failures));
+                let dated = Fetched::new(document, started_at, self.lifetimes, number);
+                self.current.store(Some(Arc::new(dated)));
+            }
+            Err(error) => state.failure = Some(self.fail(error, failures)),
+        }
+    }
+
+    /// Reports a failure. Returns it with the time of the next try.
+    fn fail(&self, error: AuthError, failures: u32) -> FailedFetch {
+        self.observer.failed(&error);
+        let own = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE);
+        let asked = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let pause = own.max(asked);
+        let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
+        let level = self.warnings.level_at(self.now(), log::Level::Warn);
+        log::log!(
+            target: crate::LOG, level, event = "fetch_failed", issuer, call, fault;
+            "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
+        );
+        let resume_at = self.now().saturating_add(pause);
+        FailedFetch { error, count: failures.saturating_add(1), resume_at }
+    }
+}
+
+fn cause(error: &AuthError) -> String {
+    std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
+}

@@ -1,0 +1,284 @@
+//! JWTs validated here, with the issuer's published keys: the key set is kept fresh, and a token whose signature was
+//! verified once is remembered as long as its keys are published.
+
+mod header;
+pub(crate) mod key;
+pub(crate) mod key_set;
+mod shape;
+pub(crate) mod token;
+pub(crate) mod verified_tokens;
+
+use std::{future::Future, sync::Arc};
+
+use aws_lc_rs::digest;
+
+use self::{
+    key::Unusable,
+    key_set::{KeySet, SkippedKey},
+    token::{Jwt, JwtRules, MAX_TOKEN},
+    verified_tokens::{KeySetId, TokenTag, VerifiedTokens},
+};
+use crate::{
+    cache::ClockReading,
+    claims::Claims,
+    deadline::Deadline,
+    error::{AuthError, AuthErrorKind, TokenFault, UpstreamFault},
+    issuer::{
+        IssuerMetadata, MetadataCache,
+        http::{self, CallLimits, bad_answer},
+        refresh::{Document, Fetched, Lifetimes, Reader, RefreshingCache},
+    },
+    policy,
+    settings::Settings,
+    telemetry::{Telemetry, VerdictSource},
+};
+
+#[derive(Debug)]
+pub(crate) struct JwtValidator {
+    keys: Arc<RefreshingCache<FetchedKeySet>>,
+    rules: JwtRules,
+    limits: CallLimits,
+    observer: Arc<Telemetry>,
+    remembered: Option<VerifiedTokens>,
+    api_rules: policy::Rules,
+    /// Whether a JWT is introspected once its signature is verified.
+    introspects: bool,
+}
+
+/// The way on for a token.
+pub(crate) enum JwtOutcome {
+    /// The JWT is valid. Only the policy of the route remains to be checked.
+    Verified(Claims, VerdictSource),
+    /// The token is opaque, or a JWT that is introspected too. A verified JWT expires at this time by the local clock.
+    Introspect { expires_at: Option<i64> },
+}
+
+/// The result of verifying a JWT.
+enum Verification {
+    Yes(Claims, VerdictSource),
+    /// There are no keys: they cannot be fetched and no usable ones are known, or the key set is empty.
+    NoKeys(AuthError),
+}
+
+/// A key set, and what tells whether a later one is the same.
+#[derive(Debug)]
+struct FetchedKeySet {
+    set: KeySet,
+    id: KeySetId,
+}
+
+impl Document for FetchedKeySet {}
+
+/// A full waiting room says nothing about the keys.
+fn no_keys(error: AuthError) -> Result<Verification, AuthError> {
+    let is_saturated = error.kind() == AuthErrorKind::Upstream(UpstreamFault::Saturated);
+    if is_saturated { Err(error) } else { Ok(Verification::NoKeys(error)) }
+}
+
+impl JwtValidator {
+    pub(crate) fn new(settings: &Settings, limits: CallLimits, observer: &Arc<Telemetry>) -> Self {
+        let introspects = settings.tuning.introspect_jwt_tokens;
+        let lifetimes = Lifetimes {
+            max_age: settings.tuning.jwks_lifetime,
+            stale_if_error: settings.tuning.max_stale,
+            min_refetch_interval: settings.tuning.jwks_cooldown,
+        };
+        Self {
+            keys: Arc::new(RefreshingCache::new(
+                "key_set",
+                lifetimes,
+                settings.tuning.max_waiting,
+                Arc::clone(observer),
+            )),
+            observer: Arc::clone(observer),
+            rules: JwtRules {
+                algorithms: settings.tuning.algorithms.as_slice().into(),
+                require_at_jwt: settings.tuning.require_at_jwt,
+                requires_claims: !introspects,
+            },
+            api_rules: settings.rules.clone(),
+            introspects,
+            limits,
+            remembered: settings.tuning.remember_jwts.then(VerifiedTokens::new).flatten(),
+        }
+    }
+
+    /// The claims of a token whose signature was verified before, with keys that are fresh: without waiting.
+    pub(crate) fn lookup(&self, tag: Option<&TokenTag>, now: ClockReading) -> Option<Claims> {
+        let (remembered, tag) = (self.remembered.as_ref()?, tag?);
+        self.keys.with_fresh(now.monotonic, |keys| remembered.get(tag, &keys.id))?
+    }
+
+    /// The name under which a token is remembered; `None` where none is.
+    pub(crate) fn tag(&self, token: &str) -> Option<TokenTag> {
+        self.remembered.as_ref().filter(|_| token.len() <= MAX_TOKEN)?.tag(token)
+    }
+
+    /// Whether JWTs are introspected after their signature is verified.
+    pub(crate) fn introspects(&self) -> bool {
+        self.introspects
+    }
+
+    /// Verifies a JWT: its form, algorithm, signature and type, and its claims as far as all routes have the same policy.
+    /// A JWT that is introspected too is checked first, so that only the issuer's own tokens cause a call.
+    pub(crate) async fn validate(
+        &self,
+        tag: Option<TokenTag>,
+        token: &str,
+        metadata: &MetadataCache,
+        client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
+    ) -> Result<JwtOutcome, AuthError> {
+        let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else {
+            return Ok(JwtOutcome::Introspect { expires_at: None });
+        };
+        // No key can change this, so that no key is needed for it.
+        jwt.check_header(&self.rules).map_err(AuthError::token)?;
+        match self.verify(&jwt, tag, metadata, client, deadline).await? {
+            Verification::Yes(claims, _) if self.introspects => {
+                let now = self.observer.clock.unix_time();
+                metadata.issuer(|issuer| policy::check_present(&claims, &self.api_rules, issuer, now))?;
+                let skew = self.api_rules.clock_skew;
+                let expires_at = claims.expires_at().map(|expires_at| expires_at.saturating_sub(skew));
+                Ok(JwtOutcome::Introspect { expires_at })
+            }
+            Verification::Yes(claims, via) => Ok(JwtOutcome::Verified(claims, via)),
+            // Introspection is a complete validation by itself.
+            Verification::NoKeys(_) if self.introspects => Ok(JwtOutcome::Introspect { expires_at: None }),
+            Verification::NoKeys(error) => Err(error),
+        }
+    }
+
+    async fn verify(
+        &self,
+        jwt: &Jwt<'_>,
+        tag: Option<TokenTag>,
+        metadata: &MetadataCache,
+        client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
+    ) -> Result<Verification, AuthError> {
+        let fetch = || {
+            let of_fetch = Deadline::after(self.limits.deadline);
+            let metadata = metadata.get(client(), Reader::task(of_fetch));
+            let fetching = fetch(metadata, client(), self.limits, of_fetch, self.keys.load_full());
+            Arc::clone(&self.observer).fetch("key_set", fetching)
+        };
+        let mut current = match self.keys.get(fetch, Reader::request(deadline)).await {
+            Ok(current) => current,
+            Err(error) => return no_keys(error),
+        };
+        let remembered = self.remembered.as_ref().zip(tag);
+        if let Some(claims) = remembered.and_then(|(known, tag)| known.get(&tag, &current.document.id)) {
+            return Ok(Verification::Yes(claims, VerdictSource::RememberedSignature));
+        }
+        let mut outcome = jwt.verify(&current.document.set, &self.rules);
+        // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
+        if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome {
+            match self.keys.refetch_if_same(&current, fetch, deadline).await {
+                Ok(Some(newer)) => {
+                    current = newer;
+                    outcome = jwt.verify(&current.document.set, &self.rules);
+                }
+                // The key may be a new one, which we cannot know now.
+                Err(error) if fault == TokenFault::UnknownKey => {
+                    return if current.document.set.is_empty() { no_keys(error) } else { Err(error) };
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+        if current.document.set.is_empty() && (self.introspects || outcome == Err(TokenFault::UnknownKey)) {
+            return Ok(Verification::NoKeys(AuthError::upstream(UpstreamFault::NoKeys)));
+        }
+        let claims = outcome.map_err(|fault| jwt.error(fault, &current.document.set))?;
+        if let Some((known, tag)) = remembered
+            && self.fits_api(&claims, metadata)
+        {
+            known.insert(tag, claims.clone(), current.document.id);
+        }
+        Ok(Verification::Yes(claims, VerdictSource::Signature))
+    }
+
+    /// Whether a token can be accepted by any route now. Others are not worth their place among the verified ones.
+    fn fits_api(&self, claims: &Claims, metadata: &MetadataCache) -> bool {
+        let check = if self.introspects { policy::check_present } else { policy::check_token };
+        let now = self.observer.clock.unix_time();
+        metadata.issuer(|issuer| check(claims, &self.api_rules, issuer, now)).is_ok()
+    }
+
+    /// How many requests wait for keys.
+    pub(crate) fn waiting(&self) -> usize {
+        self.keys.waiting()
+    }
+
+    /// Whether a key set is known, however old.
+    pub(crate) fn knows_keys(&self) -> bool {
+        self.keys.load_full().is_some()
+    }
+
+    /// Forgets one token.
+    pub(crate) fn evict(&self, token: &str) {
+        if let Some(remembered) = &self.remembered {
+            remembered.evict(token);
+        }
+    }
+
+    /// Forgets every token.
+    pub(crate) fn clear(&self) {
+        if let Some(remembered) = &self.remembered {
+            remembered.clear();
+        }
+    }
+
+    /// Forgets every token of a subject.
+    pub(crate) fn evict_subject(&self, subject: &str) {
+        if let Some(remembered) = &self.remembered {
+            remembered.evict_subject(subject);
+        }
+    }
+}
+
+/// Whether a token has two dots at least; all others are opaque. (How many there are is found out when it is taken apart.)
+pub(crate) fn may_be_jwt(token: &str) -> bool {
+    token.find('.') != token.rfind('.')
+}
+
+/// One fetch of the key set, from where the current metadata says. Runs by itself, detached from the request that
+/// needs it.
+async fn fetch(
+    known: impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>>,
+    client: awc::Client,
+    limits: CallLimits,
+    deadline: Deadline,
+    last_known: Option<Arc<Fetched<FetchedKeySet>>>,
+) -> Result<FetchedKeySet, AuthError> {
+    let endpoint = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
+    let reply = http::get(&client, &endpoint.uri, limits.until(deadline)).await?;
+    // Static hosting serves it as text/plain, say: its content tells whether it is a key set.
+    if !reply.is_ok() {
+        return Err(bad_answer(format!("no key set at {endpoint} (status {})", reply.status)));
+    }
+    let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
+    // Strangers can cause fetches, so that a key is reported once while it stays in the set.
+    let reported = last_known.as_ref().map_or(&[][..], |last| last.document.set.reported());
+    for skipped in set.reported().iter().filter(|skipped| !reported.contains(skipped)) {
+        log_skipped(skipped);
+    }
+    let (keys, passed_over) = (set.len(), set.skipped());
+    log::debug!(
+        target: crate::LOG, event = "keys_fetched", keys, passed_over;
+        "key set: {keys} keys, {passed_over} passed over"
+    );
+    let mut id = [0; 32];
+    id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
+    Ok(FetchedKeySet { set, id })
+}
+
+/// Keys for encryption, or of new types, are usual. A malformed one is meant to be used, and its tokens are rejected.
+fn log_skipped(SkippedKey { kid, reason }: &SkippedKey) {
+    let level = if *reason == Unusable::Malformed { log::Level::Warn } else { log::Level::Debug };
+    let kid = kid.as_str();
+    log::log!(
+        target: crate::LOG, level, event = "key_skipped", kid;
+        "a key of the key set cannot be used: {reason}"
+    );
+}

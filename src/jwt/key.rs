@@ -1,0 +1,536 @@
+//! One JSON Web Key (RFC 7517) of an issuer's set: a key to verify signatures with, or nothing.
+//!
+//! Keys and signatures are handled with aws-lc-rs directly rather than through `jsonwebtoken`: a key is parsed once when
+//! the set is read and never for a request, ES512 works, and a key of an unknown type is passed over where a typed
+//! model of the whole set would fail.
+
+#[cfg(test)]
+pub(crate) mod signer;
+
+use std::fmt;
+
+use aws_lc_rs::signature::{
+    self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use derive_more::Display;
+use serde_json::{Map, Value};
+
+use crate::algorithm::Algorithm;
+
+/// The longest `kid`, in bytes; a key with a longer one is not used, so that a token with a longer one has no key. Servers
+/// use a thumbprint or a UUID; more only costs memory and time to compare.
+const MAX_KID: usize = 256;
+
+/// Bits of an RSA modulus. Less than 2048 is forbidden (RFC 7518 section 3.3); more than 8192 makes each request slow.
+const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// The public exponents of RSA: not 1 (then a signature is the message itself), and not above 33 bits, which aws-lc
+/// refuses anyway because verifying becomes slow.
+const EXPONENT: std::ops::RangeInclusive<u64> = 3..=0x1_ffff_ffff;
+
+/// A public key of the issuer, parsed, for each algorithm that it may be used with.
+pub(crate) struct VerifyingKey {
+    kid: Option<Box<str>>,
+    kty: &'static str,
+    // aws-lc-rs binds a parsed key to one algorithm. That is the binding which keeps a token from choosing another.
+    parsed: Box<[(Algorithm, ParsedPublicKey)]>,
+}
+
+/// Why a key cannot be used.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    #[display("it is not for verifying signatures")]
+    Purpose,
+    #[display("its type or curve is not supported")]
+    Type,
+    #[display("its algorithm is not supported, or does not fit its type")]
+    Algorithm,
+    #[display("it is malformed, too weak, or too large")]
+    Malformed,
+}
+
+impl VerifyingKey {
+    /// Reads a JWK. Only the public members are used; should a server publish private ones, they are not kept. A member
+    /// that is `null` counts as absent. `x5c` and `x5u` are ignored.
+    ///
+    /// # Errors
+    /// Names the reason where the key is not for verifying signatures (`use`, `key_ops`), of a type or for an algorithm
+    /// that is not supported (also every `oct`), too weak, too large, or malformed.
+    pub(crate) fn from_jwk(jwk: &Value) -> Result<Self, Unusable> {
+        let jwk = jwk.as_object().ok_or(Unusable::Malformed)?;
+        let kid = optional_string(jwk, "kid")?;
+        let allowed = Allowed::read(jwk)?;
+        let (kty, parsed) = match jwk.get("kty").and_then(Value::as_str) {
+            Some("RSA") => ("RSA", rsa(jwk, allowed).ok_or(Unusable::Malformed)?),
+            Some("EC") => ("EC", ec(jwk, allowed)?),
+            Some("OKP") => ("OKP", okp(jwk, allowed)?),
+            _ => return Err(Unusable::Type),
+        };
+        if kid.is_some_and(|kid| kid.len() > MAX_KID) {
+            return Err(Unusable::Malformed);
+        }
+        // A key whose `alg` belongs to another type of key fits nothing.
+        if parsed.is_empty() {
+            return Err(Unusable::Algorithm);
+        }
+        Ok(Self { kid: kid.map(Into::into), kty, parsed: parsed.into() })
+    }
+
+    /// The key's identifier.
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The key to be used with this algorithm, if it may be.
+    pub(crate) fn parsed_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        self.parsed.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let algorithms: Vec<_> = self.parsed.iter().map(|(algorithm, _)| algorithm).collect();
+        f.debug_struct("VerifyingKey")
+            .field("kid", &self.kid)
+            .field("kty", &self.kty)
+            .field("alg", &algorithms)
+            .finish()
+    }
+}
+
+type Parsed = Vec<(Algorithm, ParsedPublicKey)>;
+
+/// Which algorithms the JWK's own `alg` leaves: that one, or all.
+#[derive(Clone, Copy)]
+struct Allowed(Option<Algorithm>);
+
+impl Allowed {
+    /// An error where the key is not for verifying signatures at all.
+    fn read(jwk: &Map<String, Value>) -> Result<Self, Unusable> {
+        let is_for_signatures = optional_string(jwk, "use")?.is_none_or(|usage| usage == "sig");
+        let may_verify = match jwk.get("key_ops") {
+            None | Some(Value::Null) => true,
+            Some(Value::Array(operations)) => operations.iter().any(|operation| operation == "verify"),
+            Some(_) => return Err(Unusable::Malformed),
+        };
+        if !is_for_signatures || !may_verify {
+            return Err(Unusable::Purpose);
+        }
+        let algorithm = optional_string(jwk, "alg")?.map(str::parse).transpose();
+        algorithm.map(Self).map_err(|_| Unusable::Algorithm)
+    }
+
+    fn contains(self, algorithm: Algorithm) -> bool {
+        self.0.is_none_or(|only| only == algorithm)
+    }
+}
+
+/// RFC 7518 section 6.3.1.
+fn rsa(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
+    const PARAMETERS: [(Algorithm, &RsaParameters); 6] = [
+        (Algorithm::RS256, &signature::RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::RS384, &signature::RSA_PKCS1_2048_8192_SHA384),
+        (Algorithm::RS512, &signature::RSA_PKCS1_2048_8192_SHA512),
+        (Algorithm::PS256, &signature::RSA_PSS_2048_8192_SHA256),
+        (Algorithm::PS384, &signature::RSA_PSS_2048_8192_SHA384),
+        (Algorithm::PS512, &signature::RSA_PSS_2048_8192_SHA512),
+    ];
+    let (modulus, exponent) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
+    // Some servers put a zero byte in front, as the sign in DER; the number is the same.
+    let (n, e) = (without_leading_zeros(&modulus), without_leading_zeros(&exponent));
+    if !MODULUS_BITS.contains(&bit_length(n)?) || !is_odd(n) || !is_odd(e) || !EXPONENT.contains(&number(e)?)
+    {
+        return None;
+    }
+    let components = RsaPublicKeyComponents { n, e };
+    PARAMETERS
+        .into_iter()
+        .filter(|(algorithm, _)| allowed.contains(*algorithm))
+        .map(|(algorithm, parameters)| Some((algorithm, components.to_parsed_public_key(parameters).ok()?)))
+        .collect()
+}
+
+/// RFC 7518 section 6.2.1. The point lies on the curve, and is not the one at infinity (aws-lc checks).
+fn ec(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
+    const UNCOMPRESSED: u8 = 4;
+    let (algorithm, verification, length): (_, &'static dyn VerificationAlgorithm, usize) =
+        match jwk.get("crv").and_then(Value::as_str) {
+            Some("P-256") => (Algorithm::ES256, &signature::ECDSA_P256_SHA256_FIXED, 32),
+            Some("P-384") => (Algorithm::ES384, &signature::ECDSA_P384_SHA384_FIXED, 48),
+            Some("P-521") => (Algorithm::ES512, &signature::ECDSA_P521_SHA512_FIXED, 66),
+            _ => return Err(Unusable::Type),
+        };
+    // Coordinates have the full length of the curve, but some servers write them as a signed integer: with a zero byte in
+    // front, or without those that belong there. The number is the same.
+    let coordinate = |name| {
+        let bytes = bytes(jwk, name)?;
+        let number = without_leading_zeros(&bytes);
+        let zeros = length.checked_sub(number.len())?;
+        Some([&vec![0; zeros], number].concat())
+    };
+    let point = coordinate("x").zip(coordinate("y")).map(|(x, y)| [&[UNCOMPRESSED], &*x, &*y].concat());
+    point.and_then(|point| single(algorithm, verification, &point, allowed)).ok_or(Unusable::Malformed)
+}
+
+/// RFC 8037 section 2.
+fn okp(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
+    if jwk.get("crv").and_then(Value::as_str) != Some("Ed25519") {
+        return Err(Unusable::Type);
+    }
+    let key = bytes(jwk, "x").and_then(|x| <[u8; signature::ED25519_PUBLIC_KEY_LEN]>::try_from(x).ok());
+    key.filter(|key| !has_small_order(key))
+        .and_then(|key| single(Algorithm::EdDSA, &signature::ED25519, &key, allowed))
+        .ok_or(Unusable::Malformed)
+}
+
+/// Whether an Ed25519 key is one of the eight points of small order, in whatever encoding, or any other point whose
+/// encoding is not canonical (RFC 8032 section 5.1.3). With such a key one signature fits many messages, and aws-lc
+/// accepts it.
+fn has_small_order(key: &[u8; 32]) -> bool {
+    /// The y coordinates of the points of order 8, of which each belongs to two points.
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+            0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+            0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let [first, middle @ .., last] = *key;
+    // The highest bit is the sign of x; the rest is y, in little endian.
+    let last = last & 0x7f;
+    let mut y = *key;
+    if let Some(byte) = y.last_mut() {
+        *byte = last;
+    }
+    // 0 (order 4) and 1 (order 1); from p - 1 on (order 2, and what is not below p).
+    let is_tiny = first <= 1 && last == 0 && middle.iter().all(|byte| *byte == 0);
+    let is_huge = first >= 0xec && last == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    is_tiny || is_huge || ORDER_8.contains(&y)
+}
+
+fn single(
+    algorithm: Algorithm,
+    verification: &'static dyn VerificationAlgorithm,
+    key: &[u8],
+    allowed: Allowed,
+) -> Option<Parsed> {
+    let parsed = ParsedPublicKey::new(verification, key).ok()?;
+    allowed.contains(algorithm).then(|| vec![(algorithm, parsed)])
+}
+
+fn optional_string<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Unusable> {
+    match jwk.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Unusable::Malformed),
+    }
+}
+
+/// Base64url; the standard alphabet and padding, which some servers use, mean the same bytes.
+fn bytes(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
+    let text = jwk.get(name)?.as_str()?;
+    let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
+    bytes.iter().position(|byte| *byte != 0).and_then(|first| bytes.get(first..)).unwrap_or_default()
+}
+
+/// Of a number without leading zero bytes; `None` for zero.
+fn bit_length(number: &[u8]) -> Option<usize> {
+    let unused = usize::try_from(number.first()?.leading_zeros()).ok()?;
+    number.len().checked_mul(8)?.checked_sub(unused)
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|last| last % 2 == 1)
+}
+
+/// `None` where it does not fit.
+fn number(bytes: &[u8]) -> Option<u64> {
+    let mut padded = [0; 8];
+    padded.get_mut(8_usize.checked_sub(bytes.len())?..)?.copy_from_slice(bytes);
+    Some(u64::from_be_bytes(padded))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        signer::{TestSigner, b64},
+        *,
+    };
+
+    fn algorithms(jwk: &Value) -> Vec<Algorithm> {
+        let Ok(key) = VerifyingKey::from_jwk(jwk) else { return Vec::new() };
+        assert!(!key.parsed.is_empty(), "a key that fits nothing is no key: {jwk}");
+        key.parsed.iter().map(|(algorithm, _)| *algorithm).collect()
+    }
+
+    /// An odd number of so many bits.
+    fn modulus(bits: usize) -> Vec<u8> {
+        let mut number = vec![0xa5; bits.div_ceil(8)];
+        number[0] = 1 << ((bits - 1) % 8);
+        number
+    }
+
+    fn rsa_jwk(n: impl AsRef<[u8]>, e: impl AsRef<[u8]>) -> Value {
+        json!({"kty": "RSA", "n": b64(n), "e": b64(e)})
+    }
+
+    #[test]
+    fn verifies_what_the_private_key_signed() {
+        for &algorithm in Algorithm::ALL {
+            let signer = TestSigner::new(algorithm);
+            let key = VerifyingKey::from_jwk(&signer.jwk(json!({"kid": "k"}))).unwrap();
+            let parsed = key.parsed_for(algorithm).unwrap();
+            assert_eq!(key.kid(), Some("k"));
+            parsed.verify_sig(b"message", &signer.sign(algorithm, b"message")).unwrap();
+            parsed.verify_sig(b"massage", &signer.sign(algorithm, b"message")).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_key_fits_the_algorithms_of_its_type_only() {
+        assert_eq!(algorithms(&TestSigner::new(Algorithm::RS256).jwk(json!({}))), Algorithm::ALL[..6]);
+        for &algorithm in &Algorithm::ALL[6..] {
+            assert_eq!(algorithms(&TestSigner::new(algorithm).jwk(json!({}))), [algorithm]);
+        }
+    }
+
+    #[test]
+    fn alg_pins_the_key() {
+        for &of_key in Algorithm::ALL {
+            let signer = TestSigner::new(of_key);
+            let fits = algorithms(&signer.jwk(json!({})));
+            for &pinned in Algorithm::ALL {
+                let expected: &[_] = if fits.contains(&pinned) { &[pinned] } else { &[] };
+                assert_eq!(
+                    algorithms(&signer.jwk(json!({"alg": pinned.name()}))),
+                    expected,
+                    "{of_key} {pinned}"
+                );
+            }
+            for odd in [json!("none"), json!("HS256"), json!("RSA-OAEP"), json!("rs256"), json!(""), json!(1)]
+            {
+                assert_eq!(algorithms(&signer.jwk(json!({"alg": odd}))), [], "{of_key} {odd}");
+            }
+        }
+        assert_eq!(
+            algorithms(&TestSigner::new(Algorithm::EdDSA).jwk(json!({"alg": "Ed25519"}))),
+            [Algorithm::EdDSA]
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_not_for_verifying_is_skipped() {
+        let signer = TestSigner::new(Algorithm::ES256);
+        for skipped in [
+            json!({"use": "enc"}),
+            json!({"use": ""}),
+            json!({"use": "SIG"}),
+            json!({"use": ["sig"]}),
+            json!({"key_ops": []}),
+            json!({"key_ops": ["sign"]}),
+            json!({"key_ops": ["deriveKey", "encrypt"]}),
+            json!({"key_ops": "verify"}),
+            json!({"key_ops": {"verify": true}}),
+            json!({"key_ops": ["verify"], "use": "enc"}),
+        ] {
+            assert_eq!(algorithms(&signer.jwk(skipped.clone())), [], "{skipped}");
+        }
+        for used in [
+            json!({"use": "sig"}),
+            json!({"key_ops": ["verify"]}),
+            json!({"key_ops": ["sign", "verify"], "use": "sig"}),
+            json!({"use": null, "key_ops": null, "alg": null, "kid": null, "x5c": null}),
+        ] {
+            assert_eq!(algorithms(&signer.jwk(used.clone())), [Algorithm::ES256], "{used}");
+        }
+    }
+
+    #[test]
+    fn keys_of_other_types_and_malformed_keys_are_skipped() {
+        let ec = TestSigner::new(Algorithm::ES256);
+        let ed = TestSigner::new(Algorithm::EdDSA);
+        let p384 = TestSigner::new(Algorithm::ES384).jwk(json!({}));
+        let x = ec.jwk(json!({}))["x"].as_str().unwrap().to_owned();
+        let point = [&x, ec.jwk(json!({}))["y"].as_str().unwrap()]
+            .map(|one| URL_SAFE_NO_PAD.decode(one).unwrap())
+            .concat();
+        for jwk in [
+            json!(null),
+            json!([]),
+            json!("RSA"),
+            json!({}),
+            json!({"kty": 7}),
+            json!({"kty": "oct", "k": b64([7; 32]), "alg": "HS256"}),
+            json!({"kty": "oct", "k": b64([7; 32])}),
+            json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": b64([7; 1312])}),
+            json!({"kty": "RSA"}),
+            json!({"kty": "EC", "crv": "P-256"}),
+            json!({"kty": "OKP", "crv": "Ed25519"}),
+            ec.jwk(json!({"kty": "ec"})),
+            ec.jwk(json!({"kid": 7})),
+            ec.jwk(json!({"kid": "k".repeat(MAX_KID + 1)})),
+            ec.jwk(json!({"crv": "secp256k1"})),
+            ec.jwk(json!({"crv": "P-384"})),
+            ec.jwk(json!({"crv": null})),
+            ec.jwk(json!({"x": p384["x"], "y": p384["y"]})),
+            ec.jwk(json!({"x": format!("{x}=A")})),
+            ec.jwk(json!({"x": format!(" {x}")})),
+            ec.jwk(json!({"x": b64([0; 31])})),
+            ec.jwk(json!({"x": b64(&point[..31]), "y": b64(&point[31..])})),
+            ec.jwk(json!({"x": b64([0; 33])})),
+            ec.jwk(json!({"x": b64([0; 32]), "y": b64([0; 32])})),
+            ec.jwk(json!({"x": b64([1; 32]), "y": b64([1; 32])})),
+            ec.jwk(json!({"x": [1], "y": null})),
+            ed.jwk(json!({"crv": "Ed448"})),
+            ed.jwk(json!({"crv": "X25519"})),
+            ed.jwk(json!({"x": b64([7; 31])})),
+            ed.jwk(json!({"x": b64([7; 33])})),
+            ed.jwk(json!({"x": b64(ed.spki())})),
+            ed.jwk(json!({"x": ""})),
+        ] {
+            assert_eq!(algorithms(&jwk), [], "{jwk}");
+        }
+        assert_eq!(algorithms(&ec.jwk(json!({"kid": "k".repeat(MAX_KID)}))), [Algorithm::ES256]);
+    }
+
+    #[test]
+    fn rsa_moduli_have_2048_to_8192_bits() {
+        const E: [u8; 3] = [1, 0, 1];
+        for bits in [2048, 2049, 3072, 4096, 8191, 8192] {
+            assert_eq!(algorithms(&rsa_jwk(modulus(bits), E)).len(), 6, "{bits}");
+        }
+        for bits in [1, 8, 512, 1024, 2040, 2047, 8193, 8200, 16_384, 100_000] {
+            assert_eq!(algorithms(&rsa_jwk(modulus(bits), E)), [], "{bits}");
+        }
+        let padded = [vec![0; 256], modulus(1024)].concat();
+        assert_eq!(algorithms(&rsa_jwk(padded, E)), [], "leading zeros do not count");
+        let mut even = modulus(2048);
+        even[255] = 2;
+        assert_eq!(algorithms(&rsa_jwk(even, E)), []);
+        assert_eq!(algorithms(&rsa_jwk("", E)), []);
+        assert_eq!(algorithms(&rsa_jwk([0; 256], E)), []);
+    }
+
+    #[test]
+    fn rsa_exponents_are_odd_and_from_3_to_33_bits() {
+        for e in [&[3][..], &[17], &[1, 0, 1], &[0, 1, 0, 1], &[1, 0xff, 0xff, 0xff, 0xff]] {
+            assert_eq!(algorithms(&rsa_jwk(modulus(2048), e)).len(), 6, "{e:?}");
+        }
+        for e in
+            [&[][..], &[0], &[1], &[2], &[0, 1], &[1, 0, 0], &[2, 0, 0, 0, 1], &[1; 8], &[1; 9], &[1; 256]]
+        {
+            assert_eq!(algorithms(&rsa_jwk(modulus(2048), e)), [], "{e:?}");
+        }
+    }
+
+    #[test]
+    fn a_zero_byte_in_front_of_the_modulus_does_not_matter() {
+        let signer = TestSigner::new(Algorithm::RS256);
+        let n = URL_SAFE_NO_PAD.decode(signer.jwk(json!({}))["n"].as_str().unwrap()).unwrap();
+        let key = VerifyingKey::from_jwk(&signer.jwk(json!({"n": b64([vec![0], n].concat())}))).unwrap();
+        let signature = signer.sign(Algorithm::PS256, b"message");
+        key.parsed_for(Algorithm::PS256).unwrap().verify_sig(b"message", &signature).unwrap();
+    }
+
+    #[test]
+    fn padding_the_standard_alphabet_and_a_zero_byte_do_not_matter() {
+        let standard = |text: &Value| text.as_str().unwrap().replace('-', "+").replace('_', "/");
+        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::ES512, Algorithm::EdDSA] {
+            let signer = TestSigner::new(algorithm);
+            let signature = signer.sign(algorithm, b"message");
+            let verifies = |jwk: &Value| {
+                let key = VerifyingKey::from_jwk(jwk).unwrap();
+                key.parsed_for(algorithm).unwrap().verify_sig(b"message", &signature).unwrap();
+            };
+            let mut jwk = signer.jwk(json!({}));
+            for name in ["n", "e", "x", "y"] {
+                let Some(text) = jwk.get(name).map(standard) else { continue };
+                let padding = "=".repeat((4 - text.len() % 4) % 4);
+                jwk[name] = format!("{text}{padding}").into();
+            }
+            verifies(&jwk);
+            for name in ["n", "e", "x", "y"] {
+                let Some(text) = signer.jwk(json!({})).get(name).and_then(Value::as_str).map(str::to_owned)
+                else {
+                    continue;
+                };
+                let bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
+                jwk[name] = b64([&[0], &*bytes].concat()).into();
+            }
+            // Ed25519 is little endian and of one length: a byte more is another text.
+            if algorithm == Algorithm::EdDSA {
+                assert_eq!(VerifyingKey::from_jwk(&jwk).unwrap_err(), Unusable::Malformed);
+            } else {
+                verifies(&jwk);
+            }
+        }
+    }
+
+    #[test]
+    fn a_coordinate_without_its_leading_zeros_is_the_same_number() {
+        // About one key in 256 has such a coordinate.
+        let (signer, jwk) = std::iter::repeat_with(|| TestSigner::new(Algorithm::ES256))
+            .map(|signer| {
+                let jwk = signer.jwk(json!({}));
+                (signer, jwk)
+            })
+            .find(|(_, jwk)| {
+                let x = jwk["x"].as_str().unwrap();
+                x.starts_with('A') && x.as_bytes()[1] < b'Q' && x.as_bytes()[1] >= b'A'
+            })
+            .unwrap();
+        let x = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().unwrap()).unwrap();
+        let key = VerifyingKey::from_jwk(&signer.jwk(json!({"x": b64(without_leading_zeros(&x))}))).unwrap();
+        let signature = signer.sign(Algorithm::ES256, b"message");
+        key.parsed_for(Algorithm::ES256).unwrap().verify_sig(b"message", &signature).unwrap();
+    }
+
+    #[test]
+    fn an_ed25519_key_of_small_order_is_refused_in_every_encoding() {
+        let little = |first: u8, rest: u8| [&[first][..], &[rest; 31]].concat();
+        let order_8 = [
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        ]
+        .map(|hex| {
+            (0..32)
+                .map(|n| u8::from_str_radix(hex.get(2 * n..2 * n + 2).unwrap(), 16).unwrap())
+                .collect::<Vec<_>>()
+        });
+        let mut keys = vec![little(0, 0), little(1, 0)];
+        keys.extend(order_8);
+        // p - 1, and everything from p to 2^255 - 1.
+        keys.extend((0xec..=0xff).map(|first| {
+            let mut key = little(first, 0xff);
+            key[31] = 0x7f;
+            key
+        }));
+        for mut key in keys {
+            for sign in [0, 0x80] {
+                key[31] = key[31] & 0x7f | sign;
+                let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": b64(&key)});
+                assert_eq!(VerifyingKey::from_jwk(&jwk).unwrap_err(), Unusable::Malformed, "{key:x?}");
+            }
+        }
+        for _ in 0..20 {
+            VerifyingKey::from_jwk(&TestSigner::new(Algorithm::EdDSA).jwk(json!({}))).unwrap();
+        }
+    }
+
+    #[test]
+    fn debug_shows_neither_private_members_nor_the_key() {
+        let signer = TestSigner::new(Algorithm::ES256);
+        let key = VerifyingKey::from_jwk(&signer.jwk(json!({"kid": "k", "d": b64([7; 32])}))).unwrap();
+        assert_eq!(format!("{key:?}"), r#"VerifyingKey { kid: Some("k"), kty: "EC", alg: [ES256] }"#);
+    }
+}

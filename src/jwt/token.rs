@@ -1,0 +1,194 @@
+//! Access tokens that are signed JWTs, validated with the issuer's keys (RFC 9068 section 4, RFC 8725). Pure: keys come
+//! in as a [`KeySet`], nothing is fetched, and the clock is not read.
+
+#[cfg(test)]
+mod tests;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    algorithm::Algorithm,
+    claims::{
+        Claims,
+        object::JsonObject,
+        token_type::{self, says_access_token, says_another_type},
+    },
+    error::{AuthError, TokenFault},
+    jwt::{
+        header::{JwtHeader, Typ},
+        key_set::{KeySet, MAX_TRIED},
+        shape::resembles_jwt,
+    },
+};
+
+/// The longest token, in bytes. A header field is rarely allowed to be longer, and each byte costs a copy and a hash.
+pub(crate) const MAX_TOKEN: usize = 64 * 1024;
+
+/// The longest signature, in bytes: RSA with the largest modulus that is accepted.
+const MAX_SIGNATURE: usize = 8192 / 8;
+
+/// Which tokens are accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct JwtRules {
+    /// The algorithms that a token may be signed with.
+    pub(crate) algorithms: Box<[Algorithm]>,
+    /// Whether the header must say that the token is an access token: `typ` is `at+jwt` (RFC 9068 section 2.1). Many
+    /// servers say `JWT` or nothing; then only the shape of the claims tells an ID token from an access token.
+    pub(crate) require_at_jwt: bool,
+    /// Whether `iss` and `exp` must be there. An introspection response can have them instead.
+    pub(crate) requires_claims: bool,
+}
+
+impl Default for JwtRules {
+    fn default() -> Self {
+        Self { algorithms: Algorithm::ALL.into(), require_at_jwt: false, requires_claims: true }
+    }
+}
+
+/// A token that looks like a signed JWT. Nothing of it is believed yet.
+pub(crate) struct Jwt<'t> {
+    header: JwtHeader,
+    signing_input: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Jwt<'t> {
+    /// Takes a token apart: three segments, the first of which is a JSON object with a string `alg` in strict base64url.
+    /// `None` for an opaque token; so is one of five segments (an encrypted JWT).
+    ///
+    /// The rules for the header beyond that are checked by [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// [`TokenFault::Malformed`] for a token that is meant as a JWT but is not well-formed, or is longer than 64 KiB.
+    pub(crate) fn read(token: &'t str) -> Result<Option<Self>, TokenFault> {
+        match Self::split(token) {
+            Some(jwt) => Ok(Some(jwt)),
+            None if resembles_jwt(token) => Err(TokenFault::Malformed),
+            None => Ok(None),
+        }
+    }
+
+    fn split(token: &'t str) -> Option<Self> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let (signing_input, signature) = token.rsplit_once('.')?;
+        let (header, payload) = signing_input.split_once('.')?;
+        if payload.contains('.') {
+            return None;
+        }
+        Some(Self { header: JwtHeader::decode(header)?, signing_input, payload, signature })
+    }
+
+    /// Validates everything about the token itself, and gives its claims: the rules for the header, the signature, and
+    /// that it is an access token with `iss` and `exp`.
+    ///
+    /// **Not** checked here: whether `iss`, `aud`, `exp`, `nbf` and the rest have the right values. That is the policy's,
+    /// on every request.
+    ///
+    /// # Errors
+    /// [`TokenFault::UnknownKey`] where no key of the set fits: the set may be old, and is worth fetching again.
+    pub(crate) fn verify(&self, keys: &KeySet, rules: &JwtRules) -> Result<Claims, TokenFault> {
+        let algorithm = self.check_header(rules)?;
+        self.check_signature(keys, algorithm)?;
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
+        let members = JsonObject::read(&payload).map_err(|_| TokenFault::Malformed)?;
+        let claims = Claims::from_payload(&members, &payload).map_err(|_| TokenFault::Malformed)?;
+        if is_of_another_type(&members, &claims, self.header.typ) {
+            return Err(TokenFault::Type);
+        }
+        if rules.requires_claims && (claims.issuer().is_none() || claims.expires_at().is_none()) {
+            return Err(TokenFault::MissingClaim);
+        }
+        Ok(claims)
+    }
+
+    /// Checks the header alone, for which no key is needed.
+    ///
+    /// # Errors
+    /// Where no key can make the token valid.
+    pub(crate) fn check_header(&self, rules: &JwtRules) -> Result<Algorithm, TokenFault> {
+        if self.header.is_malformed {
+            return Err(TokenFault::Malformed);
+        }
+        let algorithm = self.header.algorithm.filter(|algorithm| rules.algorithms.contains(algorithm));
+        let is_accepted = match self.header.typ {
+            Typ::AccessToken => true,
+            Typ::Jwt => !rules.require_at_jwt,
+            Typ::Other => false,
+        };
+        match algorithm {
+            None => Err(TokenFault::Algorithm),
+            Some(_) if !is_accepted => Err(TokenFault::Type),
+            Some(algorithm) => Ok(algorithm),
+        }
+    }
+
+    /// Returns the error for a fault that [`verify`](Self::verify) found with this key set. It says so if not all keys
+    /// that fit were tried.
+    pub(crate) fn error(&self, fault: TokenFault, keys: &KeySet) -> AuthError {
+        let error = AuthError::token(fault);
+        let not_tried = self
+            .header
+            .algorithm
+            .filter(|_| fault == TokenFault::Signature)
+            .map_or(0, |algorithm| keys.not_chosen(self.header.kid.as_deref(), algorithm));
+        if not_tried == 0 {
+            return error;
+        }
+        error.with_source(format!(
+            "only {MAX_TRIED} published keys were tried, and {not_tried} more fit the token: expected is one key for each `kid`"
+        ))
+    }
+
+    /// RFC 7515 section 5.2. The signature covers the text as it came, before anything of the payload is decoded.
+    fn check_signature(&self, keys: &KeySet, algorithm: Algorithm) -> Result<(), TokenFault> {
+        let mut buffer = [0; MAX_SIGNATURE];
+        let signature = decode_signature(self.signature, &mut buffer)?;
+        let mut fault = TokenFault::UnknownKey;
+        for key in keys.choose(self.header.kid.as_deref(), algorithm) {
+            if key.verify_sig(self.signing_input.as_bytes(), signature).is_ok() {
+                return Ok(());
+            }
+            fault = TokenFault::Signature;
+        }
+        Err(fault)
+    }
+}
+
+fn decode_signature<'b>(segment: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], TokenFault> {
+    use base64::DecodeSliceError::{DecodeError, OutputSliceTooSmall};
+
+    let length = URL_SAFE_NO_PAD.decode_slice(segment, buffer).map_err(|error| match error {
+        DecodeError(_) => TokenFault::Malformed,
+        OutputSliceTooSmall => TokenFault::Signature,
+    })?;
+    buffer.get(..length).filter(|signature| !signature.is_empty()).ok_or(TokenFault::Signature)
+}
+
+/// Claims that only tokens of other types have: ID tokens (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11) and
+/// introspection responses (RFC 9701 section 5).
+const NON_ACCESS_TOKEN_CLAIMS: [&str; 4] = ["at_hash", "c_hash", "s_hash", "token_introspection"];
+
+/// Whether the claims are those of another kind of JWT that the same issuer signs with the same keys (RFC 8725
+/// section 3.12).
+///
+/// Two claims are a sign only where nothing says that this is an access token. `events` belongs to logout and other security
+/// event tokens (RFC 8417 section 2.2), but may be a private claim where the header says `at+jwt`. `nonce` belongs to ID
+/// tokens, but some servers copy it into the access token: it does not count beside `at+jwt`, a claim like Keycloak's
+/// `typ: Bearer` or Cognito's `token_use: access`, or scopes, which an ID token does not have.
+fn is_of_another_type(members: &JsonObject<'_>, claims: &Claims, typ: Typ) -> bool {
+    let has = |name: &str| members.get(name).is_some();
+    let is_at_jwt = typ == Typ::AccessToken;
+    let mut is_access_token = is_at_jwt || claims.scopes().iter().next().is_some();
+    for said in token_type::said_by(members) {
+        if says_another_type(said) {
+            return true;
+        }
+        is_access_token |= says_access_token(said);
+    }
+    NON_ACCESS_TOKEN_CLAIMS.into_iter().any(has)
+        || (has("events") && !is_at_jwt)
+        || (has("nonce") && !is_access_token)
+}

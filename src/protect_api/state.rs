@@ -1,0 +1,101 @@
+//! The state that all mounts, clones and workers of one configuration share.
+
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
+
+#[cfg(feature = "rustls")]
+use crate::issuer::{http::client_with, tls};
+use crate::{
+    clock::Clock,
+    issuer::http::{WorkerClient, hardened_client},
+    redact::UrlText,
+    response::{RejectionBuilder, challenge::Challenge},
+    settings::{Hooks, Settings},
+    telemetry::Telemetry,
+    validator::Validator,
+};
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Identifies the configuration, to compare the mounts of one request and the clients of one worker.
+    pub(crate) id: u64,
+    pub(crate) observer: Arc<Telemetry>,
+    pub(crate) settings: Settings,
+    pub(crate) hooks: Hooks,
+    pub(crate) answers: RejectionBuilder,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) validator: Validator,
+}
+
+/// All configurations of this process that are in use. There are few, and lookups happen at start-up only.
+static REGISTRY: Mutex<Vec<Weak<State>>> = Mutex::new(Vec::new());
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+impl State {
+    /// Returns the state of an equal configuration, or creates one. So `ProtectApi::from_env()` inside the closure
+    /// that every worker runs shares as much as one clone per worker.
+    pub(crate) fn obtain(settings: Settings, hooks: Hooks) -> Arc<Self> {
+        // No code panics while it holds this lock; if it did, the list would still be valid.
+        let mut alive = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.retain(|shared| shared.strong_count() > 0);
+        let equal = |shared: &Arc<Self>| shared.settings == settings && shared.hooks.same(&hooks);
+        if let Some(shared) = alive.iter().filter_map(Weak::upgrade).find(equal) {
+            return shared;
+        }
+        let shared = Arc::new(Self::new(settings, hooks));
+        alive.push(Arc::downgrade(&shared));
+        shared
+    }
+
+    pub(crate) fn uses_mtls(&self) -> bool {
+        self.settings.client.as_ref().is_some_and(|client| client.authentication.uses_mtls())
+    }
+
+    /// Returns this worker's hardened client. It presents the client certificate if the authentication method
+    /// requires one.
+    pub(crate) fn worker_client(&self) -> WorkerClient {
+        WorkerClient::get_or_create(self.id, || self.client())
+    }
+
+    #[cfg(feature = "rustls")]
+    fn client(&self) -> awc::Client {
+        let Some(identity) =
+            self.settings.client.as_ref().and_then(|client| client.authentication.identity())
+        else {
+            return hardened_client();
+        };
+        // Without TLS the server still starts, and introspection over TLS is rejected with 503.
+        let config = tls::client_config_with(identity).inspect_err(
+            |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
+        );
+        client_with(config.ok())
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it is used")]
+    fn client(&self) -> awc::Client {
+        hardened_client()
+    }
+
+    fn new(settings: Settings, hooks: Hooks) -> Self {
+        let clock = hooks.clock();
+        let observer = Telemetry::new(settings.issuer.as_str(), Arc::clone(&clock));
+        let challenge = Challenge::new(
+            settings.tuning.realm.as_deref(),
+            settings.tuning.resource_metadata.as_ref().map(UrlText::as_str),
+        );
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            validator: Validator::new(&settings, &hooks, &clock, &observer),
+            answers: RejectionBuilder::new(challenge, hooks.renderer.clone())
+                .with_telemetry(Arc::clone(&observer))
+                .with_visible_reference(settings.tuning.error_reference),
+            observer,
+            clock,
+            settings,
+            hooks,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The settings of one API: plain data, once they are validated.
+
+mod endpoint_url;
+mod issuer_url;
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use actix_web::HttpRequest;
+
+pub(crate) use self::{endpoint_url::EndpointUrl, issuer_url::IssuerUrl};
+use crate::{
+    algorithm::Algorithm,
+    cache::IntrospectionCache,
+    certificate::{CertificateResolver, ResolverError},
+    client_auth::{ClientAssertionAudience, ClientAuthentication},
+    clock::{Clock, SystemClock},
+    policy::Rules,
+    redact::UrlText,
+    response::ErrorRenderer,
+};
+
+/// Everything that can be compared: two equal ones share their state within a process.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) issuer: IssuerUrl,
+    pub(crate) rules: Rules,
+    pub(crate) client: Option<ClientSettings>,
+    pub(crate) introspection_endpoint: Option<EndpointUrl>,
+    pub(crate) jwks_uri: Option<EndpointUrl>,
+    pub(crate) trust_store: Option<String>,
+    pub(crate) tuning: Tuning,
+}
+
+/// The settings that are used as they were given, after their ranges were checked. What each means, and its default's
+/// reason, stands at the builder's method.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(crate) struct Tuning {
+    pub(crate) client_assertion_audience: ClientAssertionAudience,
+    pub(crate) introspect_jwt_tokens: bool,
+    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) require_at_jwt: bool,
+    pub(crate) remember_jwts: bool,
+    pub(crate) metadata_lifetime: Duration,
+    pub(crate) jwks_lifetime: Duration,
+    pub(crate) jwks_cooldown: Duration,
+    pub(crate) max_stale: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) max_response_size: usize,
+    pub(crate) max_token_length: usize,
+    pub(crate) introspection_cache: Option<Duration>,
+    pub(crate) inactive_cache: Option<Duration>,
+    pub(crate) cache_entries: usize,
+    pub(crate) cache_bytes: u64,
+    pub(crate) max_calls: usize,
+    pub(crate) max_waiting: usize,
+    pub(crate) realm: Option<String>,
+    pub(crate) resource_metadata: Option<UrlText>,
+    pub(crate) error_reference: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            client_assertion_audience: ClientAssertionAudience::Issuer,
+            introspect_jwt_tokens: false,
+            algorithms: Algorithm::ALL.to_vec(),
+            require_at_jwt: false,
+            remember_jwts: true,
+            metadata_lifetime: Duration::from_secs(300),
+            jwks_lifetime: Duration::from_secs(300),
+            jwks_cooldown: Duration::from_secs(30),
+            max_stale: Duration::from_secs(3600),
+            response_timeout: Duration::from_secs(10),
+            max_response_size: 1024 * 1024,
+            max_token_length: 16 * 1024,
+            introspection_cache: None,
+            inactive_cache: None,
+            cache_entries: 10_000,
+            cache_bytes: 64 * 1024 * 1024,
+            max_calls: 64,
+            max_waiting: 1024,
+            realm: None,
+            resource_metadata: None,
+            error_reference: false,
+        }
+    }
+}
+
+impl Tuning {
+    /// How long an inactive verdict is cached: with a replication lag at the authorization server, a new token is rejected
+    /// for so long.
+    pub(crate) fn inactive_verdict_lifetime(&self) -> Duration {
+        let most = self.introspection_cache.unwrap_or_default();
+        self.inactive_cache.unwrap_or(Duration::from_secs(2)).min(most)
+    }
+}
+
+/// This API as a client of the authorization server.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ClientSettings {
+    pub(crate) id: String,
+    pub(crate) authentication: ClientAuthentication,
+}
+
+/// Code of the application. Compared by identity.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) renderer: Option<Arc<dyn ErrorRenderer>>,
+    pub(crate) token_resolver: Option<Arc<TokenResolver>>,
+    pub(crate) certificate_resolver: Option<Arc<dyn CertificateResolver>>,
+    pub(crate) cache: Option<Arc<dyn IntrospectionCache>>,
+}
+
+/// Of std's types only: it stands in a public signature.
+pub(crate) type TokenFuture<'r> = Pin<Box<dyn Future<Output = Result<Option<String>, ResolverError>> + 'r>>;
+
+pub(crate) type TokenResolver = dyn for<'r> Fn(&'r HttpRequest) -> TokenFuture<'r> + Send + Sync;
+
+impl Hooks {
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        fn same<T: ?Sized>(left: Option<&Arc<T>>, right: Option<&Arc<T>>) -> bool {
+            match (left, right) {
+                (None, None) => true,
+                (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+                _ => false,
+            }
+        }
+        same(self.clock.as_ref(), other.clock.as_ref())
+            && same(self.renderer.as_ref(), other.renderer.as_ref())
+            && same(self.token_resolver.as_ref(), other.token_resolver.as_ref())
+            && same(self.certificate_resolver.as_ref(), other.certificate_resolver.as_ref())
+            && same(self.cache.as_ref(), other.cache.as_ref())
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()))
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooks")
+    }
+}

@@ -1,0 +1,168 @@
+//! Reports decisions and calls to the operator: trace records, and metrics through the `metrics` facade (feature
+//! `metrics`). No label contains a token, a claim or any other value that a caller can choose.
+//!
+//! A test compares names, labels and keys with `docs/observability.md`.
+
+pub(crate) mod log_throttle;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod rejections;
+pub(crate) mod status;
+
+pub use self::status::{IntrospectionState, LastError, Status};
+
+use std::{sync::Arc, time::Instant};
+
+#[cfg(feature = "metrics")]
+use self::metrics::Metrics;
+use self::{rejections::Rejections, status::LastFailure};
+use crate::{clock::Clock, error::AuthError};
+
+/// The source of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerdictSource {
+    /// An outer mount of the same configuration.
+    OuterMount,
+    /// An introspection call of this request, or one shared with other requests.
+    Introspection,
+    /// The verdict cache.
+    Cache,
+    /// A verified signature.
+    Signature,
+    /// A signature that was verified for an earlier request.
+    RememberedSignature,
+}
+
+impl VerdictSource {
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 5] =
+        [Self::OuterMount, Self::Introspection, Self::Cache, Self::Signature, Self::RememberedSignature];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::OuterMount => "outer_mount",
+            Self::Introspection => "introspection",
+            Self::Cache => "cache",
+            Self::Signature => "signature",
+            Self::RememberedSignature => "remembered_signature",
+        }
+    }
+}
+
+/// Logs and metrics of one configuration.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    /// The configured issuer, which names the configuration in records and labels.
+    pub(crate) issuer: Arc<str>,
+    pub(crate) clock: Arc<dyn Clock>,
+    failures: LastFailure,
+    rejections: Rejections,
+    #[cfg(feature = "metrics")]
+    series: Metrics,
+}
+
+#[cfg_attr(
+    not(feature = "metrics"),
+    expect(clippy::unused_self, unused_variables, reason = "metrics use them")
+)]
+impl Telemetry {
+    pub(crate) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            issuer: issuer.into(),
+            clock,
+            failures: LastFailure::default(),
+            rejections: Rejections::default(),
+            #[cfg(feature = "metrics")]
+            series: Metrics::new(issuer),
+        })
+    }
+
+    /// Reports one decision: allowed, anonymous, or rejected.
+    pub(crate) fn decided(&self, decision: Result<Option<VerdictSource>, &AuthError>) {
+        let (outcome, fault, via) = match decision {
+            Ok(Some(via)) => ("allowed", "", via.name()),
+            Ok(None) => ("anonymous", "", ""),
+            Err(error) => (error.kind().class(), error.kind().fault(), error.verdict_via()),
+        };
+        log::trace!(target: crate::LOG, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided");
+        match decision {
+            Ok(Some(_)) => self.rejections.note_accepted(),
+            Ok(None) => {}
+            Err(error) => self.rejections.note_rejected(error, &self.issuer, || self.clock.monotonic()),
+        }
+        #[cfg(feature = "metrics")]
+        match decision {
+            Ok(Some(via)) => self.series.allowed(via),
+            Ok(None) | Err(_) => self.series.decision(outcome, fault, via),
+        }
+    }
+
+    /// Reports a failure; see [`LastFailure::note`].
+    pub(crate) fn failed(&self, error: &AuthError) {
+        self.failures.note(error, &*self.clock);
+    }
+
+    pub(crate) fn last_error(&self) -> Option<LastError> {
+        self.failures.last(&*self.clock)
+    }
+
+    /// Reports the start of a call to the authorization server.
+    pub(crate) fn call(self: &Arc<Self>, name: &'static str) -> CallTimer {
+        CallTimer { name, observer: Arc::clone(self), started: Instant::now() }
+    }
+
+    /// Reports the number of introspection calls in flight.
+    pub(crate) fn in_flight(&self, count: usize) {
+        #[cfg(feature = "metrics")]
+        self.series.in_flight(count);
+    }
+
+    /// Reports whether the circuit breaker is open.
+    pub(crate) fn paused(&self, paused: bool) {
+        #[cfg(feature = "metrics")]
+        self.series.paused(paused);
+    }
+
+    /// Reports the fetch of a document.
+    pub(crate) async fn fetch<T>(
+        self: Arc<Self>,
+        name: &'static str,
+        fetching: impl Future<Output = Result<T, AuthError>>,
+    ) -> Result<T, AuthError> {
+        let call = self.call(name);
+        let outcome = fetching.await;
+        call.end(&outcome);
+        if outcome.is_ok() {
+            self.fetched(name, self.clock.unix_time());
+        }
+        outcome
+    }
+
+    fn fetched(&self, call: &'static str, unix_time: i64) {
+        #[cfg(feature = "metrics")]
+        self.series.fetched(call, unix_time);
+    }
+}
+
+/// Measures a call to the authorization server.
+#[derive(Debug)]
+pub(crate) struct CallTimer {
+    name: &'static str,
+    observer: Arc<Telemetry>,
+    started: Instant,
+}
+
+impl CallTimer {
+    pub(crate) fn end<T>(self, outcome: &Result<T, AuthError>) {
+        let elapsed = self.started.elapsed();
+        let (call, outcome) =
+            (self.name, outcome.as_ref().map_or_else(|error| error.kind().fault(), |_| "answered"));
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        log::trace!(
+            target: crate::LOG, event = "called", issuer = &*self.observer.issuer, call, outcome, millis;
+            "called the authorization server"
+        );
+        #[cfg(feature = "metrics")]
+        self.observer.series.call(call, outcome, elapsed);
+    }
+}
