@@ -19,7 +19,7 @@ use crate::{
         token::{Jwt, JwtRules},
         verified_tokens::VerifiedTokens,
     },
-    middleware::authenticate::{Halt, WorkerContext},
+    middleware::authenticate::WorkerContext,
     policy::{self, Requirements},
     response::challenge::Challenge,
 };
@@ -39,11 +39,7 @@ impl RequestPath {
 
     /// Authenticates a request and returns whether it may reach the handler.
     pub async fn accepts(&self, request: &ServiceRequest) -> bool {
-        match self.protect.authenticate(request, &self.worker) {
-            Ok(_) => true,
-            Err(Halt::Refused(_)) => false,
-            Err(Halt::Waits(errand)) => self.protect.run(*errand, request, &self.worker).await.is_ok(),
-        }
+        self.protect.authenticate(request, &self.worker).await.is_ok()
     }
 
     /// Runs the policy alone, with the issuer that the claims name.

@@ -41,7 +41,7 @@ pub(crate) struct AuthContext {
 
 /// A caller with a valid token.
 pub(crate) struct Caller {
-    pub(crate) validated: ValidToken,
+    pub(crate) valid: ValidToken,
     pub(crate) token: BearerToken,
 }
 
@@ -51,7 +51,7 @@ impl AuthContext {
     }
 
     pub(crate) fn new(shared: &LocalState, authenticated: Caller) -> Self {
-        let via = Some(authenticated.validated.via);
+        let via = Some(authenticated.valid.via);
         Self { shared: Rc::clone(shared), authenticated: Some(Rc::new(authenticated)), via }
     }
 
@@ -106,7 +106,7 @@ impl<C> AuthenticatedRequest<C> {
     }
 
     fn verdict(&self) -> &Claims {
-        &self.authenticated.validated.claims
+        &self.authenticated.valid.claims
     }
 
     /// Returns `sub`: the user, or the client in the client credentials grant. Some servers send no `sub` then.
@@ -132,7 +132,7 @@ impl<C> AuthenticatedRequest<C> {
 
     /// Returns the issuer, spelled as in the metadata.
     pub fn issuer(&self) -> &str {
-        let ValidToken { claims, issuer, .. } = &self.authenticated.validated;
+        let ValidToken { claims, issuer, .. } = &self.authenticated.valid;
         claims.issuer().or(issuer.as_deref()).unwrap_or_default()
     }
 
@@ -250,7 +250,7 @@ impl AuthenticatedRequest {
         let Some(authenticated) = authenticated else {
             return Err(shared.answers.reject(AuthError::new(AuthErrorKind::MissingToken), request));
         };
-        let claims = authenticated.validated.claims.clone();
+        let claims = authenticated.valid.claims.clone();
         Ok(Self { request: request.clone(), shared, authenticated, claims })
     }
 }

@@ -2,16 +2,17 @@
 
 pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
+mod response;
 mod single_flight;
 
-use std::{borrow::Cow, error::Error as _, future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
 use actix_web::rt;
-use serde_json::Value;
 
 use self::{
     circuit_breaker::{Admission, CHECK_DEADLINE, CircuitBreaker, CircuitState},
     concurrency_limit::{ConcurrencyLimit, ConcurrencyLimits},
+    response::{read, unsupported},
     single_flight::SingleFlight,
 };
 use crate::{
@@ -20,16 +21,11 @@ use crate::{
         self, Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, TokenKeys, Verdict,
         VerdictCache,
     },
-    claims::{
-        Claims,
-        object::{JsonObject, JsonValue, without_byte_order_mark},
-        token_type,
-    },
     client_auth::ClientAssertionAudience,
     clock::Clock,
     deadline::{Deadline, timed_out},
-    error::{AuthError, AuthErrorKind, Evidence, SetupFault, TokenFault},
-    issuer::http::{self, CallDeadline, CallFailure, CallLimits, Reply, Reuse, bad_answer},
+    error::AuthError,
+    issuer::http::{self, CallDeadline, CallFailure, CallLimits, Reply, Reuse},
     settings::{ClientSettings, EndpointUrl, Hooks, Settings},
     telemetry::{Telemetry, VerdictSource},
     waiting_room::WaitingRoom,
@@ -365,194 +361,6 @@ fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
             let inactive_lifetime = settings.tuning.inactive_verdict_lifetime();
             let limits = cache::CacheLimits { lifetime, inactive_lifetime, active, inactive, bytes };
             Cache::Memory(VerdictCache::new(limits))
-        }
-    }
-}
-
-/// RFC 7662 section 2.2.
-fn read(reply: &Reply) -> Result<Verdict, AuthError> {
-    if !reply.is_ok() {
-        return Err(refusal(reply));
-    }
-    if !reply.is_json() {
-        let error = bad_answer("an introspection answer that is not JSON by its content type");
-        // A gateway's page about this token, perhaps. An empty response is no page.
-        let is_page = !reply.body.is_empty();
-        return Err(if is_page { error.possibly_token_specific(Evidence::Current) } else { error });
-    }
-    parse(&reply.body)
-}
-
-/// Judges a response that is neither a verdict nor a server failure:
-///
-/// - 413, 414, 431, and 400 or 401 with an error code about the token (`invalid_token`, ...), are about the token;
-/// - an error code about the client (`invalid_client`, ...) is about our configuration;
-/// - every other one may be either (a gateway that does not like the token, a wrong endpoint). It is marked, and
-///   [`Introspection::attribute`] finds out. A redirect and a 401 are more often ours, so they need a verdict of the same
-///   time.
-fn refusal(reply: &Reply) -> AuthError {
-    let members = JsonObject::read(without_byte_order_mark(&reply.body)).ok();
-    let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));
-    let because = match code {
-        Some(code) => format!("it answered {} ({code})", reply.status),
-        None => format!("it answered {}", reply.status),
-    };
-    let refused = AuthError::setup(SetupFault::Refused).with_source(because);
-    match (reply.status, code) {
-        (
-            _,
-            Some(
-                "invalid_client" | "unauthorized_client" | "invalid_client_id" | "invalid_client_credentials",
-            ),
-        ) => refused,
-        (413 | 414 | 431, _)
-        | (400 | 401, Some("unsupported_token_type" | "invalid_token" | "inactive_token")) => {
-            unsupported(&refused)
-        }
-        (300..=399 | 401, _) => refused.possibly_token_specific(Evidence::Current),
-        _ => refused.possibly_token_specific(Evidence::Recent),
-    }
-}
-
-/// The refusal as one of the token.
-fn unsupported(refusal: &AuthError) -> AuthError {
-    let detail = refusal.source().map_or_else(String::new, |cause| format!(": {cause}"));
-    AuthError::token(TokenFault::Unsupported)
-        .with_source(format!("the server does not introspect such tokens{detail}"))
-}
-
-/// Whether the server's `error` is one that the log may have: a word like those of the RFCs, which no token looks like.
-fn is_error_code(code: &str) -> bool {
-    (1..=40).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-}
-
-/// `active` must be the JSON boolean: a server that answers `"true"` is not understood.
-fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
-    let body = without_byte_order_mark(body);
-    let members = JsonObject::read(body)
-        .map_err(|error| bad_answer(format!("an introspection answer that is no JSON object: {error}")))?;
-    match members.get("active") {
-        Some(JsonValue::Other(Value::Bool(true))) => {}
-        Some(JsonValue::Other(Value::Bool(false))) => return Ok(Verdict::Inactive),
-        _ => return Err(bad_answer("an introspection answer whose `active` is no boolean")),
-    }
-    // The server made the response, so a claim of another shape is its fault and not the caller's.
-    let claims = Claims::from_introspection(&members, body)
-        .map_err(|claim| bad_answer(format!("an introspection answer in which {claim}")))?;
-    if let Some(name) = misshapen(&members) {
-        return Err(bad_answer(format!("an introspection answer in which the claim `{name}` is malformed")));
-    }
-    if token_type::said_by(&members).any(token_type::says_another_type) {
-        return Err(AuthError::new(AuthErrorKind::InvalidToken(TokenFault::Type)));
-    }
-    Ok(Verdict::Active(claims))
-}
-
-/// The first of the members that [`Claims`] does not read whose type is another than its specification's.
-fn misshapen(members: &JsonObject<'_>) -> Option<&'static str> {
-    let is_other = |name: &str| matches!(members.get(name), Some(JsonValue::Other(_)));
-    let is_no_object =
-        |name: &str| members.get(name).is_some_and(|cnf| !matches!(cnf, JsonValue::Other(Value::Object(_))));
-    let texts = ["token_type", "token_use", "typ"].into_iter().find(|name| is_other(name));
-    texts.or_else(|| is_no_object("cnf").then_some("cnf"))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::error::UpstreamFault;
-
-    fn kind(body: &str) -> Result<Verdict, AuthErrorKind> {
-        parse(body.as_bytes()).map_err(|error| error.kind())
-    }
-
-    #[test]
-    fn active_must_be_the_boolean() {
-        assert!(matches!(kind(r#"{"active":true,"sub":"alice"}"#), Ok(Verdict::Active(_))));
-        assert_eq!(kind(r#"{"active":false}"#), Ok(Verdict::Inactive));
-        assert_eq!(kind(r#"{"active":false,"exp":"nonsense"}"#), Ok(Verdict::Inactive));
-        for broken in [
-            r#"{"active":"true"}"#,
-            r#"{"active":1}"#,
-            r#"{"active":null}"#,
-            "{}",
-            r#"{"active":true,"active":true}"#,
-            r#"{"active":false,"active":true}"#,
-            r#"{"Active":true}"#,
-            r#"[{"active":true}]"#,
-            "true",
-            "",
-            "<html></html>",
-        ] {
-            assert_eq!(kind(broken), Err(AuthErrorKind::Upstream(UpstreamFault::BadAnswer)), "{broken}");
-        }
-    }
-
-    #[test]
-    fn a_claim_of_an_odd_shape_is_the_servers_fault() {
-        for claim in [
-            r#""exp":"1900000000""#,
-            r#""exp":-5"#,
-            r#""exp":true"#,
-            r#""exp":1e400"#,
-            r#""nbf":"0""#,
-            r#""nbf":9223372036854775807"#,
-            r#""iat":[1]"#,
-            r#""iss":7"#,
-            r#""sub":7"#,
-            r#""client_id":{}"#,
-            r#""azp":false"#,
-            r#""aud":{"a":1}"#,
-            r#""aud":["a",1]"#,
-            r#""scope":1"#,
-            r#""scp":[null]"#,
-            r#""token_type":7"#,
-            r#""token_use":["id"]"#,
-            r#""typ":{}"#,
-            r#""cnf":"x""#,
-            r#""cnf":[]"#,
-        ] {
-            let body = format!("{{\"active\":true,{claim}}}");
-            assert_eq!(kind(&body), Err(AuthErrorKind::Upstream(UpstreamFault::BadAnswer)), "{claim}");
-        }
-        for other in [r#""token_type":"refresh_token""#, r#""token_use":"id""#] {
-            let body = format!("{{\"active\":true,{other}}}");
-            assert_eq!(kind(&body), Err(AuthErrorKind::InvalidToken(TokenFault::Type)), "{other}");
-        }
-        let error = parse(br#"{"active":true,"sub":71234}"#).unwrap_err();
-        let cause = error.source().unwrap().to_string();
-        assert!(cause.contains("`sub`") && !cause.contains("71234"), "{cause}");
-    }
-
-    #[test]
-    fn an_error_code_may_be_logged_only_if_it_is_a_word() {
-        for code in ["invalid_client", "invalid_request", "x"] {
-            assert!(is_error_code(code), "{code}");
-        }
-        for other in ["", "Zx9-opaque_token", "invalid client", "invalid_client\n", "é", &"a".repeat(41)] {
-            assert!(!is_error_code(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn active_is_not_among_the_claims() {
-        let Ok(Verdict::Active(claims)) = kind(r#"{"active":true,"sub":"alice"}"#) else { panic!("refused") };
-        assert_eq!(claims.get("active"), None);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(30_000))]
-
-        #[test]
-        fn no_bytes_panic_and_only_true_is_active(bytes in prop::collection::vec(any::<u8>(), 0..64), active in "[a-z0-9\"\\[\\]{}., -]{0,12}") {
-            let _ = parse(&bytes);
-            let body = format!("{{\"active\":{active}}}");
-            if let Ok(Verdict::Active(_)) = parse(body.as_bytes()) {
-                let flag = serde_json::from_str::<Value>(&body).unwrap();
-                prop_assert_eq!(&flag["active"], &Value::Bool(true));
-            }
         }
     }
 }

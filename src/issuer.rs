@@ -174,14 +174,9 @@ impl MetadataCache {
         }
     }
 
-    /// A look at the issuer as the metadata spells it, or as configured while there is none (in tests without a server).
-    pub(crate) fn issuer<T>(&self, look: impl FnOnce(&str) -> T) -> T {
-        let known = self.load();
-        look(
-            known
-                .as_deref()
-                .map_or_else(|| self.discovery.issuer.as_str(), |known| &known.document.metadata.issuer),
-        )
+    /// Returns the issuer, spelled as in this metadata, or as configured while there is none.
+    pub(crate) fn issuer<'a>(&'a self, metadata: Option<&'a Fetched<IssuerMetadata>>) -> &'a str {
+        metadata.map_or_else(|| self.discovery.issuer.as_str(), |known| &known.document.metadata.issuer)
     }
 
     /// Returns the current metadata. The future is `'static`, so that a separate task can wait for it.

@@ -8,7 +8,7 @@ mod shape;
 pub(crate) mod token;
 pub(crate) mod verified_tokens;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
@@ -19,7 +19,6 @@ use self::{
     verified_tokens::{KeySetId, TokenTag, VerifiedTokens},
 };
 use crate::{
-    cache::ClockReading,
     claims::Claims,
     deadline::Deadline,
     error::{AuthError, AuthErrorKind, TokenFault, UpstreamFault},
@@ -104,9 +103,9 @@ impl JwtValidator {
     }
 
     /// The claims of a token whose signature was verified before, with keys that are fresh: without waiting.
-    pub(crate) fn lookup(&self, tag: Option<&TokenTag>, now: ClockReading) -> Option<Claims> {
+    pub(crate) fn lookup(&self, tag: Option<&TokenTag>, now: Duration) -> Option<Claims> {
         let (remembered, tag) = (self.remembered.as_ref()?, tag?);
-        self.keys.with_fresh(now.monotonic, |keys| remembered.get(tag, &keys.id))?
+        self.keys.with_fresh(now, |keys| remembered.get(tag, &keys.id))?
     }
 
     /// The name under which a token is remembered; `None` where none is.
@@ -137,7 +136,8 @@ impl JwtValidator {
         match self.verify(&jwt, tag, metadata, client, deadline).await? {
             Verification::Yes(claims, _) if self.introspects => {
                 let now = self.observer.clock.unix_time();
-                metadata.issuer(|issuer| policy::check_present(&claims, &self.api_rules, issuer, now))?;
+                let current = metadata.load();
+                policy::check_present(&claims, &self.api_rules, metadata.issuer(current.as_deref()), now)?;
                 let skew = self.api_rules.clock_skew;
                 let expires_at = claims.expires_at().map(|expires_at| expires_at.saturating_sub(skew));
                 Ok(JwtOutcome::Introspect { expires_at })
@@ -202,7 +202,8 @@ impl JwtValidator {
     fn fits_api(&self, claims: &Claims, metadata: &MetadataCache) -> bool {
         let check = if self.introspects { policy::check_present } else { policy::check_token };
         let now = self.observer.clock.unix_time();
-        metadata.issuer(|issuer| check(claims, &self.api_rules, issuer, now)).is_ok()
+        let current = metadata.load();
+        check(claims, &self.api_rules, metadata.issuer(current.as_deref()), now).is_ok()
     }
 
     /// How many requests wait for keys.

@@ -1,4 +1,4 @@
-//! The middleware that [`ProtectApi`] is. What it decides, it decides in [`authenticate`](ProtectApi::authenticate).
+//! The actix middleware. It authenticates each request, and calls the next service or rejects the request.
 
 pub(crate) mod authenticate;
 
@@ -14,15 +14,11 @@ use actix_web::{
     body::{BoxBody, EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
 };
-use futures_util::{
-    TryFutureExt as _,
-    future::{Either, LocalBoxFuture, MapOk},
-};
+use futures_util::future::LocalBoxFuture;
 
-use self::authenticate::{Halt, WorkerContext};
+use self::authenticate::WorkerContext;
 use crate::{
     caller::AuthContext,
-    error::AuthError,
     protect_api::{ProtectApi, state::State},
 };
 
@@ -69,51 +65,35 @@ where
 {
     type Response = ServiceResponse<EitherBody<B, BoxBody>>;
     type Error = Error;
-    type Future = Either<Finished<S, B>, LocalBoxFuture<'static, Result<Self::Response, Self::Error>>>;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.0.service.poll_ready(context)
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let ServiceInner { protect, worker, .. } = &*self.0;
-        match protect.authenticate(&request, worker) {
-            Ok(session) => Either::Left(self.0.finish(request, Ok(session))),
-            Err(Halt::Refused(error)) => Either::Left(self.0.finish(request, Err(error))),
-            Err(Halt::Waits(errand)) => {
-                let inner = Rc::clone(&self.0);
-                Either::Right(Box::pin(async move {
-                    let outcome = inner.protect.run(*errand, &request, &inner.worker).await;
-                    inner.finish(request, outcome).await
-                }))
-            }
-        }
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move { inner.call(request).await })
     }
 }
-
-/// The future of a decided request: the handler's, or a ready rejection.
-type Finished<S, B> = Either<
-    MapOk<<S as Service<ServiceRequest>>::Future, fn(ServiceResponse<B>) -> ServiceResponse<EitherBody<B>>>,
-    Ready<Result<ServiceResponse<EitherBody<B>>, Error>>,
->;
 
 impl<S, B> ServiceInner<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
-    fn finish(&self, request: ServiceRequest, outcome: Result<AuthContext, AuthError>) -> Finished<S, B> {
+    async fn call(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
         let State { observer, answers, .. } = &**self.worker.shared;
+        let outcome = self.protect.authenticate(&request, &self.worker).await;
         observer.decided(outcome.as_ref().map(AuthContext::via));
         match outcome {
-            Ok(session) => {
-                request.extensions_mut().insert(session);
-                Either::Left(self.service.call(request).map_ok(ServiceResponse::map_into_left_body))
+            Ok(context) => {
+                request.extensions_mut().insert(context);
+                Ok(self.service.call(request).await?.map_into_left_body())
             }
-            // An answer, not an `Err`: errors skip the middleware outside of this one, such as CORS.
+            // A response, not an `Err`: errors skip the outer middleware, such as CORS.
             Err(error) => {
                 let rejection = answers.reject(error, request.request());
-                let response = request.into_response(rejection.error_response());
-                Either::Right(ready(Ok(response.map_into_right_body())))
+                Ok(request.into_response(rejection.error_response()).map_into_right_body())
             }
         }
     }

@@ -29,20 +29,26 @@ use crate::{
     },
 };
 
-/// A token that the issuer stands for. Nothing of our policy has been looked at yet.
+/// A valid token. The policy has not been applied.
 #[derive(Clone, Debug)]
 pub(crate) struct ValidToken {
     pub(crate) claims: Claims,
     /// The issuer, if the claims have no `iss`.
     pub(crate) issuer: Option<Arc<str>>,
-    /// How old the verdict is; `None` if the token was validated here.
+    /// The age of the verdict; `None` for a JWT that was validated locally.
     pub(crate) age: Option<Age>,
     pub(crate) via: VerdictSource,
 }
 
-/// The names under which a token was looked for in vain.
+/// The result of a lookup in the caches.
+enum Lookup {
+    Found(AgedVerdict, VerdictSource),
+    Missed(LookupKeys),
+}
+
+/// The cache keys of a lookup that missed, so that they are not computed again.
 #[derive(Default)]
-pub(crate) struct LookupKeys {
+struct LookupKeys {
     tag: Option<TokenTag>,
     key: Option<CacheKey>,
 }
@@ -81,57 +87,64 @@ impl Validator {
         }
     }
 
-    /// Looks a token up without waiting and without fresh metadata, so cached verdicts outlive an outage of the
-    /// issuer.
-    pub(crate) fn lookup(
+    /// Validates a token. Everything that the request waits for has one deadline; calls and fetches that other requests
+    /// may share continue after it. `client` returns this worker's HTTP client and is called only if a call is necessary.
+    pub(crate) async fn validate(
         &self,
         token: &BearerToken,
-        now: ClockReading,
         max_age: Option<Duration>,
-    ) -> Result<(AgedVerdict, VerdictSource), LookupKeys> {
+        client: impl Fn() -> awc::Client,
+    ) -> Result<ValidToken, AuthError> {
+        let (verdict, via) = match self.lookup(token, max_age) {
+            Lookup::Found(verdict, via) => (verdict, via),
+            Lookup::Missed(keys) => {
+                let deadline = Deadline::after(self.timeout);
+                // Boxed, so that the future of a request with a cached verdict stays small.
+                Box::pin(deadline.bound(self.obtain(deadline, token, keys, max_age, client))).await?
+            }
+        };
+        self.valid_token(verdict, via)
+    }
+
+    /// Looks a token up without waiting and without fresh metadata, so that cached verdicts outlive an outage of the
+    /// issuer.
+    fn lookup(&self, token: &BearerToken, max_age: Option<Duration>) -> Lookup {
         let known = self.metadata.load();
         let Some(known) = known.as_deref().map(|known| &known.document) else {
-            return Err(LookupKeys::default());
+            return Lookup::Missed(LookupKeys::default());
         };
         let text = token.as_str();
         if let Some(local) = self.local(known.has_keys()).filter(|local| !local.introspects())
             && jwt::may_be_jwt(text)
         {
             let tag = local.tag(text);
-            let claims = local.lookup(tag.as_ref(), now).ok_or(LookupKeys { tag, key: None })?;
-            return Ok((AgedVerdict::without_age(claims), VerdictSource::RememberedSignature));
+            return match local.lookup(tag.as_ref(), self.observer.clock.monotonic()) {
+                Some(claims) => {
+                    Lookup::Found(AgedVerdict::without_age(claims), VerdictSource::RememberedSignature)
+                }
+                None => Lookup::Missed(LookupKeys { tag, key: None }),
+            };
         }
-        let Some(introspection) = &self.introspection else { return Err(LookupKeys::default()) };
+        let Some(introspection) = &self.introspection else { return Lookup::Missed(LookupKeys::default()) };
         let key = known.key(text);
-        let hit = introspection.lookup(&key, now, max_age).ok_or(LookupKeys { tag: None, key: Some(key) })?;
-        Ok((hit, VerdictSource::Cache))
+        match introspection.lookup(&key, ClockReading::now(&*self.observer.clock), max_age) {
+            Some(verdict) => Lookup::Found(verdict, VerdictSource::Cache),
+            None => Lookup::Missed(LookupKeys { tag: None, key: Some(key) }),
+        }
     }
 
-    /// Validates a token that is in no cache: verifies its signature, or introspects it. Everything that the
-    /// request waits for has one deadline; calls and fetches that other requests may share continue after it.
-    /// `client` returns this worker's HTTP client and is called only if a call is necessary.
-    pub(crate) async fn ask(
-        &self,
-        token: &BearerToken,
-        names: LookupKeys,
-        max_age: Option<Duration>,
-        client: impl Fn() -> awc::Client,
-    ) -> Result<(AgedVerdict, VerdictSource), AuthError> {
-        let deadline = Deadline::after(self.timeout);
-        deadline.bound(self.ask_until(deadline, token, names, max_age, client)).await
-    }
-
-    async fn ask_until(
+    /// Obtains the verdict on a token that is in no cache: verifies its signature, or introspects it.
+    async fn obtain(
         &self,
         deadline: Deadline,
         token: &BearerToken,
-        names: LookupKeys,
+        keys: LookupKeys,
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
     ) -> Result<(AgedVerdict, VerdictSource), AuthError> {
         let has_keys = self.metadata.with_current(&client, deadline, IssuerMetadata::has_keys).await?;
         if let Some(local) = self.local(has_keys).filter(|local| !local.introspects()) {
-            let tag = names.tag.or_else(|| local.tag(token.as_str()));
+            let tag = keys.tag.or_else(|| local.tag(token.as_str()));
             let outcome =
                 Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, deadline)).await?;
             if let JwtOutcome::Verified(claims, via) = outcome {
@@ -147,7 +160,7 @@ impl Validator {
             }
             return Err(self.unsupported());
         };
-        let key = match names.key {
+        let key = match keys.key {
             Some(key) => key,
             None => self.metadata.with_current(&client, deadline, |known| known.key(token.as_str())).await?,
         };
@@ -184,14 +197,18 @@ impl Validator {
         Some(&self.local).filter(|_| has_keys)
     }
 
-    /// A verdict as what it is worth: a token that the issuer stands for.
-    pub(crate) fn validated(&self, hit: AgedVerdict, via: VerdictSource) -> Result<ValidToken, AuthError> {
-        let AgedVerdict { verdict, age } = hit;
+    /// Turns a verdict into a valid token, or into an error if the token is inactive.
+    pub(crate) fn valid_token(
+        &self,
+        verdict: AgedVerdict,
+        via: VerdictSource,
+    ) -> Result<ValidToken, AuthError> {
+        let AgedVerdict { verdict, age } = verdict;
         let Verdict::Active(claims) = verdict else {
             return Err(AuthError::token(TokenFault::Inactive).with_verdict_via(via.name()));
         };
-        let is_named = claims.issuer().is_some();
-        let issuer = (!is_named).then(|| self.metadata.issuer(|issuer| issuer.into()));
+        let has_issuer = claims.issuer().is_some();
+        let issuer = (!has_issuer).then(|| self.metadata.issuer(self.metadata.load().as_deref()).into());
         Ok(ValidToken { claims, issuer, age, via })
     }
 

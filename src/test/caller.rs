@@ -59,7 +59,7 @@ impl ProtectApi {
         let shared = &self.shared;
         let now = shared.clock.unix_time();
         let defaults = json!({
-            "iss": shared.validator.metadata.issuer(str::to_owned), "aud": shared.settings.rules.audience, "sub": "test-subject",
+            "iss": shared.validator.metadata.issuer(shared.validator.metadata.load().as_deref()), "aud": shared.settings.rules.audience, "sub": "test-subject",
             "iat": now, "exp": now + LIFETIME,
         });
         let mut members: Map<String, Value> = expect_ok(serde_json::from_value(defaults), "make claims");
@@ -69,10 +69,10 @@ impl ProtectApi {
         ));
         let claims = expect_ok(Claims::from_members(members), "take the claims of a test");
         let token = expect_ok(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
-        let validated = expect_ok(
-            shared.validator.validated(AgedVerdict::without_age(claims), VerdictSource::Introspection),
+        let valid = expect_ok(
+            shared.validator.valid_token(AgedVerdict::without_age(claims), VerdictSource::Introspection),
             "take the claims of a test",
         );
-        AuthContext::new(&Rc::new(Arc::clone(shared)), Caller { validated, token })
+        AuthContext::new(&Rc::new(Arc::clone(shared)), Caller { valid, token })
     }
 }
