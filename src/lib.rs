@@ -14,6 +14,7 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> std::io::Result<()> {
+//!     env_logger::init(); // the log says why a request was rejected
 //!     // Reads `MONOCLOUD_BACKEND_…` variables. Panics with all problems of the configuration.
 //!     let protect = ProtectApi::from_env();
 //!     HttpServer::new(move || {
@@ -29,7 +30,8 @@
 //! }
 //! ```
 //!
-//! The responses, shown with the [test issuer](guide::testing):
+//! `RUST_LOG=actix_protect_api=debug cargo run` logs the reason of each rejection. The responses, shown with the
+//! [test issuer](guide::testing):
 //!
 //! ```
 //! use actix_protect_api::{

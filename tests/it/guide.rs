@@ -134,16 +134,46 @@ fn tables_and_code_fit_into_the_rendered_page() {
     assert!(wide.is_empty(), "{wide:#?}");
 }
 
+/// The blocks of code of a text, without the marks of a comment in front of its lines.
+fn blocks(text: &str) -> Vec<String> {
+    let plain = |line: &str| line.strip_prefix("//!").map_or(line, str::trim_start).to_owned();
+    let text: Vec<_> = text.lines().map(plain).collect();
+    text.join("\n").split("\n```").skip(1).step_by(2).map(str::to_owned).collect()
+}
+
 #[test]
 fn every_complete_program_installs_a_logger() {
     let mut programs = 0;
-    for file in texts() {
-        let text = read(&file);
-        let blocks = text.split("\n```").skip(1).step_by(2);
-        for block in blocks.filter(|block| block.contains("\nasync fn main()")) {
+    for file in texts().into_iter().chain(["src/lib.rs".to_owned()]) {
+        for block in blocks(&read(&file)).iter().filter(|block| block.contains("\nasync fn main()")) {
             assert!(block.contains("env_logger::init();"), "{file}: {block}");
             programs += 1;
         }
     }
-    assert!(programs >= 2, "{programs} programs were found");
+    assert!(programs >= 3, "{programs} programs were found");
+}
+
+#[test]
+fn every_example_installs_a_logger() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut folders, mut programs) = (vec![root.join("examples")], 0);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = if path.extension().is_some_and(|end| end == "rs") {
+                fs::read_to_string(&path).unwrap()
+            } else {
+                String::new()
+            };
+            if text.contains("\nasync fn main()") {
+                let starts = ["support::init_logger();", "env_logger::init_from_env("];
+                assert!(starts.iter().any(|start| text.contains(start)), "{}", path.display());
+                programs += 1;
+            }
+        }
+    }
+    assert!(programs >= 15, "{programs} programs were found");
 }

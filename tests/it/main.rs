@@ -30,6 +30,7 @@ mod mounts;
 mod observability;
 mod options;
 mod public_paths;
+mod readme;
 mod secrecy;
 mod status;
 mod storm;

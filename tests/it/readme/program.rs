@@ -1,0 +1,29 @@
+use actix_protect_api::{AuthenticatedRequest, ProtectApi};
+use actix_web::{App, HttpServer, Responder, web};
+
+// Any caller with a valid token.
+async fn data(caller: AuthenticatedRequest) -> impl Responder {
+    web::Json(caller.claims().clone())
+}
+
+// Only callers whose token has the scope `posts:write`; see `wrap` below.
+async fn publish(caller: AuthenticatedRequest) -> String {
+    format!("published by {}\n", caller.subject().unwrap_or("a machine"))
+}
+
+#[actix_web::main]
+async fn main() -> std::io::Result<()> {
+    env_logger::init(); // the log says why a request was rejected
+    let protect = ProtectApi::from_env();
+
+    HttpServer::new(move || {
+        let posts = web::resource("/api/posts").wrap(protect.scopes(["posts:write"]));
+        App::new()
+            .wrap(protect.clone())
+            .route("/api/data", web::get().to(data))
+            .service(posts.route(web::post().to(publish)))
+    })
+    .bind(("127.0.0.1", 0))?
+    .run()
+    .await
+}
