@@ -35,7 +35,8 @@
 //!
 //! ```
 //! use actix_protect_api::{
-//!     AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer,
+//!     AuthenticatedRequest, ClientAuthentication, ProtectApi,
+//!     test::{TestIssuer, bearer},
 //! };
 //! use actix_web::{App, test, web};
 //! use serde_json::json;
@@ -62,9 +63,7 @@
 //!
 //! let token = issuer.opaque(json!({ "sub": "alice", "scope": "posts:read" }));
 //! let get = |path| test::TestRequest::get().uri(path);
-//! let with = |path, token: &str| {
-//!     get(path).insert_header(("Authorization", format!("Bearer {token}")))
-//! };
+//! let with = |path, token: &str| get(path).insert_header(bearer(token));
 //!
 //! let body = test::call_and_read_body(&app, with("/who", &token).to_request()).await;
 //! assert_eq!(body, "alice");

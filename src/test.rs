@@ -54,7 +54,7 @@ use std::fmt;
 
 pub use algorithm::Algorithm;
 pub use builder::TestIssuerBuilder;
-pub use caller::authenticate;
+pub use caller::{authenticate, bearer};
 pub use clock::TestClock;
 pub use endpoint::{Endpoint, RecordedRequest};
 pub use fault::Fault;

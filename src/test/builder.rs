@@ -138,8 +138,10 @@ impl TestIssuerBuilder {
     ///
     /// # Panics
     /// If the port cannot be bound, or a thread cannot be started.
+    #[track_caller]
     pub fn start(self) -> TestIssuer {
-        let listener = expect_ok(TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)), "bind the port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+        let listener = expect_ok(listener, &format!("bind the port {}", self.port));
         let port = expect_ok(listener.local_addr(), "read the port").port();
         let (ca_pem, acceptor) = if self.tls { Some(tls::generate()) } else { None }.unzip();
         let origin =

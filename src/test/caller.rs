@@ -1,4 +1,4 @@
-//! Caller requests for tests of handlers without a server.
+//! Requests of a caller: with a token, or marked as authenticated without a server.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -51,6 +51,18 @@ pub fn authenticate<R: HttpMessage>(protect: &ProtectApi, request: R, claims: Va
     let session = protect.session_for_test(claims);
     request.extensions_mut().insert(session);
     request
+}
+
+/// Returns the header that carries this token, for `insert_header`: `("Authorization", "Bearer …")`.
+///
+/// ```
+/// use actix_protect_api::test::bearer;
+///
+/// let request = actix_web::test::TestRequest::get().insert_header(bearer("a-token"));
+/// # assert_eq!(request.to_request().headers()["authorization"], "Bearer a-token");
+/// ```
+pub fn bearer(token: &str) -> (&'static str, String) {
+    ("Authorization", format!("Bearer {token}"))
 }
 
 impl ProtectApi {

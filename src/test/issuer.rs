@@ -9,6 +9,7 @@ use crate::test::{
     algorithm::Algorithm,
     answer,
     builder::TestIssuerBuilder,
+    caller,
     endpoint::{Endpoint, RecordedRequest},
     expect_ok,
     fault::Fault,
@@ -38,6 +39,7 @@ impl TestIssuer {
     ///
     /// # Panics
     /// If no port can be bound, or a thread cannot be started.
+    #[track_caller]
     pub fn start() -> Self {
         Self::builder().start()
     }
@@ -144,6 +146,12 @@ impl TestIssuer {
     /// Mints a JWT with other options.
     pub fn jwt_with(&self, options: JwtOptions, claims: Value) -> String {
         answer::mint_jwt(&mut self.shared.lock(), options, [claims])
+    }
+
+    /// Mints a [JWT](Self::jwt) with these claims and returns the header that carries it, for `insert_header`:
+    /// `("Authorization", "Bearer …")`. For another token, use [`bearer`](super::bearer).
+    pub fn bearer(&self, claims: Value) -> (&'static str, String) {
+        caller::bearer(&self.jwt(claims))
     }
 
     /// Revokes the token: introspection then reports it as inactive. The JWT itself does not change.

@@ -355,6 +355,32 @@ fn dropping_it_closes_the_port_and_the_connections() {
 }
 
 #[test]
+fn a_port_in_use_is_named_with_the_line_of_the_test() {
+    use std::{
+        panic,
+        sync::{Arc, Mutex},
+        thread,
+    };
+
+    let issuer = TestIssuer::start();
+    let port = Url::parse(issuer.issuer()).unwrap().port().unwrap();
+    let (place, this) = (Arc::new(Mutex::new(String::new())), thread::current().id());
+    let (seen, before) = (Arc::clone(&place), panic::take_hook());
+    // Other tests panic too, at the same time.
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().id() == this {
+            *seen.lock().unwrap() = info.location().unwrap().file().to_owned();
+        } else {
+            before(info);
+        }
+    }));
+    let panic = panic::catch_unwind(|| TestIssuer::builder().port(port).start()).unwrap_err();
+    let message = crate::troubleshooting::message(&*panic);
+    assert!(message.starts_with(&format!("cannot bind the port {port}: ")), "{message}");
+    assert_eq!(*place.lock().unwrap(), file!());
+}
+
+#[test]
 fn the_variables_name_the_issuer_and_its_client() {
     let issuer = TestIssuer::builder().trailing_slash(true).start();
     let variables = issuer.variables();

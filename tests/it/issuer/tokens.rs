@@ -1,6 +1,6 @@
 //! Minted JWTs and the keys that verify them.
 
-use actix_protect_api::test::{Algorithm, Endpoint, JwtOptions, Rotation, TestIssuer, TestKey};
+use actix_protect_api::test::{Algorithm, Endpoint, JwtOptions, Rotation, TestIssuer, TestKey, bearer};
 use aws_lc_rs::{
     rsa::{KeyPairComponents, PublicKeyComponents},
     signature::{
@@ -57,6 +57,15 @@ fn verified(issuer: &TestIssuer, token: &str) -> Result<Value, String> {
 
 fn bytes(jwk: &Value, member: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(jwk[member].as_str().unwrap_or_else(|| panic!("{member}"))).unwrap()
+}
+
+#[test]
+fn a_header_carries_a_token_with_the_claims() {
+    let issuer = TestIssuer::start();
+    let (name, value) = issuer.bearer(json!({ "sub": "alice" }));
+    let token = value.strip_prefix("Bearer ").unwrap();
+    assert_eq!((name, value.as_str()), ("Authorization", bearer(token).1.as_str()));
+    assert_eq!(verified(&issuer, token).unwrap()["sub"], "alice");
 }
 
 #[test]
