@@ -3,6 +3,7 @@
 mod builder;
 pub(crate) mod env;
 pub(crate) mod state;
+mod summary;
 mod validate;
 
 pub use self::builder::{Dangerous, ProtectApiBuilder};

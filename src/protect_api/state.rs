@@ -10,6 +10,7 @@ use crate::issuer::{http::client_with, tls};
 use crate::{
     clock::Clock,
     issuer::http::{WorkerClient, hardened_client},
+    protect_api::summary::Summary,
     redact::UrlText,
     response::{RejectionBuilder, challenge::Challenge},
     settings::{Hooks, Settings},
@@ -46,6 +47,8 @@ impl State {
         }
         let shared = Arc::new(Self::new(settings, hooks));
         alive.push(Arc::downgrade(&shared));
+        drop(alive);
+        Summary::new(&shared.settings, &shared.hooks).log();
         shared
     }
 

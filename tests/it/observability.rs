@@ -1,10 +1,13 @@
 //! `docs/observability.md`: what it lists is what is told, no more and no less.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use actix_protect_api::{
-    AuthenticatedRequest, ProtectApi,
-    test::{Endpoint, Fault, TestClock, TestIssuer},
+    AuthenticatedRequest, CertificateBinding, ClientAuthentication, ProtectApi,
+    test::{Algorithm, Endpoint, Fault, TestClock, TestIssuer, TestKey},
 };
 use actix_web::{
     App,
@@ -15,7 +18,10 @@ use serde_json::json;
 
 use crate::{
     import_rules,
-    support::{app::builder, logs, metering},
+    support::{
+        app::{builder, serve, whoami},
+        logs, metering,
+    },
     troubleshooting::walk_the_page,
 };
 
@@ -92,8 +98,7 @@ async fn a_broad_run() {
     walk_the_page().await;
     // Behind one door, to reach the words that are about what is remembered and about mounts in mounts.
     let issuer = TestIssuer::start();
-    let protect =
-        builder(&issuer).introspection_cache_duration(std::time::Duration::from_secs(60)).build().unwrap();
+    let protect = builder(&issuer).introspection_cache_duration(Duration::from_secs(60)).build().unwrap();
     let anyone = |_: Option<AuthenticatedRequest>| async { "" };
     let app = init_service(
         App::new()
@@ -129,7 +134,7 @@ async fn a_broad_run() {
         metadata
     });
     elsewhere.fault(Endpoint::Introspection, Fault::reset());
-    let (clock, second) = (TestClock::new(), std::time::Duration::from_secs(1));
+    let (clock, second) = (TestClock::new(), Duration::from_secs(1));
     let protect = ProtectApi::builder(elsewhere.issuer(), elsewhere.audience()).clock(clock.clone());
     let app = init_service(App::new().wrap(protect.build().unwrap()).route("/", web::get().to(anyone))).await;
     for _ in 0..2 {
@@ -219,5 +224,89 @@ async fn what_is_measured_is_what_is_documented() {
             "misconfigured",
         ];
         assert!(classes.contains(&outcome.as_str()), "{outcome}");
+    }
+}
+
+/// The records of the start-up of APIs of this issuer.
+fn configured(issuer: &str) -> Vec<logs::Record> {
+    let is_it =
+        |record: &logs::Record| record.value("event") == "configured" && record.value("issuer") == issuer;
+    logs::records().into_iter().filter(is_it).collect()
+}
+
+#[actix_web::test]
+async fn a_configuration_is_logged_once_and_not_per_worker() {
+    logs::capture();
+    let issuer = TestIssuer::start();
+    let variables = issuer.variables();
+    let make = move || ProtectApi::try_from_variables("MONOCLOUD_BACKEND_", variables.clone()).unwrap();
+    let app = serve!(4, move || App::new().wrap(make()).route("/", web::get().to(whoami)));
+    assert_eq!(app.get("/").token(&issuer.opaque(json!({ "sub": "alice" }))).send().await.status, 200);
+    let records = configured(issuer.issuer());
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0].level, log::Level::Info);
+
+    // Another mount is the same configuration; another setting is another one.
+    let protect = builder(&issuer).build().unwrap();
+    let _mount = protect.scopes(["read"]);
+    let _same = builder(&issuer).build().unwrap();
+    assert_eq!(configured(issuer.issuer()).len(), 2);
+    let _other = builder(&issuer).realm("another").build().unwrap();
+    assert_eq!(configured(issuer.issuer()).len(), 3);
+}
+
+#[test]
+fn the_record_of_a_configuration_shows_the_settings_and_no_secret() {
+    logs::capture();
+    let key = TestKey::generate(Algorithm::ES256, "of-the-api").private_jwk().to_string();
+    let secret = "the-secret-of-the-start-up-record";
+    let minute = Duration::from_secs(60);
+    let api =
+        |host: &str| ProtectApi::builder(format!("https://{host}.start-up.example.test"), "https://api.test");
+    let basic = || ClientAuthentication::client_secret_basic(secret);
+    for (host, builder, shown) in [
+        (
+            "local",
+            api("local"),
+            "; JWTs are validated locally, opaque tokens are rejected; introspection_endpoint none, jwks_uri \
+             discovered; metadata is cached for 300s, keys for 300s, verdicts are not cached",
+        ),
+        (
+            "both",
+            api("both")
+                .client("a client", basic())
+                .introspect_jwt_tokens(true)
+                .introspection_cache_duration(minute),
+            ", client \"a client\" with client_secret_basic; JWTs are validated locally and introspected, opaque \
+             tokens are introspected; introspection_endpoint discovered, jwks_uri discovered; metadata is cached for \
+             300s, keys for 300s, verdicts for 60s (inactive ones for 2s) in memory",
+        ),
+        (
+            "given",
+            api("given")
+                .client("api", ClientAuthentication::private_key_jwt(&*key))
+                .introspection_endpoint(format!("https://as.example.test/introspect?key={secret}"))
+                .accept_missing_issuer(true)
+                .certificate_binding(CertificateBinding::DangerouslyIgnore)
+                .dangerous()
+                .accept_missing_audience(),
+            ", client \"api\" with private_key_jwt; JWTs are introspected, opaque tokens are introspected; \
+             introspection_endpoint https://as.example.test/introspect?…, jwks_uri none; metadata is cached for 300s, \
+             keys for 300s, verdicts are not cached; a missing `iss` is accepted; a missing `aud` is accepted; \
+             certificate binding is not checked",
+        ),
+    ] {
+        let _api = builder.build().unwrap();
+        let issuer = format!("https://{host}.start-up.example.test");
+        let records = configured(&issuer);
+        assert_eq!(records.len(), 1, "{host}");
+        assert_eq!(
+            records[0].text,
+            format!("configured: issuer {issuer}, audience \"https://api.test\"{shown}")
+        );
+        assert_eq!(records[0].value("audience"), "https://api.test");
+        for hidden in [secret, &*key] {
+            assert!(!records[0].to_string().contains(hidden), "{}", records[0]);
+        }
     }
 }

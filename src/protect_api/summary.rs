@@ -1,0 +1,110 @@
+//! The summary of a configuration, which is logged once: two instances of an application can be compared by it.
+
+use std::fmt;
+
+use crate::{
+    certificate::CertificateBinding,
+    settings::{EndpointUrl, Hooks, Settings},
+};
+
+/// Shows the settings that decide about tokens. It contains no secrets, and of URLs only the parts that are not secret.
+pub(crate) struct Summary<'s> {
+    settings: &'s Settings,
+    hooks: &'s Hooks,
+}
+
+impl<'s> Summary<'s> {
+    pub(crate) fn new(settings: &'s Settings, hooks: &'s Hooks) -> Self {
+        Self { settings, hooks }
+    }
+
+    /// Logs the configuration.
+    pub(crate) fn log(&self) {
+        let (issuer, audience) = (self.settings.issuer.as_str(), self.settings.rules.audience.as_str());
+        let (client_id, auth_method) = self.client().unwrap_or_default();
+        let (jwts, opaque_tokens) = (self.jwts(), self.opaque_tokens());
+        let introspection_endpoint = self.introspection_endpoint();
+        let jwks_uri = self.jwks_uri();
+        log::info!(
+            target: crate::LOG, event = "configured", issuer, audience, client_id, auth_method, jwts, opaque_tokens,
+            introspection_endpoint = &*introspection_endpoint, jwks_uri = &*jwks_uri;
+            "{self}"
+        );
+    }
+
+    /// The client id and the authentication method.
+    fn client(&self) -> Option<(&'s str, &'static str)> {
+        let client = self.settings.client.as_ref()?;
+        Some((&client.id, client.authentication.method()))
+    }
+
+    /// Nothing is discovered if only the introspection endpoint is configured.
+    fn has_keys(&self) -> bool {
+        self.settings.jwks_uri.is_some() || self.settings.introspection_endpoint.is_none()
+    }
+
+    fn jwts(&self) -> &'static str {
+        match (self.settings.tuning.introspect_jwt_tokens, self.has_keys()) {
+            (false, _) => "validated locally",
+            (true, true) => "validated locally and introspected",
+            (true, false) => "introspected",
+        }
+    }
+
+    fn opaque_tokens(&self) -> &'static str {
+        if self.settings.client.is_some() { "introspected" } else { "rejected" }
+    }
+
+    fn introspection_endpoint(&self) -> String {
+        endpoint(self.settings.introspection_endpoint.as_ref(), self.settings.client.is_some())
+    }
+
+    fn jwks_uri(&self) -> String {
+        endpoint(self.settings.jwks_uri.as_ref(), self.has_keys())
+    }
+
+    /// The checks that the operator has disabled.
+    fn disabled_checks(&self) -> impl Iterator<Item = &'static str> {
+        let rules = &self.settings.rules;
+        [
+            (rules.accept_missing_issuer, "a missing `iss` is accepted"),
+            (rules.accept_missing_audience, "a missing `aud` is accepted"),
+            (rules.binding == CertificateBinding::DangerouslyIgnore, "certificate binding is not checked"),
+        ]
+        .into_iter()
+        .filter_map(|(is_disabled, text)| is_disabled.then_some(text))
+    }
+}
+
+fn endpoint(configured: Option<&EndpointUrl>, is_discovered: bool) -> String {
+    match configured {
+        Some(url) => url.to_string(),
+        None if is_discovered => "discovered".to_owned(),
+        None => "none".to_owned(),
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (issuer, audience, tuning) =
+            (self.settings.issuer.as_str(), &self.settings.rules.audience, &self.settings.tuning);
+        write!(f, "configured: issuer {issuer}, audience {audience:?}")?;
+        if let Some((id, method)) = self.client() {
+            write!(f, ", client {id:?} with {method}")?;
+        }
+        write!(f, "; JWTs are {}, opaque tokens are {}", self.jwts(), self.opaque_tokens())?;
+        let (introspection_endpoint, jwks_uri) = (self.introspection_endpoint(), self.jwks_uri());
+        write!(f, "; introspection_endpoint {introspection_endpoint}, jwks_uri {jwks_uri}")?;
+        let (metadata, keys) = (tuning.metadata_lifetime, tuning.jwks_lifetime);
+        write!(f, "; metadata is cached for {metadata:?}, keys for {keys:?}, verdicts ")?;
+        match tuning.introspection_cache {
+            None => f.write_str("are not cached")?,
+            Some(active) => {
+                let inactive = tuning.inactive_verdict_lifetime();
+                let place = if self.hooks.cache.is_some() { "a custom store" } else { "memory" };
+                write!(f, "for {active:?} (inactive ones for {inactive:?}) in {place}")?;
+            }
+        }
+        self.disabled_checks().try_for_each(|text| write!(f, "; {text}"))
+    }
+}
