@@ -59,7 +59,8 @@ pub fn authenticate<R: HttpMessage>(protect: &ProtectApi, request: R, claims: Va
 /// use actix_protect_api::test::bearer;
 ///
 /// let request = actix_web::test::TestRequest::get().insert_header(bearer("a-token"));
-/// # assert_eq!(request.to_request().headers()["authorization"], "Bearer a-token");
+/// # let headers = request.to_http_request().headers().clone();
+/// # assert_eq!(headers.get("authorization").unwrap(), "Bearer a-token");
 /// ```
 pub fn bearer(token: &str) -> (&'static str, String) {
     ("Authorization", format!("Bearer {token}"))
