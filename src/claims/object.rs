@@ -59,11 +59,17 @@ impl<'a> JsonObject<'a> {
 
     /// Returns a member by name. A member that is `null` counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&JsonValue<'a>> {
+        self.find(name).filter(|member| !matches!(member, JsonValue::Other(Value::Null)))
+    }
+
+    /// Returns whether there is a member with this name, even if it is `null`.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<&JsonValue<'a>> {
         let index = self.0.binary_search_by(|(known, _)| by_name(known, name)).ok()?;
-        self.0
-            .get(index)
-            .map(|(_, member)| member)
-            .filter(|member| !matches!(member, JsonValue::Other(Value::Null)))
+        self.0.get(index).map(|(_, member)| member)
     }
 
     /// Returns a string member by name.

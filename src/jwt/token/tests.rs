@@ -556,7 +556,7 @@ mod headers {
         assert_eq!(with_header(&many(33)), Err(TokenFault::Malformed));
         assert_eq!(with_header(&many(900)), Err(TokenFault::Malformed));
         let long = |length: usize| format!(r#"{{"alg":"ES256","kid":"k","x5c":["{}"]}}"#, "A".repeat(length));
-        // Around the length at which decoding moves to the heap, and the end of what is taken for a header.
+        // Some hundred bytes, and the end of what is taken for a header.
         for length in (460..490).chain([12_200]) {
             with_header(&long(length)).unwrap();
         }
@@ -572,8 +572,11 @@ mod headers {
                 assert_eq!(with_header(&header), Err(TokenFault::Malformed), "{member}");
             }
         }
-        let nested = format!(r#"{{"alg":"ES256","jwk":{}{}}}"#, "[".repeat(4_000), "]".repeat(4_000));
-        with_header(&nested).unwrap();
+        let nested = |depth| format!(r#"{{"alg":"ES256","jwk":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        with_header(&nested(126)).unwrap();
+        for depth in [128, 4_000] {
+            assert_eq!(with_header(&nested(depth)), Err(TokenFault::Malformed), "{depth}");
+        }
     }
 }
 
