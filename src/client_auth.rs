@@ -50,10 +50,9 @@ enum Method {
     SecretBasicRaw,
     SecretJwt,
     PrivateKeyJwt,
-    TlsClientAuth,
-    SelfSignedTlsClientAuth,
     SpiffeJwt,
-    SpiffeX509,
+    /// A client certificate. The methods of this kind differ only in their registered name.
+    MutualTls(&'static str),
 }
 
 #[derive(Debug, PartialEq)]
@@ -110,13 +109,13 @@ impl ClientAuthentication {
 
     /// `tls_client_auth`: a client certificate of a public key infrastructure (RFC 8705 section 2.1).
     pub fn tls_client_auth(identity: ClientIdentity) -> Self {
-        Self::identity_of(Method::TlsClientAuth, identity)
+        Self::mutual_tls("tls_client_auth", identity)
     }
 
     /// `self_signed_tls_client_auth`: a client certificate that the authorization server knows by its key (RFC 8705
     /// section 2.2).
     pub fn self_signed_tls_client_auth(identity: ClientIdentity) -> Self {
-        Self::identity_of(Method::SelfSignedTlsClientAuth, identity)
+        Self::mutual_tls("self_signed_tls_client_auth", identity)
     }
 
     /// `spiffe_jwt`: a JWT-SVID in a file, which a SPIFFE agent keeps fresh, as assertion.
@@ -129,15 +128,15 @@ impl ClientAuthentication {
 
     /// `spiffe_x509`: an X.509-SVID as client certificate.
     pub fn spiffe_x509(identity: ClientIdentity) -> Self {
-        Self::identity_of(Method::SpiffeX509, identity)
+        Self::mutual_tls("spiffe_x509", identity)
     }
 
     fn secret(method: Method, source: impl Into<SecretSource>) -> Self {
         Self::new(method, Credential::Secret(source.into()))
     }
 
-    fn identity_of(method: Method, identity: ClientIdentity) -> Self {
-        Self::new(method, Credential::Identity(identity))
+    fn mutual_tls(name: &'static str, identity: ClientIdentity) -> Self {
+        Self::new(Method::MutualTls(name), Credential::Identity(identity))
     }
 
     fn new(method: Method, credential: Credential) -> Self {
@@ -151,10 +150,8 @@ impl ClientAuthentication {
             Method::SecretBasic | Method::SecretBasicRaw => "client_secret_basic",
             Method::SecretJwt => "client_secret_jwt",
             Method::PrivateKeyJwt => "private_key_jwt",
-            Method::TlsClientAuth => "tls_client_auth",
-            Method::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
             Method::SpiffeJwt => "spiffe_jwt",
-            Method::SpiffeX509 => "spiffe_x509",
+            Method::MutualTls(name) => name,
         }
     }
 
@@ -505,7 +502,11 @@ mod tests {
         let certificate = identity();
         assert_eq!(
             ClientAuthentication::tls_client_auth(certificate.clone()),
-            ClientAuthentication::tls_client_auth(certificate)
+            ClientAuthentication::tls_client_auth(certificate.clone())
+        );
+        assert_ne!(
+            ClientAuthentication::tls_client_auth(certificate.clone()),
+            ClientAuthentication::spiffe_x509(certificate)
         );
         let used = post("a");
         fields(&used);

@@ -51,9 +51,7 @@ impl ClientCredential {
             Method::SecretJwt => AssertionSigner::symmetric(text).map(Self::Signed),
             Method::PrivateKeyJwt => AssertionSigner::private(text).map(Self::Signed),
             Method::SpiffeJwt => Ok(Self::Svid { token: Arc::clone(secret), exp: svid_exp(text)? }),
-            Method::TlsClientAuth | Method::SelfSignedTlsClientAuth | Method::SpiffeX509 => {
-                Err("expected a certificate with its key, not a secret".into())
-            }
+            Method::MutualTls(_) => Err("expected a certificate with its key, not a secret".into()),
         }
     }
 

@@ -350,9 +350,9 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         ("client_secret_basic", &[("CLIENT_SECRET", SECRET)], "SecretBasic"),
         ("client_secret_jwt", &[("CLIENT_SECRET", SECRET)], "SecretJwt"),
         ("private_key_jwt", &[("CLIENT_SECRET", &jwk)], "PrivateKeyJwt"),
-        ("tls_client_auth", &files, "TlsClientAuth"),
-        ("self_signed_tls_client_auth", &files, "SelfSignedTlsClientAuth"),
-        ("spiffe_x509", &files, "SpiffeX509"),
+        ("tls_client_auth", &files, "MutualTls(\"tls_client_auth\")"),
+        ("self_signed_tls_client_auth", &files, "MutualTls(\"self_signed_tls_client_auth\")"),
+        ("spiffe_x509", &files, "MutualTls(\"spiffe_x509\")"),
         ("spiffe_jwt", &[("SPIFFE_JWT_FILE", &svid)], "SpiffeJwt"),
     ];
     for (method, needs, shown) in cases {
