@@ -1,6 +1,9 @@
 //! Strict parsers for PEM (RFC 7468) and percent-encoding (RFC 3986 section 2.1).
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use percent_encoding::percent_decode_str;
 
 pub(super) const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -68,23 +71,14 @@ fn is_white_space(text: &str) -> bool {
 }
 
 /// Decodes `%xx`. A `+` stays a plus sign, because some proxies do not encode the plus signs of base64.
-pub(super) fn percent_decode(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = match (byte, after) {
-            (b'%', [high, low, after @ ..]) => {
-                decoded.push(hex_byte(*high, *low)?);
-                after
-            }
-            (b'%', _) => return None,
-            _ => {
-                decoded.push(*byte);
-                after
-            }
-        };
+pub(super) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
+    // The library leaves a percent sign as it is if no two digits follow.
+    let has_digits =
+        |after: &str| matches!(after.as_bytes(), [high, low, ..] if hex_byte(*high, *low).is_some());
+    if !text.split('%').skip(1).all(has_digits) {
+        return None;
     }
-    String::from_utf8(decoded).ok()
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 /// Decodes two hexadecimal digits.
