@@ -25,7 +25,6 @@ struct AuthErrorInner {
     required_scopes: Box<str>,
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
-    verdict_via: &'static str,
     possibly_token_specific: Option<Evidence>,
     is_before_sending: bool,
 }
@@ -47,7 +46,6 @@ impl AuthError {
             required_scopes: "".into(),
             retry_after: None,
             reference: None,
-            verdict_via: "",
             possibly_token_specific: None,
             is_before_sending: false,
         }))
@@ -85,11 +83,6 @@ impl AuthError {
         self.with(|inner| inner.reference = Some(reference.into()))
     }
 
-    /// Adds the source of the verdict that led to the rejection.
-    pub(crate) fn with_verdict_via(self, via: &'static str) -> Self {
-        self.with(|inner| inner.verdict_via = via)
-    }
-
     /// Marks a failure that a single token may have caused, although it looks like a failure of the server or the
     /// setup, and how to find out.
     pub(crate) fn possibly_token_specific(self, evidence: Evidence) -> Self {
@@ -118,11 +111,6 @@ impl AuthError {
     /// Returns whether this is a failure that no caller can cause.
     pub(crate) fn is_server_fault(&self) -> bool {
         !self.is_client_fault() && self.0.possibly_token_specific.is_none()
-    }
-
-    /// Returns the source of the verdict, as in the metrics; empty if there was no verdict.
-    pub(crate) fn verdict_via(&self) -> &'static str {
-        self.0.verdict_via
     }
 
     fn with(mut self, change: impl FnOnce(&mut AuthErrorInner)) -> Self {

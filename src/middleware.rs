@@ -91,8 +91,8 @@ where
                 Ok(self.service.call(request).await?.map_into_left_body())
             }
             // A response, not an `Err`: errors skip the outer middleware, such as CORS.
-            Err(error) => {
-                let rejection = answers.reject(error, request.request());
+            Err(denial) => {
+                let rejection = answers.reject(denial, request.request());
                 Ok(request.into_response(rejection.error_response()).map_into_right_body())
             }
         }

@@ -20,7 +20,7 @@ use serde_json::json;
 use self::challenge::Challenge;
 use crate::{
     error::{AuthError, AuthErrorKind},
-    telemetry::{Telemetry, log_throttle::LogThrottle},
+    telemetry::{Denial, Telemetry, log_throttle::LogThrottle},
 };
 
 /// Renders the body of rejections. It cannot change the status or the headers.
@@ -132,12 +132,13 @@ impl RejectionBuilder {
         self
     }
 
-    /// Turns an error into a rejection, and logs it.
-    pub(crate) fn reject(&self, error: AuthError, request: &HttpRequest) -> Rejection {
+    /// Turns a decision or an error into a rejection, and logs it.
+    pub(crate) fn reject(&self, denial: impl Into<Denial>, request: &HttpRequest) -> Rejection {
+        let denial = denial.into();
         if let Some(observer) = &self.observer {
-            observer.failed(&error);
+            observer.failed(&denial.error);
         }
-        let error = self.log(error);
+        let error = self.log(denial);
         let challenge = challenge(&self.challenge, &error);
         let body = match &self.renderer {
             Some(renderer) => renderer.render(&error, request),
@@ -154,7 +155,9 @@ impl RejectionBuilder {
     /// records are at debug level.
     ///
     /// Adds a random reference to the error if the record is logged or the body shows it.
-    fn log(&self, error: AuthError) -> AuthError {
+    fn log(&self, denial: Denial) -> AuthError {
+        let via = denial.via();
+        let error = denial.error;
         let level = match error.kind() {
             AuthErrorKind::Upstream(_) if self.warnings.is_due() => log::Level::Warn,
             AuthErrorKind::Misconfigured(_) if self.errors.is_due() => log::Level::Error,
@@ -172,7 +175,7 @@ impl RejectionBuilder {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             let separator = if cause.is_empty() { "" } else { ": " };
             let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
-            let (via, reference) = (error.verdict_via(), error.reference().unwrap_or_default());
+            let reference = error.reference().unwrap_or_default();
             let issuer = self.observer.as_ref().map_or("", |observer| &observer.issuer);
             log::log!(
                 target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;

@@ -49,6 +49,31 @@ impl VerdictSource {
     }
 }
 
+/// A decision to reject a request.
+#[derive(Debug)]
+pub(crate) struct Denial {
+    pub(crate) error: AuthError,
+    /// The source of the verdict that led to it; `None` if there was no verdict.
+    pub(crate) via: Option<VerdictSource>,
+}
+
+impl Denial {
+    pub(crate) fn new(error: AuthError, via: VerdictSource) -> Self {
+        Self { error, via: Some(via) }
+    }
+
+    /// Returns the name of the source of the verdict; empty if there was no verdict.
+    pub(crate) fn via(&self) -> &'static str {
+        self.via.map_or("", VerdictSource::name)
+    }
+}
+
+impl From<AuthError> for Denial {
+    fn from(error: AuthError) -> Self {
+        Self { error, via: None }
+    }
+}
+
 /// Logs and metrics of one configuration.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -78,17 +103,19 @@ impl Telemetry {
     }
 
     /// Reports one decision: allowed, anonymous, or rejected.
-    pub(crate) fn decided(&self, decision: Result<Option<VerdictSource>, &AuthError>) {
+    pub(crate) fn decided(&self, decision: Result<Option<VerdictSource>, &Denial>) {
         let (outcome, fault, via) = match decision {
             Ok(Some(via)) => ("allowed", "", via.name()),
             Ok(None) => ("anonymous", "", ""),
-            Err(error) => (error.kind().class(), error.kind().fault(), error.verdict_via()),
+            Err(denial) => (denial.error.kind().class(), denial.error.kind().fault(), denial.via()),
         };
         log::trace!(target: crate::LOG, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided");
         match decision {
             Ok(Some(_)) => self.rejections.note_accepted(),
             Ok(None) => {}
-            Err(error) => self.rejections.note_rejected(error, &self.issuer, || self.clock.monotonic()),
+            Err(denial) => {
+                self.rejections.note_rejected(&denial.error, &self.issuer, || self.clock.monotonic());
+            }
         }
         #[cfg(feature = "metrics")]
         match decision {

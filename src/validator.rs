@@ -24,7 +24,7 @@ use crate::{
     jwt::{self, JwtOutcome, JwtValidator, verified_tokens::TokenTag},
     settings::{Hooks, Settings},
     telemetry::{
-        Telemetry, VerdictSource,
+        Denial, Telemetry, VerdictSource,
         status::{IntrospectionState, Status},
     },
 };
@@ -94,7 +94,7 @@ impl Validator {
         token: &BearerToken,
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
-    ) -> Result<ValidToken, AuthError> {
+    ) -> Result<ValidToken, Denial> {
         let (verdict, via) = match self.lookup(token, max_age) {
             Lookup::Found(verdict, via) => (verdict, via),
             Lookup::Missed(keys) => {
@@ -197,15 +197,11 @@ impl Validator {
         Some(&self.local).filter(|_| has_keys)
     }
 
-    /// Turns a verdict into a valid token, or into an error if the token is inactive.
-    pub(crate) fn valid_token(
-        &self,
-        verdict: AgedVerdict,
-        via: VerdictSource,
-    ) -> Result<ValidToken, AuthError> {
+    /// Turns a verdict into a valid token, or into a denial if the token is inactive.
+    pub(crate) fn valid_token(&self, verdict: AgedVerdict, via: VerdictSource) -> Result<ValidToken, Denial> {
         let AgedVerdict { verdict, age } = verdict;
         let Verdict::Active(claims) = verdict else {
-            return Err(AuthError::token(TokenFault::Inactive).with_verdict_via(via.name()));
+            return Err(Denial::new(AuthError::token(TokenFault::Inactive), via));
         };
         let has_issuer = claims.issuer().is_some();
         let issuer = (!has_issuer).then(|| self.metadata.issuer(self.metadata.load().as_deref()).into());

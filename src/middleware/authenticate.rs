@@ -20,7 +20,7 @@ use crate::{
     issuer::http::WorkerClient,
     policy,
     protect_api::{ProtectApi, state::State},
-    telemetry::VerdictSource,
+    telemetry::{Denial, VerdictSource},
     validator::ValidToken,
 };
 
@@ -39,12 +39,12 @@ impl WorkerContext {
 }
 
 impl ProtectApi {
-    /// Authenticates a request. An error is a rejection.
+    /// Authenticates a request.
     pub(crate) async fn authenticate(
         &self,
         request: &ServiceRequest,
         worker: &WorkerContext,
-    ) -> Result<AuthContext, AuthError> {
+    ) -> Result<AuthContext, Denial> {
         if self.mount.allows_preflight && is_preflight(request) {
             return Ok(AuthContext::anonymous(&worker.shared));
         }
@@ -53,7 +53,7 @@ impl ProtectApi {
             self.authorize(&outer.valid, VerdictSource::OuterMount, certificate.as_ref())?;
             return Ok(AuthContext::inherited(&worker.shared, outer));
         }
-        let Some(token) = self.token(request).await? else { return self.without_token(worker) };
+        let Some(token) = self.token(request).await? else { return Ok(self.without_token(worker)?) };
         let client =
             || worker.client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
         let valid = self.shared.validator.validate(&token, self.mount.max_age, client).await?;
@@ -116,13 +116,13 @@ impl ProtectApi {
         valid: &ValidToken,
         via: VerdictSource,
         certificate: Option<&CertificateThumbprint>,
-    ) -> Result<(), AuthError> {
+    ) -> Result<(), Denial> {
         let State { settings, validator, clock, .. } = &*self.shared;
         let metadata = validator.metadata.load();
         let issuer = validator.metadata.issuer(metadata.as_deref());
         let now = clock.unix_time();
         policy::check(&valid.claims, &settings.rules, &self.mount.requirements, issuer, now, certificate)
-            .map_err(|error| error.with_verdict_via(via.name()))
+            .map_err(|error| Denial::new(error, via))
     }
 }
 
