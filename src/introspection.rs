@@ -186,7 +186,7 @@ impl Introspection {
     ) -> Result<TimedVerdict, AuthError> {
         // Before the gate, so that no request queues for a server that is paused; and after, for the wait is long.
         let now = || self.clock.monotonic();
-        self.breaker.check(&key, now)?;
+        self.breaker.check_admission(&key, now)?;
         let pass = self.gate.enter(deadline).await?;
         let target = target.await?;
         match self.breaker.try_acquire(&key, now)? {
@@ -194,7 +194,7 @@ impl Introspection {
             Admission::CallAndCheck => drop(rt::spawn(self.check_health(client, &target))),
             Admission::CheckFirst => {
                 let _gave_a_verdict = self.check_health(client, &target).await;
-                self.breaker.check(&key, now)?;
+                self.breaker.check_admission(&key, now)?;
             }
         }
         if deadline.time_left().is_zero() {

@@ -91,7 +91,8 @@ impl CertificateResolver for UrlEncodedPem {
 /// Parses any of the formats of [`UrlEncodedPem`].
 fn from_any_form(value: &str) -> Option<CertificateThumbprint> {
     // A percent sign may be part of the text before a certificate that is not encoded: `CN=100% me -----BEGIN …`.
-    let text = pem::percent_decode(value).or_else(|| value.contains(pem::BEGIN).then_some(Cow::Borrowed(value)))?;
+    let text =
+        pem::percent_decode(value).or_else(|| value.contains(pem::BEGIN).then_some(Cow::Borrowed(value)))?;
     let text = text.trim_ascii();
     if text.starts_with(':') {
         from_byte_sequence(text)

@@ -76,14 +76,15 @@ pub(crate) enum Admission {
 
 /// The circuit breaker of one configuration, shared by all workers.
 ///
-/// Next to a [`ConcurrencyLimit`](crate::introspection::concurrency_limit::Gate) call [`check`](Self::check) first, so that no request queues for a server that is
-/// paused, and [`admit`](Self::admit) after it, because the wait may have changed the answer.
+/// Before a request queues at the [`ConcurrencyLimit`](crate::introspection::concurrency_limit::ConcurrencyLimit), call
+/// [`check_admission`](Self::check_admission), so that no request queues while calls are paused. After the wait, call
+/// [`try_acquire`](Self::try_acquire), because the state may have changed.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
     /// As configured, for the log.
     issuer: Arc<str>,
     state: Mutex<Circuit>,
-    limiter: LogThrottle,
+    warnings: LogThrottle,
 }
 
 #[derive(Debug)]
@@ -91,16 +92,16 @@ struct Circuit {
     phase: Phase,
     /// The last response that was not a server failure.
     last_success: Option<Duration>,
+    /// Failures since the last success that a token may have caused.
+    failures: u32,
+    /// Connections that failed since the last success, so that no token was sent.
+    failed_connections: u32,
     /// The last verdict.
     last_verdict: Option<Duration>,
     /// The latest start of a call that ended with a verdict.
     last_verdict_started: Option<Duration>,
-    /// Since then: failures that a token may have caused.
-    failures: u32,
-    /// Since then: connections that failed, so that no token was sent.
-    failed_connections: u32,
-    /// The health check under way, by its start.
-    check: Option<Duration>,
+    /// The start of the health check under way.
+    check_started: Option<Duration>,
     last_check: Option<LastCheck>,
     backoff: Backoff,
     reduced_rate: ReducedRate,
@@ -117,25 +118,26 @@ enum Phase {
     Closed,
     Open {
         until: Duration,
-        pause: Duration,
+        /// The length of this pause without a `Retry-After`. The next health check that fails doubles it.
+        base_pause: Duration,
         /// Whether calls are made at a [`ReducedRate`].
         is_reduced: bool,
-        /// Whether the log has it, and so must have its end.
+        /// Whether the start of the pause was logged, so that its end must be logged too.
         is_logged: bool,
     },
 }
 
 #[derive(Clone, Copy, Debug)]
 struct OpenPeriod {
-    /// The next health check that fails doubles it.
-    base: Duration,
+    base_pause: Duration,
+    /// The time for which the breaker is open: the base pause, or a `Retry-After`.
     lasting: Duration,
     is_reduced: bool,
 }
 
 impl OpenPeriod {
-    fn new(base: Duration) -> Self {
-        Self { base, lasting: base, is_reduced: false }
+    fn new(base_pause: Duration) -> Self {
+        Self { base_pause, lasting: base_pause, is_reduced: false }
     }
 }
 
@@ -150,7 +152,7 @@ enum CallOutcome {
     Failing(Option<Duration>),
     /// The server got the token and did not answer in time.
     TimedOut,
-    /// Nothing.
+    /// The response is malformed, which shows nothing about the server.
     Unknown,
 }
 
@@ -189,23 +191,27 @@ impl CircuitBreaker {
         let state = Circuit {
             phase: Phase::Closed,
             last_success: None,
-            last_verdict: None,
-            last_verdict_started: None,
             failures: 0,
             failed_connections: 0,
-            check: None,
+            last_verdict: None,
+            last_verdict_started: None,
+            check_started: None,
             last_check: None,
             backoff: Backoff::new(),
             reduced_rate: ReducedRate::new(),
         };
-        Self { issuer: issuer.into(), state: Mutex::new(state), limiter: LogThrottle::default() }
+        Self { issuer: issuer.into(), state: Mutex::new(state), warnings: LogThrottle::default() }
     }
 
-    /// Whether [`admit`](Self::admit) would admit a call.
+    /// Checks whether [`try_acquire`](Self::try_acquire) would admit a call.
     ///
     /// # Errors
-    /// As [`admit`](Self::admit).
-    pub(crate) fn check(&self, key: &CacheKey, now: impl FnOnce() -> Duration) -> Result<(), AuthError> {
+    /// As [`try_acquire`](Self::try_acquire).
+    pub(crate) fn check_admission(
+        &self,
+        key: &CacheKey,
+        now: impl FnOnce() -> Duration,
+    ) -> Result<(), AuthError> {
         let mut state = self.state();
         if state.admits_all() {
             return Ok(());
@@ -242,7 +248,7 @@ impl CircuitBreaker {
             return Ok(Admission::Call);
         }
         state.reduced_rate.restart(now);
-        state.check = Some(now);
+        state.check_started = Some(now);
         let has_failed = state.backoff.has_failed(key, now);
         Ok(if has_failed { Admission::CheckFirst } else { Admission::CallAndCheck })
     }
@@ -272,7 +278,7 @@ impl CircuitBreaker {
                     || retry_after.is_some()
                     || outcome == CallOutcome::TimedOut;
                 if is_suspicious && state.check_is_due(now) {
-                    state.check = Some(now);
+                    state.check_started = Some(now);
                     return true;
                 }
             }
@@ -288,14 +294,14 @@ impl CircuitBreaker {
 
     /// Marks that a health check starts.
     pub(crate) fn start_check(&self, now: Duration) {
-        self.state().check = Some(now);
+        self.state().check_started = Some(now);
     }
 
     /// Reports the result of the health check that started at `started`. A verdict or another response without a server
     /// failure shows that the server is alive.
     pub(crate) fn finish_check<T>(&self, started: Duration, result: &Result<T, AuthError>, now: Duration) {
         let mut state = self.state();
-        state.check = None;
+        state.check_started = None;
         state.last_check = Some(LastCheck { started, gave_a_verdict: result.is_ok() });
         let retry_after = match CallOutcome::from_result(result) {
             CallOutcome::Alive | CallOutcome::Unknown => {
@@ -304,17 +310,19 @@ impl CircuitBreaker {
             CallOutcome::Failing(retry_after) => retry_after,
             CallOutcome::TimedOut | CallOutcome::NoConnection => None,
         };
-        let pause = match state.phase {
-            Phase::Open { pause, .. } => pause.saturating_mul(2).min(LONGEST_PAUSE),
+        let base_pause = match state.phase {
+            Phase::Open { base_pause, .. } => base_pause.saturating_mul(2).min(LONGEST_PAUSE),
             // Real tokens work, so this server fails for unknown ones only.
             Phase::Closed if is_after(state.last_success, now.saturating_sub(SUCCESS_COUNTS)) => return,
             Phase::Closed => FIRST_PAUSE,
         };
+        let period = OpenPeriod {
+            base_pause,
+            lasting: retry_after.unwrap_or(base_pause),
+            is_reduced: retry_after.is_none() && is_response(result),
+        };
         // From its start, so that a server that hangs is not left alone for longer than one that answers.
-        let is_reduced = retry_after.is_none() && is_response(result);
-        let pause =
-            OpenPeriod { lasting: retry_after.unwrap_or(pause), is_reduced, ..OpenPeriod::new(pause) };
-        self.open(&mut state, pause, started, now);
+        self.open(&mut state, period, started, now);
     }
 
     /// Reports that a caller's call that started then ended with a verdict.
@@ -342,7 +350,9 @@ impl CircuitBreaker {
         let state = self.state();
         match state.phase {
             Phase::Closed => CircuitState::Closed,
-            Phase::Open { .. } if state.check.is_some() && state.is_checking(now()) => CircuitState::HalfOpen,
+            Phase::Open { .. } if state.check_started.is_some() && state.is_checking(now()) => {
+                CircuitState::HalfOpen
+            }
             Phase::Open { .. } => CircuitState::Open,
         }
     }
@@ -364,14 +374,14 @@ impl CircuitBreaker {
         }
     }
 
-    /// Refuses calls for the time of this pause after `since`.
-    fn open(&self, state: &mut Circuit, pause: OpenPeriod, since: Duration, now: Duration) {
-        let OpenPeriod { base, lasting, is_reduced } = pause;
+    /// Opens the breaker for this period, counted from `since`.
+    fn open(&self, state: &mut Circuit, period: OpenPeriod, since: Duration, now: Duration) {
+        let OpenPeriod { base_pause, lasting, is_reduced } = period;
         let was_logged = matches!(state.phase, Phase::Open { is_logged: true, .. });
         // A server that fails now and then must not fill the log.
-        let is_due = self.limiter.is_due_at(now);
+        let is_due = self.warnings.is_due_at(now);
         let until = since.saturating_add(lasting);
-        state.phase = Phase::Open { until, pause: base, is_reduced, is_logged: was_logged || is_due };
+        state.phase = Phase::Open { until, base_pause, is_reduced, is_logged: was_logged || is_due };
         state.reduced_rate.restart(now);
         if is_due {
             log::warn!(
@@ -418,7 +428,7 @@ impl Circuit {
     }
 
     fn is_checking(&self, now: Duration) -> bool {
-        self.check.is_some_and(|started| now.saturating_sub(started) < CHECK_ABANDONED)
+        self.check_started.is_some_and(|started| now.saturating_sub(started) < CHECK_ABANDONED)
     }
 }
 
@@ -615,7 +625,10 @@ mod tests {
     #[test]
     fn a_token_that_failed_is_never_the_probe() {
         let breaker = opened();
-        assert!(breaker.check(&key(1), || secs(101)).is_ok() && breaker.check(&key(9), || secs(101)).is_ok());
+        assert!(
+            breaker.check_admission(&key(1), || secs(101)).is_ok()
+                && breaker.check_admission(&key(9), || secs(101)).is_ok()
+        );
         assert_eq!(breaker.try_acquire(&key(1), || secs(101)).unwrap(), Admission::CheckFirst);
         assert_eq!(state(&breaker, 101), CircuitState::HalfOpen);
         assert_eq!(left(&breaker, 9, 101), secs(1), "one at a time");
@@ -682,7 +695,7 @@ mod tests {
 
     fn admits(breaker: &CircuitBreaker, token: u64, millis: u64) -> bool {
         let now = || Duration::from_millis(millis);
-        breaker.check(&key(token), now).is_ok() && breaker.try_acquire(&key(token), now).is_ok()
+        breaker.check_admission(&key(token), now).is_ok() && breaker.try_acquire(&key(token), now).is_ok()
     }
 
     #[test]
