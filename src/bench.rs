@@ -11,7 +11,7 @@ use actix_web::{
 use crate::{
     ProtectApi,
     bearer::BearerToken,
-    cache::{CacheKey, CacheKeyHasher, CacheLimits, ClockReading, Verdict, VerdictCache},
+    cache::{CacheKey, CacheKeyHasher, ClockReading, Verdict, VerdictCache},
     claims::Claims,
     clock::{Clock as _, SystemClock},
     jwt::{
@@ -22,6 +22,7 @@ use crate::{
     middleware::authenticate::WorkerContext,
     policy::{self, Requirements},
     response::challenge::Challenge,
+    settings::Tuning,
 };
 
 /// The complete path of a request, up to the handler.
@@ -81,19 +82,12 @@ pub struct CachedVerdicts {
 }
 
 impl CachedVerdicts {
-    /// Creates a cache for ten thousand verdicts.
+    /// Creates a cache with the default limits.
     pub fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
-        let lifetime = Duration::from_secs(3600);
-        let limits = CacheLimits {
-            lifetime,
-            inactive_lifetime: lifetime,
-            active: 10_000,
-            inactive: 10_000,
-            bytes: 64 << 20,
-        };
+        let tuning = Tuning { introspection_cache: Some(Duration::from_secs(3600)), ..Tuning::default() };
         Self {
             keyer: CacheKeyHasher::new(issuer, endpoint, client_id),
-            cache: VerdictCache::new(limits),
+            cache: VerdictCache::new(tuning.cache_limits()),
             clock: SystemClock::new(),
         }
     }
@@ -122,7 +116,7 @@ pub struct PublishedKeys(KeySet, JwtRules);
 impl PublishedKeys {
     /// Parses a JWK set; `None` if it is not one.
     pub fn parse(document: &[u8]) -> Option<Self> {
-        Some(Self(KeySet::parse(document).ok()?, JwtRules::default()))
+        Some(Self(KeySet::parse(document).ok()?, JwtRules::new(&Tuning::default())))
     }
 
     /// Verifies a token that is in no cache.

@@ -18,7 +18,7 @@ use self::{
 use crate::{
     bearer::BearerToken,
     cache::{
-        self, Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, TokenKeys, Verdict,
+        Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, TokenKeys, Verdict,
         VerdictCache,
     },
     client_auth::ClientAssertionAudience,
@@ -30,6 +30,10 @@ use crate::{
     telemetry::{Telemetry, VerdictSource},
     waiting_room::WaitingRoom,
 };
+
+/// The longest time that a request waits in the queue for a call. Most callers have gone after that, and the call needs
+/// time, too.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Introspection of one configuration, shared by all workers.
 #[derive(Debug)]
@@ -81,7 +85,7 @@ impl Introspection {
             gate: ConcurrencyLimit::new(ConcurrencyLimits {
                 calls: settings.tuning.max_calls,
                 waiting: settings.tuning.max_waiting,
-                queue_timeout: ConcurrencyLimits::default().queue_timeout,
+                queue_timeout: QUEUE_TIMEOUT,
             }),
             breaker: CircuitBreaker::new(Arc::clone(&observer.issuer)),
             checks: Arc::default(),
@@ -355,12 +359,6 @@ fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
             let store = Arc::clone(store);
             Cache::Custom(CustomStore::new(store, lifetime, inactive, CustomStore::DEADLINE))
         }
-        (Some(lifetime), None) => {
-            let (active, inactive, bytes) =
-                (settings.tuning.cache_entries, settings.tuning.cache_entries, settings.tuning.cache_bytes);
-            let inactive_lifetime = settings.tuning.inactive_verdict_lifetime();
-            let limits = cache::CacheLimits { lifetime, inactive_lifetime, active, inactive, bytes };
-            Cache::Memory(VerdictCache::new(limits))
-        }
+        (Some(_), None) => Cache::Memory(VerdictCache::new(settings.tuning.cache_limits())),
     }
 }

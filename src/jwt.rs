@@ -90,11 +90,7 @@ impl JwtValidator {
                 Arc::clone(observer),
             )),
             observer: Arc::clone(observer),
-            rules: JwtRules {
-                algorithms: settings.tuning.algorithms.as_slice().into(),
-                require_at_jwt: settings.tuning.require_at_jwt,
-                requires_claims: !introspects,
-            },
+            rules: JwtRules::new(&settings.tuning),
             api_rules: settings.rules.clone(),
             introspects,
             limits,

@@ -10,7 +10,7 @@ use actix_web::HttpRequest;
 pub(crate) use self::{endpoint_url::EndpointUrl, issuer_url::IssuerUrl};
 use crate::{
     algorithm::Algorithm,
-    cache::IntrospectionCache,
+    cache::{CacheLimits, IntrospectionCache},
     certificate::{CertificateResolver, ResolverError},
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::{Clock, SystemClock},
@@ -59,10 +59,11 @@ pub(crate) struct Tuning {
     pub(crate) error_reference: bool,
 }
 
+/// The only place where the code states the defaults. A test compares them with the documentation.
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            client_assertion_audience: ClientAssertionAudience::Issuer,
+            client_assertion_audience: ClientAssertionAudience::default(),
             introspect_jwt_tokens: false,
             algorithms: Algorithm::ALL.to_vec(),
             require_at_jwt: false,
@@ -88,6 +89,17 @@ impl Default for Tuning {
 }
 
 impl Tuning {
+    /// Returns the limits of the in-memory cache.
+    pub(crate) fn cache_limits(&self) -> CacheLimits {
+        CacheLimits {
+            lifetime: self.introspection_cache.unwrap_or_default(),
+            inactive_lifetime: self.inactive_verdict_lifetime(),
+            active: self.cache_entries,
+            inactive: self.cache_entries,
+            bytes: self.cache_bytes,
+        }
+    }
+
     /// How long an inactive verdict is cached: with a replication lag at the authorization server, a new token is rejected
     /// for so long.
     pub(crate) fn inactive_verdict_lifetime(&self) -> Duration {

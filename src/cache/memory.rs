@@ -32,14 +32,6 @@ pub(crate) struct CacheLimits {
     pub(crate) bytes: u64,
 }
 
-impl CacheLimits {
-    /// 10 000 active tokens in at most 64 MiB, and 10 000 inactive ones.
-    #[cfg(test)]
-    pub(crate) fn new(lifetime: Duration) -> Self {
-        Self { lifetime, inactive_lifetime: lifetime, active: 10_000, inactive: 10_000, bytes: 64 << 20 }
-    }
-}
-
 /// The verdict cache in memory.
 ///
 /// A lookup takes one shard's lock for reading, for as long as it takes to copy the entry, and allocates nothing.
@@ -237,12 +229,22 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::cache::{
-        CacheKeyHasher,
-        tests::{active, at},
+    use crate::{
+        cache::{
+            CacheKeyHasher,
+            tests::{active, at},
+        },
+        settings::Tuning,
     };
 
     const MINUTE: u64 = 60;
+
+    impl CacheLimits {
+        /// Returns the default limits, with this lifetime for all verdicts.
+        pub(in crate::cache) fn new(lifetime: Duration) -> Self {
+            Self { lifetime, inactive_lifetime: lifetime, ..Tuning::default().cache_limits() }
+        }
+    }
 
     fn limits() -> CacheLimits {
         CacheLimits::new(Duration::from_secs(MINUTE))

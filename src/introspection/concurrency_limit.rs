@@ -16,22 +16,12 @@ use crate::{
 /// The bounds of a [`ConcurrencyLimit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConcurrencyLimits {
-    /// How many calls are under way at once, over all workers. At least 1.
-    ///
-    /// 64 by default: enough for 1 280 new tokens a second at 50 ms each, and fewer than the 100 connections that an
-    /// `awc::Client` of a single worker opens. Calls would otherwise queue up inside that client, without bound.
+    /// The maximum number of calls at once, over all workers. At least 1.
     pub(crate) calls: usize,
-    /// How many more may wait, for their turn or for the call of another request with the same token. 1024 by default:
-    /// what 64 calls of 50 ms work off in less than a second.
+    /// The maximum number of requests that wait: for their turn, or for the call of another request with the same token.
     pub(crate) waiting: usize,
-    /// How long each of them waits at most. 2 s by default; a queue that is slower than this only makes everybody late.
+    /// The longest time that a request waits for its turn.
     pub(crate) queue_timeout: Duration,
-}
-
-impl Default for ConcurrencyLimits {
-    fn default() -> Self {
-        Self { calls: 64, waiting: 1024, queue_timeout: Duration::from_secs(2) }
-    }
 }
 
 /// Lets so many calls through at once, and so many wait, in the order in which they came; everybody else is turned

@@ -19,6 +19,7 @@ use crate::{
         key_set::{KeySet, MAX_TRIED},
         shape::resembles_jwt,
     },
+    settings::Tuning,
 };
 
 /// The longest token, in bytes. A header field is rarely allowed to be longer, and each byte costs a copy and a hash.
@@ -39,9 +40,13 @@ pub(crate) struct JwtRules {
     pub(crate) requires_claims: bool,
 }
 
-impl Default for JwtRules {
-    fn default() -> Self {
-        Self { algorithms: Algorithm::ALL.into(), require_at_jwt: false, requires_claims: true }
+impl JwtRules {
+    pub(crate) fn new(tuning: &Tuning) -> Self {
+        Self {
+            algorithms: tuning.algorithms.as_slice().into(),
+            require_at_jwt: tuning.require_at_jwt,
+            requires_claims: !tuning.introspect_jwt_tokens,
+        }
     }
 }
 

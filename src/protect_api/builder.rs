@@ -1,5 +1,8 @@
 //! The builder: every setting, its default and its effect.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
@@ -88,7 +91,7 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the introspection endpoint instead of discovering it. An https URL, or http on a loopback host.
+    /// Sets the introspection endpoint: an https URL, or http on a loopback host. Default: discovered.
     ///
     /// Without [`jwks_uri`](Self::jwks_uri), nothing is discovered, and JWTs are introspected too.
     pub fn introspection_endpoint(mut self, url: impl Into<String>) -> Self {
@@ -96,7 +99,7 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the URL of the key set (RFC 7517) instead of discovering it. An https URL, or http on a loopback host.
+    /// Sets the URL of the key set (RFC 7517): an https URL, or http on a loopback host. Default: discovered.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.jwks_uri = Some(url.into().into());
         self
@@ -109,8 +112,9 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the claim that lists the subject's groups: a name (default `groups`), or a JSON pointer (RFC 6901) such
-    /// as `/realm_access/roles`. Its value must be an array of strings, or of objects with `id` or `name`.
+    /// Sets the claim that lists the subject's groups: a name, or a JSON pointer (RFC 6901) such as
+    /// `/realm_access/roles`. Its value must be an array of strings, or of objects with `id` or `name`. Default:
+    /// `groups`.
     pub fn groups_claim(mut self, claim: impl Into<String>) -> Self {
         self.groups_claim = claim.into();
         self
@@ -123,7 +127,7 @@ impl ProtectApiBuilder {
     }
 
     /// Sets the time by which the local clock is behind the issuer's clock. It is added to the current time before
-    /// `exp` and `nbf` are compared, and to the times of client assertions. Whole seconds, at most an hour. Default: 0.
+    /// `exp` and `nbf` are compared, and to the times of client assertions. Whole seconds, at most an hour. Default: 0 s.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.clock_skew = skew;
         self
@@ -202,7 +206,7 @@ impl ProtectApiBuilder {
     }
 
     /// Sets the maximum age of metadata and keys while fetching them fails. Requests are then rejected with 503. At
-    /// least as long as both cache durations. Default: an hour.
+    /// least as long as both cache durations. Default: 1 h.
     pub fn max_stale(mut self, age: Duration) -> Self {
         self.tuning.max_stale = age;
         self
@@ -233,7 +237,7 @@ impl ProtectApiBuilder {
     }
 
     /// Keeps introspection's verdicts for at most this long (and never past `exp`): **a revoked token still works for
-    /// that time**. Zero, the default, keeps none; concurrent requests with one token share one call all the same.
+    /// that time**. Default: 0 s, which caches none. Concurrent requests with one token share one call all the same.
     pub fn introspection_cache_duration(mut self, duration: Duration) -> Self {
         self.tuning.introspection_cache = Some(duration).filter(|duration| !duration.is_zero());
         self
@@ -241,8 +245,8 @@ impl ProtectApiBuilder {
 
     /// Caches the verdict "inactive" for at most this long. An authorization server with replicas may answer so for a token
     /// that it has just issued, and **that token is then rejected for this time**. Zero caches none: each request with such a
-    /// token costs a call. At most [`introspection_cache_duration`](Self::introspection_cache_duration). Default: 2 s, or less where that is
-    /// shorter.
+    /// token costs a call. At most [`introspection_cache_duration`](Self::introspection_cache_duration). Default: 2 s, or
+    /// that duration if it is shorter.
     pub fn inactive_cache_duration(mut self, duration: Duration) -> Self {
         self.tuning.inactive_cache = Some(duration);
         self
@@ -262,7 +266,7 @@ impl ProtectApiBuilder {
 
     /// Sets a custom store for verdicts, for example one shared by several processes. Requires
     /// [`introspection_cache_duration`](Self::introspection_cache_duration) of at least 1 s: its entries have their age in whole seconds, and
-    /// an entry that may be too old is not used.
+    /// an entry that may be too old is not used. Default: in memory.
     pub fn cache_store(mut self, store: impl IntrospectionCache + 'static) -> Self {
         self.hooks.cache = Some(Arc::new(store));
         self
@@ -318,7 +322,7 @@ impl ProtectApiBuilder {
     ///
     /// `Ok(None)` falls back to the header. `Ok(Some(token))` is the token, with white space trimmed, even if it is
     /// empty. An error is logged, and the request is rejected with 401. Browsers send cookies automatically:
-    /// protect against cross-site request forgery.
+    /// protect against cross-site request forgery. Default: the `Authorization` header.
     pub fn token_resolver<F>(self, resolver: F) -> Self
     where
         F: Fn(&HttpRequest) -> Result<Option<String>, ResolverError> + Send + Sync + 'static,

@@ -20,6 +20,12 @@ struct Issuer {
     keys: KeySet,
 }
 
+impl Default for JwtRules {
+    fn default() -> Self {
+        Self::new(&Tuning::default())
+    }
+}
+
 /// Most rules do not depend on the algorithm.
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new(Algorithm::ES256));
 

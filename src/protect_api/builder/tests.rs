@@ -1,0 +1,244 @@
+//! Compares the defaults in the documentation with those in the code.
+
+use super::*;
+
+const BUILDER: &str = include_str!("../builder.rs");
+const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
+
+/// Rows of `docs/configuration.md` that are no method of the builder.
+const OTHER_ROWS: [&str; 9] = [
+    "TENANT_DOMAIN",
+    "AUDIENCE",
+    "CLIENT_SECRET",
+    "CLIENT_SECRET_FILE",
+    "CLIENT_AUTH_METHOD",
+    "CLIENT_SECRET_BASIC_ENCODING",
+    "CLIENT_CERTIFICATE_FILE",
+    "DANGEROUSLY_ACCEPT_MISSING_AUDIENCE",
+    "SPIFFE_JWT_FILE",
+];
+
+/// A setting: the method, and its default as the page and the method's documentation write it.
+struct Documented {
+    method: &'static str,
+    on_page: String,
+    at_method: String,
+}
+
+fn documented(method: &'static str, on_page: impl Into<String>, at_method: impl Into<String>) -> Documented {
+    Documented { method, on_page: on_page.into(), at_method: at_method.into() }
+}
+
+fn duration(method: &'static str, duration: Duration) -> Documented {
+    let seconds = duration.as_secs();
+    let text = match seconds / 3600 {
+        hours if hours > 0 && seconds.is_multiple_of(3600) => format!("{hours} h"),
+        _ => format!("{seconds} s"),
+    };
+    documented(method, text.clone(), text)
+}
+
+fn bytes(method: &'static str, bytes: u64) -> Documented {
+    let text = match bytes / 1024 {
+        kib if kib % 1024 == 0 => format!("{} MiB", kib / 1024),
+        kib => format!("{kib} KiB"),
+    };
+    documented(method, text.clone(), text)
+}
+
+fn number(method: &'static str, number: usize) -> Documented {
+    let text = thousands(number);
+    documented(method, text.clone(), text)
+}
+
+/// With a space between the digits of numbers from 10 000.
+fn thousands(number: usize) -> String {
+    if number < 10_000 { number.to_string() } else { format!("{} {:03}", number / 1000, number % 1000) }
+}
+
+fn switch(method: &'static str, is_on: bool) -> Documented {
+    documented(method, format!("`{is_on}`"), if is_on { "yes" } else { "no" })
+}
+
+fn absent<T>(method: &'static str, value: Option<&T>, on_page: &str, at_method: &str) -> Documented
+where
+    T: ?Sized,
+{
+    assert!(value.is_none(), "{method}");
+    documented(method, on_page, at_method)
+}
+
+/// Each setting with the default of the code. The patterns name all fields, so that a new setting cannot be omitted.
+fn defaults() -> Vec<Documented> {
+    let builder = ProtectApiBuilder::new(String::new(), String::new());
+    let inactive = Tuning { introspection_cache: Some(Duration::MAX), ..builder.tuning.clone() };
+    let ProtectApiBuilder {
+        issuer: _,
+        audience: _,
+        client,
+        introspection_endpoint,
+        jwks_uri,
+        trust_store,
+        groups_claim,
+        groups_match_all,
+        clock_skew,
+        clock_tolerance,
+        accept_missing_issuer,
+        accept_missing_audience,
+        required_claims,
+        binding,
+        tuning,
+        hooks,
+        names: _,
+    } = builder;
+    let Tuning {
+        client_assertion_audience,
+        introspect_jwt_tokens,
+        algorithms,
+        require_at_jwt,
+        remember_jwts,
+        metadata_lifetime,
+        jwks_lifetime,
+        jwks_cooldown,
+        max_stale,
+        response_timeout,
+        max_response_size,
+        max_token_length,
+        introspection_cache,
+        inactive_cache: _,
+        cache_entries,
+        cache_bytes,
+        max_calls,
+        max_waiting,
+        realm,
+        resource_metadata,
+        error_reference,
+    } = tuning;
+    let Hooks { clock, renderer, token_resolver, certificate_resolver, cache } = hooks;
+    assert!(required_claims.is_empty());
+    assert!(!accept_missing_audience);
+    assert_eq!((&*algorithms, algorithms.len()), (Algorithm::ALL, 10));
+    let header = "the `Authorization` header";
+    let millis = thousands(usize::try_from(response_timeout.as_millis()).unwrap());
+    vec![
+        absent("client", client.as_ref(), "none", "none"),
+        documented(
+            "client_assertion_audience",
+            format!("`{client_assertion_audience}`"),
+            format!("[`ClientAssertionAudience::{client_assertion_audience:?}`]"),
+        ),
+        absent("introspection_endpoint", introspection_endpoint.as_ref(), "discovered", "discovered"),
+        absent("jwks_uri", jwks_uri.as_ref(), "discovered", "discovered"),
+        absent("trust_store_id", trust_store.as_ref(), "none", "`mtls_endpoint_aliases`"),
+        documented("groups_claim", format!("`{groups_claim}`"), format!("`{groups_claim}`")),
+        switch("groups_match_all", groups_match_all),
+        duration("clock_skew", clock_skew),
+        duration("clock_tolerance", clock_tolerance),
+        switch("accept_missing_issuer", accept_missing_issuer),
+        documented("required_claims", "none", "none"),
+        documented(
+            "certificate_binding",
+            format!("`{binding}`"),
+            format!("[`CertificateBinding::{binding:?}`]"),
+        ),
+        switch("introspect_jwt_tokens", introspect_jwt_tokens),
+        documented("algorithms", "all ten", "all of [`Algorithm::ALL`]"),
+        switch("require_at_jwt", require_at_jwt),
+        switch("remember_jwts", remember_jwts),
+        duration("metadata_cache_duration", metadata_lifetime),
+        duration("jwks_cache_duration", jwks_lifetime),
+        duration("jwks_cooldown", jwks_cooldown),
+        duration("max_stale", max_stale),
+        Documented { on_page: format!("{millis} ms"), ..duration("response_timeout", response_timeout) },
+        bytes("max_response_size", max_response_size.try_into().unwrap()),
+        bytes("max_token_length", max_token_length.try_into().unwrap()),
+        duration("introspection_cache_duration", introspection_cache.unwrap_or_default()),
+        duration("inactive_cache_duration", inactive.inactive_verdict_lifetime()),
+        number("cache_entries", cache_entries),
+        bytes("cache_bytes", cache_bytes),
+        absent("cache_store", cache.as_deref(), "in memory", "in memory"),
+        number("max_calls", max_calls),
+        number("max_waiting", max_waiting),
+        absent("realm", realm.as_ref(), "none", "none"),
+        absent("resource_metadata", resource_metadata.as_ref(), "none", "none"),
+        switch("error_reference", error_reference),
+        absent("renderer", renderer.as_deref(), "`{\"message\":", "`{\"message\":"),
+        absent("token_resolver", token_resolver.as_deref(), header, header),
+        absent(
+            "certificate_resolver",
+            certificate_resolver.as_deref(),
+            "the TLS connection",
+            "the TLS connection",
+        ),
+        absent("clock", clock.as_deref(), "the system clock", "[`SystemClock`]"),
+    ]
+}
+
+/// The first cell and the default of each row of the page's tables of settings.
+fn rows() -> Vec<(&'static str, &'static str)> {
+    let (settings, _) = CONFIGURATION.split_once("## Fixed values").unwrap();
+    let rows = settings.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split(" | ").collect();
+        (cells[0].trim_start_matches("| "), cells[2])
+    })
+    .collect()
+}
+
+fn names(cell: &str, method: &str) -> bool {
+    cell.contains(&format!("`{method}`")) || cell.contains(&format!("`{method}(id"))
+}
+
+/// Whether a text starts with this value, and not with a longer one.
+fn states(text: &str, value: &str) -> bool {
+    text.strip_prefix(value).is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
+}
+
+/// The documentation of a method of the builder, in one line.
+fn documentation(method: &str) -> String {
+    let lines: Vec<_> = BUILDER.lines().map(str::trim).collect();
+    let start = format!("pub fn {method}");
+    let at = lines
+        .iter()
+        .position(|line| line.strip_prefix(&*start).is_some_and(|rest| rest.starts_with(['(', '<'])));
+    let before = &lines[..at.unwrap_or_else(|| panic!("there is no method {method}"))];
+    let first = before.iter().rposition(|line| !line.starts_with("///")).unwrap() + 1;
+    before[first..].iter().map(|line| line.trim_start_matches('/').trim()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_page_states_the_defaults_of_the_code() {
+    let (defaults, rows) = (defaults(), rows());
+    for Documented { method, on_page, .. } in &defaults {
+        let found: Vec<_> = rows.iter().filter(|(cell, _)| names(cell, method)).collect();
+        let [(_, default)] = *found else { panic!("expected one row for {method}, got {found:?}") };
+        assert!(states(default, on_page), "{method}: the page says {default}, expected {on_page}");
+    }
+    for (cell, _) in rows {
+        let is_setting = defaults.iter().any(|setting| names(cell, setting.method));
+        let is_other = OTHER_ROWS.iter().any(|name| names(cell, name));
+        assert!(is_setting || is_other, "no setting is named {cell}");
+    }
+}
+
+#[test]
+fn the_methods_state_the_defaults_of_the_code() {
+    let defaults = defaults();
+    for Documented { method, at_method, .. } in &defaults {
+        let text = documentation(method);
+        let stated = text.split("Default: ").nth(1).unwrap_or_default();
+        assert!(
+            states(stated, at_method),
+            "{method}: the documentation says {stated:?}, expected {at_method}"
+        );
+    }
+    let setters =
+        BUILDER.lines().filter_map(|line| line.strip_prefix("    pub fn ")?.split(['(', '<']).next());
+    let not_settings = ["async_token_resolver", "dangerous", "build", "accept_missing_audience"];
+    let unknown: Vec<_> = setters
+        .filter(|setter| {
+            !not_settings.contains(setter) && defaults.iter().all(|known| known.method != *setter)
+        })
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
