@@ -153,6 +153,7 @@ mod error;
 pub mod guide;
 mod introspection;
 mod issuer;
+mod jwk;
 mod jwt;
 mod middleware;
 mod policy;

@@ -37,7 +37,7 @@ mod builder;
 mod caller;
 mod client;
 mod clock;
-mod der;
+pub(crate) mod der;
 mod endpoint;
 mod fault;
 mod http;

@@ -175,40 +175,39 @@ fn load(certificate: &[u8], key: &[u8]) -> Result<Loaded, String> {
 #[cfg(feature = "rustls")]
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::{
-        encoding::{AsDer as _, EcPrivateKeyRfc5915Der},
-        signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
-    };
-    use rcgen::{CertificateParams, KeyPair};
+    use std::sync::LazyLock;
+
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 
     use super::*;
-    use crate::client_auth::testing::{Folder, inner_key, pem, rsa_pkcs8};
+    use crate::{
+        client_auth::testing::Folder,
+        test::der::{pem, pkcs8_key},
+    };
+
+    /// All tests share this key, because creating one is slow.
+    static RSA: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap());
 
     fn self_signed(key: &KeyPair) -> String {
         CertificateParams::new(["client".to_owned()]).unwrap().self_signed(key).unwrap().pem()
     }
 
     fn rsa() -> (String, String) {
-        let key = pem("PRIVATE KEY", rsa_pkcs8());
-        (self_signed(&KeyPair::from_pem(&key).unwrap()), key)
+        (self_signed(&RSA), RSA.serialize_pem())
     }
 
     #[test]
     fn pkcs8_pkcs1_and_sec1_keys_are_read() {
         let (certificate, pkcs8) = rsa();
         assert_eq!(ClientIdentity::from_pem(&*certificate, pkcs8).check(), Ok(()));
-        let pkcs1 = pem("RSA PRIVATE KEY", inner_key(rsa_pkcs8()));
+        let pkcs1 = pem("RSA PRIVATE KEY", pkcs8_key(RSA.serialized_der()));
         assert_eq!(ClientIdentity::from_pem(certificate, pkcs1).check(), Ok(()));
 
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
-        let pkcs8 = pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref());
-        let certificate = self_signed(&KeyPair::from_pem(&pkcs8).unwrap());
-        assert_eq!(ClientIdentity::from_pem(&*certificate, pkcs8).check(), Ok(()));
-        let sec1: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().unwrap();
-        assert_eq!(
-            ClientIdentity::from_pem(certificate, pem("EC PRIVATE KEY", sec1.as_ref())).check(),
-            Ok(())
-        );
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let certificate = self_signed(&pair);
+        assert_eq!(ClientIdentity::from_pem(&*certificate, pair.serialize_pem()).check(), Ok(()));
+        let sec1 = pem("EC PRIVATE KEY", pkcs8_key(pair.serialized_der()));
+        assert_eq!(ClientIdentity::from_pem(certificate, sec1).check(), Ok(()));
     }
 
     #[test]

@@ -5,17 +5,16 @@
 use aws_lc_rs::{
     hmac,
     rsa::{KeyPairComponents, PublicKeyComponents},
-    signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
-        EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
-        RSA_PSS_SHA384, RSA_PSS_SHA512, RsaKeyPair,
-    },
+    signature::{EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use crate::client_auth::signer::Key;
+use crate::{
+    client_auth::signer::Key,
+    jwk::{Curve, MODULUS_BITS, RSA, bit_length, uncompressed_point, without_leading_zeros},
+};
 
 /// A key with its algorithm (RFC 7518 section 3.1) and its `kid`, if it has one.
 pub(super) struct SigningKey {
@@ -57,25 +56,15 @@ pub(super) fn symmetric(json: &str) -> Result<SigningKey, String> {
 }
 
 fn rsa(jwk: &Jwk) -> Result<(Key, &'static str), String> {
-    let (algorithm, encoding) = match jwk.alg.as_deref() {
-        None | Some("RS256") => ("RS256", &RSA_PKCS1_SHA256),
-        Some("RS384") => ("RS384", &RSA_PKCS1_SHA384),
-        Some("RS512") => ("RS512", &RSA_PKCS1_SHA512),
-        Some("PS256") => ("PS256", &RSA_PSS_SHA256),
-        Some("PS384") => ("PS384", &RSA_PSS_SHA384),
-        Some("PS512") => ("PS512", &RSA_PSS_SHA512),
-        Some(_) => {
-            return Err(
-                "the JWK's \"alg\" does not fit an RSA key: expected RS256, RS384, RS512, PS256, PS384 or PS512"
-                    .into(),
-            );
-        }
-    };
+    let alg = jwk.alg.as_deref().unwrap_or("RS256");
+    let (algorithm, _, encoding) = RSA.into_iter().find(|(algorithm, ..)| algorithm.name() == alg).ok_or(
+        "the JWK's \"alg\" does not fit an RSA key: expected RS256, RS384, RS512, PS256, PS384 or PS512",
+    )?;
     let (n, e, d) = (bytes("n", jwk.n.as_ref())?, bytes("e", jwk.e.as_ref())?, bytes("d", jwk.d.as_ref())?);
     let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
-    let bits = n.len() * 8 - n.first().map_or(0, |first| usize::try_from(first.leading_zeros()).unwrap_or(0));
-    if bits < 2048 {
-        return Err(format!("the RSA key has {bits} bits: expected at least 2048"));
+    let (bits, least) = (bit_length(n), *MODULUS_BITS.start());
+    if bits < least {
+        return Err(format!("the RSA key has {bits} bits: expected at least {least}"));
     }
     let components = KeyPairComponents {
         public_key: PublicKeyComponents { n, e },
@@ -89,16 +78,13 @@ fn rsa(jwk: &Jwk) -> Result<(Key, &'static str), String> {
     let pair = RsaKeyPair::from_components(&components).map_err(
         |_| "the RSA key is not valid: its members do not fit together, or it has more than 8192 bits",
     )?;
-    Ok((Key::Rsa(Box::new(pair), encoding), algorithm))
+    Ok((Key::Rsa(Box::new(pair), encoding), algorithm.name()))
 }
 
 fn ec(jwk: &Jwk) -> Result<(Key, &'static str), String> {
-    let (algorithm, signing, size) = match jwk.crv.as_deref() {
-        Some("P-256") => ("ES256", &ECDSA_P256_SHA256_FIXED_SIGNING, 32),
-        Some("P-384") => ("ES384", &ECDSA_P384_SHA384_FIXED_SIGNING, 48),
-        Some("P-521") => ("ES512", &ECDSA_P521_SHA512_FIXED_SIGNING, 66),
-        _ => return Err("the EC key's \"crv\" must be P-256, P-384 or P-521".into()),
-    };
+    let curve = jwk.crv.as_deref().and_then(Curve::from_name);
+    let curve = curve.ok_or("the EC key's \"crv\" must be P-256, P-384 or P-521")?;
+    let (algorithm, size) = (curve.algorithm.name(), curve.length);
     if jwk.alg.as_deref().is_some_and(|alg| alg != algorithm) {
         return Err(format!("the JWK's \"alg\" does not fit its curve: expected {algorithm}"));
     }
@@ -108,9 +94,7 @@ fn ec(jwk: &Jwk) -> Result<(Key, &'static str), String> {
             "the EC key's \"x\", \"y\" and \"d\" must be {size} bytes each (RFC 7518 section 6.2)"
         ));
     }
-    // An uncompressed point, SEC 1 section 2.3.3.
-    let point = [&[4][..], &x, &y].concat();
-    let pair = EcdsaKeyPair::from_private_key_and_public_key(signing, &d, &point)
+    let pair = EcdsaKeyPair::from_private_key_and_public_key(curve.signing, &d, &uncompressed_point(&x, &y))
         .map_err(|_| "the EC key is not valid: its members do not fit together")?;
     Ok((Key::Ec(Box::new(pair)), algorithm))
 }
@@ -191,14 +175,6 @@ fn bytes(name: &str, member: Option<&Member>) -> Result<Zeroizing<Vec<u8>>, Stri
         .decode(text.0.as_bytes())
         .map(Zeroizing::new)
         .map_err(|_| format!("the JWK's \"{name}\" is not base64url without padding"))
-}
-
-/// Some libraries put a zero in front of the modulus (RFC 7518 section 6.3.1.1 warns of them).
-fn without_leading_zeros(mut number: &[u8]) -> &[u8] {
-    while let [0, rest @ ..] = number {
-        number = rest;
-    }
-    number
 }
 
 #[cfg(test)]

@@ -1,29 +1,25 @@
 //! One JSON Web Key (RFC 7517) of an issuer's set: a key to verify signatures with, or nothing.
 //!
-//! Keys and signatures are handled with aws-lc-rs directly rather than through `jsonwebtoken`: a key is parsed once when
-//! the set is read and never for a request, ES512 works, and a key of an unknown type is passed over where a typed
-//! model of the whole set would fail.
+//! A key is parsed once, when the set is read, and not for each request.
 
 #[cfg(test)]
 pub(crate) mod signer;
 
 use std::fmt;
 
-use aws_lc_rs::signature::{
-    self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
-};
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use derive_more::Display;
 use serde_json::{Map, Value};
 
-use crate::algorithm::Algorithm;
+use crate::{
+    algorithm::Algorithm,
+    jwk::{Curve, MODULUS_BITS, RSA, bit_length, uncompressed_point, without_leading_zeros},
+};
 
 /// The longest `kid`, in bytes; a key with a longer one is not used, so that a token with a longer one has no key. Servers
 /// use a thumbprint or a UUID; more only costs memory and time to compare.
 const MAX_KID: usize = 256;
-
-/// Bits of an RSA modulus. Less than 2048 is forbidden (RFC 7518 section 3.3); more than 8192 makes each request slow.
-const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// The public exponents of RSA: not 1 (then a signature is the message itself), and not above 33 bits, which aws-lc
 /// refuses anyway because verifying becomes slow.
@@ -128,49 +124,36 @@ impl Allowed {
 
 /// RFC 7518 section 6.3.1.
 fn rsa(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
-    const PARAMETERS: [(Algorithm, &RsaParameters); 6] = [
-        (Algorithm::RS256, &signature::RSA_PKCS1_2048_8192_SHA256),
-        (Algorithm::RS384, &signature::RSA_PKCS1_2048_8192_SHA384),
-        (Algorithm::RS512, &signature::RSA_PKCS1_2048_8192_SHA512),
-        (Algorithm::PS256, &signature::RSA_PSS_2048_8192_SHA256),
-        (Algorithm::PS384, &signature::RSA_PSS_2048_8192_SHA384),
-        (Algorithm::PS512, &signature::RSA_PSS_2048_8192_SHA512),
-    ];
     let (modulus, exponent) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
     // Some servers put a zero byte in front, as the sign in DER; the number is the same.
     let (n, e) = (without_leading_zeros(&modulus), without_leading_zeros(&exponent));
-    if !MODULUS_BITS.contains(&bit_length(n)?) || !is_odd(n) || !is_odd(e) || !EXPONENT.contains(&number(e)?)
-    {
+    if !MODULUS_BITS.contains(&bit_length(n)) || !is_odd(n) || !is_odd(e) || !EXPONENT.contains(&number(e)?) {
         return None;
     }
     let components = RsaPublicKeyComponents { n, e };
-    PARAMETERS
-        .into_iter()
-        .filter(|(algorithm, _)| allowed.contains(*algorithm))
-        .map(|(algorithm, parameters)| Some((algorithm, components.to_parsed_public_key(parameters).ok()?)))
+    RSA.into_iter()
+        .filter(|(algorithm, ..)| allowed.contains(*algorithm))
+        .map(|(algorithm, parameters, _)| {
+            Some((algorithm, components.to_parsed_public_key(parameters).ok()?))
+        })
         .collect()
 }
 
 /// RFC 7518 section 6.2.1. The point lies on the curve, and is not the one at infinity (aws-lc checks).
 fn ec(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
-    const UNCOMPRESSED: u8 = 4;
-    let (algorithm, verification, length): (_, &'static dyn VerificationAlgorithm, usize) =
-        match jwk.get("crv").and_then(Value::as_str) {
-            Some("P-256") => (Algorithm::ES256, &signature::ECDSA_P256_SHA256_FIXED, 32),
-            Some("P-384") => (Algorithm::ES384, &signature::ECDSA_P384_SHA384_FIXED, 48),
-            Some("P-521") => (Algorithm::ES512, &signature::ECDSA_P521_SHA512_FIXED, 66),
-            _ => return Err(Unusable::Type),
-        };
+    let curve = jwk.get("crv").and_then(Value::as_str).and_then(Curve::from_name).ok_or(Unusable::Type)?;
     // Coordinates have the full length of the curve, but some servers write them as a signed integer: with a zero byte in
     // front, or without those that belong there. The number is the same.
     let coordinate = |name| {
         let bytes = bytes(jwk, name)?;
         let number = without_leading_zeros(&bytes);
-        let zeros = length.checked_sub(number.len())?;
+        let zeros = curve.length.checked_sub(number.len())?;
         Some([&vec![0; zeros], number].concat())
     };
-    let point = coordinate("x").zip(coordinate("y")).map(|(x, y)| [&[UNCOMPRESSED], &*x, &*y].concat());
-    point.and_then(|point| single(algorithm, verification, &point, allowed)).ok_or(Unusable::Malformed)
+    let point = coordinate("x").zip(coordinate("y")).map(|(x, y)| uncompressed_point(&x, &y));
+    point
+        .and_then(|point| single(curve.algorithm, curve.verification, &point, allowed))
+        .ok_or(Unusable::Malformed)
 }
 
 /// RFC 8037 section 2.
@@ -235,16 +218,6 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
     let text = jwk.get(name)?.as_str()?;
     let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
     URL_SAFE_NO_PAD.decode(text).ok()
-}
-
-fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
-    bytes.iter().position(|byte| *byte != 0).and_then(|first| bytes.get(first..)).unwrap_or_default()
-}
-
-/// Of a number without leading zero bytes; `None` for zero.
-fn bit_length(number: &[u8]) -> Option<usize> {
-    let unused = usize::try_from(number.first()?.leading_zeros()).ok()?;
-    number.len().checked_mul(8)?.checked_sub(unused)
 }
 
 fn is_odd(number: &[u8]) -> bool {

@@ -20,7 +20,7 @@ pub(super) fn integers(der: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Returns the `privateKey` of PKCS #8 (RFC 5208 section 5): version, algorithm, octets. Empty for other input.
-pub(super) fn pkcs8_key(der: &[u8]) -> &[u8] {
+pub(crate) fn pkcs8_key(der: &[u8]) -> &[u8] {
     let key = || {
         let (content, _) = element(der, SEQUENCE)?;
         let (_, after_version) = element(content, INTEGER)?;
@@ -31,7 +31,7 @@ pub(super) fn pkcs8_key(der: &[u8]) -> &[u8] {
 }
 
 /// Encodes PEM (RFC 7468) in lines of 64 characters.
-pub(super) fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let mut body = String::new();
     for (index, character) in STANDARD.encode(der).chars().enumerate() {
         if index > 0 && index % 64 == 0 {

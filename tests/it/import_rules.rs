@@ -149,11 +149,12 @@ fn comments_are_literal() {
 }
 
 /// The modules of the crate from bottom to top. Each may use only those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "clock",
     "secret",
     "redact",
     "algorithm",
+    "jwk",
     "claims",
     "error",
     "deadline",
