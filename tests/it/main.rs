@@ -1,39 +1,75 @@
-//! The integration tests, one binary: what callers and app developers see, and what lies behind it.
+//! The integration tests, one binary, grouped by subject. See `tests/README.md`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that cannot go on must fail, loudly and there"
+    reason = "a test that cannot continue must fail at that place"
 )]
 
 mod support;
 
-mod algorithms;
-mod answers;
-mod bearer;
-mod breaker;
-mod cache;
-mod config;
-mod cors;
-mod discovery;
-mod faults;
-mod flight;
-mod from_env;
-mod guide;
-mod hardened_client;
-mod import_rules;
-mod issuer;
-mod jwt;
-mod metrics;
-mod mounts;
-mod observability;
-mod options;
-mod public_paths;
-mod readme;
-mod secrecy;
-mod status;
-mod storm;
-mod token_resolver;
+/// The request: where the token is, and which paths are protected.
+mod request {
+    mod bearer;
+    mod public_paths;
+    mod token_resolver;
+}
+
+/// The validation of JWTs.
+mod jwt {
+    mod algorithms;
+    mod validation;
+}
+
+/// Introspection: calls, cached verdicts, and limits under load.
+mod introspection {
+    mod cache;
+    mod calls;
+    pub(crate) mod circuit_breaker;
+    mod single_flight;
+    mod waiting;
+}
+
+/// Metadata of the issuer, and HTTP calls to it.
+mod issuer {
+    mod discovery;
+    mod framing;
+    mod hardened_client;
+}
+
+/// Mounts, requirements, extractors and guards.
+mod authorization {
+    mod mounts;
+}
+
+/// Responses to rejected requests.
+mod response {
+    mod cors;
+    mod errors;
+}
+
+/// Settings from the environment and from the builder.
+mod settings {
+    mod builder;
+    mod from_env;
+    mod variables;
+}
+
+/// Log records, metrics and the status.
+mod telemetry {
+    mod metrics;
+    mod page;
+    mod secrecy;
+    mod status;
+}
+
+/// Rules for the sources and for the documentation.
+mod project {
+    mod guide;
+    pub(crate) mod import_rules;
+    mod readme;
+}
+
+mod test_issuer;
 mod troubleshooting;
-mod waiting;

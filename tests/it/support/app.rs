@@ -8,15 +8,15 @@ use std::{
     time::Duration,
 };
 
-use actix_protect_api::{
-    AuthError, AuthenticatedRequest, ClientAuthentication, ProtectApi, ProtectApiBuilder, test::TestIssuer,
-};
+use actix_protect_api::{AuthError, AuthenticatedRequest, ProtectApi, test::TestIssuer};
 use actix_web::{
     body::MessageBody,
     dev::{Server, ServerHandle, ServiceRequest, ServiceResponse},
     middleware::Next,
     web,
 };
+
+use super::service::introspecting;
 
 /// Serves `App`s: `serve!(move || App::new()…)`, or `serve!(4, move || …)` with four workers. Gives a [`TestApp`].
 macro_rules! serve {
@@ -239,14 +239,9 @@ pub(crate) fn needs_scope(scope: &str) -> String {
     )
 }
 
-/// An API of this issuer as its usual client; nothing is remembered.
-pub(crate) fn builder(issuer: &TestIssuer) -> ProtectApiBuilder {
-    ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
-}
-
+/// An API of this issuer with its default client; no verdict is cached.
 pub(crate) fn protect(issuer: &TestIssuer) -> ProtectApi {
-    builder(issuer).build().unwrap()
+    introspecting(issuer).build().unwrap()
 }
 
 /// A handler: who called.

@@ -1,4 +1,4 @@
-//! A protected API on a port of its own with several workers, for what happens between them.
+//! A protected API with several workers, for tests of what the workers share.
 
 use std::{
     sync::{
@@ -9,17 +9,14 @@ use std::{
 };
 
 use actix_protect_api::ProtectApi;
-use actix_web::{
-    App, HttpResponse, HttpServer,
-    dev::{ServerHandle, Service as _},
-    rt, web,
-};
+use actix_web::{App, HttpResponse, dev::Service as _, rt, web};
 use futures_util::future::join_all;
 
-/// Runs on the test's runtime; the workers have threads of their own. To be stopped at the end.
+use super::app::{TestApp, serve};
+
+/// Counts the requests that have reached the API, and sends many at once.
 pub(crate) struct Server {
-    pub(crate) address: std::net::SocketAddr,
-    handle: ServerHandle,
+    pub(crate) app: TestApp,
     arrived: Arc<AtomicUsize>,
     client: awc::Client,
 }
@@ -28,7 +25,7 @@ impl Server {
     pub(crate) fn start(protect: &ProtectApi, workers: usize) -> Self {
         let (protect, arrived) = (protect.clone(), Arc::new(AtomicUsize::new(0)));
         let counter = Arc::clone(&arrived);
-        let server = HttpServer::new(move || {
+        let app = serve!(workers, move || {
             let counter = Arc::clone(&counter);
             App::new()
                 .wrap(protect.clone())
@@ -37,29 +34,21 @@ impl Server {
                     service.call(request)
                 })
                 .route("/", web::get().to(HttpResponse::Ok))
-        })
-        .workers(workers)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .unwrap();
-        let address = server.addrs()[0];
-        let running = server.run();
-        let handle = running.handle();
-        rt::spawn(running);
+        });
         let client = awc::Client::builder()
             .connector(awc::Connector::new().limit(0))
             .timeout(Duration::from_secs(30))
             .finish();
-        Self { address, handle, arrived, client }
+        Self { app, arrived, client }
     }
 
-    /// Sends one request for each token, all at once, and gives the statuses in the same order.
+    /// Sends one request for each token, all at once, and returns the statuses in the same order.
     pub(crate) async fn statuses<'t>(&self, tokens: impl IntoIterator<Item = &'t str>) -> Vec<u16> {
         join_all(tokens.into_iter().map(|token| self.status(token))).await
     }
 
     pub(crate) async fn status(&self, token: &str) -> u16 {
-        let request = self.client.get(format!("http://{}/", self.address)).bearer_auth(token);
+        let request = self.client.get(format!("http://{}/", self.app.address())).bearer_auth(token);
         request.send().await.unwrap().status().as_u16()
     }
 
@@ -68,11 +57,7 @@ impl Server {
         while self.arrived.load(Ordering::SeqCst) < count {
             rt::time::sleep(Duration::from_millis(2)).await;
         }
-        // From the door to the call that they wait for there is nothing to wait for, but a worker may be slow.
+        // Nothing can be observed between the arrival and the call, but a worker may be slow.
         rt::time::sleep(Duration::from_millis(50)).await;
-    }
-
-    pub(crate) async fn stop(self) {
-        self.handle.stop(false).await;
     }
 }

@@ -1,64 +1,16 @@
 //! The APIs that are walked through, and what they wrote.
 
-use actix_protect_api::{AuthError, AuthenticatedRequest, ProtectApi, ProtectApiBuilder, test::TestIssuer};
-use actix_web::{
-    App,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    middleware::{Next, from_fn},
-    web,
-};
-use serde::Deserialize;
+use actix_protect_api::{ProtectApiBuilder, test::TestIssuer};
 
+pub(super) use crate::support::api::{api_of, record_of, show_reference};
 use crate::support::{
-    app::{Answer, Call, TestApp, serve, whoami},
+    app::{Call, TestApp},
     logs::{self, Record},
 };
 
-/// Fits tokens with a department.
-#[derive(Deserialize)]
-pub(crate) struct Employee {
-    department: String,
-}
-
-async fn department(caller: AuthenticatedRequest<Employee>) -> String {
-    caller.claims().department.clone()
-}
-
-/// An API of these settings on a port: `/`, `/read` for the scope, `/team` for the group, `/department` for a type of claims,
-/// and `/outside` of the mount.
+/// An API of these settings on a port, with the routes of [`api_of`].
 pub(crate) fn api(builder: ProtectApiBuilder) -> TestApp {
     api_of(builder.build().unwrap())
-}
-
-pub(crate) fn api_of(protect: ProtectApi) -> TestApp {
-    serve!(move || {
-        let route = |path, protect| web::resource(path).wrap(protect);
-        App::new()
-            .wrap(from_fn(show_reference))
-            .service(route("/", protect.clone()).route(web::get().to(whoami)))
-            .service(route("/read", protect.clone().scopes(["read"])).route(web::get().to(whoami)))
-            .service(route("/team", protect.clone().groups(["engineering"])).route(web::get().to(whoami)))
-            .service(route("/department", protect.clone()).route(web::get().to(department)))
-            .service(web::resource("/outside").route(web::get().to(whoami)))
-    })
-}
-
-/// For `middleware::from_fn`, outermost: which record belongs to this answer, whatever other tests write meanwhile.
-pub(crate) async fn show_reference(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
-    let mut response = next.call(request).await?;
-    let reference = response
-        .response()
-        .extensions()
-        .get::<AuthError>()
-        .and_then(|error| error.reference().map(|reference| reference.parse().unwrap()));
-    if let Some(reference) = reference {
-        response.headers_mut().insert("x-reference".parse().unwrap(), reference);
-    }
-    Ok(response)
 }
 
 /// A `GET /` with this value of the header.
@@ -84,14 +36,6 @@ pub(crate) async fn paused_line(app: &TestApp, issuer: &TestIssuer) -> Record {
     panic!("introspection does not pause");
 }
 
-/// The record that an answer refers to.
-#[track_caller]
-pub(crate) fn record_of(answer: &Answer) -> Record {
-    let reference = answer.header("x-reference").unwrap_or_else(|| panic!("no reference: {answer:?}"));
-    logs::last(|record| record.value("reference") == reference)
-        .unwrap_or_else(|| panic!("nothing was logged: {answer:?}"))
-}
-
 /// A call that must be let through; what to say of it.
 pub(crate) async fn works(call: Call) -> String {
     let answer = call.send().await;
@@ -105,15 +49,4 @@ pub(crate) fn told(issuer: &TestIssuer, event: &str, says: &str) -> Record {
     let of = |record: &Record| record.value("event") == event && record.value("issuer") == issuer.issuer();
     logs::last(|record| of(record) && record.text.contains(says))
         .unwrap_or_else(|| panic!("no record of {event} says {says:?}"))
-}
-
-/// Waits until this holds, for what has no clock that could be moved: files are looked at once a second. Bounded.
-pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
-    for _ in 0..500 {
-        if holds().await {
-            return;
-        }
-        actix_web::rt::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("it does not come to hold");
 }

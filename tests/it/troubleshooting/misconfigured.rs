@@ -14,13 +14,10 @@ use serde_json::{Value, json};
 
 use super::{
     Walk, Walked,
-    api::{api, refused, until, works},
+    api::{api, refused, works},
     walks,
 };
-use crate::support::{
-    app::{Call, builder},
-    folder::Folder,
-};
+use crate::support::{app::Call, folder::Folder, service::introspecting, time::eventually};
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
@@ -69,7 +66,7 @@ async fn wrong_credentials() -> Walked {
 
 async fn may_not_introspect() -> Walked {
     let issuer = TestIssuer::start();
-    let (app, token) = (api(builder(&issuer)), issuer.opaque(json!({})));
+    let (app, token) = (api(introspecting(&issuer)), issuer.opaque(json!({})));
     let mut lines = Vec::new();
     for status in [403, 400] {
         let fault = Fault::status(status).with_body(r#"{"error":"unauthorized_client"}"#);
@@ -83,13 +80,13 @@ async fn may_not_introspect() -> Walked {
 async fn another_endpoint() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
-    let elsewhere = builder(&issuer).introspection_endpoint(issuer.url(Endpoint::Other));
+    let elsewhere = introspecting(&issuer).introspection_endpoint(issuer.url(Endpoint::Other));
     let not_found = refused(api(elsewhere).get("/").token(&token), 500).await;
     let login = Fault::redirect(&issuer.url(Endpoint::Other)).with_status(302);
     issuer.fault(Endpoint::Introspection, login.always());
-    let redirected = refused(api(builder(&issuer)).get("/").token(&token), 500).await;
+    let redirected = refused(api(introspecting(&issuer)).get("/").token(&token), 500).await;
     issuer.clear_faults();
-    let right = builder(&issuer).introspection_endpoint(issuer.url(Endpoint::Introspection));
+    let right = introspecting(&issuer).introspection_endpoint(issuer.url(Endpoint::Introspection));
     Walked::new([not_found, redirected], works(api(right).get("/").token(&token)).await)
 }
 
@@ -111,7 +108,7 @@ async fn lacking_endpoint() -> Walked {
     let (jwks, introspection) = (issuer.url(Endpoint::Jwks), issuer.url(Endpoint::Introspection));
     let (jwt, opaque) = (issuer.jwt(json!({})), issuer.opaque(json!({})));
     set(&issuer, "introspection_endpoint", Value::Null);
-    let mut lines = vec![refused(api(builder(&issuer)).get("/").token(&opaque), 500).await];
+    let mut lines = vec![refused(api(introspecting(&issuer)).get("/").token(&opaque), 500).await];
     set(&issuer, "jwks_uri", Value::Null);
     let without_client = || ProtectApi::builder(issuer.issuer(), issuer.audience());
     lines.push(refused(api(without_client()).get("/").token(&jwt), 500).await);
@@ -128,7 +125,7 @@ async fn lacking_endpoint() -> Walked {
     lines.push(refused(api(mtls().trust_store_id("mian")).get("/").token(&opaque), 500).await);
     works(api(mtls().trust_store_id("main")).get("/").token(&opaque)).await;
 
-    let given = builder(&issuer).introspection_endpoint(introspection);
+    let given = introspecting(&issuer).introspection_endpoint(introspection);
     Walked::new(lines, works(api(given).get("/").token(&opaque)).await)
 }
 
@@ -143,9 +140,9 @@ async fn insecure_endpoint() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
     set(&issuer, "introspection_endpoint", "http://as.example.test/introspect".into());
-    let line = refused(api(builder(&issuer)).get("/").token(&token), 500).await;
+    let line = refused(api(introspecting(&issuer)).get("/").token(&token), 500).await;
     set(&issuer, "introspection_endpoint", issuer.url(Endpoint::Introspection).into());
-    Walked::new([line], works(api(builder(&issuer).realm("again")).get("/").token(&token)).await)
+    Walked::new([line], works(api(introspecting(&issuer).realm("again")).get("/").token(&token)).await)
 }
 
 /// Files are looked at once a second, which this waits for.
@@ -163,13 +160,13 @@ async fn expired_svid() -> Walked {
     clock.advance(Duration::from_secs(30));
     let line = refused(call(), 500).await;
     folder.file("svid", &svid(3600));
-    until(async || call().send().await.status == 200).await;
+    assert!(eventually(async || call().send().await.status == 200).await);
     Walked::new([line], works(call()).await)
 }
 
 async fn not_mounted() -> Walked {
     let issuer = TestIssuer::start();
-    let (app, token) = (api(builder(&issuer)), issuer.opaque(json!({})));
+    let (app, token) = (api(introspecting(&issuer)), issuer.opaque(json!({})));
     let line = refused(app.get("/outside").token(&token), 500).await;
     Walked::new([line], works(app.get("/").token(&token)).await)
 }

@@ -1,13 +1,13 @@
 //! What is decided once per process, by its variables: which certificates are trusted. Shown by children, which are this
 //! binary running one ignored test.
 
-use std::{env, process::Command};
+use std::env;
 
 use actix_protect_api::{ProtectApi, test::TestIssuer};
 use actix_web::{App, test, web};
 use serde_json::json;
 
-use crate::support::{app::whoami, folder::Folder, logs};
+use crate::support::{app::whoami, child, folder::Folder, logs};
 
 const TOKEN: &str = "PROTECT_API_TEST_TOKEN";
 
@@ -42,9 +42,8 @@ impl Certificates {
 
 /// What a new process is answered that trusts these certificates and calls an API of this issuer, and what it logged.
 pub(super) fn calls(issuer: &TestIssuer, trusted: &Certificates) -> (String, Vec<logs::Record>) {
-    let mut command = Command::new(env::current_exe().unwrap());
+    let mut command = child::command(module_path!(), "child_calls_an_api");
     command
-        .args(["--exact", "troubleshooting::process::child_calls_an_api", "--ignored", "--nocapture"])
         .envs(issuer.variables())
         .env(TOKEN, issuer.opaque(json!({})))
         .env("SSL_CERT_FILE", &trusted.file)
@@ -52,7 +51,7 @@ pub(super) fn calls(issuer: &TestIssuer, trusted: &Certificates) -> (String, Vec
     if let Some(directory) = &trusted.directory {
         command.env("SSL_CERT_DIR", directory);
     }
-    let output = command.output().unwrap();
+    let output = child::output(command);
     let text = String::from_utf8_lossy(&output.stdout);
     let said = |what: &'static str| {
         text.lines().filter_map(move |line| line.split_once(what)).map(|(_, said)| said.to_owned())

@@ -1,29 +1,24 @@
 //! Records that are no refusals.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_protect_api::{
     ClientAuthentication, ProtectApi, SecretSource,
-    cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
     test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
 };
 use serde_json::json;
 
 use super::{
     Walk, Walked,
-    api::{api, api_of, paused_line, refused, told, until, works},
+    api::{api, api_of, paused_line, refused, told, works},
     process, walks,
 };
 use crate::support::{
-    app::builder,
     folder::Folder,
     logs::{self, Record},
+    service::introspecting,
+    store::{Mode, Store},
+    time::eventually,
 };
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
@@ -88,7 +83,7 @@ async fn short_secret() -> Walked {
 
 async fn documents_unavailable() -> Walked {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
-    let app = api(builder(&issuer).clock(clock.clone()).max_stale(Duration::from_secs(3600)));
+    let app = api(introspecting(&issuer).clock(clock.clone()).max_stale(Duration::from_secs(3600)));
     let token = issuer.jwt(json!({}));
     issuer.fault(Endpoint::Discovery, Fault::status(503));
     refused(app.get("/").token(&token), 503).await;
@@ -144,7 +139,7 @@ async fn unreadable_certificates() -> Walked {
 
 async fn pause() -> Walked {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
-    let (app, token) = (api(builder(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
+    let (app, token) = (api(introspecting(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
     issuer.fault(Endpoint::Introspection, Fault::status(500).always());
     paused_line(&app, &issuer).await;
     issuer.clear_faults();
@@ -154,44 +149,17 @@ async fn pause() -> Walked {
     Walked::new([opened, told(&issuer, "introspection_resumed", "")], after)
 }
 
-/// Holds nothing, and may be down.
-#[derive(Debug)]
-struct Store {
-    is_down: Arc<AtomicBool>,
-}
-
-impl Store {
-    fn answer<T: Send + 'static>(&self, value: T) -> CacheFuture<'_, T> {
-        let is_down = self.is_down.load(Ordering::SeqCst);
-        let answer = if is_down { Err(CacheError::new("the walk's store is down")) } else { Ok(value) };
-        Box::pin(async { answer })
-    }
-}
-
-impl IntrospectionCache for Store {
-    fn get<'a>(&'a self, _: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>> {
-        self.answer(None)
-    }
-
-    fn set<'a>(&'a self, _: &'a CacheKey, _: &'a CachedVerdict, _: Duration) -> CacheFuture<'a, ()> {
-        self.answer(())
-    }
-
-    fn delete<'a>(&'a self, _: &'a CacheKey) -> CacheFuture<'a, ()> {
-        self.answer(())
-    }
-}
-
 async fn failing_store() -> Walked {
     let issuer = TestIssuer::start();
-    let (clock, is_down) = (TestClock::new(), Arc::new(AtomicBool::new(true)));
-    let minute = Duration::from_secs(60);
-    let store = Store { is_down: Arc::clone(&is_down) };
-    let app =
-        api(builder(&issuer).clock(clock.clone()).introspection_cache_duration(minute).cache_store(store));
+    let (clock, store, minute) = (TestClock::new(), Store::default(), Duration::from_secs(60));
+    store.set_mode(Mode::Failing("the walk's store is down"));
+    let app = api(introspecting(&issuer)
+        .clock(clock.clone())
+        .introspection_cache_duration(minute)
+        .cache_store(store.clone()));
     works(app.get("/").token(&issuer.opaque(json!({})))).await;
     let line = saying("the walk's store is down");
-    is_down.store(false, Ordering::SeqCst);
+    store.set_mode(Mode::Working);
     let count = || logs::records().iter().filter(|record| record.text.contains("the walk's store")).count();
     let before = count();
     clock.advance(minute);
@@ -215,7 +183,7 @@ async fn missing_file() -> Walked {
             works(app.get("/").token(&token)).await;
             says(event).is_some()
         };
-        until(said).await;
+        assert!(eventually(said).await, "{event}");
         says(event).unwrap()
     };
     works(app.get("/").token(&token)).await;
@@ -232,7 +200,7 @@ async fn opaque_without_client() -> Walked {
     let token = issuer.opaque(json!({}));
     refused(without.get("/").token(&token), 401).await;
     let line = told(&issuer, "opaque_token_without_client", "");
-    Walked::new([line], works(api(builder(&issuer)).get("/").token(&token)).await)
+    Walked::new([line], works(api(introspecting(&issuer)).get("/").token(&token)).await)
 }
 
 async fn no_token_accepted() -> Walked {
@@ -249,7 +217,7 @@ async fn no_token_accepted() -> Walked {
         let issuer = TestIssuer::start();
         let app = api(match fault {
             "unsupported" => ProtectApi::builder(issuer.issuer(), issuer.audience()),
-            _ => builder(&issuer),
+            _ => introspecting(&issuer),
         });
         let is_it = |record: &Record| {
             record.value("event") == "no_token_accepted" && record.value("issuer") == issuer.issuer()
@@ -266,7 +234,7 @@ async fn no_token_accepted() -> Walked {
         assert!(!line.text.contains("elsewhere"), "a claim is shown: {line}");
         lines.push(line);
         // An accepted token shows that the configuration can work, until ten more are rejected without one between.
-        let app = api(builder(&issuer).realm("again"));
+        let app = api(introspecting(&issuer).realm("again"));
         for _ in 0..4 {
             works(app.get("/").token(&issuer.jwt(json!({})))).await;
             for _ in 0..9 {
@@ -300,7 +268,7 @@ async fn auth_method() -> Walked {
     };
     let issuer = publishing(json!(["private_key_jwt", "client_secret_jwt"]));
     let clock = TestClock::new();
-    let app = api(builder(&issuer).clock(clock.clone()));
+    let app = api(introspecting(&issuer).clock(clock.clone()));
     for _ in 0..2 {
         works(app.get("/").token(&issuer.opaque(json!({})))).await;
         clock.advance(Duration::from_secs(301));
@@ -310,7 +278,7 @@ async fn auth_method() -> Walked {
     let line = told(&issuer, "auth_method_not_published", "\"client_secret_basic\"");
     for harmless in [json!(["client_secret_basic"]), json!(null), json!("none")] {
         let issuer = publishing(harmless);
-        works(api(builder(&issuer)).get("/").token(&issuer.opaque(json!({})))).await;
+        works(api(introspecting(&issuer)).get("/").token(&issuer.opaque(json!({})))).await;
         assert_eq!(count(&issuer), 0);
     }
     Walked::new([line], "200")

@@ -8,7 +8,7 @@ use super::{
     api::{api, authorized, refused, works},
     walks,
 };
-use crate::support::app::builder;
+use crate::support::service::introspecting;
 
 pub(super) fn malformed() -> Vec<(&'static str, Walk)> {
     walks! {
@@ -27,7 +27,7 @@ pub(super) fn forbidden() -> Vec<(&'static str, Walk)> {
 
 async fn malformed_header() -> Walked {
     let issuer = TestIssuer::start();
-    let (app, token) = (api(builder(&issuer)), issuer.opaque(json!({})));
+    let (app, token) = (api(introspecting(&issuer)), issuer.opaque(json!({})));
     let mut lines = Vec::new();
     for wrong in [format!("Bearer \"{token}\""), "Bearer ".to_owned(), format!("Bearer {token} {token}")] {
         lines.push(refused(authorized(&app, &wrong), 400).await);
@@ -37,7 +37,7 @@ async fn malformed_header() -> Walked {
 
 async fn two_headers() -> Walked {
     let issuer = TestIssuer::start();
-    let (app, token) = (api(builder(&issuer)), issuer.opaque(json!({})));
+    let (app, token) = (api(introspecting(&issuer)), issuer.opaque(json!({})));
     let line = refused(app.get("/").token("of-the-caller").token(&token), 400).await;
     Walked::new([line], works(app.get("/").token(&token)).await)
 }
@@ -45,16 +45,16 @@ async fn two_headers() -> Walked {
 async fn long_token() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.jwt(json!({ "padding": "x".repeat(20_000) }));
-    let line = refused(api(builder(&issuer)).get("/").token(&token), 400).await;
-    let roomy = api(builder(&issuer).max_token_length(64 * 1024));
+    let line = refused(api(introspecting(&issuer)).get("/").token(&token), 400).await;
+    let roomy = api(introspecting(&issuer).max_token_length(64 * 1024));
     works(roomy.get("/").token(&token)).await;
-    Walked::new([line], works(api(builder(&issuer)).get("/").token(&issuer.jwt(json!({})))).await)
+    Walked::new([line], works(api(introspecting(&issuer)).get("/").token(&issuer.jwt(json!({})))).await)
 }
 
 async fn missing_scope() -> Walked {
     let issuer = TestIssuer::start();
     let (wrong, right) = (json!({ "scope": "READ read:all" }), json!({ "scp": ["read"] }));
-    let app = api(builder(&issuer));
+    let app = api(introspecting(&issuer));
     let answer = app.get("/read").token(&issuer.jwt(wrong.clone())).send().await;
     assert!(answer.challenge().unwrap().ends_with("scope=\"read\""), "{answer:?}");
     let line = refused(app.get("/read").token(&issuer.opaque(wrong)), 403).await;
@@ -64,7 +64,7 @@ async fn missing_scope() -> Walked {
 async fn missing_group() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.jwt(json!({ "roles": ["engineering"], "groups": "engineering" }));
-    let line = refused(api(builder(&issuer)).get("/team").token(&token), 403).await;
-    let app = api(builder(&issuer).groups_claim("roles"));
+    let line = refused(api(introspecting(&issuer)).get("/team").token(&token), 403).await;
+    let app = api(introspecting(&issuer).groups_claim("roles"));
     Walked::new([line], works(app.get("/team").token(&token)).await)
 }

@@ -15,7 +15,10 @@ use super::{
     api::{api, record_of, show_reference, works},
     walks,
 };
-use crate::support::app::{Answer, TestApp, builder, serve, whoami};
+use crate::support::{
+    app::{Answer, TestApp, serve, whoami},
+    service::introspecting,
+};
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
@@ -30,14 +33,14 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
 
 async fn revoked() -> Walked {
     let issuer = TestIssuer::start();
-    let cached = api(builder(&issuer).introspection_cache_duration(Duration::from_secs(60)));
+    let cached = api(introspecting(&issuer).introspection_cache_duration(Duration::from_secs(60)));
     let (jwt, opaque) = (issuer.jwt(json!({})), issuer.opaque(json!({})));
     works(cached.get("/").token(&opaque)).await;
     for token in [&jwt, &opaque] {
         issuer.revoke(token);
         works(cached.get("/").token(token)).await;
     }
-    let fresh = api(builder(&issuer).introspect_jwt_tokens(true));
+    let fresh = api(introspecting(&issuer).introspect_jwt_tokens(true));
     for token in [&jwt, &opaque] {
         assert_eq!(fresh.get("/").token(token).send().await.status, 401);
     }
@@ -56,7 +59,8 @@ async fn cors() -> Walked {
         Cors::default().allowed_origin(ORIGIN).allowed_methods(["GET"]).allowed_header("authorization")
     }
     let issuer = TestIssuer::start();
-    let (inside, outside) = (builder(&issuer).build().unwrap(), builder(&issuer).build().unwrap());
+    let (inside, outside) =
+        (introspecting(&issuer).build().unwrap(), introspecting(&issuer).build().unwrap());
     let wrong =
         serve!(move || App::new().wrap(allow()).wrap(inside.clone()).route("/", web::get().to(whoami)));
     let right =
@@ -83,7 +87,11 @@ async fn two_configurations() -> Walked {
     let issuer = TestIssuer::start();
     let make = || {
         let text = |_: &actix_protect_api::AuthError, _: &HttpRequest| ErrorBody::text("no");
-        builder(&issuer).introspection_cache_duration(Duration::from_secs(60)).renderer(text).build().unwrap()
+        introspecting(&issuer)
+            .introspection_cache_duration(Duration::from_secs(60))
+            .renderer(text)
+            .build()
+            .unwrap()
     };
     let calls = async |apps: [ProtectApi; 2]| {
         let token = issuer.opaque(json!({}));
@@ -105,7 +113,7 @@ async fn whom(caller: Option<AuthenticatedRequest>) -> String {
 
 async fn optional() -> Walked {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).build().unwrap();
+    let protect = introspecting(&issuer).build().unwrap();
     let app = serve!(move || App::new().wrap(protect.clone().optional()).route("/", web::get().to(whom)));
     assert_eq!(app.get("/").token("a-bad-one").send().await.status, 401);
     app.get("/").send().await.is(200, "nobody");
@@ -115,7 +123,7 @@ async fn optional() -> Walked {
 
 async fn outside() -> Walked {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).build().unwrap();
+    let protect = introspecting(&issuer).build().unwrap();
     let app = serve!(move || {
         App::new()
             .wrap(from_fn(show_reference))
@@ -133,7 +141,7 @@ async fn outside() -> Walked {
 
 async fn guarded() -> Walked {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).build().unwrap();
+    let protect = introspecting(&issuer).build().unwrap();
     let app = serve!(move || {
         let admin = || guard::has_scopes(["admin"]);
         App::new()

@@ -1,11 +1,9 @@
 //! 401: tokens that are not good.
 
-use std::time::Duration;
-
 use actix_protect_api::{
     Algorithm, ProtectApi,
     certificate::{CertificateThumbprint, ClientCertHeader},
-    test::{self, Endpoint, Fault, JwtOptions, Rotation, TestClock, TestIssuer, TestKey},
+    test::{self, Endpoint, Fault, JwtOptions, Rotation, TestIssuer, TestKey},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -15,7 +13,10 @@ use super::{
     api::{api, authorized, refused, works},
     walks,
 };
-use crate::support::app::builder;
+use crate::support::{
+    service::{introspecting, timed_issuer},
+    time::seconds,
+};
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
@@ -39,19 +40,9 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     }
 }
 
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-/// An issuer and a clock that it shares with the API.
-fn timed() -> (TestIssuer, TestClock) {
-    let clock = TestClock::new();
-    (TestIssuer::builder().clock(clock.clone()).start(), clock)
-}
-
 async fn no_token() -> Walked {
     let issuer = TestIssuer::start();
-    let app = api(builder(&issuer));
+    let app = api(introspecting(&issuer));
     let preflight = app.call("OPTIONS", "/").header("Origin", "https://app.example");
     let lines = [
         refused(app.get("/"), 401).await,
@@ -65,7 +56,7 @@ async fn another_issuer() -> Walked {
     let issuer = TestIssuer::start();
     let with_slash = format!("{}/", issuer.issuer());
     let tokens = [issuer.jwt(json!({ "iss": with_slash })), issuer.opaque(json!({ "iss": with_slash }))];
-    let app = api(builder(&issuer));
+    let app = api(introspecting(&issuer));
     let mut lines = Vec::new();
     for token in &tokens {
         lines.push(refused(app.get("/").token(token), 401).await);
@@ -75,7 +66,7 @@ async fn another_issuer() -> Walked {
         metadata["issuer"] = with_slash.into();
         metadata
     });
-    let app = api(builder(&issuer).realm("again"));
+    let app = api(introspecting(&issuer).realm("again"));
     works(app.get("/").token(&tokens[1])).await;
     Walked::new(lines, works(app.get("/").token(&tokens[0])).await)
 }
@@ -83,15 +74,15 @@ async fn another_issuer() -> Walked {
 async fn another_audience() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.jwt(json!({ "aud": "https://other.example.test" }));
-    let line = refused(api(builder(&issuer)).get("/").token(&token), 401).await;
+    let line = refused(api(introspecting(&issuer)).get("/").token(&token), 401).await;
     let spelled_so = ProtectApi::builder(issuer.issuer(), "https://other.example.test");
     works(api(spelled_so).get("/").token(&token)).await;
-    Walked::new([line], works(api(builder(&issuer)).get("/").token(&issuer.jwt(json!({})))).await)
+    Walked::new([line], works(api(introspecting(&issuer)).get("/").token(&issuer.jwt(json!({})))).await)
 }
 
 async fn missing_claim() -> Walked {
     let issuer = TestIssuer::start();
-    let app = api(builder(&issuer));
+    let app = api(introspecting(&issuer));
     let mut lines = Vec::new();
     for token in [
         issuer.jwt(json!({ "iss": null })),
@@ -103,13 +94,13 @@ async fn missing_claim() -> Walked {
     }
     let token = issuer.opaque(json!({ "iss": null }));
     lines.push(refused(app.get("/").token(&token), 401).await);
-    let lenient = api(builder(&issuer).accept_missing_issuer(true));
+    let lenient = api(introspecting(&issuer).accept_missing_issuer(true));
     Walked::new(lines, works(lenient.get("/").token(&token)).await)
 }
 
 async fn expired() -> Walked {
-    let (issuer, clock) = timed();
-    let make = || builder(&issuer).clock(clock.clone());
+    let (issuer, clock) = timed_issuer();
+    let make = || introspecting(&issuer).clock(clock.clone());
     let app = api(make());
     let old = issuer.jwt(json!({}));
     clock.advance(seconds(3600 + 60));
@@ -119,8 +110,8 @@ async fn expired() -> Walked {
 }
 
 async fn not_valid_yet() -> Walked {
-    let (issuer, clock) = timed();
-    let make = || builder(&issuer).clock(clock.clone());
+    let (issuer, clock) = timed_issuer();
+    let make = || introspecting(&issuer).clock(clock.clone());
     let app = api(make());
     let early = issuer.jwt(json!({ "nbf": actix_protect_api::Clock::unix_time(&clock) + 61 }));
     let line = refused(app.get("/").token(&early), 401).await;
@@ -130,8 +121,8 @@ async fn not_valid_yet() -> Walked {
 }
 
 async fn inactive() -> Walked {
-    let (issuer, clock) = timed();
-    let app = api(builder(&issuer).clock(clock.clone()).introspection_cache_duration(seconds(60)));
+    let (issuer, clock) = timed_issuer();
+    let app = api(introspecting(&issuer).clock(clock.clone()).introspection_cache_duration(seconds(60)));
     let revoked = issuer.opaque(json!({}));
     issuer.revoke(&revoked);
     let of_another_server = TestIssuer::start().opaque(json!({}));
@@ -158,12 +149,12 @@ async fn opaque_without_client() -> Walked {
     let token = issuer.opaque(json!({}));
     let line = refused(without.get("/").token(&token), 401).await;
     works(without.get("/").token(&issuer.jwt(json!({})))).await;
-    Walked::new([line], works(api(builder(&issuer)).get("/").token(&token)).await)
+    Walked::new([line], works(api(introspecting(&issuer)).get("/").token(&token)).await)
 }
 
 async fn not_introspected() -> Walked {
     let issuer = TestIssuer::start();
-    let app = api(builder(&issuer));
+    let app = api(introspecting(&issuer));
     let answer = Fault::body(r#"{"error":"unsupported_token_type"}"#).with_status(400);
     issuer.fault(Endpoint::Introspection, answer.always());
     let line = refused(app.get("/").token("an.encrypted.jwt.has.five"), 401).await;
@@ -171,8 +162,8 @@ async fn not_introspected() -> Walked {
 }
 
 async fn unknown_key() -> Walked {
-    let (issuer, clock) = timed();
-    let app = api(builder(&issuer).clock(clock.clone()));
+    let (issuer, clock) = timed_issuer();
+    let app = api(introspecting(&issuer).clock(clock.clone()));
     works(app.get("/").token(&issuer.jwt(json!({})))).await;
     let stranger = TestIssuer::start().jwt(json!({ "iss": issuer.issuer() }));
     let key = TestKey::generate(test::Algorithm::ES256, "not-published-yet");
@@ -191,8 +182,8 @@ async fn unknown_key() -> Walked {
 }
 
 async fn wrong_signature() -> Walked {
-    let (issuer, clock) = timed();
-    let app = api(builder(&issuer).clock(clock.clone()));
+    let (issuer, clock) = timed_issuer();
+    let app = api(introspecting(&issuer).clock(clock.clone()));
     let token = issuer.jwt(json!({}));
     works(app.get("/").token(&token)).await;
     let (signed, signature) = token.rsplit_once('.').unwrap();
@@ -210,21 +201,21 @@ async fn wrong_signature() -> Walked {
 
 async fn algorithm() -> Walked {
     let issuer = TestIssuer::start();
-    let narrow = api(builder(&issuer).algorithms([Algorithm::EdDSA]));
+    let narrow = api(introspecting(&issuer).algorithms([Algorithm::EdDSA]));
     let token = issuer.jwt(json!({}));
     let mut lines = vec![refused(narrow.get("/").token(&token), 401).await];
     for algorithm in [test::Algorithm::HS256, test::Algorithm::None] {
         let token = issuer.jwt_with(JwtOptions::new().algorithm(algorithm), json!({}));
-        lines.push(refused(api(builder(&issuer)).get("/").token(&token), 401).await);
+        lines.push(refused(api(introspecting(&issuer)).get("/").token(&token), 401).await);
     }
-    Walked::new(lines, works(api(builder(&issuer)).get("/").token(&token)).await)
+    Walked::new(lines, works(api(introspecting(&issuer)).get("/").token(&token)).await)
 }
 
 async fn another_type() -> Walked {
     let issuer = TestIssuer::start();
     let plain = || JwtOptions::new().header("typ", "JWT");
-    let strict = api(builder(&issuer).require_at_jwt(true));
-    let app = api(builder(&issuer));
+    let strict = api(introspecting(&issuer).require_at_jwt(true));
+    let app = api(introspecting(&issuer));
     let token = issuer.jwt_with(plain(), json!({}));
     let lines = [
         refused(strict.get("/").token(&token), 401).await,
@@ -237,7 +228,7 @@ async fn another_type() -> Walked {
 
 async fn malformed_claim() -> Walked {
     let issuer = TestIssuer::start();
-    let app = api(builder(&issuer));
+    let app = api(introspecting(&issuer));
     let good = issuer.jwt(json!({}));
     let mut lines = Vec::new();
     for token in [
@@ -261,13 +252,13 @@ fn certificate() -> (String, Value) {
 
 async fn bound() -> Walked {
     let issuer = TestIssuer::start();
-    let app = api(builder(&issuer).certificate_resolver(ClientCertHeader::new()));
+    let app = api(introspecting(&issuer).certificate_resolver(ClientCertHeader::new()));
     let ((certificate, claims), (another, _)) = (certificate(), certificate());
     let token = issuer.jwt(claims);
     let dpop = issuer.jwt(json!({ "cnf": { "jkt": "x" } }));
     let with = |certificate: &str| app.get("/").token(&token).header("Client-Cert", certificate);
     let lines = [
-        refused(api(builder(&issuer)).get("/").token(&token), 401).await,
+        refused(api(introspecting(&issuer)).get("/").token(&token), 401).await,
         refused(with(&another), 401).await,
         refused(app.get("/").token(&dpop), 401).await,
     ];
@@ -276,8 +267,8 @@ async fn bound() -> Walked {
 
 async fn resolver_failed() -> Walked {
     let issuer = TestIssuer::start();
-    let app = api(builder(&issuer).certificate_resolver(ClientCertHeader::new()));
-    let own = api(builder(&issuer).token_resolver(|_| Err("the session is unreadable".into())));
+    let app = api(introspecting(&issuer).certificate_resolver(ClientCertHeader::new()));
+    let own = api(introspecting(&issuer).token_resolver(|_| Err("the session is unreadable".into())));
     let (certificate, claims) = certificate();
     let token = issuer.jwt(claims);
     let with = |name: &str, value: &str| app.get("/").token(&token).header(name, value);
@@ -292,7 +283,7 @@ async fn resolver_failed() -> Walked {
 
 async fn misfit() -> Walked {
     let issuer = TestIssuer::start();
-    let app = api(builder(&issuer));
+    let app = api(introspecting(&issuer));
     let line = refused(app.get("/department").token(&issuer.jwt(json!({}))), 401).await;
     assert!(line.text.contains("Employee"), "{line}");
     let right = issuer.jwt(json!({ "department": "sales" }));

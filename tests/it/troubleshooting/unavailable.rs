@@ -1,6 +1,6 @@
 //! 503: the authorization server cannot be asked.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use actix_protect_api::test::{Endpoint, Fault, TestClock, TestIssuer};
 use actix_web::rt;
@@ -11,7 +11,7 @@ use super::{
     api::{api, paused_line, refused, works},
     process, walks,
 };
-use crate::support::app::builder;
+use crate::support::{net::unused_address, service::introspecting};
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
@@ -27,42 +27,42 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
 
 async fn unreachable() -> Walked {
     let issuer = TestIssuer::start();
-    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-    let nobody = api(builder(&issuer).introspection_endpoint(format!("http://{free}/introspect")));
+    let free = unused_address();
+    let nobody = api(introspecting(&issuer).introspection_endpoint(format!("http://{free}/introspect")));
     let token = issuer.opaque(json!({}));
     let mut lines = vec![refused(nobody.get("/").token(&token), 503).await];
     // Another cause: a certificate that this process does not trust. A process that does is let through.
     let behind_tls = TestIssuer::builder().tls().start();
     let opaque = behind_tls.opaque(json!({}));
-    lines.push(refused(api(builder(&behind_tls)).get("/").token(&opaque), 503).await);
+    lines.push(refused(api(introspecting(&behind_tls)).get("/").token(&opaque), 503).await);
     let (status, _) = process::calls(&behind_tls, &process::Certificates::of_the_issuer(&behind_tls));
     assert_eq!(status, "200");
-    Walked::new(lines, works(api(builder(&issuer)).get("/").token(&token)).await)
+    Walked::new(lines, works(api(introspecting(&issuer)).get("/").token(&token)).await)
 }
 
 async fn late() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
     issuer.fault(Endpoint::Introspection, Fault::delay(Duration::from_millis(400)).always());
-    let hasty = api(builder(&issuer).response_timeout(Duration::from_millis(100)));
+    let hasty = api(introspecting(&issuer).response_timeout(Duration::from_millis(100)));
     let line = refused(hasty.get("/").token(&token), 503).await;
-    let patient = api(builder(&issuer).response_timeout(Duration::from_secs(20)));
+    let patient = api(introspecting(&issuer).response_timeout(Duration::from_secs(20)));
     Walked::new([line], works(patient.get("/").token(&token)).await)
 }
 
 async fn failing() -> Walked {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
-    let cached = api(builder(&issuer).introspection_cache_duration(Duration::from_secs(60)));
+    let cached = api(introspecting(&issuer).introspection_cache_duration(Duration::from_secs(60)));
     works(cached.get("/").token(&token)).await;
     issuer.fault(Endpoint::Introspection, Fault::status(503).always());
-    let line = refused(api(builder(&issuer)).get("/").token(&token), 503).await;
+    let line = refused(api(introspecting(&issuer)).get("/").token(&token), 503).await;
     Walked::new([line], works(cached.get("/").token(&token)).await)
 }
 
 async fn broken() -> Walked {
     let issuer = TestIssuer::start();
-    let (app, token) = (api(builder(&issuer).max_response_size(4096)), issuer.opaque(json!({})));
+    let (app, token) = (api(introspecting(&issuer).max_response_size(4096)), issuer.opaque(json!({})));
     works(app.get("/").token(&token)).await;
     let mut lines = Vec::new();
     for fault in [
@@ -79,7 +79,7 @@ async fn broken() -> Walked {
     let hidden = TestIssuer::start();
     hidden.set_served(Endpoint::Discovery, false);
     hidden.set_served(Endpoint::AuthorizationServerMetadata, false);
-    let line = refused(api(builder(&hidden)).get("/").token(&token), 503).await;
+    let line = refused(api(introspecting(&hidden)).get("/").token(&token), 503).await;
     assert!(line.text.contains("no metadata at "), "{line}");
     lines.push(line);
     Walked::new(lines, works(app.get("/").token(&token)).await)
@@ -89,7 +89,7 @@ async fn no_keys() -> Walked {
     let issuer = TestIssuer::start();
     let (token, keys) = (issuer.jwt(json!({})), issuer.jwks());
     let clock = TestClock::new();
-    let app = api(builder(&issuer).clock(clock.clone()));
+    let app = api(introspecting(&issuer).clock(clock.clone()));
     issuer.publish_jwks(json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }));
     let line = refused(app.get("/").token(&token), 503).await;
     issuer.publish_jwks(keys);
@@ -99,8 +99,8 @@ async fn no_keys() -> Walked {
 
 async fn saturated() -> Walked {
     let issuer = TestIssuer::start();
-    let narrow = api(builder(&issuer).max_calls(1).max_waiting(0));
-    let wide = api(builder(&issuer).max_calls(2).max_waiting(0));
+    let narrow = api(introspecting(&issuer).max_calls(1).max_waiting(0));
+    let wide = api(introspecting(&issuer).max_calls(2).max_waiting(0));
     let mut line = Vec::new();
     for app in [&narrow, &wide] {
         works(app.get("/").token(&issuer.opaque(json!({})))).await;
@@ -122,7 +122,7 @@ async fn saturated() -> Walked {
 
 async fn paused() -> Walked {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
-    let (app, token) = (api(builder(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
+    let (app, token) = (api(introspecting(&issuer).clock(clock.clone())), issuer.opaque(json!({})));
     issuer.fault(Endpoint::Introspection, Fault::status(500).always());
     let line = paused_line(&app, &issuer).await;
     issuer.clear_faults();

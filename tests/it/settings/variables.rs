@@ -1,5 +1,5 @@
 //! The configuration from variables: what each means, and what is said of a wrong one. That the settings do what they
-//! say is shown in `options.rs`.
+//! say is shown in `builder.rs`.
 
 use std::ffi::OsString;
 
@@ -14,6 +14,7 @@ use crate::support::{
     app::{serve, whoami},
     folder::Folder,
     logs,
+    store::Store,
 };
 
 const PREFIX: &str = "MONOCLOUD_BACKEND_";
@@ -495,5 +496,5 @@ fn settings_that_contradict_each_other_are_refused() {
         name(base().introspection_endpoint("https://tenant.example.test/i").build()),
         "introspection_endpoint"
     );
-    assert_eq!(name(base().cache_store(crate::options::Store::default()).build()), "cache_store");
+    assert_eq!(name(base().cache_store(Store::default()).build()), "cache_store");
 }

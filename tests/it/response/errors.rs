@@ -1,10 +1,6 @@
 //! What a refusal looks like from outside, and what it must not tell.
 
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, TcpListener},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use actix_protect_api::{
     AuthError, AuthErrorKind, ClientAuthentication, ErrorBody, ErrorRenderer, ProblemJson, ProtectApi,
@@ -19,23 +15,16 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use crate::support::app::{
-    Answer, INVALID, MALFORMED, MISSING, NOT_IN_GROUP, OURS, Refusal, TestApp, UNAVAILABLE, builder,
-    needs_scope, protect, serve, show_kind, whoami,
+use crate::support::{
+    api::{api_of, protected, record_of},
+    app::{
+        Answer, INVALID, MALFORMED, MISSING, NOT_IN_GROUP, OURS, Refusal, UNAVAILABLE, needs_scope, protect,
+        serve, whoami,
+    },
+    logs,
+    net::unused_address,
+    service::introspecting,
 };
-use crate::{support::logs, troubleshooting::api::record_of};
-
-fn app_of(protect: ProtectApi) -> TestApp {
-    serve!(move || {
-        App::new().wrap(protect.clone()).wrap(from_fn(show_kind)).route("/", web::get().to(whoami))
-    })
-}
-
-/// A port on which nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
 
 /// Only these headers may be on a refusal: nothing else can tell anything.
 #[track_caller]
@@ -58,7 +47,7 @@ fn tells_nothing(answer: &Answer) {
 #[actix_web::test]
 async fn every_invalid_token_is_answered_alike_whatever_is_wrong_with_it() {
     let issuer = TestIssuer::start();
-    let app = app_of(protect(&issuer));
+    let app = protected(protect(&issuer));
     let revoked = issuer.opaque(json!({}));
     issuer.revoke(&revoked);
     let answered = |body: &str| {
@@ -119,7 +108,9 @@ async fn faults_of_the_authorization_server_are_503_and_tell_nothing() {
                 continue;
             }
             let issuer = TestIssuer::start();
-            let app = app_of(builder(&issuer).response_timeout(Duration::from_millis(300)).build().unwrap());
+            let app = protected(
+                introspecting(&issuer).response_timeout(Duration::from_millis(300)).build().unwrap(),
+            );
             if endpoint == Endpoint::Discovery {
                 issuer.set_served(Endpoint::AuthorizationServerMetadata, false);
             }
@@ -140,11 +131,11 @@ async fn faults_of_the_authorization_server_are_503_and_tell_nothing() {
 
 #[actix_web::test]
 async fn an_authorization_server_that_is_not_there_is_a_503_that_tells_nothing() {
-    let protect = ProtectApi::builder(nobody(), "api")
+    let protect = ProtectApi::builder(format!("http://{}", unused_address()), "api")
         .client("api", ClientAuthentication::client_secret_basic("hush-hush"))
         .build()
         .unwrap();
-    let app = app_of(protect);
+    let app = protected(protect);
     for _ in 0..3 {
         let answer = app.get("/").token("any").send().await;
         answer.refuses(UNAVAILABLE);
@@ -163,7 +154,7 @@ async fn faults_of_our_own_setup_are_500_and_tell_nothing() {
         .client(issuer.client_id(), ClientAuthentication::client_secret_basic("not-the-secret"))
         .build()
         .unwrap();
-    let answer = app_of(wrong).get("/").token(&issuer.opaque(json!({}))).send().await;
+    let answer = protected(wrong).get("/").token(&issuer.opaque(json!({}))).send().await;
     answer.refuses(OURS);
     tells_nothing(&answer);
     assert_eq!(answer.header("x-kind"), Some("Misconfigured(Refused)"));
@@ -178,7 +169,7 @@ async fn faults_of_our_own_setup_are_500_and_tell_nothing() {
             metadata[member] = value;
             metadata
         });
-        let answer = app_of(protect(&issuer)).get("/").token(&issuer.opaque(json!({}))).send().await;
+        let answer = protected(protect(&issuer)).get("/").token(&issuer.opaque(json!({}))).send().await;
         answer.refuses(OURS);
         tells_nothing(&answer);
         assert_eq!(answer.header("x-kind"), Some(format!("Misconfigured({kind})").as_str()));
@@ -188,7 +179,7 @@ async fn faults_of_our_own_setup_are_500_and_tell_nothing() {
 #[actix_web::test]
 async fn retry_after_is_passed_on_and_absent_otherwise() {
     let issuer = TestIssuer::start();
-    let app = app_of(protect(&issuer));
+    let app = protected(protect(&issuer));
     let token = issuer.opaque(json!({ "sub": "alice" }));
     issuer.fault(Endpoint::Introspection, Fault::status(503));
     let answer = app.get("/").token(&token).send().await;
@@ -244,7 +235,8 @@ async fn the_default_refusals_are_exactly_these() {
 async fn realm_and_resource_metadata_stand_in_every_challenge() {
     let issuer = TestIssuer::start();
     let metadata = "https://api.example.test/.well-known/oauth-protected-resource";
-    let protect = builder(&issuer).realm("the \"posts\" API\\1").resource_metadata(metadata).build().unwrap();
+    let protect =
+        introspecting(&issuer).realm("the \"posts\" API\\1").resource_metadata(metadata).build().unwrap();
     let prefix = format!("Bearer realm=\"the \\\"posts\\\" API\\\\1\", resource_metadata=\"{metadata}\"");
     let answers = refusals(&issuer, protect).await;
     let challenges: Vec<_> = answers.iter().map(Answer::challenge).collect();
@@ -273,7 +265,7 @@ async fn a_renderer_writes_the_body_and_changes_nothing_else() {
         }
         _ => ErrorBody::json(&json!({ "path": request.path(), "retry": error.is_retryable() })),
     };
-    let rendered = refusals(&issuer, builder(&issuer).renderer(renderer).build().unwrap()).await;
+    let rendered = refusals(&issuer, introspecting(&issuer).renderer(renderer).build().unwrap()).await;
     let bodies = [
         (None, ""),
         (Some("application/json"), "{\"path\":\"/scope\",\"retry\":false}"),
@@ -295,7 +287,7 @@ async fn a_renderer_writes_the_body_and_changes_nothing_else() {
 #[actix_web::test]
 async fn problem_json_is_ready_made() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).renderer(ProblemJson).build().unwrap();
+    let protect = introspecting(&issuer).renderer(ProblemJson).build().unwrap();
     let titles = [
         (401, "Unauthorized"),
         (400, "Bad Request"),
@@ -322,7 +314,7 @@ async fn a_renderer_of_ones_own_type_is_a_renderer() {
         }
     }
     let issuer = TestIssuer::start();
-    let app = app_of(builder(&issuer).renderer(Teapot).build().unwrap());
+    let app = protected(introspecting(&issuer).renderer(Teapot).build().unwrap());
     app.get("/").send().await.is(401, "short and stout");
 }
 
@@ -377,8 +369,8 @@ async fn a_reference_ties_the_answer_to_the_log_where_it_is_asked_for() {
     logs::capture();
     let issuer = TestIssuer::start();
     let make = |shows| {
-        let protect = builder(&issuer).error_reference(shows).build().unwrap();
-        crate::troubleshooting::api::api_of(protect)
+        let protect = introspecting(&issuer).error_reference(shows).build().unwrap();
+        api_of(protect)
     };
     let good = issuer.opaque(json!({}));
     let (mut seen, malformed) = (BTreeSet::new(), "not a token");

@@ -1,41 +1,19 @@
 //! The hardened client in calls of the application: where a plain `awc::Client` works, it works too.
 
 use std::{
-    cell::Cell,
     io::{Read as _, Write as _},
-    rc::Rc,
     sync::mpsc,
     time::Duration,
 };
 
 use actix_protect_api::hardened_client;
-use actix_web::rt::{
-    net::{TcpListener, TcpStream},
-    spawn,
-    time::timeout,
-};
+use actix_web::rt::{net::TcpStream, time::timeout};
 use awc::{Client, ClientRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::support::net::serving;
 
-/// Serves every connection with this function. Returns the URL and the number of connections.
-async fn serving<F>(serve: impl Fn(TcpStream) -> F + 'static) -> (String, Rc<Cell<usize>>)
-where
-    F: Future<Output = std::io::Result<()>> + 'static,
-{
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let connections = Rc::new(Cell::new(0));
-    let counter = Rc::clone(&connections);
-    spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            counter.set(counter.get() + 1);
-            spawn(serve(stream));
-        }
-    });
-    (url, connections)
-}
+const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn read_until(stream: &mut TcpStream, end: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut read = Vec::new();

@@ -15,8 +15,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::{Either, select};
 use serde_json::{Value, json};
 
-use crate::support::service::{
-    Answer, Api, NO_SCOPE, OK, Outcome, api, api_with, introspecting, setup, timed_issuer, token, upstream,
+use crate::support::{
+    net::unused_address,
+    service::{
+        Answer, Api, NO_SCOPE, OK, Outcome, api, api_with, introspecting, setup, timed_issuer, token,
+        upstream,
+    },
 };
 
 /// What a good token is answered when introspection has this fault. Bounded: no fault may make a request hang.
@@ -157,9 +161,9 @@ async fn a_broken_connection_is_the_servers_fault() {
     }
 
     let issuer = TestIssuer::start();
-    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let nobody =
-        api(introspecting(&issuer).introspection_endpoint(format!("http://{free}/introspect"))).await;
+        api(introspecting(&issuer).introspection_endpoint(format!("http://{}/introspect", unused_address())))
+            .await;
     assert_eq!(nobody.outcome("token").await, upstream(Unreachable));
 }
 

@@ -11,13 +11,11 @@ use actix_web::rt;
 use serde_json::json;
 
 use crate::support::{
-    app::{TestApp, builder},
-    service::Api,
+    api::api_of,
+    net::unused_address,
+    service::{Api, introspecting},
+    time::seconds,
 };
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn last(status: Status) -> Option<(AuthErrorKind, u64)> {
     status.last_error.map(|LastError { kind, ago, .. }| (kind, ago.as_secs()))
@@ -30,7 +28,7 @@ fn upstream(fault: UpstreamFault) -> AuthErrorKind {
 #[actix_web::test]
 async fn nothing_is_known_before_the_first_token_and_nothing_has_failed() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).introspection_cache_duration(seconds(60)).build().unwrap();
+    let protect = introspecting(&issuer).introspection_cache_duration(seconds(60)).build().unwrap();
     let status = protect.status();
     assert!(!status.metadata_known && !status.keys_known);
     assert_eq!((status.introspection, status.last_error), (IntrospectionState::Calling, None));
@@ -56,7 +54,7 @@ async fn nothing_is_known_before_the_first_token_and_nothing_has_failed() {
 #[actix_web::test]
 async fn what_strangers_send_is_no_failure() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).build().unwrap();
+    let protect = introspecting(&issuer).build().unwrap();
     let api = Api::of(&protect, None).await;
     let poor = issuer.opaque(json!({}));
     for (path, token, status) in [
@@ -77,7 +75,7 @@ async fn what_strangers_send_is_no_failure() {
 #[actix_web::test]
 async fn what_one_odd_token_may_have_caused_is_no_failure() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).build().unwrap();
+    let protect = introspecting(&issuer).build().unwrap();
     let api = Api::of(&protect, None).await;
     for status in [302, 400, 401, 403, 404, 413, 422] {
         issuer.fault(Endpoint::Introspection, Fault::status(status));
@@ -92,7 +90,7 @@ async fn what_one_odd_token_may_have_caused_is_no_failure() {
 #[actix_web::test]
 async fn the_last_failure_stays_with_its_age_until_the_next() {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
-    let protect = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
     let api = Api::of(&protect, None).await;
     let token = issuer.opaque(json!({}));
     assert!(api.outcome(&token).await.is_ok());
@@ -122,7 +120,7 @@ async fn the_last_failure_stays_with_its_age_until_the_next() {
 #[actix_web::test]
 async fn while_introspection_is_paused_the_reason_is_what_led_to_it() {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
-    let protect = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
     let api = Api::of(&protect, None).await;
     let token = issuer.opaque(json!({}));
     issuer.fault(Endpoint::Introspection, Fault::status(500).always());
@@ -138,7 +136,7 @@ async fn while_introspection_is_paused_the_reason_is_what_led_to_it() {
 
     issuer.fault(Endpoint::Introspection, Fault::hold().always());
     issuer.reset_counters();
-    let app = crate::troubleshooting::api::api_of(protect.clone());
+    let app = api_of(protect.clone());
     let probe = rt::spawn(app.get("/").token(&token).send());
     issuer.received(Endpoint::Introspection, 1).await;
     let status = protect.status();
@@ -174,14 +172,14 @@ async fn wrong_credentials_and_a_missing_server_are_told_by_their_kind() {
     let issuer = TestIssuer::start();
     let wrong = ClientAuthentication::client_secret_basic("not the secret");
     let misconfigured = ProtectApi::builder(issuer.issuer(), issuer.audience()).client("api-server", wrong);
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let free = unused_address();
     let nobody = ProtectApi::builder(format!("http://{free}"), "my-api");
     for (builder, kind) in [
         (misconfigured, AuthErrorKind::Misconfigured(SetupFault::Refused)),
         (nobody, upstream(UpstreamFault::Unreachable)),
     ] {
         let protect = builder.build().unwrap();
-        let app: TestApp = crate::troubleshooting::api::api_of(protect.clone());
+        let app = api_of(protect.clone());
         let answer = app.get("/").token(&issuer.opaque(json!({}))).send().await;
         assert!(answer.status >= 500, "{answer:?}");
         assert_eq!(last(protect.status()), Some((kind, 0)));

@@ -15,7 +15,7 @@ use actix_protect_api::{
     test::{Endpoint, Fault, JwtOptions, TestIssuer},
 };
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpResponse,
     rt::{self, time::timeout},
     web,
 };
@@ -26,8 +26,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::service::{
-    Api, OK, Outcome, api, introspecting, jwts_only, timed_issuer, token, upstream,
+use crate::support::{
+    app::serve,
+    service::{Api, OK, Outcome, api, introspecting, jwts_only, timed_issuer, token, upstream},
 };
 
 const GUARD: Duration = Duration::from_secs(30);
@@ -230,7 +231,7 @@ async fn a_blocked_worker_holds_up_no_request_of_another_one() {
         let protect = introspecting(&issuer).response_timeout(Duration::from_secs(4)).build().unwrap();
         let blocked = Arc::new(Blocked::default());
         let data = web::Data::from(Arc::clone(&blocked));
-        let server = HttpServer::new(move || {
+        let app = serve!(2, move || {
             App::new()
                 .app_data(data.clone())
                 .route("/worker", web::get().to(async || format!("{:?}", std::thread::current().id())))
@@ -243,16 +244,10 @@ async fn a_blocked_worker_holds_up_no_request_of_another_one() {
                 )
                 .service(web::resource("/").wrap(protect.clone()).get(HttpResponse::Ok))
         });
-        let server = server.workers(2).disable_signals().bind(("127.0.0.1", 0)).unwrap();
-        let address = server.addrs()[0];
-        let server = server.run();
-        let handle = server.handle();
-        rt::spawn(server);
-
         // The first two of the same worker, and one of the other.
         let mut connections: Vec<Connection> = Vec::new();
         let (leader, blocker, follower) = loop {
-            let stream = TcpStream::connect(address).await.unwrap();
+            let stream = TcpStream::connect(app.address()).await.unwrap();
             let mut connection = Connection { stream, worker: String::new() };
             connection.send("/worker", "").await;
             connection.worker = connection.receive().await.1;
@@ -279,6 +274,5 @@ async fn a_blocked_worker_holds_up_no_request_of_another_one() {
             unblock.send(()).expect("the worker was not blocked any more");
         }
         timeout(GUARD, connections[leader].receive()).await.expect("the leader hangs");
-        handle.stop(false).await;
     }
 }

@@ -1,32 +1,24 @@
 //! Verdicts that are kept: what saves a call, what does not, and that nobody can tell the difference.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_protect_api::{
     ClientAuthentication, Clock as _, ProtectApi, TokenFault,
     UpstreamFault::{BadAnswer, Failing, TimedOut, Unreachable},
-    cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
     test::{Endpoint, Fault, TestClock, TestIssuer},
 };
 use actix_web::{App, rt::time::timeout, web};
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::service::{Api, NO_SCOPE, OK, api, introspecting, setup, timed_issuer, token, upstream};
+use crate::support::{
+    service::{Api, NO_SCOPE, OK, Outcome, api, introspecting, setup, timed_issuer, token, upstream},
+    store::{Mode, Store},
+    time::seconds,
+};
 
 const TTL: Duration = Duration::from_secs(100);
-const INACTIVE: crate::support::service::Outcome = token(TokenFault::Inactive);
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+const INACTIVE: Outcome = token(TokenFault::Inactive);
 
 /// An issuer and an API that keeps verdicts, in the same time.
 async fn timed() -> (TestIssuer, TestClock, Api) {
@@ -290,64 +282,6 @@ async fn kept_verdicts_outlive_an_outage_and_the_metadata() {
     assert_eq!(api.outcome_at("/fresh", &good).await, upstream(Unreachable), "a fresh verdict cannot be had");
 }
 
-/// A store in the test's hands.
-#[derive(Clone, Debug, Default)]
-struct Store(Arc<Shelf>);
-
-#[derive(Debug, Default)]
-struct Shelf {
-    entries: Mutex<HashMap<String, String>>,
-    mood: Mutex<Mood>,
-    asked: AtomicUsize,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-enum Mood {
-    #[default]
-    Fine,
-    Failing,
-    Hanging,
-}
-
-impl Store {
-    async fn suffer(&self) -> Result<(), CacheError> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let mood = *self.0.mood.lock().unwrap();
-        match mood {
-            Mood::Fine => Ok(()),
-            Mood::Failing => Err(CacheError::new("the store is down")),
-            Mood::Hanging => std::future::pending().await,
-        }
-    }
-}
-
-impl IntrospectionCache for Store {
-    fn get<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>> {
-        Box::pin(async move {
-            self.suffer().await?;
-            let entry = self.0.entries.lock().unwrap().get(&key.to_hex()).cloned();
-            entry.map(|json| serde_json::from_str(&json)).transpose().map_err(CacheError::new)
-        })
-    }
-
-    fn set<'a>(&'a self, key: &'a CacheKey, value: &'a CachedVerdict, _: Duration) -> CacheFuture<'a, ()> {
-        Box::pin(async move {
-            self.suffer().await?;
-            let json = serde_json::to_string(value).map_err(CacheError::new)?;
-            self.0.entries.lock().unwrap().insert(key.to_hex(), json);
-            Ok(())
-        })
-    }
-
-    fn delete<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, ()> {
-        Box::pin(async move {
-            self.suffer().await?;
-            self.0.entries.lock().unwrap().remove(&key.to_hex());
-            Ok(())
-        })
-    }
-}
-
 async fn with_store(issuer: &TestIssuer, store: &Store) -> Api {
     let builder = introspecting(issuer).introspection_cache_duration(TTL).inactive_cache_duration(TTL);
     api(builder.cache_store(store.clone())).await
@@ -364,26 +298,26 @@ async fn a_store_of_the_users_own_is_shared_and_sees_no_token() {
     assert_eq!(other.get("/", &good).await.body["sub"], "alice");
     assert_eq!(other.outcome(&bad).await, INACTIVE);
     assert_eq!(calls(&issuer), 2);
-    let dump = format!("{:?}", store.0.entries.lock().unwrap());
+    let dump = format!("{:?}", store.entries());
     assert!(dump.contains("alice") && !dump.contains(&good) && !dump.contains(&bad), "{dump}");
     assert!(!dump.contains(issuer.client_secret()));
 }
 
 #[actix_web::test]
 async fn a_store_that_fails_or_hangs_is_a_miss() {
-    for mood in [Mood::Failing, Mood::Hanging] {
+    for mode in [Mode::Failing("the store is down"), Mode::Hanging] {
         let (issuer, store) = (TestIssuer::start(), Store::default());
         let api = with_store(&issuer, &store).await;
         let good = issuer.opaque(json!({}));
         assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 1));
-        *store.0.mood.lock().unwrap() = mood;
-        let asked = store.0.asked.load(Ordering::SeqCst);
+        store.set_mode(mode);
+        let before = store.calls();
         let outcome = timeout(seconds(8), api.outcome(&good)).await.expect("the request hangs");
-        assert_eq!((outcome, calls(&issuer)), (OK, 2), "{mood:?}");
-        assert_eq!(store.0.asked.load(Ordering::SeqCst), asked + 2, "a look and a note");
+        assert_eq!((outcome, calls(&issuer)), (OK, 2), "{mode:?}");
+        assert_eq!(store.calls(), before + 2, "one read and one write");
         let inactive = timeout(seconds(8), api.outcome("unheard-of")).await.expect("the request hangs");
         assert_eq!(inactive, INACTIVE);
-        *store.0.mood.lock().unwrap() = Mood::Fine;
+        store.set_mode(Mode::Working);
         assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 3), "what was there is still good");
     }
 }
@@ -405,9 +339,7 @@ async fn what_somebody_else_wrote_into_the_store_is_checked() {
         json!({ "active": true, "claims": claims, "stored_at": now + 1000 }).to_string(),
         json!({ "active": true, "claims": { "exp": now - 1 }, "stored_at": now }).to_string(),
     ] {
-        for value in store.0.entries.lock().unwrap().values_mut() {
-            value.clone_from(&entry);
-        }
+        store.replace_entries(&entry);
         let before = calls(&issuer);
         assert_eq!((api.outcome(&bad).await, calls(&issuer)), (INACTIVE, before + 1), "{entry}");
     }

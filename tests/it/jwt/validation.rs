@@ -1,7 +1,5 @@
 //! JWTs, with the keys that the issuer publishes over the network.
 
-use std::time::Duration;
-
 use actix_protect_api::{
     Algorithm, Clock as _, SetupFault, TokenFault,
     UpstreamFault::{BadAnswer, Failing, NoKeys},
@@ -13,14 +11,13 @@ use serde_json::{Value, json};
 
 use crate::support::{
     logs,
-    service::{Api, NO_SCOPE, OK, api, introspecting, jwts_only, setup, timed_issuer, token, upstream},
+    service::{
+        Api, NO_SCOPE, OK, Outcome, api, introspecting, jwts_only, setup, timed_issuer, token, upstream,
+    },
+    time::seconds,
 };
 
-const UNKNOWN_KEY: crate::support::service::Outcome = token(TokenFault::UnknownKey);
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+const UNKNOWN_KEY: Outcome = token(TokenFault::UnknownKey);
 
 /// An issuer and an API that knows JWTs only, in the same time.
 async fn timed() -> (TestIssuer, TestClock, Api) {

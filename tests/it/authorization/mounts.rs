@@ -10,13 +10,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::support::{
+    api::{record_of, show_reference},
     app::{
-        INVALID, MISSING, NOT_IN_GROUP, OURS, TestApp, builder, needs_scope, protect, serve, show_kind,
-        whoami,
+        Answer, INVALID, MISSING, NOT_IN_GROUP, OURS, TestApp, needs_scope, protect, serve, show_kind, whoami,
     },
     logs,
+    service::introspecting,
 };
-use crate::troubleshooting::api::{record_of, show_reference};
 
 /// `None` is said by "anonymous".
 async fn perhaps(caller: Option<AuthenticatedRequest>) -> String {
@@ -30,7 +30,7 @@ async fn open() -> &'static str {
 }
 
 #[track_caller]
-fn lacks_scope(answer: &crate::support::app::Answer, scope: &str) {
+fn lacks_scope(answer: &Answer, scope: &str) {
     answer.is(403, "{\"message\":\"forbidden\"}");
     assert_eq!(answer.challenge(), Some(needs_scope(scope).as_str()));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -421,7 +421,7 @@ fn asking(issuer: &TestIssuer) -> TestApp {
         caller.require_groups::<&str>([])?;
         Ok(HttpResponse::Ok().finish())
     }
-    let protect = builder(issuer)
+    let protect = introspecting(issuer)
         .realm("posts")
         .renderer(|error: &actix_protect_api::AuthError, request: &HttpRequest| {
             let body = format!("{}: {:?}", request.path(), error.kind());
@@ -523,7 +523,7 @@ async fn groups_want_any_of_a_list_by_id_or_name_or_all_if_configured() {
     ];
     let any = protect(&issuer).groups(["a", "b"]);
     assert_eq!(statuses(&issuer, any, &claims).await, [200, 200, 403, 403, 403, 403, 403]);
-    let all = builder(&issuer).groups_match_all(true).build().unwrap().groups(["a", "b"]);
+    let all = introspecting(&issuer).groups_match_all(true).build().unwrap().groups(["a", "b"]);
     assert_eq!(statuses(&issuer, all, &claims).await, [403, 200, 403, 403, 403, 403, 403]);
     // Called again, each list counts.
     let twice = protect(&issuer).groups(["a"]).groups(["b"]);
@@ -546,7 +546,7 @@ async fn groups_may_be_under_another_name_or_behind_a_pointer() {
         ("https://example.test/roles", [403, 403, 403, 200]),
         ("/https:~1~1example.test~1roles", [403, 403, 403, 200]),
     ] {
-        let protect = builder(&issuer).groups_claim(claim).build().unwrap().groups(["staff"]);
+        let protect = introspecting(&issuer).groups_claim(claim).build().unwrap().groups(["staff"]);
         assert_eq!(statuses(&issuer, protect, &claims).await, expected, "{claim}");
     }
 }
@@ -579,8 +579,10 @@ fn what_is_no_scope_is_refused_when_the_mount_is_made() {
 #[actix_web::test]
 async fn a_mount_may_want_a_younger_verdict_than_the_cache_keeps() {
     let issuer = TestIssuer::start();
-    let protect =
-        builder(&issuer).introspection_cache_duration(std::time::Duration::from_secs(60)).build().unwrap();
+    let protect = introspecting(&issuer)
+        .introspection_cache_duration(std::time::Duration::from_secs(60))
+        .build()
+        .unwrap();
     let app = serve!(move || {
         App::new()
             .service(web::resource("/cached").wrap(protect.clone()).route(web::get().to(whoami)))

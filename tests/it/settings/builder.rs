@@ -2,46 +2,30 @@
 //! `resource_metadata`, `error_reference` (`answers.rs`); `token_resolver`, `async_token_resolver`,
 //! `certificate_resolver`, `certificate_binding` (`token_resolver.rs`); `groups_claim`, `groups_match_all` (`mounts.rs`).
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_protect_api::{
     Algorithm, ClientAuthentication, ClientIdentity, ProtectApi, ProtectApiBuilder,
-    cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache},
     test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
 };
-use actix_web::{App, middleware::from_fn, rt, web};
+use actix_web::rt;
 use serde_json::json;
 
-use crate::support::app::{
-    INVALID, MALFORMED, OURS, TestApp, UNAVAILABLE, builder, serve, show_kind, whoami,
+use crate::support::{
+    api::protected,
+    app::{INVALID, MALFORMED, OURS, TestApp, UNAVAILABLE},
+    jwt::decoded,
+    service::{introspecting, timed_issuer},
+    store::Store,
+    time::seconds,
 };
 
 fn serving(builder: ProtectApiBuilder) -> TestApp {
-    serving_of(builder.build().unwrap())
-}
-
-fn serving_of(protect: ProtectApi) -> TestApp {
-    serve!(move || {
-        App::new().wrap(protect.clone()).wrap(from_fn(show_kind)).route("/", web::get().to(whoami))
-    })
-}
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
+    protected(builder.build().unwrap())
 }
 
 async fn status(app: &TestApp, token: &str) -> u16 {
     app.get("/").token(token).send().await.status
-}
-
-/// An issuer and a clock that it shares with the API.
-fn with_clock() -> (TestIssuer, TestClock) {
-    let clock = TestClock::new();
-    (TestIssuer::builder().clock(clock.clone()).start(), clock)
 }
 
 #[actix_web::test]
@@ -106,7 +90,6 @@ async fn the_trust_store_chooses_the_alias_of_the_endpoint() {
 #[actix_web::test]
 async fn client_assertions_have_one_audience_the_issuer_or_the_endpoint() {
     use actix_protect_api::ClientAssertionAudience;
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
     let secret = "a-client-secret-of-more-than-32-bytes";
     for audience in [None, Some(ClientAssertionAudience::Issuer), Some(ClientAssertionAudience::Endpoint)] {
@@ -123,8 +106,7 @@ async fn client_assertions_have_one_audience_the_issuer_or_the_endpoint() {
         // The test issuer accepts nothing but its issuer.
         assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, is_accepted);
         let form = issuer.requests(Endpoint::Introspection)[0].form();
-        let payload = URL_SAFE_NO_PAD.decode(form["client_assertion"].split('.').nth(1).unwrap()).unwrap();
-        let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let (_, claims) = decoded(&form["client_assertion"]);
         assert_eq!(claims["aud"], json!(expected));
     }
 }
@@ -132,7 +114,6 @@ async fn client_assertions_have_one_audience_the_issuer_or_the_endpoint() {
 #[actix_web::test]
 async fn the_audience_of_a_client_assertion_is_the_endpoint_as_it_is_written() {
     use actix_protect_api::ClientAssertionAudience;
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
     let secret = "a-client-secret-of-more-than-32-bytes";
     for written in [
@@ -162,9 +143,7 @@ async fn the_audience_of_a_client_assertion_is_the_endpoint_as_it_is_written() {
             // The test issuer accepts nothing but its issuer.
             assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, 500, "{written}");
             let form = issuer.requests(Endpoint::Introspection)[0].form();
-            let payload =
-                URL_SAFE_NO_PAD.decode(form["client_assertion"].split('.').nth(1).unwrap()).unwrap();
-            let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+            let (_, claims) = decoded(&form["client_assertion"]);
             assert_eq!(claims["aud"], json!(written));
         }
     }
@@ -173,7 +152,6 @@ async fn the_audience_of_a_client_assertion_is_the_endpoint_as_it_is_written() {
 #[actix_web::test]
 async fn clock_skew_moves_the_times_of_client_assertions() {
     use actix_protect_api::Clock as _;
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
     let secret = "a-client-secret-of-more-than-32-bytes";
     let (clock, server) = (TestClock::new(), TestClock::new());
@@ -186,17 +164,16 @@ async fn clock_skew_moves_the_times_of_client_assertions() {
         .clock_skew(seconds(120));
     assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, 200);
     let form = issuer.requests(Endpoint::Introspection)[0].form();
-    let payload = URL_SAFE_NO_PAD.decode(form["client_assertion"].split('.').nth(1).unwrap()).unwrap();
-    let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    let (_, claims) = decoded(&form["client_assertion"]);
     let now = server.unix_time();
     assert_eq!((claims["iat"].as_i64(), claims["exp"].as_i64()), (Some(now), Some(now + 60)));
 }
 
 #[actix_web::test]
 async fn clock_skew_and_tolerance_move_the_end_of_a_token() {
-    let (issuer, clock) = with_clock();
+    let (issuer, clock) = timed_issuer();
     let token = issuer.jwt(json!({}));
-    let make = || builder(&issuer).clock(clock.clone());
+    let make = || introspecting(&issuer).clock(clock.clone());
     let exact = serving(make().clock_tolerance(Duration::ZERO));
     let tolerant = serving(make());
     let skewed = serving(make().clock_tolerance(Duration::ZERO).clock_skew(seconds(30)));
@@ -233,9 +210,9 @@ async fn missing_issuer_and_audience_are_refused_unless_accepted() {
         issuer.opaque(json!({ "aud": "another" })),
     ];
     for (builder, issuer_missing, audience_missing) in [
-        (builder(&issuer), 401, 401),
-        (builder(&issuer).accept_missing_issuer(true), 200, 401),
-        (builder(&issuer).dangerous().accept_missing_audience(), 401, 200),
+        (introspecting(&issuer), 401, 401),
+        (introspecting(&issuer).accept_missing_issuer(true), 200, 401),
+        (introspecting(&issuer).dangerous().accept_missing_audience(), 401, 200),
     ] {
         let app = serving(builder);
         assert_eq!(status(&app, &no_issuer).await, issuer_missing);
@@ -249,8 +226,8 @@ async fn missing_issuer_and_audience_are_refused_unless_accepted() {
 #[actix_web::test]
 async fn jwts_are_introspected_if_asked_for() {
     let issuer = TestIssuer::start();
-    let local = serving(builder(&issuer));
-    let remote = serving(builder(&issuer).introspect_jwt_tokens(true));
+    let local = serving(introspecting(&issuer));
+    let remote = serving(introspecting(&issuer).introspect_jwt_tokens(true));
     let token = issuer.jwt(json!({}));
     issuer.revoke(&token);
     assert_eq!(status(&local, &token).await, 200);
@@ -265,10 +242,10 @@ async fn algorithms_and_types_of_jwts_can_be_narrowed() {
     let token = issuer.jwt(json!({}));
     let plain = issuer.jwt_with(JwtOptions::new().header("typ", "JWT"), json!({}));
     for (builder, expected) in [
-        (builder(&issuer), [200, 200]),
-        (builder(&issuer).algorithms([Algorithm::ES256]), [200, 200]),
-        (builder(&issuer).algorithms([Algorithm::RS256, Algorithm::EdDSA]), [401, 401]),
-        (builder(&issuer).require_at_jwt(true), [200, 401]),
+        (introspecting(&issuer), [200, 200]),
+        (introspecting(&issuer).algorithms([Algorithm::ES256]), [200, 200]),
+        (introspecting(&issuer).algorithms([Algorithm::RS256, Algorithm::EdDSA]), [401, 401]),
+        (introspecting(&issuer).require_at_jwt(true), [200, 401]),
     ] {
         let app = serving(builder);
         assert_eq!([status(&app, &token).await, status(&app, &plain).await], expected);
@@ -277,10 +254,10 @@ async fn algorithms_and_types_of_jwts_can_be_narrowed() {
 
 #[actix_web::test]
 async fn remembering_jwts_changes_no_answer() {
-    let (issuer, clock) = with_clock();
+    let (issuer, clock) = timed_issuer();
     let good = issuer.jwt(json!({}));
     for remember in [true, false] {
-        let app = serving(builder(&issuer).clock(clock.clone()).remember_jwts(remember));
+        let app = serving(introspecting(&issuer).clock(clock.clone()).remember_jwts(remember));
         let short = issuer.jwt(json!({ "exp": actix_protect_api::Clock::unix_time(&clock) + 10 }));
         for _ in 0..3 {
             assert_eq!((status(&app, &good).await, status(&app, &short).await), (200, 200));
@@ -292,8 +269,8 @@ async fn remembering_jwts_changes_no_answer() {
 
 #[actix_web::test]
 async fn metadata_and_keys_are_fetched_again_when_their_time_is_over() {
-    let (issuer, clock) = with_clock();
-    let make = || builder(&issuer).clock(clock.clone());
+    let (issuer, clock) = timed_issuer();
+    let make = || introspecting(&issuer).clock(clock.clone());
     let default = serving(make());
     let metadata = serving(make().metadata_cache_duration(seconds(20)));
     let keys = serving(make().jwks_cache_duration(seconds(20)));
@@ -313,8 +290,8 @@ async fn metadata_and_keys_are_fetched_again_when_their_time_is_over() {
 
 #[actix_web::test]
 async fn an_unknown_key_is_looked_for_once_in_each_cooldown() {
-    let (issuer, clock) = with_clock();
-    let make = || builder(&issuer).clock(clock.clone());
+    let (issuer, clock) = timed_issuer();
+    let make = || introspecting(&issuer).clock(clock.clone());
     let default = serving(make());
     let eager = serving(make().jwks_cooldown(seconds(5)));
     let good = issuer.jwt(json!({}));
@@ -332,8 +309,8 @@ async fn an_unknown_key_is_looked_for_once_in_each_cooldown() {
 
 #[actix_web::test]
 async fn stale_keys_are_used_up_to_their_maximum_age() {
-    let (issuer, clock) = with_clock();
-    let make = || builder(&issuer).clock(clock.clone()).jwks_cache_duration(seconds(10));
+    let (issuer, clock) = timed_issuer();
+    let make = || introspecting(&issuer).clock(clock.clone()).jwks_cache_duration(seconds(10));
     let hour = serving(make());
     let minute = serving(make().max_stale(seconds(300)));
     let token = issuer.jwt(json!({}));
@@ -351,13 +328,13 @@ async fn an_answer_that_takes_too_long_or_is_too_long_is_not_waited_for() {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({ "sub": "alice", "padding": "x".repeat(10_000) }));
     issuer.fault(Endpoint::Introspection, Fault::hold());
-    let hasty = serving(builder(&issuer).response_timeout(Duration::from_millis(100)));
+    let hasty = serving(introspecting(&issuer).response_timeout(Duration::from_millis(100)));
     let answer = hasty.get("/").token(&token).send().await;
     answer.refuses(UNAVAILABLE);
     assert_eq!(answer.header("x-kind"), Some("Upstream(TimedOut)"));
     issuer.clear_faults();
     for (size, kind) in [(20_000, None), (5_000, Some("Upstream(BadAnswer)"))] {
-        let app = serving(builder(&issuer).max_response_size(size));
+        let app = serving(introspecting(&issuer).max_response_size(size));
         assert_eq!(app.get("/").token(&token).send().await.header("x-kind"), kind);
     }
 }
@@ -365,17 +342,17 @@ async fn an_answer_that_takes_too_long_or_is_too_long_is_not_waited_for() {
 #[actix_web::test]
 async fn the_length_of_tokens_is_bounded_as_configured() {
     let issuer = TestIssuer::start();
-    let app = serving(builder(&issuer).max_token_length(100));
+    let app = serving(introspecting(&issuer).max_token_length(100));
     app.get("/").token(&"a".repeat(100)).send().await.refuses(INVALID);
     app.get("/").token(&"a".repeat(101)).send().await.refuses(MALFORMED);
-    let app = serving(builder(&issuer).max_token_length(32 * 1024));
+    let app = serving(introspecting(&issuer).max_token_length(32 * 1024));
     app.get("/").token(&"a".repeat(32 * 1024)).send().await.refuses(INVALID);
 }
 
 #[actix_web::test]
 async fn verdicts_are_kept_as_long_as_configured() {
-    let (issuer, clock) = with_clock();
-    let make = || builder(&issuer).clock(clock.clone());
+    let (issuer, clock) = timed_issuer();
+    let make = || introspecting(&issuer).clock(clock.clone());
     let token = issuer.opaque(json!({}));
     for (builder, counts) in [
         (make(), [1, 2, 3]),
@@ -397,7 +374,7 @@ async fn verdicts_are_kept_as_long_as_configured() {
 #[actix_web::test]
 async fn the_cache_holds_as_many_entries_and_bytes_as_configured() {
     let issuer = TestIssuer::start();
-    let make = || builder(&issuer).introspection_cache_duration(seconds(60));
+    let make = || introspecting(&issuer).introspection_cache_duration(seconds(60));
     let tokens: Vec<_> = (0..40).map(|_| issuer.opaque(json!({ "padding": "x".repeat(500) }))).collect();
     for (builder, least, most) in
         [(make(), 40, 40), (make().cache_entries(4), 40 + 36, 80), (make().cache_bytes(5_000), 40 + 20, 80)]
@@ -412,41 +389,17 @@ async fn the_cache_holds_as_many_entries_and_bytes_as_configured() {
     }
 }
 
-/// A store of the app's own.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Store(Arc<Mutex<BTreeMap<String, String>>>);
-
-impl IntrospectionCache for Store {
-    fn get<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>> {
-        let entry = self.0.lock().unwrap().get(&key.to_hex()).cloned();
-        Box::pin(
-            async move { entry.map(|text| serde_json::from_str(&text)).transpose().map_err(CacheError::new) },
-        )
-    }
-
-    fn set<'a>(&'a self, key: &'a CacheKey, value: &'a CachedVerdict, _: Duration) -> CacheFuture<'a, ()> {
-        let text = serde_json::to_string(value).unwrap();
-        self.0.lock().unwrap().insert(key.to_hex(), text);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn delete<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, ()> {
-        self.0.lock().unwrap().remove(&key.to_hex());
-        Box::pin(async { Ok(()) })
-    }
-}
-
 #[actix_web::test]
 async fn a_store_of_ones_own_keeps_the_verdicts_and_never_sees_a_token() {
     let issuer = TestIssuer::start();
     let store = Store::default();
-    let make = || builder(&issuer).introspection_cache_duration(seconds(60)).cache_store(store.clone());
+    let make = || introspecting(&issuer).introspection_cache_duration(seconds(60)).cache_store(store.clone());
     let token = issuer.opaque(json!({ "sub": "alice" }));
     for app in [serving(make()), serving(make())] {
         app.get("/").token(&token).send().await.is(200, "alice");
     }
     assert_eq!(issuer.count(Endpoint::Introspection), 1, "the second one did not find it");
-    let entries = store.0.lock().unwrap().clone();
+    let entries = store.entries();
     assert_eq!(entries.len(), 1);
     assert!(!format!("{entries:?}").contains(&token));
 }
@@ -454,8 +407,8 @@ async fn a_store_of_ones_own_keeps_the_verdicts_and_never_sees_a_token() {
 #[actix_web::test]
 async fn calls_and_those_who_wait_for_one_are_bounded_as_configured() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).max_calls(2).max_waiting(1).build().unwrap();
-    let app = serving_of(protect.clone());
+    let protect = introspecting(&issuer).max_calls(2).max_waiting(1).build().unwrap();
+    let app = protected(protect.clone());
     assert_eq!(status(&app, &issuer.opaque(json!({}))).await, 200);
     issuer.reset_counters();
     issuer.fault(Endpoint::Introspection, Fault::hold().always());

@@ -4,7 +4,7 @@
 use std::{
     env,
     io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
     time::Duration,
@@ -14,6 +14,8 @@ use actix_protect_api::test::TestIssuer;
 use actix_web::http::Method;
 use serde_json::json;
 
+use crate::support::child;
+
 mod program {
     include!("readme/program.rs");
 
@@ -22,7 +24,7 @@ mod program {
     }
 }
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 const PROGRAM: &str = include_str!("readme/program.rs");
 const MARK: &str = "PROTECT_API_TEST_README";
 
@@ -31,7 +33,7 @@ fn the_program_that_is_run_is_the_first_one_of_the_readme() {
     let block = README.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(block.matches("8080").count(), 1, "the port was not found");
     let any_port = block.replace("8080", "0");
-    assert_eq!(PROGRAM, any_port, "copy the program to tests/it/readme/program.rs, with the port 0");
+    assert_eq!(PROGRAM, any_port, "copy the program to tests/it/project/readme/program.rs, with the port 0");
 }
 
 #[test]
@@ -50,14 +52,7 @@ struct Program {
 
 impl Program {
     fn start(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("MONOCLOUD_BACKEND_") {
-                command.env_remove(name);
-            }
-        }
-        let mut child = command
-            .args(["--exact", "readme::child_runs_the_program", "--ignored", "--nocapture"])
+        let mut child = child::command(module_path!(), "child_runs_the_program")
             .envs(variables)
             .env(MARK, "1")
             // The README's value. The records of the server tell the port.

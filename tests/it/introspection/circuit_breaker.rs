@@ -1,7 +1,6 @@
 //! The circuit breaker: one token is not evidence about the server, and a server that is down is left alone.
 
 use std::{
-    net::TcpListener,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -17,14 +16,12 @@ use serde_json::json;
 
 use crate::support::{
     logs,
+    net::unused_address,
     service::{Api, OK, api, api_with, introspecting, timed_issuer, token, upstream},
+    time::seconds,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// Lets tokens that no other call has fail so, until introspection pauses. Returns how many failed.
 pub(crate) async fn pauses(api: &Api, fault: UpstreamFault) -> usize {
@@ -115,8 +112,9 @@ async fn every_way_of_failing_counts_for_the_pause() {
 #[actix_web::test]
 async fn five_connections_that_fail_are_enough() {
     let issuer = TestIssuer::start();
-    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-    let api = api(introspecting(&issuer).introspection_endpoint(format!("http://{free}/introspect"))).await;
+    let api =
+        api(introspecting(&issuer).introspection_endpoint(format!("http://{}/introspect", unused_address())))
+            .await;
     for _ in 0..5 {
         assert_eq!(api.outcome("the-same-token").await, upstream(Unreachable));
     }

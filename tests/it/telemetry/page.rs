@@ -17,15 +17,16 @@ use actix_web::{
 use serde_json::json;
 
 use crate::{
-    import_rules,
+    project::import_rules,
     support::{
-        app::{builder, serve, whoami},
+        app::{serve, whoami},
         logs, metering,
+        service::introspecting,
     },
     troubleshooting::walk_the_page,
 };
 
-const PAGE: &str = include_str!("../../docs/observability.md");
+const PAGE: &str = include_str!("../../../docs/observability.md");
 
 /// What is documented and cannot be made to happen from outside: the checks at start-up come before.
 const OUT_OF_REACH: [(&str, &str); 2] = [
@@ -98,7 +99,8 @@ async fn a_broad_run() {
     walk_the_page().await;
     // Behind one door, to reach the words that are about what is remembered and about mounts in mounts.
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer).introspection_cache_duration(Duration::from_secs(60)).build().unwrap();
+    let protect =
+        introspecting(&issuer).introspection_cache_duration(Duration::from_secs(60)).build().unwrap();
     let anyone = |_: Option<AuthenticatedRequest>| async { "" };
     let app = init_service(
         App::new()
@@ -122,7 +124,7 @@ async fn a_broad_run() {
     // Keys that cannot be used.
     let odd = TestIssuer::start();
     odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));
-    let protect = builder(&odd).build().unwrap();
+    let protect = introspecting(&odd).build().unwrap();
     let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
     let request =
         TestRequest::get().insert_header(("Authorization", format!("Bearer {}", odd.jwt(json!({})))));
@@ -144,7 +146,8 @@ async fn a_broad_run() {
     }
     // An endpoint that turns bad.
     let turning = TestIssuer::builder().clock(clock.clone()).start();
-    let protect = builder(&turning).clock(clock.clone()).metadata_cache_duration(second).build().unwrap();
+    let protect =
+        introspecting(&turning).clock(clock.clone()).metadata_cache_duration(second).build().unwrap();
     let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
     let authorization = ("Authorization", format!("Bearer {}", turning.opaque(json!({}))));
     for _ in 0..3 {
@@ -247,11 +250,11 @@ async fn a_configuration_is_logged_once_and_not_per_worker() {
     assert_eq!(records[0].level, log::Level::Info);
 
     // Another mount is the same configuration; another setting is another one.
-    let protect = builder(&issuer).build().unwrap();
+    let protect = introspecting(&issuer).build().unwrap();
     let _mount = protect.scopes(["read"]);
-    let _same = builder(&issuer).build().unwrap();
+    let _same = introspecting(&issuer).build().unwrap();
     assert_eq!(configured(issuer.issuer()).len(), 2);
-    let _other = builder(&issuer).realm("another").build().unwrap();
+    let _other = introspecting(&issuer).realm("another").build().unwrap();
     assert_eq!(configured(issuer.issuer()).len(), 3);
 }
 

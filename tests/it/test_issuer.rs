@@ -12,13 +12,12 @@ use std::{
 };
 
 use actix_protect_api::test::{Endpoint, TestIssuer};
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use form_urlencoded::Serializer;
 use serde_json::Value;
 use url::Url;
+
+use crate::support::jwt::decoded;
 
 /// An answer, as far as it came.
 struct Answer {
@@ -115,13 +114,4 @@ fn form_encode(text: &str) -> String {
 
 fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{}:{}", form_encode(id), form_encode(secret))))
-}
-
-/// Header and payload of a compact JWS.
-fn decoded(token: &str) -> (Value, Value) {
-    let part = |index| {
-        let part = token.split('.').nth(index).unwrap();
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-    };
-    (part(0), part(1))
 }

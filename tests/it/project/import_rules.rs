@@ -21,6 +21,7 @@ pub(crate) fn sources() -> Vec<(String, String)> {
         name.starts_with("test/")
             || ["test.rs", "client_auth/testing.rs"].contains(&name)
             || name.ends_with("tests.rs")
+            || name.contains("/tests/")
     };
     let sources: Vec<_> = found
         .iter()

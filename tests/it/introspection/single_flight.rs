@@ -15,6 +15,7 @@ use futures_util::future::{join, join_all};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
+use super::circuit_breaker;
 use crate::support::{
     server::Server,
     service::{Api, OK, Outcome, api, introspecting, token, upstream},
@@ -49,7 +50,6 @@ async fn concurrent_requests_with_one_token_share_one_call_over_all_workers() {
         let (statuses, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
         assert_eq!(statuses, [200; 200]);
         assert_eq!(issuer.count(Endpoint::Introspection), 1, "caches: {caches}");
-        server.stop().await;
     }
 }
 
@@ -78,7 +78,7 @@ async fn a_caller_that_hangs_up_takes_nobody_along() {
         issuer.reset_counters();
         issuer.fault(Endpoint::Introspection, Fault::hold().always());
 
-        let mut leader = TcpStream::connect(server.address).await.unwrap();
+        let mut leader = TcpStream::connect(server.app.address()).await.unwrap();
         let request = format!("GET / HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {good}\r\n\r\n");
         leader.write_all(request.as_bytes()).await.unwrap();
         let followers = server.statuses([good.as_str(); 8]);
@@ -95,7 +95,6 @@ async fn a_caller_that_hangs_up_takes_nobody_along() {
         let (statuses, ()) = timeout(PATIENCE, join(followers, meanwhile)).await.expect("somebody hangs");
         assert_eq!(statuses, [200; 8]);
         assert_eq!(issuer.count(Endpoint::Introspection), 1, "caches: {caches}");
-        server.stop().await;
     }
 }
 
@@ -124,7 +123,6 @@ async fn a_failed_call_is_tried_once_more_for_all_who_waited() {
         assert_eq!(issuer.count(Endpoint::Introspection), 2, "caches: {caches}");
         issuer.clear_faults();
         assert_eq!(server.status(&good).await, 200, "and nothing of it stays");
-        server.stop().await;
     }
 }
 
@@ -225,6 +223,6 @@ async fn a_paused_server_does_not_take_jwts_and_remembered_verdicts_away() {
     let (good, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));
     assert_eq!(api.outcome(&good).await, OK);
     issuer.fault(Endpoint::Introspection, Fault::status(500).always());
-    crate::breaker::pauses(&api, Failing).await;
+    circuit_breaker::pauses(&api, Failing).await;
     assert_eq!((api.outcome(&good).await, api.outcome(&jwt).await), (OK, OK));
 }

@@ -10,10 +10,14 @@ use actix_protect_api::{
     certificate::CertificateThumbprint,
     test::{Endpoint, TestIssuer},
 };
-use actix_web::{App, HttpRequest, middleware::from_fn, rt, web};
+use actix_web::{HttpRequest, rt};
 use serde_json::json;
 
-use crate::support::app::{INVALID, MISSING, TestApp, builder, serve, show_kind, whoami};
+use crate::support::{
+    api::protected,
+    app::{INVALID, MISSING, TestApp},
+    service::introspecting,
+};
 
 const FROM: &str = "x-token";
 
@@ -26,12 +30,6 @@ fn from_header(request: &HttpRequest) -> Result<Option<String>, ResolverError> {
     } else {
         Ok(Some(value.replace('~', " ")))
     }
-}
-
-fn serving(protect: actix_protect_api::ProtectApi) -> TestApp {
-    serve!(move || {
-        App::new().wrap(protect.clone()).wrap(from_fn(show_kind)).route("/", web::get().to(whoami))
-    })
 }
 
 async fn behaves(issuer: &TestIssuer, app: &TestApp) {
@@ -62,14 +60,14 @@ async fn behaves(issuer: &TestIssuer, app: &TestApp) {
 #[actix_web::test]
 async fn a_resolved_token_is_trimmed_and_preferred_to_the_header() {
     let issuer = TestIssuer::start();
-    let app = serving(builder(&issuer).token_resolver(from_header).build().unwrap());
+    let app = protected(introspecting(&issuer).token_resolver(from_header).build().unwrap());
     behaves(&issuer, &app).await;
 }
 
 #[actix_web::test]
 async fn an_async_resolver_behaves_the_same() {
     let issuer = TestIssuer::start();
-    let protect = builder(&issuer)
+    let protect = introspecting(&issuer)
         .async_token_resolver(|request| {
             Box::pin(async move {
                 rt::task::yield_now().await;
@@ -78,7 +76,7 @@ async fn an_async_resolver_behaves_the_same() {
         })
         .build()
         .unwrap();
-    let app = serving(protect);
+    let app = protected(protect);
     behaves(&issuer, &app).await;
 }
 
@@ -90,7 +88,7 @@ async fn a_cookie_can_be_the_token() {
         let mut pairs = cookies.to_str()?.split("; ").filter_map(|pair| pair.split_once('='));
         Ok(pairs.find(|(name, _)| *name == "access").map(|(_, value)| value.to_owned()))
     };
-    let app = serving(builder(&issuer).token_resolver(cookie).build().unwrap());
+    let app = protected(introspecting(&issuer).token_resolver(cookie).build().unwrap());
     let token = issuer.opaque(json!({ "sub": "alice" }));
     app.get("/").header("Cookie", format!("theme=dark; access={token}")).send().await.is(200, "alice");
     app.get("/").header("Cookie", "theme=dark").send().await.refuses(MISSING);
@@ -99,7 +97,7 @@ async fn a_cookie_can_be_the_token() {
 #[actix_web::test]
 async fn a_resolver_that_fails_is_refused_also_where_tokens_are_optional() {
     let issuer = TestIssuer::start();
-    let app = serving(builder(&issuer).token_resolver(from_header).build().unwrap().optional());
+    let app = protected(introspecting(&issuer).token_resolver(from_header).build().unwrap().optional());
     app.get("/").header(FROM, "fail").send().await.refuses(INVALID);
     app.get("/").header(FROM, "").send().await.refuses(INVALID);
 }
@@ -109,7 +107,7 @@ async fn a_certificate_resolver_that_fails_is_an_invalid_token_and_runs_before_e
     let issuer = TestIssuer::start();
     let tokens_asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&tokens_asked);
-    let protect = builder(&issuer)
+    let protect = introspecting(&issuer)
         .certificate_resolver(|request: &HttpRequest| {
             if request.headers().contains_key("x-broken") { Err("malformed".into()) } else { Ok(None) }
         })
@@ -119,7 +117,7 @@ async fn a_certificate_resolver_that_fails_is_an_invalid_token_and_runs_before_e
         })
         .build()
         .unwrap();
-    let app = serving(protect);
+    let app = protected(protect);
     let token = issuer.opaque(json!({ "sub": "alice" }));
     for call in [app.get("/").token(&token), app.get("/"), app.get("/").token("not a token")] {
         let answer = call.header("x-broken", "1").send().await;
@@ -141,8 +139,8 @@ async fn a_bound_token_opens_only_with_the_certificate_that_the_resolver_finds()
         Ok(Some(CertificateThumbprint::from_sha256([byte; 32])))
     };
     let make = |binding| {
-        let cached = builder(&issuer).introspection_cache_duration(std::time::Duration::from_secs(60));
-        serving(cached.certificate_resolver(resolver).certificate_binding(binding).build().unwrap())
+        let cached = introspecting(&issuer).introspection_cache_duration(std::time::Duration::from_secs(60));
+        protected(cached.certificate_resolver(resolver).certificate_binding(binding).build().unwrap())
     };
     // base64url of 32 times the byte 7.
     let bound = issuer.opaque(

@@ -1,9 +1,6 @@
 //! `from_env` reads the environment of the process: shown by children, which are this binary running one ignored test.
 
-use std::{
-    collections::BTreeSet,
-    process::{Command, Output},
-};
+use std::{collections::BTreeSet, process::Output};
 
 use actix_protect_api::{
     ProtectApi,
@@ -12,26 +9,19 @@ use actix_protect_api::{
 use actix_web::{App, web};
 use serde_json::json;
 
-use crate::support::app::{MISSING, TestApp, serve};
+use crate::support::{
+    app::{MISSING, TestApp, serve},
+    child::{self, text},
+};
 
 const TOKEN: &str = "PROTECT_API_TEST_TOKEN";
 const WORKERS: usize = 4;
 
-/// Runs one of the tests below in a process with these variables and none else of ours.
+/// Runs one of the tests below in a process with these variables of this crate.
 fn child(test: &str, variables: impl IntoIterator<Item = (String, String)>) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MONOCLOUD_BACKEND_") {
-            command.env_remove(name);
-        }
-    }
-    let name = format!("from_env::{test}");
-    command.args(["--exact", &name, "--ignored", "--nocapture"]).envs(variables).env("RUST_BACKTRACE", "0");
-    command.output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    let mut command = child::command(module_path!(), test);
+    command.envs(variables).env("RUST_BACKTRACE", "0");
+    child::output(command)
 }
 
 fn variable(name: &str, value: &str) -> (String, String) {

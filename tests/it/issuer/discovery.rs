@@ -1,6 +1,6 @@
 //! How the endpoints are found, and what happens while they cannot be.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use actix_protect_api::{
     SetupFault, TokenFault,
@@ -11,13 +11,11 @@ use serde_json::{Value, json};
 
 use crate::support::{
     logs,
+    net::unused_address,
     server::Server,
     service::{OK, api, api_with, introspecting, jwts_only, setup, timed_issuer, token, upstream},
+    time::{eventually, seconds},
 };
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 fn metadata(issuer: &TestIssuer) -> Value {
     let mut seen = Value::Null;
@@ -189,17 +187,6 @@ async fn a_second_document_that_fails_takes_nothing_from_the_first_one() {
     }
 }
 
-/// Whether something becomes true soon.
-async fn eventually(is_so: impl AsyncFn() -> bool) -> bool {
-    for _ in 0..200 {
-        if is_so().await {
-            return true;
-        }
-        actix_web::rt::time::sleep(Duration::from_millis(20)).await;
-    }
-    false
-}
-
 #[actix_web::test]
 async fn a_document_that_lacks_all_that_is_needed_is_an_error_if_the_second_one_fails() {
     let (issuer, clock) = split_issuer("jwks_uri");
@@ -227,15 +214,8 @@ async fn an_endpoint_of_the_second_document_stays_while_that_document_fails() {
     }
     clock.advance(seconds(10));
     // A background refresh of the document may still be under way.
-    let mut seen = OK;
-    for _ in 0..200 {
-        seen = api.outcome(&opaque).await;
-        if seen != OK {
-            break;
-        }
-        actix_web::rt::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(seen, upstream(Failing));
+    assert!(eventually(async || api.outcome(&opaque).await != OK).await);
+    assert_eq!(api.outcome(&opaque).await, upstream(Failing));
     assert_eq!(api.outcome(&jwt).await, OK, "the keys are where they were");
 }
 
@@ -543,13 +523,12 @@ async fn many_first_requests_over_all_workers_share_one_discovery_and_one_key_se
     let statuses = server.statuses(tokens.iter().map(String::as_str)).await;
     assert_eq!(statuses, [200; 60]);
     assert_eq!((asked(&issuer), issuer.count(Endpoint::Jwks)), ((1, 0), 1));
-    server.stop().await;
 }
 
 #[actix_web::test]
 async fn an_api_that_starts_before_its_issuer_heals_by_itself() {
     let (model, clock) = timed_issuer();
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let port = unused_address().port();
     let credentials = actix_protect_api::ClientAuthentication::client_secret_post(model.client_secret());
     let builder =
         actix_protect_api::ProtectApi::builder(format!("http://127.0.0.1:{port}"), model.audience())

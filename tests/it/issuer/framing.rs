@@ -1,7 +1,7 @@
 //! Responses with odd framing, and connections that die: no request gets the verdict on another, and no token but a good
 //! one passes. A server of hand-written bytes stands in for the authorization server.
 
-use std::{rc::Rc, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
 use actix_protect_api::{
     ClientAuthentication, ProtectApi, ProtectApiBuilder,
@@ -9,15 +9,17 @@ use actix_protect_api::{
     test::{Endpoint, TestIssuer},
 };
 use actix_web::rt::{
-    net::{TcpListener, TcpStream},
-    spawn,
+    net::TcpStream,
     time::{sleep, timeout},
 };
 use futures_util::future::join;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::service::{OK, api, api_with, upstream};
+use crate::support::{
+    net::serving,
+    service::{OK, api, api_with, upstream},
+};
 
 /// The parts of a response, each with a pause in milliseconds before it. `GOOD` is a response with the body of the
 /// request, `BODY` that body, `LENGTH` its length.
@@ -41,14 +43,9 @@ type Choose = dyn Fn(&str, &str) -> (Parts, bool);
 
 impl Server {
     async fn start(choose: impl Fn(&str, &str) -> (Parts, bool) + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (choose, base): (Rc<Choose>, _) = (Rc::new(choose), url.clone());
-        spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                spawn(serve(stream, base.clone(), Rc::clone(&choose)));
-            }
-        });
+        let choose: Rc<Choose> = Rc::new(choose);
+        let (url, _) = serving(move |stream| serve(stream, Rc::clone(&choose))).await;
+        let url = url.trim_end_matches('/').to_owned();
         Self { url }
     }
 
@@ -59,15 +56,16 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, base: String, choose: Rc<Choose>) {
+async fn serve(mut stream: TcpStream, choose: Rc<Choose>) -> io::Result<()> {
+    let base = format!("http://{}", stream.local_addr().unwrap());
     let mut read = Vec::new();
     loop {
         let end = loop {
             if let Some(at) = read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
             }
-            if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
-                return;
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(());
             }
         };
         let head = String::from_utf8(read.drain(..end).collect()).unwrap().to_ascii_lowercase();
@@ -75,8 +73,8 @@ async fn serve(mut stream: TcpStream, base: String, choose: Rc<Choose>) {
             .split_once("content-length: ")
             .map_or(0, |(_, rest)| rest.split_once("\r\n").unwrap().0.parse::<usize>().unwrap());
         while read.len() < length {
-            if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
-                return;
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(());
             }
         }
         let form = String::from_utf8(read.drain(..length).collect()).unwrap();
@@ -92,12 +90,10 @@ async fn serve(mut stream: TcpStream, base: String, choose: Rc<Choose>) {
                 )
                 .replace("LENGTH", &body.len().to_string())
                 .replace("BODY", &body);
-            if stream.write_all(part.as_bytes()).await.is_err() {
-                return;
-            }
+            stream.write_all(part.as_bytes()).await?;
         }
         if close {
-            return;
+            return Ok(());
         }
     }
 }

@@ -1,0 +1,20 @@
+//! Durations, and waiting for what has no clock that a test could move.
+
+use std::time::Duration;
+
+use actix_web::rt::time::sleep;
+
+pub(crate) const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Returns whether this becomes true within some seconds.
+pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) -> bool {
+    for _ in 0..500 {
+        if is_so().await {
+            return true;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
