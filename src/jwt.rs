@@ -5,6 +5,8 @@ mod header;
 pub(crate) mod key;
 pub(crate) mod key_set;
 mod shape;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod token;
 pub(crate) mod verified_tokens;
 

@@ -59,7 +59,8 @@ pub(crate) struct Tuning {
     pub(crate) error_reference: bool,
 }
 
-/// The only place where the code states the defaults. A test compares them with the documentation.
+/// The code states each default once: here, or for the rules of the policy in `ProtectApiBuilder::new`. A test compares
+/// them with the documentation.
 impl Default for Tuning {
     fn default() -> Self {
         Self {

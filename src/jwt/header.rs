@@ -10,7 +10,7 @@ use crate::{
 /// The longest encoded header, in bytes: room for a chain of certificates in `x5c` (which is ignored).
 const MAX_ENCODED: usize = 16 * 1024;
 
-/// The maximum number of members. Real headers have less than ten.
+/// The maximum number of members. Real headers have fewer than ten.
 const MAX_MEMBERS: usize = 34;
 
 /// The header of a token.

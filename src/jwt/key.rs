@@ -2,9 +2,6 @@
 //!
 //! A key is parsed once, when the set is read, and not for each request.
 
-#[cfg(test)]
-pub(crate) mod signer;
-
 use std::fmt;
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm};
@@ -235,10 +232,8 @@ fn number(bytes: &[u8]) -> Option<u64> {
 mod tests {
     use serde_json::json;
 
-    use super::{
-        signer::{TestSigner, b64},
-        *,
-    };
+    use super::*;
+    use crate::jwt::testing::{TestSigner, b64};
 
     fn algorithms(jwk: &Value) -> Vec<Algorithm> {
         let Ok(key) = VerifyingKey::from_jwk(jwk) else { return Vec::new() };

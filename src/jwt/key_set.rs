@@ -136,7 +136,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::jwt::key::signer::{TestSigner, b64};
+    use crate::jwt::testing::{TestSigner, b64};
 
     fn set(keys: &[Value]) -> KeySet {
         KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap()

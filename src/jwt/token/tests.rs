@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::jwt::{
-    key::signer::{TestSigner, b64},
+    testing::{TestSigner, b64},
     token::*,
 };
 

@@ -19,7 +19,8 @@ pub(crate) fn sources() -> Vec<(String, String)> {
     let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
     let is_test = |name: &str| {
         name.starts_with("test/")
-            || ["test.rs", "client_auth/testing.rs"].contains(&name)
+            || name == "test.rs"
+            || name.ends_with("testing.rs")
             || name.ends_with("tests.rs")
             || name.contains("/tests/")
     };
