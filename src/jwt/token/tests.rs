@@ -86,6 +86,8 @@ fn segments(token: &str) -> [&str; 3] {
     token.split('.').collect::<Vec<_>>().try_into().unwrap()
 }
 
+mod second_opinion;
+
 mod signatures {
     use super::*;
 
