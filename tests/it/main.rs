@@ -1,4 +1,4 @@
-//! The integration tests, one binary, grouped by subject. See `tests/README.md`.
+//! The integration tests, one binary, grouped by subject. `tests/README.md` maps the sections of the RFCs to tests.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -69,6 +69,7 @@ mod project {
     mod guide;
     pub(crate) mod import_rules;
     mod readme;
+    mod rfc_table;
 }
 
 mod test_issuer;
