@@ -81,7 +81,7 @@ fn count(name: &str) -> u64 {
     count.unwrap_or_else(|| panic!("no figure in valgrind's output:\n{log}"))
 }
 
-/// What is counted. Takes a function behind a pointer, so that it is not merged into its caller.
+/// The function that is counted. It takes a pointer to a function, so that the compiler does not inline the call.
 #[inline(never)]
 fn repeated(operation: &dyn Fn() -> bool) {
     for _ in 0..TIMES {

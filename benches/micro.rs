@@ -92,7 +92,7 @@ fn first_sight(criterion: &mut Criterion) {
     }
 }
 
-/// What a handler usually wants.
+/// The claims that a handler usually reads.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "only read from JSON")]
 struct TheirClaims {

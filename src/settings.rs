@@ -31,8 +31,8 @@ pub(crate) struct Settings {
     pub(crate) tuning: Tuning,
 }
 
-/// The settings that are used as they were given, after their ranges were checked. What each means, and its default's
-/// reason, stands at the builder's method.
+/// The settings that are used as they were given, after their ranges were checked. The builder's methods
+/// document their meaning and the reasons for their defaults.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Tuning {

@@ -1,4 +1,4 @@
-//! The API under test: two workers on a port of their own.
+//! The API under test: two workers on one port.
 
 use std::{
     net::SocketAddr,
@@ -33,7 +33,7 @@ pub(crate) fn introspecting(issuer: &TestIssuer) -> ProtectApiBuilder {
         .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
 }
 
-/// An API that validates JWTs and knows nothing else.
+/// An API that accepts JWTs only.
 pub(crate) fn jwts_only(issuer: &TestIssuer) -> ProtectApiBuilder {
     ProtectApi::builder(issuer.issuer(), issuer.audience())
 }
@@ -42,7 +42,7 @@ pub(crate) fn build(builder: ProtectApiBuilder) -> ProtectApi {
     builder.build().expect("valid settings")
 }
 
-/// What is behind the door.
+/// The handlers.
 pub(crate) async fn hello(caller: AuthenticatedRequest) -> String {
     format!("hello {}", caller.subject().unwrap_or("machine"))
 }

@@ -157,7 +157,7 @@ pub(crate) async fn outage() -> bool {
     held
 }
 
-/// 8 clients with a token each, which ask again at once, and one that brings new tokens.
+/// 8 clients with one token each, which send requests without a pause, and one client with new tokens.
 async fn one_outage(report: &mut Report, fault: Fault, most: usize) {
     let issuer = Rc::new(TestIssuer::start());
     let api = Api::start(&build(introspecting(&issuer).response_timeout(TIMEOUT)));

@@ -1,4 +1,4 @@
-//! CachedVerdicts-alive connections to the authorization server that all end on their next use: no request may notice.
+//! Kept-alive connections to the authorization server that all end on their next use: no request may fail.
 
 use std::{rc::Rc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Many idle connections that wake up at once with one token that nobody has seen: one call to the authorization server.
+//! Many idle connections that send one new token at the same time: one call to the authorization server.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ async fn wake(
     let known = Caller::new(api.address).status(&issuer.opaque(json!({}))).await;
     let (before, arrived) = (issuer.count(Endpoint::Introspection), opened + 1);
 
-    // The answer is held until all have asked, and then for the delay: a slow machine changes no count.
+    // The response is held until all requests have arrived, and then for the delay: a slow machine changes no count.
     issuer.fault(Endpoint::Introspection, Fault::hold().always());
     let cold = issuer.opaque(json!({}));
     let answer = async {

@@ -1,4 +1,4 @@
-//! What strangers can do to an API that validates JWTs: tokens of made-up keys, tokens and heads that are too large, heads
+//! Attacks on an API that validates JWTs: tokens of invented keys, tokens and heads that are too large, heads
 //! that never end. Good requests are served beside them all.
 
 use std::{
@@ -48,7 +48,7 @@ pub(crate) async fn run(count: usize) -> bool {
     report.finish()
 }
 
-/// Each token names a key of its own, which nobody has.
+/// Each token names a different key, which does not exist.
 async fn unknown_keys(report: &mut Report, issuer: &TestIssuer, address: SocketAddr, count: usize) {
     let token = |number| issuer.jwt_with(JwtOptions::new().kid(&format!("made-up-{number}")), json!({}));
     let tokens: Vec<_> = (0..count).map(token).collect();

@@ -1,4 +1,4 @@
-//! What the crate does under load, faults and attack, and that it stays calm: every program counts what happened, prints a
+//! The behaviour of the crate under load, faults and attacks. Every program counts events, prints a
 //! table and fails where a bound is broken. The bounds are counts and invariants, never timings. See `README.md` beside
 //! this file.
 //!
@@ -52,7 +52,7 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    // Quiet, unless RUST_LOG asks: the library rightly complains of the faults that are made here on purpose.
+    // No log without RUST_LOG: the library logs the faults that are caused here on purpose.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
     report::count_panics();
     // Cargo adds `--bench`.

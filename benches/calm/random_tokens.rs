@@ -79,7 +79,7 @@ pub(crate) async fn run_over_sockets(count: usize) -> bool {
     report.finish()
 }
 
-/// What the clients of one spray share.
+/// The common state of the clients of one spray.
 struct Spray {
     left: Cell<usize>,
     seen: RefCell<BTreeMap<u16, usize>>,
@@ -154,7 +154,7 @@ async fn attacker(spray: Rc<Spray>, mut send: Send) {
     }
 }
 
-/// 64 digits that nobody has seen before (`SplitMix64` of the number).
+/// 64 digits that are new for each number (`SplitMix64`).
 pub(crate) fn random_token(number: usize) -> String {
     let mut state = u64::try_from(number).unwrap_or(0).wrapping_mul(0xD134_2543_DE82_EF95);
     let mut next = || {

@@ -56,7 +56,7 @@ impl Report {
         self.row(what.into(), seen.to_string(), format!(">= {least}"), seen >= least);
     }
 
-    /// How much the process has grown since this many KiB. Nothing where the system does not tell.
+    /// Reports the growth of the process since this many KiB. Nothing if the system has no value for it.
     pub(crate) fn growth(&mut self, since: Option<usize>, most: usize) {
         if let (Some(before), Some(now)) = (since, memory::resident()) {
             self.tell("resident memory, before and after", format!("{before} and {now} KiB"));

@@ -24,7 +24,7 @@ const COOLDOWN: Duration = Duration::from_secs(1);
 /// How long each state of the keys is under load; longer than the cooldown.
 const STAGE: Duration = Duration::from_millis(1_500);
 
-/// What the clients use now, and how they fared.
+/// The tokens that the clients use, and their results.
 #[derive(Default)]
 struct Load {
     tokens: RefCell<Vec<String>>,

@@ -29,7 +29,7 @@ const KEPT: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(5);
 const GROWTH_KIB: usize = 16 * 1024;
 
-/// What all parts share.
+/// The common state of all parts.
 struct Scene {
     issuer: TestIssuer,
     weather: Weather,

@@ -1,4 +1,4 @@
-//! What a team writes that protects its app by itself: `awc` to introspect, `jsonwebtoken` for JWTs, a map of verdicts.
+//! A middleware written by hand, for comparison: `awc` to introspect, `jsonwebtoken` for JWTs, a map of verdicts.
 //! It does less than this crate does (calls are not shared, nothing is bounded, keys are fetched once).
 
 use std::{
@@ -38,7 +38,7 @@ struct Metadata {
     jwks_uri: String,
 }
 
-/// What it knows of its caller.
+/// The caller, as the middleware stores it.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "a handler of another app would use them")]
 pub(crate) struct Claims {
@@ -171,7 +171,7 @@ pub(crate) async fn data(claims: ReqData<Arc<Claims>>) -> HttpResponse {
     HttpResponse::Ok().json(Answer { sub: &claims.sub })
 }
 
-/// Posts the token and ignores the answer: no server that asks about each token can be cheaper.
+/// Posts the token and ignores the response: no server that introspects each token can be cheaper.
 pub(crate) async fn forward(request: HttpRequest) -> Result<HttpResponse, Error> {
     let (by_hand, client) = tools(&request);
     let token = bearer(&request).ok_or_else(|| ErrorUnauthorized(""))?;

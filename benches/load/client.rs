@@ -1,6 +1,6 @@
 //! The load: keep-alive connections that have one request under way each, served by one thread.
 //!
-//! It never sleeps: waking a client costs the server several microseconds of its own time for each answer, and the more of
+//! It never sleeps: to wake a client costs the server several microseconds for each response, and the more of
 //! them the slower it is, so that small differences between servers would look like large ones.
 
 use std::{
@@ -28,7 +28,7 @@ impl Requests {
         Self(tokens.iter().map(with).collect())
     }
 
-    /// Keeps all connections busy for that long; tells how many requests were answered.
+    /// Keeps all connections busy for that long. Returns the number of responses.
     pub(crate) fn send(&self, port: u16, duration: Duration) -> u64 {
         let mut connections: Vec<Connection> = (0..CONNECTIONS).map(|_| Connection::open(port)).collect();
         let mut requests = self.0.iter().cycle();

@@ -10,7 +10,7 @@ use crate::{
     process::{Server, leave_core_0},
 };
 
-/// What is sent, and to which servers; ratios are to the first of them.
+/// The requests and the servers; ratios are to the first server.
 struct Scenario {
     name: &'static str,
     tokens: Tokens,

@@ -1,4 +1,4 @@
-//! A server as a process of its own, and its CPU time.
+//! A server in a child process, and its CPU time.
 
 use std::{
     fs,

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::by_hand::{self, ByHand};
 
-/// What all servers have in common: the same variables, whoever starts them.
+/// The common settings of all servers, from variables.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) issuer: String,

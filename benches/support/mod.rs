@@ -1,4 +1,4 @@
-//! What the benchmarks share: an issuer, an API that trusts it, and requests that it has already let through once.
+//! Common parts of the benchmarks: an issuer, an API that trusts it, and requests that it has already accepted once.
 #![allow(
     dead_code,
     clippy::allow_attributes,
@@ -77,7 +77,7 @@ pub(crate) fn with_token(token: &str) -> TestRequest {
     TestRequest::default().insert_header((AUTHORIZATION, value))
 }
 
-/// The way of an API, and a request that it knows: what it needed to ask, it has asked.
+/// An API, and a request that it has already accepted: no further call is needed.
 pub(crate) fn warm(builder: ProtectApiBuilder, token: &str) -> (RequestPath, ServiceRequest) {
     let (way, request) = (RequestPath::new(&builder.build().expect("a configuration")), request(token));
     let accepted = actix_web::rt::System::new().block_on(way.accepts(&request));

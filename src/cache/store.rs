@@ -19,7 +19,7 @@ pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>>
 /// A custom store for introspection verdicts, to share them between processes.
 ///
 /// The store sees no token: keys are digests. It does see claims, which are personal data, and whoever can write to it
-/// decides who is let in. What it returns is checked again: an entry older than the configured duration, or one past
+/// decides who is let in. Its entries are checked again: an entry older than the configured duration, or one past
 /// its `exp`, or one from the future, is a miss. (By the wall clock and to the second: an entry that several machines
 /// share has no other. An entry counts as up to a second older than it looks, so that none is used for too long.)
 ///

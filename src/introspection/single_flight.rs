@@ -82,7 +82,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Joins the call for this key, or starts one; those who join have a place in the room. `call` is asked for a future
-    /// once at most: at the start, or after the call that was joined has failed, was lost, or takes too long. Who asks
+    /// once at most: at the start, or after the call that was joined has failed, was lost, or takes too long. The caller
     /// must not wait past the deadline.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ where
         }
     }
 
-    /// Lets nobody else join the call for this key. Who waits for it already gets its outcome.
+    /// Lets no further request join the call for this key. Requests that already wait get its outcome.
     pub(crate) fn forget(&self, key: &K) {
         lock(&self.calls).remove(key);
     }

@@ -1,4 +1,4 @@
-//! A protected app on a loopback socket, and the caller that knocks at it.
+//! A protected application on a loopback socket, and a client that calls it.
 
 use std::net::SocketAddr;
 
@@ -11,14 +11,14 @@ use actix_web::{
 };
 use serde_json::Value;
 
-/// A running app: `/` answers with the token's claims, `/write` asks for the scope `write`, `/read-or-write` for one of
+/// A running application: `/` responds with the token's claims, `/write` requires the scope `write`, `/read-or-write` one of
 /// the two, `/ops` and `/finance` for the group of that name.
 pub(crate) struct ProtectedApp {
     address: SocketAddr,
     handle: ServerHandle,
 }
 
-/// What the caller saw.
+/// The response, as the caller receives it.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

@@ -20,7 +20,7 @@ impl Server {
     /// The server that this test is for.
     ///
     /// # Panics
-    /// Where it is not running: a test that was not able to ask a real server must not pass.
+    /// If it is not running: a test must not pass without a real server.
     pub(crate) async fn find(name: &str) -> Self {
         assert_eq!(
             variable("INTEROP_SERVER"),
@@ -42,7 +42,7 @@ impl Server {
         self.addresses["issuers"][name].as_str().unwrap()
     }
 
-    /// Where oidc-provider asks for a client certificate.
+    /// The address at which oidc-provider requests a client certificate.
     pub(crate) fn mtls_base(&self) -> &str {
         self.addresses["mtls_base"].as_str().unwrap()
     }
@@ -110,7 +110,7 @@ impl Server {
         assert!(answer["kids"].is_array(), "{answer}");
     }
 
-    /// How often oidc-provider was asked at this path in this test.
+    /// How many requests oidc-provider received at this path in this test.
     pub(crate) async fn requests(&self, path: &str) -> u64 {
         self.admin("stats").await[path].as_u64().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! The authorization server of `actix_protect_api::test`, asked over raw sockets and with awc.
+//! The authorization server of `actix_protect_api::test`, called over raw sockets and with awc.
 
 mod clients;
 mod endpoints;
@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::support::jwt::decoded;
 
-/// An answer, as far as it came.
+/// A response, as far as it was received.
 struct Answer {
     status: u16,
     head: String,

@@ -23,16 +23,16 @@ use tokio::sync::OnceCell;
 use self::page::{Row, rows};
 use crate::support::{logs, metering};
 
-/// What a walk through one row has seen.
+/// The observations of a walk through one row.
 pub(crate) struct Walked {
-    /// What the page quotes, as it was really written.
+    /// The texts that the page quotes, as they were really written.
     lines: Vec<Line>,
-    /// How it was after the fix.
+    /// The observation after the fix.
     after: String,
 }
 
 pub(crate) enum Line {
-    /// A message of start-up.
+    /// A message of the start.
     Message(String),
     Logged(logs::Record),
 }
@@ -48,7 +48,7 @@ impl Walked {
         Self { lines: lines.into_iter().map(Into::into).collect(), after: after.into() }
     }
 
-    /// A symptom without a line in the log.
+    /// A symptom without a log record.
     fn silent(after: impl Into<String>) -> Self {
         Self { lines: Vec::new(), after: after.into() }
     }
@@ -82,13 +82,13 @@ fn all() -> Vec<(&'static str, Vec<(&'static str, Walk)>)> {
     ]
 }
 
-/// What came of walking every row: what was wrong with any of them, and what was seen.
+/// The results of all walks: the complaints, and the table of observations.
 pub(crate) struct Outcome {
     complaints: Vec<String>,
     table: Vec<String>,
 }
 
-/// Walks every row, once for all tests that need that to have happened.
+/// Walks every row, once for all tests that need the records of it.
 pub(crate) async fn walk_the_page() -> &'static Outcome {
     static ONCE: OnceCell<Outcome> = OnceCell::const_new();
     ONCE.get_or_init(walk_every_row).await

@@ -19,7 +19,7 @@ use std::{
 
 use serde_json::Value;
 
-/// What rustdoc of Rust 1.95 writes, and `public-api` in the version of this package reads.
+/// The format that rustdoc of Rust 1.95 writes, and that `public-api` in the version of this package reads.
 const FORMAT: u64 = 57;
 
 /// Crates whose types signatures may name. `actix_http`, `actix_service` and `http` are where actix-web's own names lead;

@@ -1,4 +1,4 @@
-//! Who calls: clients with every kind of token, and two that watch one token from its birth to its end.
+//! The callers: clients with every kind of token, and two that use one token from its creation to its end.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +18,7 @@ const CLIENTS: usize = 12;
 /// Between the requests of one client.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// Of good tokens, in seconds: longer than anybody waits.
+/// The lifetime of good tokens, in seconds: longer than any run.
 const LIFETIME: u64 = 1_000_000;
 /// How many tokens the watchers use up in a second, at most.
 const WATCHED_PER_SECOND: u64 = 3;
@@ -70,7 +70,7 @@ impl Crowd {
         }
     }
 
-    /// A good token that nobody has used.
+    /// A good token that was not used yet.
     fn unused(&self, issuer: &TestIssuer) -> String {
         self.unused.borrow_mut().pop().unwrap_or_else(|| issuer.opaque(json!({ "sub": "bob" })))
     }
@@ -173,7 +173,7 @@ async fn watch_revocations(scene: Rc<Scene>, crowd: Rc<Crowd>, address: SocketAd
     }
 }
 
-/// A token is good, comes of age, and is never let through again, whatever is remembered of it.
+/// A token is good, expires, and is never accepted again, even if its verdict is cached.
 async fn watch_expiries(scene: Rc<Scene>, crowd: Rc<Crowd>, address: SocketAddr) {
     let mut client = Client { scene: Rc::clone(&scene), caller: Caller::new(address), address };
     while !scene.is_over() {
@@ -181,7 +181,7 @@ async fn watch_expiries(scene: Rc<Scene>, crowd: Rc<Crowd>, address: SocketAddr)
         let (opaque, jwt) = (crowd.unused(&scene.issuer), jwt(&scene.issuer, exp));
         scene.issuer.set_claims(&opaque, json!({ "exp": exp }));
         for token in [&opaque, &jwt] {
-            // Only to have it remembered; slow answers may come after its end.
+            // This caches its verdict; slow responses may come after its end.
             let _ = client.caller.status(token).await;
         }
         while now() < exp {
@@ -199,10 +199,10 @@ struct Client {
 }
 
 impl Client {
-    /// One request, judged.
+    /// Makes one request and checks its response.
     async fn call(&mut self, truth: Truth, what: &str, token: &str) {
         let started = Instant::now();
-        // A little more, so that an answer that comes too late is told from none at all.
+        // A little more, to distinguish a late response from no response.
         let answer = rt::time::timeout(LONGEST * 2, self.caller.status(token)).await;
         if answer.is_err() {
             self.caller = Caller::new(self.address);

@@ -9,14 +9,14 @@ use std::{
 use super::{LONGEST, weather::Weather};
 use crate::report::Report;
 
-/// What is true of a token.
+/// The true state of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Truth {
     Good,
     Bad,
 }
 
-/// What must never happen.
+/// Violations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Breach {
     /// Neither 200 nor a fault of the server's, for a good token.
@@ -26,7 +26,7 @@ enum Breach {
     NotRecovered,
     /// 500 although nothing was set up wrongly.
     Blamed,
-    /// A status that no answer of ours has.
+    /// A status that this API never sends.
     Odd,
     /// No answer, or none in time.
     Hung,

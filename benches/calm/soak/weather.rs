@@ -1,4 +1,4 @@
-//! What goes wrong at the authorization server, and when.
+//! The faults of the authorization server, and their times.
 
 use std::{
     cell::Cell,

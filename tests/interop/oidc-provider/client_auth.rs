@@ -141,7 +141,7 @@ async fn a_client_registered_for_signed_answers_still_gets_json() {
     encrypted.get("/", server.token("opaque-valid")).await.assert_our_fault(500);
 }
 
-/// Header and claims of the client assertion in a request, after checking what RFC 7523 section 3 asks for.
+/// Returns header and claims of the client assertion in a request. Asserts the requirements of RFC 7523 section 3.
 fn assertion(server: &Server, client: &str, sent: &Value) -> (Value, Value) {
     let form = &sent["form"];
     assert_eq!(form["client_assertion_type"], "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");

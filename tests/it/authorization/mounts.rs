@@ -1,4 +1,4 @@
-//! Where a `ProtectApi` can be mounted, what each mount asks for, and what handlers learn.
+//! Mounts, the requirements of each mount, and the arguments of handlers.
 
 use actix_protect_api::{
     AuthErrorKind, AuthenticatedRequest, Claims, ProtectApi, Rejection, RequiredScopes, Scoped, TokenFault,
@@ -18,7 +18,7 @@ use crate::support::{
     service::introspecting,
 };
 
-/// `None` is said by "anonymous".
+/// Returns the subject, or "anonymous" without a caller.
 async fn perhaps(caller: Option<AuthenticatedRequest>) -> String {
     caller
         .and_then(|caller| caller.subject().map(ToOwned::to_owned))
@@ -56,7 +56,7 @@ async fn app_scope_resource_and_route_can_be_protected_and_nothing_beside_them_i
     let token = issuer.opaque(json!({ "sub": "alice" }));
     for (app, path) in [(&whole, "/a"), (&parts, "/scope/in"), (&parts, "/resource"), (&parts, "/route")] {
         app.get(path).send().await.refuses(MISSING);
-        app.get(path).token("nobody-knows-me").send().await.refuses(INVALID);
+        app.get(path).token("unknown-token").send().await.refuses(INVALID);
         app.get(path).token(&token).send().await.is(200, "alice");
     }
     parts.get("/open").send().await.is(200, "open");
@@ -64,7 +64,7 @@ async fn app_scope_resource_and_route_can_be_protected_and_nothing_beside_them_i
 }
 
 #[actix_web::test]
-async fn nested_mounts_of_one_configuration_ask_once_and_each_enforces_its_own() {
+async fn nested_mounts_of_one_configuration_introspect_once_and_each_enforces_its_requirements() {
     let issuer = TestIssuer::start();
     let protect = protect(&issuer);
     let app = serve!(move || {
@@ -86,7 +86,7 @@ async fn nested_mounts_of_one_configuration_ask_once_and_each_enforces_its_own()
 }
 
 #[actix_web::test]
-async fn a_handle_that_asks_for_more_keeps_what_it_asked_for() {
+async fn a_handle_with_more_requirements_keeps_the_earlier_ones() {
     let issuer = TestIssuer::start();
     let protect = protect(&issuer);
     let app = serve!(move || {
@@ -134,11 +134,11 @@ async fn a_nested_mount_of_another_configuration_validates_for_itself() {
             .wrap(one.clone())
             .service(web::resource("/inner").wrap(two.clone()).route(web::get().to(whoami)))
     });
-    // The outer one says no to tokens of the inner one's issuer, and the other way round.
+    // The outer mount rejects tokens of the inner mount's issuer, and the inner mount rejects those of the outer one's.
     app.get("/inner").token(&inner.opaque(json!({}))).send().await.refuses(INVALID);
     app.get("/inner").token(&outer.opaque(json!({}))).send().await.refuses(INVALID);
     assert_eq!(inner.count(Endpoint::Introspection), 1, "the outer verdict was taken for the inner one's");
-    // A token that both know: the handler sees what the innermost mount found.
+    // Both accept this token: the handler gets the result of the innermost mount.
     let token = outer.opaque(json!({ "sub": "outer's alice" }));
     let claims =
         json!({ "active": true, "sub": "inner's alice", "iss": inner.issuer(), "aud": inner.audience() });
@@ -182,10 +182,10 @@ async fn optional_lets_requests_without_a_token_in_as_anonymous_and_no_bad_token
     app.get("/perhaps").send().await.is(200, "anonymous");
     app.get("/perhaps").header("Authorization", "Basic YTpi").send().await.is(200, "anonymous");
     app.get("/perhaps").token(&reader).send().await.is(200, "alice");
-    app.get("/perhaps").token("nobody-knows-me").send().await.refuses(INVALID);
+    app.get("/perhaps").token("unknown-token").send().await.refuses(INVALID);
     assert_eq!(app.get("/perhaps").token("not a token").send().await.status, 400);
     lacks_scope(&app.get("/perhaps").token(&other).send().await, "read");
-    // Whoever insists on a caller has one.
+    // A handler that requires a caller rejects anonymous requests.
     app.get("/surely").send().await.refuses(MISSING);
     app.get("/surely").token(&reader).send().await.is(200, "alice");
     // A required mount inside an optional one is required.
@@ -225,7 +225,7 @@ async fn an_extractor_without_a_mount_is_a_500_that_names_the_fix_in_the_log() {
             .route("/scoped", web::get().to(|_: Scoped<PostsWrite>| async { "in" }))
             .route("/option", web::get().to(perhaps))
     });
-    // The server goes on: that was no panic.
+    // The server continues: there was no panic.
     for path in ["/plain", "/scoped", "/plain"] {
         let answer = app.get(path).token("whatever").send().await;
         answer.refuses(OURS);
@@ -246,7 +246,7 @@ async fn tenant(caller: AuthenticatedRequest<MyClaims>) -> String {
 }
 
 #[actix_web::test]
-async fn claims_can_be_a_type_of_the_apps_own_and_a_misfit_is_an_invalid_token() {
+async fn claims_can_be_a_custom_type_and_a_misfit_is_an_invalid_token() {
     let issuer = TestIssuer::start();
     let protect = protect(&issuer);
     let app = serve!(move || {
@@ -287,7 +287,7 @@ async fn a_handler_may_take_the_refusal_itself() {
 }
 
 #[actix_web::test]
-async fn handlers_learn_everything_that_the_token_says() {
+async fn handlers_get_all_claims_of_the_token() {
     async fn all(caller: AuthenticatedRequest<Claims>) -> web::Json<serde_json::Value> {
         web::Json(json!({
             "sub": caller.subject(), "client": caller.client_id(), "iss": caller.issuer(),
@@ -318,7 +318,7 @@ async fn handlers_learn_everything_that_the_token_says() {
 }
 
 #[actix_web::test]
-async fn the_caller_can_be_asked_for_where_only_the_request_is_at_hand() {
+async fn the_caller_can_be_read_from_the_request() {
     async fn by_request(request: HttpRequest) -> actix_web::Result<String> {
         let caller = AuthenticatedRequest::try_from_request(&request)?;
         Ok(caller.subject().unwrap_or_default().to_owned())
@@ -400,7 +400,7 @@ async fn a_guard_without_a_mount_further_out_chooses_nothing() {
     }
 }
 
-/// Handlers that ask for more than their mount does.
+/// Handlers that require more than their mount does.
 fn asking(issuer: &TestIssuer) -> TestApp {
     type Answer = Result<HttpResponse, Rejection>;
     async fn all(caller: AuthenticatedRequest) -> Answer {
@@ -463,7 +463,7 @@ async fn guards_inside_handlers_refuse_as_their_mount_does() {
 }
 
 #[actix_web::test]
-async fn guards_inside_handlers_want_all_or_any() {
+async fn guards_inside_handlers_require_all_or_any() {
     let issuer = TestIssuer::start();
     let app = asking(&issuer);
     for (claims, all, any, groups) in [
@@ -501,7 +501,7 @@ async fn scopes_are_all_needed_exactly_and_in_any_order() {
 }
 
 #[actix_web::test]
-async fn any_scope_wants_one_of_each_list() {
+async fn any_scope_requires_one_of_each_list() {
     let issuer = TestIssuer::start();
     let claims = ["a", "b", "c", "a c", ""].map(|scope| json!({ "scope": scope }));
     let one = protect(&issuer).any_scope(["a", "b"]);
@@ -510,7 +510,7 @@ async fn any_scope_wants_one_of_each_list() {
 }
 
 #[actix_web::test]
-async fn groups_want_any_of_a_list_by_id_or_name_or_all_if_configured() {
+async fn groups_require_any_of_a_list_by_id_or_name_or_all_if_configured() {
     let issuer = TestIssuer::start();
     let claims = [
         json!({ "groups": ["a"] }),
@@ -552,7 +552,7 @@ async fn groups_may_be_under_another_name_or_behind_a_pointer() {
 }
 
 #[actix_web::test]
-async fn empty_lists_ask_for_nothing_but_a_valid_token() {
+async fn empty_lists_require_only_a_valid_token() {
     let issuer = TestIssuer::start();
     let none: [&str; 0] = [];
     let protect = protect(&issuer).scopes(none).any_scope(none).groups(none);
@@ -566,7 +566,7 @@ fn panics(run: impl FnOnce()) -> bool {
 }
 
 #[test]
-fn what_is_no_scope_is_refused_when_the_mount_is_made() {
+fn an_invalid_scope_is_rejected_when_the_mount_is_created() {
     let protect = ProtectApi::builder("https://issuer.example.test", "api").build().unwrap();
     for scope in ["", "a b", "a\"", "a\\", "\u{e9}", "a\n"] {
         let one = protect.clone();

@@ -1,4 +1,4 @@
-//! Verdicts that are kept: what saves a call, what does not, and that nobody can tell the difference.
+//! Cached verdicts: which requests make no call, and that the cache changes no decision.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::support::{
 const TTL: Duration = Duration::from_secs(100);
 const INACTIVE: Outcome = token(TokenFault::Inactive);
 
-/// An issuer and an API that keeps verdicts, in the same time.
+/// An issuer and an API that caches verdicts, with the same clock.
 async fn timed() -> (TestIssuer, TestClock, Api) {
     let (issuer, clock) = timed_issuer();
     let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache_duration(TTL);
@@ -39,7 +39,7 @@ fn calls_for(issuer: &TestIssuer, token: &str) -> usize {
 }
 
 #[actix_web::test]
-async fn a_kept_verdict_needs_no_call() {
+async fn a_cached_verdict_needs_no_call() {
     let (issuer, _clock, api) = timed().await;
     let good = issuer.opaque(json!({ "sub": "alice", "scope": "read" }));
     let first = api.get("/", &good).await;
@@ -51,7 +51,7 @@ async fn a_kept_verdict_needs_no_call() {
 }
 
 #[actix_web::test]
-async fn a_kept_verdict_opens_no_route_that_asks_for_more() {
+async fn a_cached_verdict_does_not_pass_a_route_that_requires_more() {
     let (issuer, _clock, api) = timed().await;
     let reader = issuer.opaque(json!({ "scope": "read" }));
     assert_eq!(api.outcome_at("/read", &reader).await, OK);
@@ -64,7 +64,7 @@ async fn a_kept_verdict_opens_no_route_that_asks_for_more() {
 }
 
 #[actix_web::test]
-async fn a_refusal_for_want_of_a_scope_keeps_the_verdict_too() {
+async fn a_rejection_for_a_missing_scope_caches_the_verdict_too() {
     let (issuer, _clock, api) = timed().await;
     let reader = issuer.opaque(json!({ "scope": "read" }));
     assert_eq!(api.outcome_at("/write", &reader).await, NO_SCOPE);
@@ -73,7 +73,7 @@ async fn a_refusal_for_want_of_a_scope_keeps_the_verdict_too() {
 }
 
 #[actix_web::test]
-async fn a_token_for_another_api_is_kept_as_what_it_is() {
+async fn the_verdict_of_a_token_for_another_api_is_cached() {
     let (issuer, _clock, api) = timed().await;
     let foreign = issuer.opaque(json!({ "aud": "https://other.example.test" }));
     for _ in 0..3 {
@@ -83,13 +83,13 @@ async fn a_token_for_another_api_is_kept_as_what_it_is() {
 }
 
 #[actix_web::test]
-async fn a_verdict_is_kept_for_its_duration() {
+async fn a_verdict_is_cached_for_its_duration() {
     let (issuer, clock, api) = timed().await;
-    // Without `exp` there is nothing else that ends it.
+    // Without `exp`, only the duration ends it.
     let good = issuer.opaque(json!({ "exp": null }));
     assert_eq!(api.outcome(&good).await, OK);
     issuer.revoke(&good);
-    // Up to a tenth may be taken off.
+    // The duration is shortened by up to a tenth.
     clock.advance(seconds(89));
     assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 1));
     clock.advance(seconds(11));
@@ -97,7 +97,7 @@ async fn a_verdict_is_kept_for_its_duration() {
 }
 
 #[actix_web::test]
-async fn a_verdict_dies_with_its_token_without_any_tolerance() {
+async fn a_cached_verdict_ends_with_its_token_without_tolerance() {
     let (issuer, clock, api) = timed().await;
     let good = issuer.opaque(json!({ "exp": clock.unix_time() + 30, "iat": null }));
     assert_eq!(api.outcome(&good).await, OK);
@@ -107,7 +107,7 @@ async fn a_verdict_dies_with_its_token_without_any_tolerance() {
     assert_eq!((api.outcome(&good).await, calls(&issuer)), (INACTIVE, 2), "the issuer was asked");
 }
 
-/// The response has no `exp`, or a later one: the JWT has the right to end first.
+/// The response has no `exp`, or a later one: the `exp` of the JWT counts.
 #[actix_web::test]
 async fn the_cached_verdict_of_an_introspected_jwt_ends_at_the_exp_of_the_jwt() {
     for (skew, in_store, later) in
@@ -173,7 +173,7 @@ async fn an_inactive_verdict_is_kept_no_longer_than_the_duration() {
 }
 
 #[actix_web::test]
-async fn a_failure_leaves_nothing_behind() {
+async fn a_failure_is_not_cached() {
     let faults = [
         (Fault::status(500), upstream(Failing)),
         (Fault::status(429), upstream(Failing)),
@@ -207,7 +207,7 @@ async fn a_failure_leaves_nothing_behind() {
 
 #[actix_web::test]
 async fn one_token_at_two_issuers_and_of_two_clients_are_different_tokens() {
-    // Each configuration has a cache of its own in memory, and all of them one store.
+    // In memory, each configuration has a separate cache; the store is common to all.
     for store in [None, Some(Store::default())] {
         let issuers = [TestIssuer::start(), TestIssuer::builder().client("second", "second-secret").start()];
         let second = ProtectApi::builder(issuers[1].issuer(), issuers[1].audience())
@@ -238,7 +238,7 @@ async fn one_token_at_two_issuers_and_of_two_clients_are_different_tokens() {
 }
 
 #[actix_web::test]
-async fn who_asks_for_a_fresh_verdict_refreshes_it_for_everyone() {
+async fn a_fresh_verdict_replaces_the_cached_one() {
     let (issuer, clock, api) = timed().await;
     let good = issuer.opaque(json!({}));
     assert_eq!(api.outcome(&good).await, OK);
@@ -250,7 +250,7 @@ async fn who_asks_for_a_fresh_verdict_refreshes_it_for_everyone() {
 }
 
 #[actix_web::test]
-async fn random_tokens_drive_no_good_one_out() {
+async fn random_tokens_do_not_evict_good_ones() {
     let issuer = TestIssuer::start();
     let builder = introspecting(&issuer).introspection_cache_duration(TTL).cache_entries(8);
     let api = api(builder).await;
@@ -263,7 +263,7 @@ async fn random_tokens_drive_no_good_one_out() {
 }
 
 #[actix_web::test]
-async fn kept_verdicts_outlive_an_outage_and_the_metadata() {
+async fn cached_verdicts_are_used_during_an_outage() {
     let (issuer, clock) = timed_issuer();
     let builder = introspecting(&issuer).clock(clock.clone()).introspection_cache_duration(seconds(10_000));
     let builder = builder.inactive_cache_duration(seconds(10_000));
@@ -288,7 +288,7 @@ async fn with_store(issuer: &TestIssuer, store: &Store) -> Api {
 }
 
 #[actix_web::test]
-async fn a_store_of_the_users_own_is_shared_and_sees_no_token() {
+async fn a_custom_store_is_shared_and_gets_no_token() {
     let (issuer, store) = (TestIssuer::start(), Store::default());
     // Two configurations, as if they were two processes.
     let (one, other) = (with_store(&issuer, &store).await, with_store(&issuer, &store).await);
@@ -323,7 +323,7 @@ async fn a_store_that_fails_or_hangs_is_a_miss() {
 }
 
 #[actix_web::test]
-async fn what_somebody_else_wrote_into_the_store_is_checked() {
+async fn entries_that_another_program_wrote_into_the_store_are_validated() {
     let (issuer, store) = (TestIssuer::start(), Store::default());
     let api = with_store(&issuer, &store).await;
     let bad = issuer.opaque(json!({}));
@@ -368,7 +368,7 @@ fn any_claims(issuer: &TestIssuer, now: i64) -> impl Strategy<Value = Value> + u
 }
 
 #[actix_web::test]
-async fn nobody_can_tell_a_kept_verdict_from_a_new_one() {
+async fn decisions_with_a_cached_verdict_equal_those_with_a_new_one() {
     let (issuer, clock, caching) = timed().await;
     let asking = api(introspecting(&issuer).clock(clock.clone())).await;
     let paths = || Just(vec!["/", "/read", "/write", "/any", "/team"]).prop_shuffle();
@@ -392,7 +392,7 @@ async fn nobody_can_tell_a_kept_verdict_from_a_new_one() {
 }
 
 #[actix_web::test]
-async fn an_evicted_token_is_asked_about_again() {
+async fn an_evicted_token_is_introspected_again() {
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer).introspection_cache_duration(TTL).build().unwrap();
     let api = Api::of(&protect, None).await;
@@ -416,7 +416,7 @@ async fn an_evicted_token_is_asked_about_again() {
 }
 
 #[actix_web::test]
-async fn who_comes_after_an_eviction_joins_no_call_from_before() {
+async fn a_request_after_an_eviction_joins_no_earlier_call() {
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer).introspection_cache_duration(TTL).build().unwrap();
     let api = Api::of(&protect, None).await;
@@ -435,7 +435,7 @@ async fn who_comes_after_an_eviction_joins_no_call_from_before() {
 }
 
 #[actix_web::test]
-async fn an_eviction_that_a_store_does_not_take_is_told() {
+async fn an_eviction_that_a_store_does_not_support_is_an_error() {
     let issuer = TestIssuer::start();
     let store = Store::default();
     let protect =
@@ -452,7 +452,7 @@ async fn an_eviction_that_a_store_does_not_take_is_told() {
     assert!(protect.clear_caches().is_err(), "nor emptied");
 }
 
-/// An API in the issuer's time; its verdicts are in memory, or in a store.
+/// An API with the issuer's clock; its verdicts are in memory, or in a store.
 fn timed_with(issuer: &TestIssuer, clock: &TestClock, ttl: Duration, store: Option<&Store>) -> ProtectApi {
     let builder = introspecting(issuer).clock(clock.clone()).introspection_cache_duration(ttl);
     let builder = store.cloned().into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store);
@@ -500,7 +500,7 @@ async fn without_an_inactive_cache_no_inactive_verdict_is_kept_but_it_ends_an_ol
     }
 }
 
-/// The server answers, and time passes before the answer is here.
+/// Time passes between the server's response and its arrival.
 async fn answered_late(api: &Api, issuer: &TestIssuer, clock: &TestClock, token: &str, late: Duration) {
     issuer.fault(Endpoint::Introspection, Fault::hold());
     let before = calls(issuer);
@@ -660,7 +660,7 @@ async fn an_eviction_reaches_verdicts_under_an_earlier_endpoint() {
         let (good, other) = (issuer.opaque(json!({ "exp": null })), issuer.opaque(json!({ "exp": null })));
         assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 1));
         move_to(format!("{endpoint}?moved"));
-        // A fetch of the metadata needs a call to make; its verdict still has the key of the earlier endpoint.
+        // Only a call fetches the metadata; its verdict still has the key of the earlier endpoint.
         assert_eq!(api.outcome(&other).await, OK);
         assert_eq!((api.outcome(&good).await, calls(&issuer)), (OK, 3), "another endpoint, another verdict");
         issuer.revoke(&good);

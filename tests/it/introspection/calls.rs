@@ -23,7 +23,7 @@ use crate::support::{
     },
 };
 
-/// What a good token is answered when introspection has this fault. Bounded: no fault may make a request hang.
+/// The response to a good token while introspection has this fault. Bounded: no fault may make a request hang.
 async fn answer_to(
     fault: Fault,
     settings: fn(ProtectApiBuilder) -> ProtectApiBuilder,
@@ -44,7 +44,7 @@ fn impatient(builder: ProtectApiBuilder) -> ProtectApiBuilder {
     builder.response_timeout(Duration::from_millis(150))
 }
 
-/// What introspection would say of a good token.
+/// The introspection response for a good token.
 fn good_body(issuer: &TestIssuer) -> Value {
     let mut body = issuer.claims(&issuer.opaque(json!({})));
     body["active"] = true.into();
@@ -100,7 +100,7 @@ async fn an_answer_that_is_no_json_object_is_the_servers_fault() {
 }
 
 #[actix_web::test]
-async fn json_may_be_called_so_in_several_ways() {
+async fn several_media_types_mean_json() {
     for content_type in ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.issuer+json"]
     {
         let (answer, _issuer) = answer_to(Fault::content_type(content_type), as_is).await;
@@ -110,7 +110,7 @@ async fn json_may_be_called_so_in_several_ways() {
 
 #[actix_web::test]
 async fn the_size_of_an_answer_is_bounded_however_it_is_framed() {
-    // Good answers, but for their size.
+    // Good responses, except for their size.
     let padding = " ".repeat(10 << 20);
     let issuer = TestIssuer::start();
     let (good, body) = (issuer.opaque(json!({})), format!("{}{padding}", good_body(&issuer)));
@@ -120,7 +120,7 @@ async fn the_size_of_an_answer_is_bounded_however_it_is_framed() {
         let api = api(introspecting(&issuer)).await;
         assert_eq!(api.outcome(&good).await, upstream(BadAnswer));
     }
-    // The endpoint is given, because the bound is that of the metadata too.
+    // The endpoint is configured, because the limit applies to the metadata too.
     let bounded = |bytes| {
         let endpoint = issuer.url(Endpoint::Introspection);
         api(introspecting(&issuer).introspection_endpoint(endpoint).max_response_size(bytes))
@@ -145,7 +145,7 @@ async fn a_slow_answer_is_given_up_at_the_deadline() {
 #[actix_web::test]
 async fn a_server_that_accepts_and_says_nothing_is_given_up_at_the_deadline() {
     let issuer = TestIssuer::start();
-    // The connection is made by the system, and nobody ever takes it.
+    // The system completes the connection, and no program accepts it.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let endpoint = format!("http://{}/introspect", silent.local_addr().unwrap());
     let api = api(impatient(introspecting(&issuer)).introspection_endpoint(endpoint)).await;
@@ -172,7 +172,7 @@ async fn a_connection_that_the_server_has_closed_meanwhile_costs_no_request() {
     let issuer = TestIssuer::start();
     let api = api(introspecting(&issuer)).await;
     let good = issuer.opaque(json!({}));
-    // Each answer closes its connection, which the client may still think is good.
+    // Each response closes its connection. The client may still have it in its pool.
     issuer.fault(Endpoint::Introspection, Fault::real().with_header("Connection", "close").always());
     for _ in 0..5 {
         assert_eq!(api.outcome(&good).await, OK);
@@ -189,14 +189,14 @@ async fn a_connection_that_closes_before_an_answer_is_tried_once_more_and_no_mor
         issuer.reset_counters();
         issuer.fault(Endpoint::Introspection, fault);
         assert_eq!((api.outcome(&good).await, issuer.count(Endpoint::Introspection)), (OK, 2));
-        // With a connection that is kept alive.
+        // With a kept-alive connection.
         assert_eq!(api.outcome(&good).await, OK);
     }
     issuer.reset_counters();
     issuer.fault(Endpoint::Introspection, Fault::reset().always());
     assert_eq!(api.outcome(&good).await, upstream(Unreachable));
     assert_eq!(issuer.count(Endpoint::Introspection), 2);
-    // What was answered, if only in part, is not asked again.
+    // A call that got a part of a response is not repeated.
     issuer.clear_faults();
     issuer.fault(Endpoint::Introspection, Fault::truncate());
     assert_eq!(api.outcome(&good).await, upstream(BadAnswer));
@@ -211,16 +211,16 @@ async fn an_issuer_that_restarts_costs_no_request() {
     assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
     drop(issuer);
     let issuer = TestIssuer::builder().port(port).start();
-    // The kept connection is dead, which the runtime learns when it next looks at its sockets.
+    // The kept-alive connection is closed. The runtime detects this when it next polls its sockets.
     sleep(Duration::from_millis(5)).await;
     assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
 }
 
 #[actix_web::test]
 async fn a_status_that_refuses_our_request_is_our_misconfiguration() {
-    // The status does not tell; a health check finds out that other tokens are refused as well.
+    // The status alone is ambiguous. A health check shows that other tokens are rejected as well.
     for status in [201, 202, 204, 300, 400, 401, 402, 403, 404, 405, 406, 409, 415, 418, 422, 451] {
-        // With the body of a good answer: the status alone decides.
+        // With the body of a good response: only the status counts.
         let fault = Fault::real().with_status(status).with_header("Retry-After", "9");
         let (answer, issuer) = answer_to(fault, as_is).await;
         assert_eq!((answer.outcome(), answer.retry_after), (setup(SetupFault::Refused), None), "{status}");
@@ -295,7 +295,7 @@ async fn a_page_instead_of_json_is_about_the_token_if_others_get_verdicts() {
         ("text/html; charset=utf-8", "{\"active\":true}", unsupported),
         ("text/plain", "blocked", unsupported),
         ("", "blocked", unsupported),
-        // These are rather a broken response than a page about the token.
+        // These are broken responses, not pages about the token.
         ("text/html", "", upstream(BadAnswer)),
         ("application/json", "<html>blocked</html>", upstream(BadAnswer)),
         ("application/json", "{\"active\":true", upstream(BadAnswer)),
@@ -427,7 +427,7 @@ fn assert_carries_nothing(request: &RecordedRequest, secrets: &[&str]) {
 }
 
 #[actix_web::test]
-async fn a_redirect_takes_neither_secret_nor_token_to_another_place() {
+async fn a_redirect_sends_neither_secret_nor_token_to_another_place() {
     let (mut followed, methods) = (0, ["post", "basic", "jwt"]);
     for status in [301, 302, 303, 307, 308] {
         for method in methods {
@@ -446,12 +446,12 @@ async fn a_redirect_takes_neither_secret_nor_token_to_another_place() {
             };
             let good = issuer.opaque(json!({}));
 
-            // Our own client goes nowhere.
+            // The hardened client follows no redirect.
             let own = api(builder()).await;
             assert_eq!(own.outcome(&good).await, setup(SetupFault::Refused), "{status} {method}");
             assert_eq!(elsewhere.connections(), 0, "{status} {method}");
 
-            // One that follows redirects arrives with empty hands, and the request is refused.
+            // A client that follows redirects arrives without credentials, and the request is rejected.
             let followers = api_with(builder(), awc::Client::default()).await;
             assert_eq!(followers.outcome(&good).await, setup(SetupFault::Refused), "{status} {method}");
             let basic = STANDARD.encode(format!("{}:{secret}", issuer.client_id()));
@@ -464,7 +464,7 @@ async fn a_redirect_takes_neither_secret_nor_token_to_another_place() {
     assert!(followed >= 5 * methods.len(), "the client did follow, or this test shows nothing");
 }
 
-/// The introspection request of an API that authenticates so, and how the request ended.
+/// Returns the introspection request of an API with this client authentication, and the outcome.
 async fn sent(
     issuer: &TestIssuer,
     id: &str,
@@ -496,7 +496,7 @@ async fn the_request_is_a_form_with_the_token_and_a_hint() {
 }
 
 #[actix_web::test]
-async fn client_secret_post_stands_in_the_form_alone() {
+async fn client_secret_post_is_in_the_form_only() {
     let (id, secret) = ("me:you/é", "p@ss:w/rd %+&=é€~");
     let issuer = TestIssuer::builder().client(id, secret).start();
     let (request, outcome) = sent(&issuer, id, ClientAuthentication::client_secret_post(secret)).await;
@@ -507,7 +507,7 @@ async fn client_secret_post_stands_in_the_form_alone() {
 }
 
 #[actix_web::test]
-async fn client_secret_basic_stands_in_the_header_alone_form_encoded() {
+async fn client_secret_basic_is_in_the_header_only_and_form_encoded() {
     let (id, secret) = ("me:you/é", "p@ss:w/rd %+&=é€~");
     let issuer = TestIssuer::builder().client(id, secret).start();
     let (request, outcome) = sent(&issuer, id, ClientAuthentication::client_secret_basic(secret)).await;
@@ -554,7 +554,7 @@ async fn client_assertions_are_accepted_and_used_once() {
         issuer.reset_counters();
         let api =
             api(ProtectApi::builder(issuer.issuer(), issuer.audience()).client(id, authentication)).await;
-        // The issuer refuses an assertion that it has seen before.
+        // The issuer rejects an assertion that was used before.
         for _ in 0..3 {
             assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK, "{id}");
         }
@@ -624,7 +624,7 @@ async fn claims_decide_as_they_should() {
         (json!({ "typ": "Bearer" }), OK),
         (json!({ "typ": "Refresh" }), token(Type)),
         (json!({ "typ": "ID" }), token(Type)),
-        // The first fault in the order of the checks tells.
+        // The first failed check determines the fault.
         (json!({ "iss": "https://issuer.example.test", "aud": "b", "exp": 0 }), token(Issuer)),
         (json!({ "aud": "b", "exp": 0, "nbf": now + 100 }), token(Audience)),
         (json!({ "exp": 0, "nbf": now + 100 }), token(Expired)),
@@ -653,7 +653,7 @@ async fn claims_decide_as_they_should() {
     }
 }
 
-/// A token of which introspection says these changes of a good answer, whatever the issuer thinks of it.
+/// A token whose introspection response is a good one with these changes.
 fn answered_with(issuer: &TestIssuer, changes: &Value) -> String {
     let mut body = good_body(issuer);
     for (name, value) in changes.as_object().unwrap() {
@@ -720,7 +720,7 @@ async fn the_client_in_the_app_data_makes_the_calls() {
 }
 
 #[actix_web::test]
-async fn the_deadline_holds_for_a_client_of_the_users_own_too() {
+async fn the_deadline_applies_to_a_client_of_the_application_too() {
     let issuer = TestIssuer::start();
     issuer.fault(Endpoint::Introspection, Fault::trickle(Duration::from_millis(30)).always());
     let patient = awc::Client::builder().timeout(Duration::from_secs(60)).finish();

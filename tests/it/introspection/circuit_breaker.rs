@@ -1,4 +1,4 @@
-//! The circuit breaker: one token is not evidence about the server, and a server that is down is left alone.
+//! The circuit breaker: failures of one token do not open it, and no calls are made to a server that is down.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -23,7 +23,7 @@ use crate::support::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Lets tokens that no other call has fail so, until introspection pauses. Returns how many failed.
+/// Sends tokens that fail in this way until introspection pauses. Returns how many failed.
 pub(crate) async fn pauses(api: &Api, fault: UpstreamFault) -> usize {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let mut failed = 0;
@@ -42,7 +42,7 @@ pub(crate) async fn pauses(api: &Api, fault: UpstreamFault) -> usize {
     failed
 }
 
-/// Waits until a fresh token gets a verdict.
+/// Waits until a new token is accepted.
 async fn recovers(api: &Api, issuer: &TestIssuer) {
     let recovering = async {
         while api.outcome(&issuer.opaque(json!({}))).await != OK {
@@ -53,7 +53,7 @@ async fn recovers(api: &Api, issuer: &TestIssuer) {
 }
 
 #[actix_web::test]
-async fn a_server_that_fails_is_paused_and_one_health_check_heals() {
+async fn a_server_that_fails_is_paused_until_one_health_check_succeeds() {
     let (issuer, clock) = timed_issuer();
     let api = api(introspecting(&issuer).clock(clock.clone())).await;
     let good = issuer.opaque(json!({}));
@@ -69,7 +69,7 @@ async fn a_server_that_fails_is_paused_and_one_health_check_heals() {
     }
     assert_eq!(issuer.count(Endpoint::Introspection), calls);
 
-    // The health check and one token that has not failed; the others do not wait for them.
+    // Two calls are made: the health check and one token that has not failed. The other requests do not wait.
     issuer.clear_faults();
     issuer.fault(Endpoint::Introspection, Fault::hold().always());
     clock.advance(seconds(1));
@@ -81,7 +81,8 @@ async fn a_server_that_fails_is_paused_and_one_health_check_heals() {
         }
         issuer.clear_faults();
     };
-    let (probe, ()) = timeout(PATIENCE, join(api.outcome(&good), others)).await.expect("somebody hangs");
+    let (probe, ()) =
+        timeout(PATIENCE, join(api.outcome(&good), others)).await.expect("a request does not end");
     assert_eq!(probe, OK);
     assert_eq!(issuer.count(Endpoint::Introspection), calls + 2);
     assert_eq!(api.outcome("random").await, token(TokenFault::Inactive));
@@ -164,7 +165,7 @@ async fn a_retry_after_is_heeded_for_its_token_and_for_all_if_the_server_asks_ag
 }
 
 #[actix_web::test]
-async fn one_token_that_fails_again_and_again_closes_nobody_out() {
+async fn one_token_that_fails_repeatedly_does_not_block_others() {
     for fault in [
         Fault::status(500),
         Fault::status(503).with_header("Retry-After", "1"),
@@ -187,9 +188,9 @@ async fn one_token_that_fails_again_and_again_closes_nobody_out() {
     }
 }
 
-/// A connection that breaks after the request was sent is no failed connection, whoever breaks it and however.
+/// A connection that breaks after the request was sent does not count as a failed connection.
 #[actix_web::test]
-async fn tokens_for_which_the_connection_breaks_close_nobody_out_at_any_rate() {
+async fn tokens_for_which_the_connection_breaks_do_not_block_others() {
     for fault in [Fault::close(), Fault::reset()] {
         for is_hardened in [true, false] {
             for is_one_token in [true, false] {
@@ -215,8 +216,8 @@ async fn tokens_for_which_the_connection_breaks_close_nobody_out_at_any_rate() {
 }
 
 #[actix_web::test]
-async fn many_tokens_that_fail_close_nobody_out() {
-    // Without any success of another token in between, so that only the health check tells.
+async fn many_failing_tokens_do_not_block_good_ones() {
+    // No other token succeeds in between, so that only the health check counts.
     let (issuer, clock) = timed_issuer();
     let api = api(introspecting(&issuer).clock(clock.clone())).await;
     issuer.fault(Endpoint::Introspection, Fault::status(500).for_tokens("made-up").always());

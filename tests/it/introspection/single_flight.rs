@@ -37,7 +37,7 @@ async fn concurrent_requests_with_one_token_share_one_call_over_all_workers() {
         let issuer = TestIssuer::start();
         let server = Server::start(&caching(&issuer, caches), 4);
         let good = issuer.opaque(json!({}));
-        // The metadata is known then.
+        // This fetches the metadata.
         assert_eq!(server.status("another").await, 401);
         issuer.reset_counters();
         issuer.fault(Endpoint::Introspection, Fault::hold().with_delay(Duration::from_millis(50)).always());
@@ -47,7 +47,8 @@ async fn concurrent_requests_with_one_token_share_one_call_over_all_workers() {
             server.arrived(201).await;
             issuer.release(Endpoint::Introspection);
         };
-        let (statuses, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+        let (statuses, ()) =
+            timeout(PATIENCE, join(requests, meanwhile)).await.expect("a request does not end");
         assert_eq!(statuses, [200; 200]);
         assert_eq!(issuer.count(Endpoint::Introspection), 1, "caches: {caches}");
     }
@@ -64,12 +65,13 @@ async fn different_tokens_do_not_share_a_call() {
         issuer.received(Endpoint::Introspection, 2).await;
         issuer.clear_faults();
     };
-    let ((first, second), ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+    let ((first, second), ()) =
+        timeout(PATIENCE, join(requests, meanwhile)).await.expect("a request does not end");
     assert_eq!((&first.body["sub"], &second.body["sub"]), (&json!("alice"), &json!("bob")));
 }
 
 #[actix_web::test]
-async fn a_caller_that_hangs_up_takes_nobody_along() {
+async fn a_caller_that_disconnects_does_not_cancel_the_call_of_others() {
     for caches in [true, false] {
         let issuer = TestIssuer::start();
         let server = Server::start(&caching(&issuer, caches), 4);
@@ -84,7 +86,7 @@ async fn a_caller_that_hangs_up_takes_nobody_along() {
         let followers = server.statuses([good.as_str(); 8]);
         let meanwhile = async {
             server.arrived(1 + 1 + 8).await;
-            // A reset, upon which the server drops the request; after a mere end of the stream it would go on.
+            // A reset makes the server drop the request. After an end of the stream it would continue.
             leader.set_zero_linger().unwrap();
             drop(leader);
             rt::time::sleep(Duration::from_millis(100)).await;
@@ -92,7 +94,8 @@ async fn a_caller_that_hangs_up_takes_nobody_along() {
         };
         let lead = issuer.received(Endpoint::Introspection, 1);
         timeout(PATIENCE, lead).await.expect("the leader's call was not made");
-        let (statuses, ()) = timeout(PATIENCE, join(followers, meanwhile)).await.expect("somebody hangs");
+        let (statuses, ()) =
+            timeout(PATIENCE, join(followers, meanwhile)).await.expect("a request does not end");
         assert_eq!(statuses, [200; 8]);
         assert_eq!(issuer.count(Endpoint::Introspection), 1, "caches: {caches}");
     }
@@ -114,11 +117,12 @@ async fn a_failed_call_is_tried_once_more_for_all_who_waited() {
             server.arrived(41).await;
             issuer.release(Endpoint::Introspection);
             issuer.received(Endpoint::Introspection, 2).await;
-            // Those who waited with them have a moment to join.
+            // The other waiting requests have a moment to join the second call.
             rt::time::sleep(Duration::from_millis(100)).await;
             issuer.release(Endpoint::Introspection);
         };
-        let (statuses, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+        let (statuses, ()) =
+            timeout(PATIENCE, join(requests, meanwhile)).await.expect("a request does not end");
         assert_eq!(statuses, [503; 40]);
         assert_eq!(issuer.count(Endpoint::Introspection), 2, "caches: {caches}");
         issuer.clear_faults();
@@ -127,7 +131,7 @@ async fn a_failed_call_is_tried_once_more_for_all_who_waited() {
 }
 
 #[actix_web::test]
-async fn one_failure_is_the_leaders_alone() {
+async fn one_failed_call_fails_only_the_request_that_made_it() {
     let issuer = TestIssuer::start();
     let api = api(introspecting(&issuer)).await;
     let good = issuer.opaque(json!({}));
@@ -138,13 +142,13 @@ async fn one_failure_is_the_leaders_alone() {
         issuer.received(Endpoint::Introspection, 2).await;
         issuer.release(Endpoint::Introspection);
     };
-    let (outcomes, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+    let (outcomes, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("a request does not end");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == OK).count(), 19, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == upstream(Failing)).count(), 1);
     assert_eq!(issuer.count(Endpoint::Introspection), 3);
 }
 
-/// Sends so many random tokens at once, while introspection answers nobody, and tells how they ended.
+/// Sends this many random tokens at once while introspection does not respond. Returns the outcomes.
 async fn spray(api: &Api, issuer: &TestIssuer, tokens: usize, calls: usize) -> Vec<Outcome> {
     issuer.reset_counters();
     issuer.fault(Endpoint::Introspection, Fault::hold().always());
@@ -167,9 +171,10 @@ async fn spray(api: &Api, issuer: &TestIssuer, tokens: usize, calls: usize) -> V
         issuer.clear_faults();
         turned_away
     };
-    let (outcomes, turned_away) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("somebody hangs");
+    let (outcomes, turned_away) =
+        timeout(PATIENCE, join(requests, meanwhile)).await.expect("a request does not end");
     let saturated = outcomes.iter().filter(|outcome| **outcome == upstream(Saturated)).count();
-    assert_eq!(turned_away, saturated, "whoever finds no place is told so at once");
+    assert_eq!(turned_away, saturated, "a request without a place is rejected at once");
     outcomes
 }
 
@@ -217,7 +222,7 @@ async fn broken_answers_and_refusals_of_one_token_do_not_pause_the_others() {
 }
 
 #[actix_web::test]
-async fn a_paused_server_does_not_take_jwts_and_remembered_verdicts_away() {
+async fn jwts_and_cached_verdicts_are_accepted_during_a_pause() {
     let issuer = TestIssuer::start();
     let api = api(introspecting(&issuer).introspection_cache_duration(TTL)).await;
     let (good, jwt) = (issuer.opaque(json!({})), issuer.jwt(json!({})));

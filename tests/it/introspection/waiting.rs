@@ -1,4 +1,4 @@
-//! Everything that a request waits for is bounded: how many wait, how long, and for whom.
+//! Limits on waiting: how many requests wait, how long, and for which calls.
 
 use std::{
     sync::{
@@ -37,7 +37,7 @@ fn count(outcomes: &[Outcome], outcome: Outcome) -> usize {
     outcomes.iter().filter(|seen| **seen == outcome).count()
 }
 
-/// Sends these tokens at once to an API in which ten may wait, while the endpoint answers nobody; how they ended.
+/// Sends these tokens at once to an API in which ten may wait, while the endpoint does not respond. Returns the outcomes.
 async fn crowd(protect: &ProtectApi, issuer: &TestIssuer, held: Endpoint, tokens: &[String]) -> Vec<Outcome> {
     let api = Api::of(protect, None).await;
     issuer.fault(held, Fault::hold().always());
@@ -77,7 +77,7 @@ async fn a_bounded_number_of_requests_waits_for_the_first_metadata_and_the_first
         let issuer = TestIssuer::start();
         let protect = jwts_only(&issuer).max_waiting(10).build().unwrap();
         if held == Endpoint::Jwks {
-            // The metadata is known then.
+            // This fetches the metadata.
             Api::of(&protect, None).await.outcome("opaque").await.unwrap_err();
         }
         let jwts: Vec<_> = (0..200).map(|_| issuer.jwt(json!({}))).collect();
@@ -125,7 +125,7 @@ async fn jwts_with_an_unknown_key_wait_in_bounds_and_hold_up_nobody_with_a_known
 async fn all_that_one_request_waits_for_has_one_deadline() {
     let late = Duration::from_millis(600);
     for (slow, needs_jwt) in [
-        // Each within the deadline of a second, and not together.
+        // Each is within the deadline of a second; their sum is not.
         ([Endpoint::Discovery, Endpoint::AuthorizationServerMetadata], false),
         ([Endpoint::Discovery, Endpoint::Introspection], false),
         ([Endpoint::Discovery, Endpoint::Jwks], true),
@@ -174,7 +174,7 @@ async fn within_five_seconds_after_an_outage_documents_are_fetched_again() {
     }
 }
 
-/// Threads of an API that are blocked by its handler `/block`, until told otherwise.
+/// Threads of an API that its handler `/block` blocks until the test ends that.
 #[derive(Default)]
 struct Blocked {
     unblock: Mutex<Vec<mpsc::Sender<()>>>,
@@ -261,14 +261,15 @@ async fn a_blocked_worker_holds_up_no_request_of_another_one() {
         };
         issuer.fault(held, Fault::hold().always());
         connections[leader].send("/", &token).await;
-        timeout(GUARD, issuer.received(held, 1)).await.expect("nobody leads");
+        timeout(GUARD, issuer.received(held, 1)).await.expect("no call was made");
         connections[blocker].send("/block", "").await;
         while blocked.lock().is_empty() {
             rt::time::sleep(Duration::from_millis(2)).await;
         }
         issuer.clear_faults();
         connections[follower].send("/", &token).await;
-        let (status, _) = timeout(GUARD, connections[follower].receive()).await.expect("somebody hangs");
+        let (status, _) =
+            timeout(GUARD, connections[follower].receive()).await.expect("a request does not end");
         assert_eq!((status, issuer.count(held)), (200, 2), "{held:?}");
         for unblock in blocked.lock().drain(..) {
             unblock.send(()).expect("the worker was not blocked any more");

@@ -1,4 +1,4 @@
-//! How the endpoints are found, and what happens while they cannot be.
+//! Discovery of the endpoints, and failures of discovery.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ fn metadata(issuer: &TestIssuer) -> Value {
     seen
 }
 
-/// How often each document was asked for: OIDC, RFC 8414.
+/// How often each document was requested: OIDC, RFC 8414.
 fn asked(issuer: &TestIssuer) -> (usize, usize) {
     (issuer.count(Endpoint::Discovery), issuer.count(Endpoint::AuthorizationServerMetadata))
 }
 
 #[actix_web::test]
-async fn the_oidc_document_comes_first_and_suffices() {
+async fn the_oidc_document_is_fetched_first_and_is_enough() {
     let issuer = TestIssuer::start();
     let api = api(introspecting(&issuer)).await;
     for _ in 0..3 {
@@ -46,7 +46,7 @@ async fn the_oidc_document_comes_first_and_suffices() {
 }
 
 #[actix_web::test]
-async fn rfc_8414_is_asked_where_there_is_no_oidc_document() {
+async fn the_rfc_8414_document_is_fetched_if_there_is_no_oidc_document() {
     for path in ["", "/tenant/a"] {
         let issuer = TestIssuer::builder().path(path).start();
         issuer.set_served(Endpoint::Discovery, false);
@@ -59,7 +59,7 @@ async fn rfc_8414_is_asked_where_there_is_no_oidc_document() {
 }
 
 #[actix_web::test]
-async fn a_path_may_also_stand_in_front_of_the_well_known_part() {
+async fn the_path_may_precede_the_well_known_part() {
     let issuer = TestIssuer::builder().path("/tenant/a").start();
     issuer.set_served(Endpoint::Discovery, false);
     issuer.set_served(Endpoint::AuthorizationServerMetadata, false);
@@ -81,7 +81,7 @@ async fn an_oidc_document_without_introspection_endpoint_is_completed_by_rfc_841
     assert_eq!(needy.outcome(&issuer.jwt(json!({}))).await, OK);
     assert_eq!(asked(&issuer), (1, 1));
 
-    // Who needs the keys alone asks no further.
+    // An API that needs only the keys fetches no second document.
     let frugal = api(jwts_only(&issuer)).await;
     assert_eq!(frugal.outcome(&issuer.jwt(json!({}))).await, OK);
     assert_eq!(asked(&issuer), (2, 1));
@@ -100,7 +100,7 @@ async fn metadata_without_introspection_endpoint_anywhere_is_our_misconfiguratio
 }
 
 #[actix_web::test]
-async fn what_is_no_metadata_is_passed_over() {
+async fn a_document_that_is_not_metadata_is_skipped() {
     type Break = fn(String) -> Fault;
     let good = |issuer: &TestIssuer| metadata(issuer).to_string();
     let cases: [(&str, Break); 8] = [
@@ -120,7 +120,7 @@ async fn what_is_no_metadata_is_passed_over() {
         assert_eq!(one.outcome(&issuer.opaque(json!({}))).await, OK, "{what}");
         assert_eq!(asked(&issuer), (1, 1), "{what}");
 
-        // Nor is it metadata in the second place.
+        // The same documents are rejected as the second document.
         issuer.fault(Endpoint::AuthorizationServerMetadata, fault(good(&issuer)).always());
         let other = api(introspecting(&issuer).realm("another configuration")).await;
         assert_eq!(other.outcome(&issuer.opaque(json!({}))).await, upstream(BadAnswer), "{what}");
@@ -128,7 +128,7 @@ async fn what_is_no_metadata_is_passed_over() {
 }
 
 #[actix_web::test]
-async fn metadata_is_known_by_its_content_whatever_its_type() {
+async fn metadata_is_accepted_with_any_media_type() {
     for content_type in ["text/plain", "application/octet-stream", "text/html", ""] {
         let issuer = TestIssuer::start();
         issuer.fault(Endpoint::Discovery, Fault::content_type(content_type).always());
@@ -139,7 +139,7 @@ async fn metadata_is_known_by_its_content_whatever_its_type() {
 }
 
 #[actix_web::test]
-async fn a_failing_server_is_not_asked_for_the_next_document() {
+async fn no_second_document_is_fetched_from_a_failing_server() {
     let issuer = TestIssuer::start();
     issuer.fault(Endpoint::Discovery, Fault::status(503).with_header("Retry-After", "7").always());
     let answer = api(introspecting(&issuer)).await.get("/", "token").await;
@@ -157,7 +157,7 @@ fn split_issuer(lacking: &str) -> (TestIssuer, TestClock) {
 }
 
 #[actix_web::test]
-async fn a_second_document_that_fails_takes_nothing_from_the_first_one() {
+async fn a_second_document_that_fails_does_not_discard_the_first_one() {
     let faults = [
         (Fault::status(500), Failing),
         (Fault::status(503), Failing),
@@ -172,7 +172,7 @@ async fn a_second_document_that_fails_takes_nothing_from_the_first_one() {
         let one = api(one).await;
         assert_eq!(one.outcome(&issuer.jwt(json!({}))).await, OK, "{fault:?}");
         assert_eq!(one.outcome(&issuer.opaque(json!({}))).await, upstream(kind), "{fault:?}");
-        // It is asked for again soon, not only after the lifetime of the metadata.
+        // It is fetched again soon, before the end of the metadata's lifetime.
         issuer.clear_faults();
         clock.advance(seconds(4));
         let opaque = issuer.opaque(json!({}));
@@ -213,7 +213,7 @@ async fn an_endpoint_of_the_second_document_stays_while_that_document_fails() {
         assert_eq!(seen, (OK, OK), "after {step} s more");
     }
     clock.advance(seconds(10));
-    // A background refresh of the document may still be under way.
+    // A background refresh of the document may still be in progress.
     assert!(eventually(async || api.outcome(&opaque).await != OK).await);
     assert_eq!(api.outcome(&opaque).await, upstream(Failing));
     assert_eq!(api.outcome(&jwt).await, OK, "the keys are where they were");
@@ -355,7 +355,7 @@ async fn a_key_that_cannot_be_used_is_reported_once_however_often_strangers_have
         for name in names {
             keys.push(json!({ "kty": "RSA", "n": "!", "e": "AQAB", "kid": format!("broken-{name}-{port}") }));
         }
-        // A server may well write the time into it.
+        // A server may write the time into the document.
         set["fetch"] = json!(issuer.count(Endpoint::Jwks));
         issuer.publish_jwks(set);
     };
@@ -526,7 +526,7 @@ async fn many_first_requests_over_all_workers_share_one_discovery_and_one_key_se
 }
 
 #[actix_web::test]
-async fn an_api_that_starts_before_its_issuer_heals_by_itself() {
+async fn an_api_that_starts_before_its_issuer_recovers() {
     let (model, clock) = timed_issuer();
     let port = unused_address().port();
     let credentials = actix_protect_api::ClientAuthentication::client_secret_post(model.client_secret());
@@ -588,7 +588,7 @@ async fn the_last_good_metadata_stays_while_refreshing_fails_until_it_is_too_old
 }
 
 #[actix_web::test]
-async fn metadata_counts_for_its_lifetime_and_then_the_new_one_does() {
+async fn metadata_is_used_for_its_lifetime_and_then_replaced() {
     let (issuer, clock) = timed_issuer();
     let elsewhere = TestIssuer::start();
     let api = api(introspecting(&issuer).clock(clock.clone()).metadata_cache_duration(seconds(100))).await;
@@ -602,7 +602,7 @@ async fn metadata_counts_for_its_lifetime_and_then_the_new_one_does() {
     assert_eq!(api.outcome(&good).await, OK);
     assert_eq!((asked(&issuer), elsewhere.connections()), ((1, 0), 0));
     clock.advance(seconds(21));
-    assert_eq!(api.outcome(&good).await, token(TokenFault::Inactive), "nobody knows the token there");
+    assert_eq!(api.outcome(&good).await, token(TokenFault::Inactive), "the token is unknown there");
     assert_eq!((asked(&issuer), elsewhere.count(Endpoint::Introspection)), ((2, 0), 1));
 }
 
@@ -610,7 +610,7 @@ async fn metadata_counts_for_its_lifetime_and_then_the_new_one_does() {
 async fn a_redirect_of_discovery_is_not_followed() {
     for status in [301, 302, 303, 307, 308] {
         let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
-        // What is there claims to be our issuer's.
+        // The document at the target names the configured issuer.
         elsewhere.fault(Endpoint::Discovery, Fault::body(metadata(&issuer).to_string()).always());
         let redirect = Fault::redirect(&elsewhere.url(Endpoint::Discovery)).with_status(status);
         issuer.fault(Endpoint::Discovery, redirect.clone().always());
@@ -622,7 +622,7 @@ async fn a_redirect_of_discovery_is_not_followed() {
 }
 
 #[actix_web::test]
-async fn a_client_of_the_users_own_that_follows_redirects_still_gets_no_other_issuers_metadata() {
+async fn a_client_that_follows_redirects_does_not_accept_metadata_of_another_issuer() {
     let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
     let redirect = Fault::redirect(&elsewhere.url(Endpoint::Discovery));
     issuer.fault(Endpoint::Discovery, redirect.clone().always());

@@ -1,5 +1,5 @@
-//! Responses with odd framing, and connections that die: no request gets the verdict on another, and no token but a good
-//! one passes. A server of hand-written bytes stands in for the authorization server.
+//! Responses with odd framing, and connections that break: no request gets the verdict of another request, and only a good
+//! token is accepted. The authorization server is a server that writes fixed bytes.
 
 use std::{io, rc::Rc, time::Duration};
 
@@ -112,7 +112,7 @@ fn body(path: &str, form: &str, base: &str) -> String {
     }
 }
 
-/// Responses after which the verdict counts.
+/// Responses whose verdict is used.
 fn understood() -> Vec<(Parts, bool)> {
     let open = [
         parts(&[(0, "HTTP/1.1 100 Continue\r\n\r\nGOOD")]),
@@ -147,7 +147,7 @@ fn understood() -> Vec<(Parts, bool)> {
     open.into_iter().map(|parts| (parts, false)).chain(closing).collect()
 }
 
-/// Responses that are none.
+/// Responses that are rejected.
 fn refused() -> Vec<(Parts, bool)> {
     let heads = [
         "HTTP/1.1 200 OK\r\n\r\n",
@@ -163,7 +163,7 @@ fn refused() -> Vec<(Parts, bool)> {
     heads.iter().map(|head| (parts(&[(0, head), (150, "GOOD")]), false)).collect()
 }
 
-/// The good token gets an odd response; meanwhile tokens that nobody knows are introspected on the same worker.
+/// The good token gets an odd response. Meanwhile unknown tokens are introspected on the same worker.
 #[actix_web::test]
 async fn an_unknown_token_never_gets_the_verdict_on_another() {
     for (is_understood, cases) in [(true, understood()), (false, refused())] {
@@ -222,7 +222,7 @@ async fn metadata_and_key_sets_with_odd_framing_are_read_or_refused() {
     }
 }
 
-/// A server that never says how long its response is, and does not close either.
+/// A server that sends no length and does not close the connection.
 #[actix_web::test]
 async fn a_response_without_a_length_is_refused_and_not_waited_for() {
     let server = Server::start(|path, _| match path {

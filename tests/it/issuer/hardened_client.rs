@@ -1,4 +1,4 @@
-//! The hardened client in calls of the application: where a plain `awc::Client` works, it works too.
+//! The hardened client in calls of the application: it works with every server with which a plain `awc::Client` works.
 
 use std::{
     io::{Read as _, Write as _},
@@ -33,7 +33,7 @@ async fn body_of(request: ClientRequest, body: &'static str) -> String {
     String::from_utf8(timeout(PATIENCE, exchange).await.expect("the call hangs").to_vec()).unwrap()
 }
 
-/// The server sends an interim response if it is asked to, as RFC 9110 section 10.1.1 demands.
+/// The server sends an interim response if the request expects it, as RFC 9110 section 10.1.1 requires.
 #[actix_web::test]
 async fn a_request_with_expect_gets_its_response() {
     let (url, _) = serving(|mut stream| async move {
@@ -135,7 +135,7 @@ async fn bytes_on_an_idle_connection_cost_no_request() {
             });
             let client: Client = hardened_client();
             assert_eq!(body_of(client.get(&url), "").await, "ok");
-            // The thread of the runtime waits: only the kernel knows of the bytes.
+            // The thread of the runtime waits, so that the bytes are still in the kernel.
             ask.send(()).unwrap();
             told.recv().unwrap();
             assert_eq!(body_of(client.get(&url), "").await, "ok", "{response:?} {late:?}");

@@ -1,4 +1,4 @@
-//! Every signature algorithm against every forgery, over the whole way of a request. With `--nocapture` it prints the table.
+//! Each signature algorithm with each kind of forgery, through the whole middleware. With `--nocapture` it prints the table.
 
 use actix_protect_api::{
     TokenFault,
@@ -69,7 +69,7 @@ async fn each_algorithm_passes_and_none_of_its_forgeries() {
     }
 }
 
-/// With another subject, under the old signature.
+/// Replaces the subject and keeps the signature.
 fn tampered(jwt: &str) -> String {
     let parts: Vec<&str> = jwt.split('.').collect();
     let (_, mut claims) = decoded(jwt);

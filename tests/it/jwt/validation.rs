@@ -1,4 +1,4 @@
-//! JWTs, with the keys that the issuer publishes over the network.
+//! JWTs, verified with the keys that the issuer publishes.
 
 use actix_protect_api::{
     Algorithm, Clock as _, SetupFault, TokenFault,
@@ -19,14 +19,14 @@ use crate::support::{
 
 const UNKNOWN_KEY: Outcome = token(TokenFault::UnknownKey);
 
-/// An issuer and an API that knows JWTs only, in the same time.
+/// An issuer and an API that accepts JWTs only, with the same clock.
 async fn timed() -> (TestIssuer, TestClock, Api) {
     let (issuer, clock) = timed_issuer();
     let api = api(jwts_only(&issuer).clock(clock.clone())).await;
     (issuer, clock, api)
 }
 
-/// A JWT that outlives whatever a test does with the clock.
+/// A JWT that is valid for longer than any test moves the clock.
 fn lasting(issuer: &TestIssuer, clock: &TestClock) -> String {
     issuer.jwt(json!({ "exp": clock.unix_time() + 1_000_000 }))
 }
@@ -49,7 +49,7 @@ async fn every_algorithm_is_verified() {
         let answer = api.get("/", &good).await;
         assert_eq!((answer.outcome(), &answer.body["sub"]), (OK, &json!(algorithm.name())));
 
-        // The same key's id, another key.
+        // Another key with the same `kid`.
         let kid = issuer.key(algorithm).kid().to_owned();
         let forged = issuer.jwt_with(JwtOptions::new().key(&TestKey::generate(algorithm, &kid)), json!({}));
         assert_eq!(api.outcome(&forged).await, token(TokenFault::Signature), "{algorithm:?}");
@@ -153,7 +153,7 @@ async fn a_header_that_names_keys_elsewhere_is_not_followed() {
         let bad = issuer.jwt_with(JwtOptions::new().key(&key).header(name, value), json!({}));
         assert_eq!(api.get("/", &bad).await.status, 401, "{name}");
     }
-    // Nor is the issuer that a token names.
+    // No call is made to the issuer that a token names.
     let foreign = evil.jwt(json!({}));
     assert_eq!(api.get("/", &foreign).await.status, 401);
     assert_eq!(evil.connections(), 0);
@@ -305,7 +305,7 @@ async fn a_redirect_of_the_key_set_is_not_followed() {
 }
 
 #[actix_web::test]
-async fn a_key_set_is_known_by_its_content_whatever_its_type() {
+async fn a_key_set_is_accepted_with_any_media_type() {
     for content_type in [
         "application/json",
         "application/jwk-set+json",
@@ -379,7 +379,7 @@ async fn a_jwt_without_kid_is_verified_with_each_key_of_its_algorithm() {
 }
 
 #[actix_web::test]
-async fn the_last_good_keys_outlive_an_outage_until_they_are_too_old() {
+async fn the_last_good_keys_are_used_during_an_outage_until_they_are_too_old() {
     let (issuer, clock) = timed_issuer();
     let builder = jwts_only(&issuer)
         .clock(clock.clone())
@@ -423,7 +423,7 @@ async fn a_flood_during_an_outage_of_the_keys_costs_one_fetch_in_each_pause() {
 }
 
 #[actix_web::test]
-async fn without_credentials_an_opaque_token_is_refused_and_nobody_is_asked() {
+async fn without_credentials_an_opaque_token_is_rejected_without_a_call() {
     let issuer = TestIssuer::start();
     let api = api(jwts_only(&issuer)).await;
     let opaque = issuer.opaque(json!({}));
@@ -445,9 +445,9 @@ async fn jwts_are_introspected_where_the_settings_say_so() {
     assert_eq!((issuer.count(Endpoint::Introspection), fetches(&issuer)), (2, 1));
 }
 
-/// The issuer calls each of these active. Callers can make them up, and the issuer is not asked.
+/// The issuer would respond that each of these is active. Anyone can create them, and no call is made for them.
 #[actix_web::test]
-async fn a_jwt_that_fails_here_is_not_introspected_in_any_mode() {
+async fn a_jwt_that_fails_local_validation_is_not_introspected_in_any_mode() {
     let issuer = TestIssuer::start();
     let of = |options: JwtOptions, claims: Value| issuer.jwt_with(options, claims);
     let foreign = || TestKey::generate(test::Algorithm::ES256, "x");
@@ -505,7 +505,7 @@ async fn claims_that_an_introspected_jwt_lacks_come_from_the_response() {
     assert_eq!(issuer.count(Endpoint::Introspection), 1);
 }
 
-/// An unsigned, an HMAC and a logout token, which anybody can make up.
+/// An unsigned token, an HMAC token and a logout token: anyone can create them.
 fn forged(number: usize) -> [(String, TokenFault); 3] {
     let claims = URL_SAFE_NO_PAD.encode(json!({ "n": number }).to_string());
     let make = |header: Value| format!("{}.{claims}.QUFB", URL_SAFE_NO_PAD.encode(header.to_string()));
@@ -590,7 +590,7 @@ async fn by_default_a_jwt_is_never_sent_to_the_issuer() {
 }
 
 #[actix_web::test]
-async fn what_only_looks_like_a_jwt_is_introspected() {
+async fn a_token_that_only_resembles_a_jwt_is_introspected() {
     let issuer = TestIssuer::start();
     let api = api(introspecting(&issuer)).await;
     let claims = issuer.claims(&issuer.opaque(json!({ "active": true }))).to_string();
@@ -620,7 +620,7 @@ async fn a_server_without_published_keys_has_its_jwts_introspected() {
 }
 
 #[actix_web::test]
-async fn a_remembered_jwt_is_judged_anew_each_time() {
+async fn the_policy_is_checked_for_a_cached_jwt_on_each_request() {
     let (issuer, clock, api) = timed().await;
     let now = clock.unix_time();
     let reader = issuer.jwt(json!({ "scope": "read", "exp": now + 100 }));
@@ -638,7 +638,7 @@ async fn a_remembered_jwt_is_judged_anew_each_time() {
     for path in ["/", "/read", "/write"] {
         assert_eq!(api.outcome_at(path, &reader).await, token(TokenFault::Expired));
     }
-    // A clock that is set back does not bring it into the future either.
+    // After the clock is set back, it is not valid yet.
     let later = issuer.jwt(json!({ "nbf": clock.unix_time(), "exp": clock.unix_time() + 100 }));
     assert_eq!(api.outcome(&later).await, OK);
     clock.set_unix_time(clock.unix_time() - 61);
@@ -646,7 +646,7 @@ async fn a_remembered_jwt_is_judged_anew_each_time() {
 }
 
 #[actix_web::test]
-async fn a_remembered_jwt_with_another_ending_is_another_jwt() {
+async fn a_cached_jwt_with_another_signature_is_rejected() {
     let issuer = TestIssuer::start();
     let api = api(jwts_only(&issuer)).await;
     let good = issuer.jwt(json!({}));
@@ -679,7 +679,7 @@ async fn settings_narrow_what_a_jwt_may_be() {
 }
 
 #[actix_web::test]
-async fn a_given_jwks_uri_counts_more_than_the_discovered_one() {
+async fn a_configured_jwks_uri_overrides_the_discovered_one() {
     let (issuer, keys) = (TestIssuer::start(), TestIssuer::start());
     let with = |key: &TestKey| issuer.jwt_with(JwtOptions::new().key(key), json!({}));
     let (own, other) =

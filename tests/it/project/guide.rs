@@ -76,7 +76,7 @@ fn every_block_of_rust_is_compiled() {
                     assert_eq!(kind, "", "{at}");
                     block = None;
                 }
-                // What is not compiled must not be Rust.
+                // A block that is not compiled must not be Rust.
                 (None, Some(false)) => assert!(!line.starts_with("use ") && !line.contains("fn "), "{at}"),
                 (None, _) => {}
             }

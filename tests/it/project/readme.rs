@@ -55,7 +55,7 @@ impl Program {
         let mut child = child::command(module_path!(), "child_runs_the_program")
             .envs(variables)
             .env(MARK, "1")
-            // The README's value. The records of the server tell the port.
+            // The value of the README. The records of the server contain the port.
             .env("RUST_LOG", "actix_protect_api=debug,actix_server=info")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -1,4 +1,4 @@
-//! RFC 6750 section 2.1 over real sockets: what is a bearer token, and what is not.
+//! RFC 6750 section 2.1 over real sockets: which header fields contain a bearer token.
 
 use actix_protect_api::test::{Endpoint, TestIssuer};
 use actix_web::{App, web};
@@ -21,7 +21,7 @@ async fn with_headers(app: &TestApp, values: &[&[u8]]) -> Answer {
 }
 
 #[actix_web::test]
-async fn a_good_token_opens_whatever_the_letter_case_of_the_scheme() {
+async fn the_letter_case_of_the_scheme_does_not_matter() {
     let (_issuer, app, token) = app();
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
         for spaces in [" ", "   "] {
@@ -43,7 +43,7 @@ async fn no_header_or_another_scheme_is_challenged_without_an_error_code() {
 }
 
 #[actix_web::test]
-async fn malformed_credentials_are_a_bad_request_and_ask_nobody() {
+async fn malformed_credentials_are_a_bad_request_without_a_call() {
     let (issuer, app, token) = app();
     for value in [
         b"Bearer".to_vec(),
@@ -91,9 +91,9 @@ async fn two_authorization_headers_are_a_bad_request_whatever_they_hold() {
     assert_eq!(issuer.count(Endpoint::Introspection), 0);
 }
 
-/// actix refuses these itself, before any middleware: what counts is that they open nothing and are the caller's fault.
+/// actix rejects these before any middleware. They must not be accepted, and must be reported as the caller's fault.
 #[actix_web::test]
-async fn a_folded_header_and_control_characters_never_open() {
+async fn a_folded_header_and_control_characters_are_never_accepted() {
     let (issuer, app, token) = app();
     for value in [
         format!("Bearer\r\n {token}").into_bytes(),
@@ -129,13 +129,13 @@ async fn a_header_of_200_kib_is_the_callers_fault_and_the_server_goes_on() {
 }
 
 #[actix_web::test]
-async fn tokens_in_the_query_or_in_a_form_are_not_looked_at() {
+async fn tokens_in_the_query_or_in_a_form_are_ignored() {
     let (issuer, app, token) = app();
     app.get(&format!("/?access_token={token}")).send().await.refuses(MISSING);
     let form = format!("access_token={token}");
     app.post("/").body("application/x-www-form-urlencoded", &form).send().await.refuses(MISSING);
     assert_eq!(issuer.count(Endpoint::Introspection), 0);
-    // Beside a header they change nothing, for better or worse.
+    // If there is a header, they have no effect.
     app.get("/?access_token=another").token(&token).send().await.is(200, "alice");
     app.get(&format!("/?access_token={token}")).token("another").send().await.refuses(INVALID);
 }
@@ -145,7 +145,7 @@ async fn a_refusal_of_head_has_the_headers_of_get_and_no_body() {
     let (_issuer, app, token) = app();
     for (value, (status, challenge, _)) in [
         (None, MISSING),
-        (Some("Bearer nobody-knows-me".to_owned()), INVALID),
+        (Some("Bearer unknown-token".to_owned()), INVALID),
         (Some("Bearer".to_owned()), MALFORMED),
     ] {
         let call = app.call("HEAD", "/");

@@ -1,4 +1,4 @@
-//! Protection follows the routed resource: no spelling of a path leads around it.
+//! Protection follows the routed resource: no spelling of a path avoids it.
 
 use actix_protect_api::test::{Endpoint, TestIssuer};
 use actix_web::{App, middleware::NormalizePath, web};
@@ -75,7 +75,7 @@ async fn no_spelling_of_a_path_leads_around_a_protected_scope() {
             let expected = if spelling.starts_with("/public?") { &[200][..] } else { &[400, 401, 404][..] };
             assert!(expected.contains(&answer.status), "{spelling}: {answer:?}");
         }
-        // Where the router finds the scope, the answer is the mount's.
+        // If the router selects the scope, its mount responds.
         for inside in [
             "/admin/secret",
             "/%61dmin/secret",

@@ -1,4 +1,4 @@
-//! Tokens and certificates from somewhere else than the header and the connection.
+//! Resolvers: tokens and certificates that are not in the header or the connection.
 
 use std::sync::{
     Arc,
@@ -43,7 +43,7 @@ async fn behaves(issuer: &TestIssuer, app: &TestApp) {
     // White space is trimmed; a scheme is not.
     app.get("/").header(FROM, format!("~~{alice}~")).send().await.is(200, "alice");
     app.get("/").header(FROM, format!("Bearer~{alice}")).send().await.refuses(INVALID);
-    // The value is the token, however bad it is: no falling back.
+    // The value is the token, even if it is malformed: there is no fallback.
     let asked = issuer.count(Endpoint::Introspection);
     for bad in ["", "~", "a~b", "\"", "fail"] {
         app.get("/").header(FROM, bad).token(&bob).send().await.refuses(INVALID);
@@ -52,7 +52,7 @@ async fn behaves(issuer: &TestIssuer, app: &TestApp) {
     let failed = app.get("/").header(FROM, "fail").send().await;
     failed.refuses(INVALID);
     assert_eq!(failed.header("x-kind"), Some("InvalidToken(Resolver)"));
-    // A resolved token is bounded too.
+    // The length of a resolved token is limited too.
     app.get("/").header(FROM, "a".repeat(16 * 1024 + 1)).send().await.refuses(INVALID);
     assert_eq!(issuer.count(Endpoint::Introspection), asked);
 }

@@ -49,7 +49,7 @@ async fn cors_outside_answers_preflights_and_marks_every_refusal() {
     for (call, status) in [
         (from_page().token(&reader), 200),
         (from_page(), 401),
-        (from_page().token("nobody-knows-me"), 401),
+        (from_page().token("unknown-token"), 401),
         (from_page().token("not a token"), 400),
         (from_page().token(&other), 403),
     ] {
@@ -142,7 +142,7 @@ async fn a_handler_that_a_preflight_reaches_has_no_caller() {
     preflight(&app, "/whoami").send().await.refuses(MISSING);
     preflight(&app, "/inner").send().await.refuses(MISSING);
     preflight(&app, "/perhaps").send().await.is(200, "nobody");
-    // Also with a token: nobody has looked at it.
+    // Also with a token, which is not validated.
     let token = issuer.opaque(json!({ "sub": "alice" }));
     preflight(&app, "/whoami").token(&token).send().await.refuses(MISSING);
     preflight(&app, "/perhaps").token(&token).send().await.is(200, "nobody");

@@ -1,4 +1,4 @@
-//! What a refusal looks like from outside, and what it must not tell.
+//! Responses to rejected requests, and what they must not contain.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::support::{
     service::introspecting,
 };
 
-/// Only these headers may be on a refusal: nothing else can tell anything.
+/// The response has no other headers than these.
 #[track_caller]
 fn tells_nothing(answer: &Answer) {
     let known = [
@@ -45,7 +45,7 @@ fn tells_nothing(answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn every_invalid_token_is_answered_alike_whatever_is_wrong_with_it() {
+async fn every_invalid_token_gets_the_same_response() {
     let issuer = TestIssuer::start();
     let app = protected(protect(&issuer));
     let revoked = issuer.opaque(json!({}));
@@ -60,7 +60,7 @@ async fn every_invalid_token_is_answered_alike_whatever_is_wrong_with_it() {
     let early =
         answered(&json!({ "active": true, "iss": iss, "aud": aud, "nbf": 4_000_000_000_u32 }).to_string());
     for (token, kind) in [
-        ("nobody-knows-me".to_owned(), "Inactive"),
+        ("unknown-token".to_owned(), "Inactive"),
         (revoked, "Inactive"),
         (past, "Expired"),
         (early, "NotYetValid"),
@@ -78,7 +78,7 @@ async fn every_invalid_token_is_answered_alike_whatever_is_wrong_with_it() {
         answer.refuses(INVALID);
         tells_nothing(&answer);
         let seen = answer.header("x-kind").unwrap();
-        // How a signature is broken is not the point here.
+        // The exact fault of the signature does not matter here.
         if kind != "Malformed" {
             assert_eq!(seen, format!("InvalidToken({kind})"));
         }
@@ -87,7 +87,7 @@ async fn every_invalid_token_is_answered_alike_whatever_is_wrong_with_it() {
 }
 
 #[actix_web::test]
-async fn faults_of_the_authorization_server_are_503_and_tell_nothing() {
+async fn faults_of_the_authorization_server_are_503_without_details() {
     let not_json = Fault::real().with_body("{").with_header("Content-Length", "1");
     let redirect_body = Fault::body("<html>Internal error at https://internal.example.test</html>");
     for (fault, kind) in [
@@ -130,7 +130,7 @@ async fn faults_of_the_authorization_server_are_503_and_tell_nothing() {
 }
 
 #[actix_web::test]
-async fn an_authorization_server_that_is_not_there_is_a_503_that_tells_nothing() {
+async fn an_unreachable_authorization_server_is_503_without_details() {
     let protect = ProtectApi::builder(format!("http://{}", unused_address()), "api")
         .client("api", ClientAuthentication::client_secret_basic("hush-hush"))
         .build()
@@ -141,13 +141,13 @@ async fn an_authorization_server_that_is_not_there_is_a_503_that_tells_nothing()
         answer.refuses(UNAVAILABLE);
         tells_nothing(&answer);
     }
-    // Whoever shows no token learns nothing of it either.
+    // The response to a request without a token does not show the outage.
     app.get("/").send().await.refuses(MISSING);
     app.get("/").token("not a token").send().await.refuses(MALFORMED);
 }
 
 #[actix_web::test]
-async fn faults_of_our_own_setup_are_500_and_tell_nothing() {
+async fn faults_of_the_configuration_are_500_without_details() {
     // Wrong credentials.
     let issuer = TestIssuer::start();
     let wrong = ProtectApi::builder(issuer.issuer(), issuer.audience())
@@ -158,7 +158,7 @@ async fn faults_of_our_own_setup_are_500_and_tell_nothing() {
     answer.refuses(OURS);
     tells_nothing(&answer);
     assert_eq!(answer.header("x-kind"), Some("Misconfigured(Refused)"));
-    // An issuer that calls itself otherwise, and one without the endpoint that is needed.
+    // Metadata of another issuer, and metadata without a usable endpoint.
     for (member, value, kind) in [
         ("issuer", Value::from("https://other.example.test"), "Issuer"),
         ("introspection_endpoint", Value::Null, "Endpoint"),
@@ -190,7 +190,7 @@ async fn retry_after_is_passed_on_and_absent_otherwise() {
     tells_nothing(&answer);
 }
 
-/// The five refusals that a stranger can provoke, at an API of one's own making.
+/// The responses of this API to requests that it rejects, one of each kind.
 async fn refusals(issuer: &TestIssuer, protect: ProtectApi) -> Vec<Answer> {
     let scoped = protect.clone().scopes(["posts:write"]);
     let grouped = protect.clone().groups(["staff"]);
@@ -204,7 +204,7 @@ async fn refusals(issuer: &TestIssuer, protect: ProtectApi) -> Vec<Answer> {
     for call in [
         app.get("/scope"),
         app.get("/scope").token("not a token"),
-        app.get("/scope").token("nobody-knows-me"),
+        app.get("/scope").token("unknown-token"),
         app.get("/scope").token(&token),
         app.get("/group").token(&token),
     ] {
@@ -232,7 +232,7 @@ async fn the_default_refusals_are_exactly_these() {
 }
 
 #[actix_web::test]
-async fn realm_and_resource_metadata_stand_in_every_challenge() {
+async fn realm_and_resource_metadata_are_in_every_challenge() {
     let issuer = TestIssuer::start();
     let metadata = "https://api.example.test/.well-known/oauth-protected-resource";
     let protect =
@@ -306,7 +306,7 @@ async fn problem_json_is_ready_made() {
 }
 
 #[actix_web::test]
-async fn a_renderer_of_ones_own_type_is_a_renderer() {
+async fn a_custom_type_can_be_a_renderer() {
     struct Teapot;
     impl ErrorRenderer for Teapot {
         fn render(&self, _: &AuthError, _: &HttpRequest) -> ErrorBody {
@@ -376,7 +376,7 @@ async fn a_reference_ties_the_answer_to_the_log_where_it_is_asked_for() {
     let (mut seen, malformed) = (BTreeSet::new(), "not a token");
     for (path, token, fault, status) in [
         ("/", malformed, None, 400),
-        ("/", "nobody-knows-me", None, 401),
+        ("/", "unknown-token", None, 401),
         ("/read", &*good, None, 403),
         ("/team", &*good, None, 403),
         ("/", &*good, Some(Fault::status(401).with_body(r#"{"error":"invalid_client"}"#)), 500),
@@ -390,7 +390,7 @@ async fn a_reference_ties_the_answer_to_the_log_where_it_is_asked_for() {
             }
             let answer = app.get(path).token(token).send().await;
             assert_eq!(answer.status, status, "{answer:?}");
-            // The record's; the header is the test's own.
+            // The reference of the record. The header exists only in the tests.
             let reference = record_of(&answer).value("reference").to_owned();
             assert!(reference.len() == 16 && reference.bytes().all(|byte| byte.is_ascii_hexdigit()));
             let body: Value = serde_json::from_str(&answer.body).unwrap();

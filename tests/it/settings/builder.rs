@@ -1,5 +1,5 @@
-//! Every option of the builder has an effect. Those that have tests of their own elsewhere: `realm`, `renderer`,
-//! `resource_metadata`, `error_reference` (`answers.rs`); `token_resolver`, `async_token_resolver`,
+//! Every option of the builder has an effect. Options that are tested elsewhere: `realm`, `renderer`,
+//! `resource_metadata`, `error_reference` (`response/errors.rs`); `token_resolver`, `async_token_resolver`,
 //! `certificate_resolver`, `certificate_binding` (`token_resolver.rs`); `groups_claim`, `groups_match_all` (`mounts.rs`).
 
 use std::time::Duration;
@@ -79,10 +79,10 @@ async fn the_trust_store_chooses_the_alias_of_the_endpoint() {
     let token = issuer.opaque(json!({}));
     serving(make()).get("/").token(&token).send().await.refuses(OURS);
     assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 0));
-    // The second call finds out that the endpoint refuses other tokens as well.
+    // The second call is a health check. It shows that the endpoint rejects other tokens as well.
     serving(make().trust_store_id("ts1")).get("/").token(&token).send().await.refuses(OURS);
     assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 2));
-    // One that is not published is no reason to take another.
+    // If the alias is not published, no other endpoint is used.
     serving(make().trust_store_id("ts2")).get("/").token(&token).send().await.refuses(OURS);
     assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Other)), (1, 2));
 }
@@ -103,7 +103,7 @@ async fn client_assertions_have_one_audience_the_issuer_or_the_endpoint() {
             Some(ClientAssertionAudience::Endpoint) => (issuer.url(Endpoint::Introspection), 500),
             _ => (issuer.issuer().to_owned(), 200),
         };
-        // The test issuer accepts nothing but its issuer.
+        // The test issuer accepts only its issuer as the audience.
         assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, is_accepted);
         let form = issuer.requests(Endpoint::Introspection)[0].form();
         let (_, claims) = decoded(&form["client_assertion"]);
@@ -140,7 +140,7 @@ async fn the_audience_of_a_client_assertion_is_the_endpoint_as_it_is_written() {
                     metadata
                 });
             }
-            // The test issuer accepts nothing but its issuer.
+            // The test issuer accepts only its issuer as the audience.
             assert_eq!(status(&serving(protect), &issuer.opaque(json!({}))).await, 500, "{written}");
             let form = issuer.requests(Endpoint::Introspection)[0].form();
             let (_, claims) = decoded(&form["client_assertion"]);
@@ -419,7 +419,7 @@ async fn calls_and_those_who_wait_for_one_are_bounded_as_configured() {
     while protect.status().calls_waiting == 0 {
         rt::time::sleep(Duration::from_millis(1)).await;
     }
-    // No place to call, none to wait.
+    // All places for calls and for waiting are occupied.
     let answer = app.get("/").token(&issuer.opaque(json!({}))).send().await;
     answer.refuses(UNAVAILABLE);
     assert_eq!(answer.header("x-kind"), Some("Upstream(Saturated)"));

@@ -1,4 +1,4 @@
-//! `from_env` reads the environment of the process: shown by children, which are this binary running one ignored test.
+//! `from_env` reads the environment of the process. The tests run child processes: this binary with one ignored test.
 
 use std::{collections::BTreeSet, process::Output};
 
@@ -77,16 +77,16 @@ fn from_env_panics_with_all_problems_and_no_secret() {
         assert!(text.contains(&format!("\n  - MONOCLOUD_BACKEND_{name}: ")), "{name}: {text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
-    // The place that is named is the caller's, not one in the crate.
+    // The panic names the place of the call, not one in the crate.
     assert!(text.contains("from_env.rs:"), "{text}");
 }
 
-/// Says which worker answered.
+/// A handler that returns the worker.
 async fn worker() -> String {
     format!("{:?}", std::thread::current().id())
 }
 
-/// Calls the app from several connections, one after the other, until every worker has answered.
+/// Calls the application on several connections, one after the other, until every worker has responded.
 async fn call_every_worker(app: &TestApp, token: &str) {
     let mut seen = BTreeSet::new();
     for _ in 0..100 {
@@ -142,7 +142,7 @@ async fn configurations_made_inside_the_closure_share_the_calls_in_flight() {
         calls.push(actix_web::rt::spawn(app.get("/").token(&token).send()));
     }
     issuer.received(Endpoint::Introspection, 1).await;
-    // Whoever comes while the call is under way waits for it; nobody can tell from outside when all have come.
+    // All requests wait for the call in flight. A test cannot observe when all have arrived.
     actix_web::rt::time::sleep(std::time::Duration::from_millis(200)).await;
     assert_eq!(issuer.count(Endpoint::Introspection), 1);
     issuer.release(Endpoint::Introspection);

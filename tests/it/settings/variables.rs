@@ -1,5 +1,5 @@
-//! The configuration from variables: what each means, and what is said of a wrong one. That the settings do what they
-//! say is shown in `builder.rs`.
+//! The configuration from variables: the setting of each variable, and the message for a wrong value. The effects of the
+//! settings are tested in `builder.rs`.
 
 use std::ffi::OsString;
 
@@ -20,7 +20,7 @@ use crate::support::{
 const PREFIX: &str = "MONOCLOUD_BACKEND_";
 const SECRET: &str = "hunter2-and-more-than-32-bytes-of-it";
 
-/// The smallest configuration with these variables over it; an empty value takes one away.
+/// Reads the smallest configuration with these changes; an empty value removes a variable.
 fn read(changes: &[(&str, &str)]) -> Result<ProtectApi, ConfigError> {
     let mut variables = vec![("TENANT_DOMAIN", "tenant.example.test"), ("AUDIENCE", "my-api")];
     variables.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
@@ -31,7 +31,7 @@ fn read(changes: &[(&str, &str)]) -> Result<ProtectApi, ConfigError> {
     )
 }
 
-/// With a client that has a secret.
+/// Reads the same with a client that has a secret.
 fn read_with_client(changes: &[(&str, &str)]) -> Result<ProtectApi, ConfigError> {
     read(&[&[("CLIENT_ID", "me"), ("CLIENT_SECRET", SECRET)], changes].concat())
 }
@@ -123,7 +123,7 @@ fn every_variable_sets_its_setting() {
             .collect();
         assert_eq!(format!("{:?}", read(&padded).unwrap()), text);
     }
-    // Values that say the default.
+    // Values that are the default.
     for (name, value) in [
         ("GROUPS_MATCH_ALL", "false"),
         ("GROUPS_MATCH_ALL", "0"),
@@ -170,7 +170,7 @@ fn an_empty_variable_is_unset() {
             assert_eq!(format!("{:?}", read(&[(name, blank)]).unwrap()), plain, "{name}");
         }
     }
-    // Their defaults may be weaker checks than the one that was meant.
+    // The default may be a weaker check than the intended one.
     for name in [
         "CLIENT_AUTH_METHOD",
         "GROUPS_MATCH_ALL",
@@ -307,7 +307,7 @@ fn a_variable_that_is_set_twice_is_a_problem() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_not_unicode_is_a_problem_only_in_our_own_variables() {
+fn text_that_is_not_unicode_is_a_problem_only_in_variables_of_this_crate() {
     use std::os::unix::ffi::OsStringExt as _;
 
     let bytes = || OsString::from_vec(b"hunter2\xff".to_vec());
@@ -361,7 +361,7 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         let text = format!("{:?}", read(&[&base, needs].concat()).unwrap());
         assert!(text.contains(&format!("ClientAuthentication({shown}, ")), "{method}: {text}");
         assert!(!text.contains("hunter2") && !text.contains(&jwk));
-        // Each thing that is missing is named.
+        // The message names each missing value.
         for (missing, _) in needs {
             let rest: Vec<_> = needs.iter().copied().filter(|(name, _)| name != missing).collect();
             only_problem(read(&[&base[..], &rest].concat()), &format!("{missing}: is missing"), method);
@@ -373,7 +373,7 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
                 && problems.iter().all(|problem| problem.starts_with("CLIENT_ID: is missing"))
         );
     }
-    // What is there, but of no use.
+    // Values that are set but cannot be used.
     let missing = folder.path("nowhere");
     for (method, wrong) in [
         ("private_key_jwt", vec![("CLIENT_SECRET", SECRET)]),
@@ -393,7 +393,7 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         };
         only_problem(read(&[&base[..], &wrong].concat()), variable, method);
     }
-    // `raw` is another way to write the same header.
+    // `raw` writes the same header without encoding.
     let raw = [("CLIENT_AUTH_METHOD", "client_secret_basic"), ("CLIENT_SECRET_BASIC_ENCODING", "raw")];
     assert!(format!("{:?}", read_with_client(&raw).unwrap()).contains("SecretBasicRaw"));
 }

@@ -1,4 +1,4 @@
-//! A protected app on a port of its own, and a client that speaks HTTP/1.1 byte by byte, so that it can be impolite.
+//! A served application, and a client that writes HTTP/1.1 as bytes, so that it can send malformed requests.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -38,7 +38,7 @@ pub(crate) use serve;
 
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// A server on a thread of its own; stopped when dropped.
+/// A server in a separate thread. It is stopped when it is dropped.
 pub(crate) struct TestApp {
     address: SocketAddr,
     handle: ServerHandle,
@@ -52,7 +52,7 @@ impl TestApp {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let (server, address) = make().expect("cannot serve");
-                sender.send((server.handle(), address)).expect("nobody waits for the server");
+                sender.send((server.handle(), address)).expect("no test waits for the server");
                 server.await.expect("the server failed");
             });
         });
@@ -86,7 +86,7 @@ impl TestApp {
 
 impl Drop for TestApp {
     fn drop(&mut self) {
-        // The command leaves at once; the thread ends when it is obeyed.
+        // The command is sent at once; the thread ends when the server has stopped.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
@@ -94,7 +94,7 @@ impl Drop for TestApp {
     }
 }
 
-/// A request in the making.
+/// A request that is not sent yet.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub(crate) struct Call {
@@ -109,7 +109,7 @@ impl Call {
         self.header("Authorization", format!("Bearer {token}"))
     }
 
-    /// Any bytes as value; the same name twice is two headers.
+    /// Adds a header with any bytes as the value. The same name twice gives two headers.
     pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.head.extend_from_slice(name.as_bytes());
         self.head.extend_from_slice(b": ");
@@ -124,7 +124,7 @@ impl Call {
         self.header("Content-Type", content_type).header("Content-Length", length)
     }
 
-    /// Sends it on a connection of its own, from a thread of its own: the runtime of the test is not blocked.
+    /// Sends the request on a new connection in another thread, so that the runtime of the test is not blocked.
     pub(crate) async fn send(self) -> Answer {
         web::block(move || self.send_blocking()).await.expect("the client's thread failed")
     }
@@ -134,7 +134,7 @@ impl Call {
         let mut stream = TcpStream::connect(self.address).expect("cannot connect");
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
-        // A server that refuses early may close before everything is written; its answer counts.
+        // A server that rejects early may close before everything is written. Its response counts.
         let sent = stream.write_all(&[&self.head[..], b"\r\n", &self.body].concat());
         let mut bytes = Vec::new();
         let mut buffer = [0; 16 * 1024];
@@ -151,7 +151,7 @@ impl Call {
     }
 }
 
-/// An answer as it came.
+/// A response as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -195,7 +195,7 @@ impl Answer {
         assert_eq!((self.status, self.body.as_str()), (status, body), "{self:?}");
     }
 
-    /// The whole refusal as callers know it: status, challenge, the default body, and never to be stored.
+    /// Asserts the whole rejection: status, challenge, the default body, and `no-store`.
     #[track_caller]
     pub(crate) fn refuses(&self, refusal: Refusal) {
         let (status, challenge, message) = refusal;
@@ -244,12 +244,12 @@ pub(crate) fn protect(issuer: &TestIssuer) -> ProtectApi {
     introspecting(issuer).build().unwrap()
 }
 
-/// A handler: who called.
+/// A handler that returns the subject.
 pub(crate) async fn whoami(caller: AuthenticatedRequest) -> String {
     caller.subject().unwrap_or("nobody").to_owned()
 }
 
-/// For `middleware::from_fn`, outermost: shows in the header `x-kind` why the answer is a refusal.
+/// For `middleware::from_fn`, outermost: the header `x-kind` contains the kind of the error.
 pub(crate) async fn show_kind(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

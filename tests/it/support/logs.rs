@@ -1,5 +1,5 @@
-//! What is written to the log, at every level. All tests of the binary write into one list, at the same time: tell your
-//! records by something that no other test has, such as the reference of a refusal or the port of an issuer.
+//! The log records, at every level. All tests of the binary write into one list at the same time: select the
+//! records by a value that no other test has, such as the reference of a rejection or the port of an issuer.
 
 use std::{
     fmt,
@@ -81,7 +81,7 @@ impl Log for Memory {
     fn flush(&self) {}
 }
 
-/// Listens from now on.
+/// Starts recording.
 pub(crate) fn capture() {
     START.call_once(|| {
         log::set_logger(&Memory).expect("another logger is there");
@@ -106,7 +106,7 @@ fn kept() -> MutexGuard<'static, Vec<Record>> {
     RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What another process has written.
+/// Adds the records of another process.
 pub(crate) fn add(records: &[Record]) {
     kept().extend_from_slice(records);
 }

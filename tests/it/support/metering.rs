@@ -1,4 +1,4 @@
-//! What is told to an exporter of metrics, by all tests of the binary.
+//! The metrics of all tests of the binary.
 
 use std::sync::OnceLock;
 
@@ -9,14 +9,14 @@ use metrics_util::{
 
 static SNAPSHOTTER: OnceLock<Snapshotter> = OnceLock::new();
 
-/// A metric that was told: one for each combination of labels.
+/// A recorded metric: one for each combination of labels.
 pub(crate) struct Told {
     pub(crate) kind: MetricKind,
     pub(crate) name: String,
     pub(crate) labels: Vec<(String, String)>,
 }
 
-/// Listens from now on.
+/// Starts recording.
 pub(crate) fn start() {
     SNAPSHOTTER.get_or_init(|| {
         let recorder = DebuggingRecorder::new();
@@ -27,7 +27,7 @@ pub(crate) fn start() {
 }
 
 pub(crate) fn told() -> Vec<Told> {
-    let snapshot = SNAPSHOTTER.get().expect("nobody listens").snapshot().into_vec();
+    let snapshot = SNAPSHOTTER.get().expect("recording was not started").snapshot().into_vec();
     let told = |key: metrics_util::CompositeKey| {
         let (kind, key) = key.into_parts();
         let labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();

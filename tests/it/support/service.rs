@@ -1,5 +1,5 @@
-//! A protected API in the test's own thread, without a socket in front of it: only what is behind it, the way to the
-//! authorization server, goes over the network.
+//! A protected API in the thread of the test. Requests to the API do not use a socket, calls to the authorization server
+//! do.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use actix_web::{
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 
-/// How a request ended: let through, or why not.
+/// The outcome of a request: accepted, or the kind of the error.
 pub(crate) type Outcome = Result<(), AuthErrorKind>;
 
 pub(crate) const OK: Outcome = Ok(());
@@ -36,35 +36,35 @@ pub(crate) const fn setup(fault: SetupFault) -> Outcome {
     Err(AuthErrorKind::Misconfigured(fault))
 }
 
-/// An API of this issuer as its usual client; no verdict is kept.
+/// The settings of an API of this issuer with its default client; no verdict is cached.
 pub(crate) fn introspecting(issuer: &TestIssuer) -> ProtectApiBuilder {
     ProtectApi::builder(issuer.issuer(), issuer.audience())
         .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
 }
 
-/// An API without credentials: it knows JWTs only.
+/// The settings of an API without credentials: it accepts JWTs only.
 pub(crate) fn jwts_only(issuer: &TestIssuer) -> ProtectApiBuilder {
     ProtectApi::builder(issuer.issuer(), issuer.audience())
 }
 
-/// An issuer whose time is that of the clock.
+/// An issuer with a clock that the test moves.
 pub(crate) fn timed_issuer() -> (TestIssuer, TestClock) {
     let clock = TestClock::new();
     (TestIssuer::builder().clock(clock.clone()).start(), clock)
 }
 
-/// The API of these settings, to be asked.
+/// Starts the API with these settings.
 pub(crate) async fn api(builder: ProtectApiBuilder) -> Api {
     Api::of(&builder.build().unwrap(), None).await
 }
 
-/// The same with an HTTP client of the user's own.
+/// Starts the API with an HTTP client of the application.
 pub(crate) async fn api_with(builder: ProtectApiBuilder, client: awc::Client) -> Api {
     Api::of(&builder.build().unwrap(), Some(client)).await
 }
 
 /// The API, with a route for each requirement: `/`, `/read`, `/write`, `/any` (of both scopes), `/team`, and `/fresh`,
-/// which takes no verdict from before.
+/// which uses no cached verdict.
 pub(crate) struct Api {
     call: Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Answer>>,
 }
@@ -101,7 +101,7 @@ impl Api {
         (self.call)(request).await
     }
 
-    /// How a request to `/` with this token ends.
+    /// Returns the outcome of a request to `/` with this token.
     pub(crate) async fn outcome(&self, token: &str) -> Outcome {
         self.outcome_at("/", token).await
     }
@@ -115,7 +115,7 @@ async fn claims(caller: AuthenticatedRequest) -> web::Json<actix_protect_api::Cl
     web::Json(caller.into_claims())
 }
 
-/// What came back, and why.
+/// The response, and the kind of its error.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -123,7 +123,7 @@ pub(crate) struct Answer {
     /// In seconds.
     pub(crate) retry_after: Option<u64>,
     pub(crate) challenge: Option<String>,
-    /// The claims where the request was let through.
+    /// The claims, if the request was accepted.
     pub(crate) body: Value,
 }
 
@@ -143,7 +143,7 @@ impl Answer {
         }
     }
 
-    /// Status and challenge must be those of the kind, whatever a test asks about.
+    /// Returns the outcome. Status and challenge must be those of the kind.
     #[track_caller]
     pub(crate) fn outcome(&self) -> Outcome {
         let status = match self.kind {

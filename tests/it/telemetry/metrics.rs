@@ -1,4 +1,4 @@
-//! What the feature `metrics` tells, and what it must not.
+//! The metrics of the feature `metrics`, and values that they must not contain.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use serde_json::json;
 
 #[actix_web::test]
-async fn decisions_calls_and_ages_are_told_without_tokens_or_claims() {
+async fn decisions_calls_and_ages_are_recorded_without_tokens_or_claims() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
@@ -73,7 +73,7 @@ async fn decisions_calls_and_ages_are_told_without_tokens_or_claims() {
     assert_eq!(decisions("outcome=allowed,fault=,via=cache"), 1);
     assert_eq!(decisions("outcome=allowed,fault=,via=signature"), 1);
     assert_eq!(decisions("outcome=allowed,fault=,via=remembered_signature"), 1);
-    // Refusals that a verdict led to tell how it came about.
+    // A rejection because of a verdict has the source of the verdict.
     for via in ["introspection", "cache"] {
         let labels = format!("outcome=insufficient_scope,fault=insufficient_scope,via={via}");
         assert_eq!(decisions(&labels), 1, "{labels}");

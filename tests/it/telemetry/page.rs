@@ -1,4 +1,4 @@
-//! `docs/observability.md`: what it lists is what is told, no more and no less.
+//! `docs/observability.md` lists exactly the log records and metrics that are emitted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,7 @@ use crate::{
 
 const PAGE: &str = include_str!("../../../docs/observability.md");
 
-/// What is documented and cannot be made to happen from outside: the checks at start-up come before.
+/// Documented events that no test can cause, because the checks at the start come first.
 const OUT_OF_REACH: [(&str, &str); 2] = [
     (
         "no_client_certificate",
@@ -94,10 +94,10 @@ fn every_record_has_the_one_target_and_a_documented_event() {
     assert_eq!(named, documented);
 }
 
-/// Everything that is worth a record or a metric happens once. The page of symptoms brings most of it.
+/// Causes every log record and metric once. The walks of the troubleshooting page cause most of them.
 async fn a_broad_run() {
     walk_the_page().await;
-    // Behind one door, to reach the words that are about what is remembered and about mounts in mounts.
+    // One application, for the label values of cached verdicts and of nested mounts.
     let issuer = TestIssuer::start();
     let protect =
         introspecting(&issuer).introspection_cache_duration(Duration::from_secs(60)).build().unwrap();
@@ -129,7 +129,7 @@ async fn a_broad_run() {
     let request =
         TestRequest::get().insert_header(("Authorization", format!("Bearer {}", odd.jwt(json!({})))));
     assert_eq!(call_service(&app, request.to_request()).await.status(), 503);
-    // A document of another issuer, and an answer of nobody.
+    // A document of another issuer, and a connection that is reset.
     let elsewhere = TestIssuer::start();
     elsewhere.set_metadata(|mut metadata| {
         metadata["issuer"] = "https://somebody.example.test".into();
@@ -144,7 +144,7 @@ async fn a_broad_run() {
         assert_eq!(call_service(&app, request.to_request()).await.status(), 500);
         clock.advance(second);
     }
-    // An endpoint that turns bad.
+    // An endpoint that becomes unusable.
     let turning = TestIssuer::builder().clock(clock.clone()).start();
     let protect =
         introspecting(&turning).clock(clock.clone()).metadata_cache_duration(second).build().unwrap();
@@ -162,7 +162,7 @@ async fn a_broad_run() {
 }
 
 #[actix_web::test]
-async fn what_is_logged_is_what_is_documented() {
+async fn every_log_record_is_documented_and_every_documented_one_is_written() {
     a_broad_run().await;
     let documented = documented_events();
     let mut seen: BTreeMap<String, Words> = BTreeMap::new();
@@ -181,13 +181,13 @@ async fn what_is_logged_is_what_is_documented() {
     for (event, (levels, _)) in documented {
         match OUT_OF_REACH.iter().find(|(name, _)| *name == event) {
             None => assert_eq!(seen.get(&event), Some(&levels), "{event} is not told as documented"),
-            Some((_, reason)) => assert_eq!(seen.get(&event), None, "{event} is told, although {reason}"),
+            Some((_, reason)) => assert_eq!(seen.get(&event), None, "{event} is logged, although {reason}"),
         }
     }
 }
 
 #[actix_web::test]
-async fn what_is_measured_is_what_is_documented() {
+async fn every_metric_is_documented_and_every_documented_one_is_recorded() {
     a_broad_run().await;
     let documented: BTreeMap<String, (String, Words)> = table("| Name |")
         .into_iter()
@@ -199,7 +199,7 @@ async fn what_is_measured_is_what_is_documented() {
         let kind = format!("{kind:?}").to_lowercase();
         let names: Words = labels.iter().map(|(name, _)| name.clone()).collect();
         let before = seen.insert(name.clone(), (kind.clone(), names.clone()));
-        assert!(before.is_none_or(|before| before == (kind, names)), "{name} is told in two ways");
+        assert!(before.is_none_or(|before| before == (kind, names)), "{name} is recorded in two ways");
         for (label, value) in labels {
             words.entry((name.clone(), label)).or_default().insert(value);
         }

@@ -1,4 +1,4 @@
-//! No token, secret or claim value gets into the log, into metrics or into `Debug`.
+//! No token, secret or claim value is in the log, in metrics or in `Debug` output.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -25,7 +25,7 @@ fn claims() -> serde_json::Value {
     })
 }
 
-/// Fits no token of these tests: the text of serde's error quotes the claim.
+/// Fits no token of these tests: the error text of serde quotes the claim.
 #[derive(serde::Deserialize)]
 struct Misfit {
     email: u8,
@@ -35,7 +35,7 @@ async fn misfit(caller: AuthenticatedRequest<Misfit>) -> String {
     caller.claims().email.to_string()
 }
 
-/// Everything that must not be seen: marks of secrets and claims, whole tokens, and what was sent in their place.
+/// All texts that must not appear: marks in secrets and claims, whole tokens, and credentials that were sent.
 struct Forbidden(BTreeSet<String>);
 
 impl Forbidden {
@@ -44,12 +44,12 @@ impl Forbidden {
     }
 
     fn add(&mut self, secret: &str) {
-        // Nor a part of it: the payload of a JWT is the claims.
+        // Also each part, because the payload of a JWT contains the claims.
         self.0.extend(secret.split('.').filter(|part| part.len() > 20).map(str::to_owned));
         self.0.insert(secret.to_owned());
     }
 
-    /// What this API has sent to be introspected: the header, the assertion, the secret as a form has it.
+    /// Adds the credentials of the introspection requests: the header, the assertion, the secret as it is in a form.
     fn add_what_was_sent(&mut self, issuer: &TestIssuer) {
         for request in issuer.requests(Endpoint::Introspection) {
             if let Some(header) = request.header("authorization") {
@@ -80,7 +80,7 @@ fn byte_serialize(text: &str) -> String {
         .collect()
 }
 
-/// An API for each way to authenticate itself, right and wrong.
+/// An API for each client authentication method, with right and wrong secrets.
 fn apis(issuer: &TestIssuer, key: &TestKey) -> Vec<ProtectApi> {
     let jwk = key.private_jwk().to_string();
     let stranger = TestKey::generate(Algorithm::ES256, "stranger").private_jwk().to_string();
@@ -138,7 +138,7 @@ fn tokens(issuer: &TestIssuer) -> Vec<String> {
 
 #[actix_web::test]
 async fn no_token_secret_or_claim_value_is_logged_or_measured_whatever_happens() {
-    // Also what actix and the HTTP client write, at every level: what we give them must not show there.
+    // The records of actix and of the HTTP client count too, at every level.
     let listening = logs::capture_of_all_crates();
     metering::start();
     let key = TestKey::generate(Algorithm::ES256, "of-the-api");
@@ -161,7 +161,7 @@ async fn no_token_secret_or_claim_value_is_logged_or_measured_whatever_happens()
             forbidden.add(token);
             for path in ["/", "/read", "/group", "/misfit"] {
                 let answer = app.get(path).token(token).send().await;
-                // Let through, the answer is the handler's.
+                // The response to an accepted request is the handler's.
                 if answer.status != 200 {
                     forbidden.is_not_in(&format!("{answer:?}"));
                 }
@@ -199,7 +199,7 @@ async fn no_token_secret_or_claim_value_is_logged_or_measured_whatever_happens()
             .iter()
             .filter(move |record| record.value("issuer") == issuer && record.value("event") == event)
     };
-    // Something was captured of each kind, or nothing is shown here.
+    // If nothing was captured, this test shows nothing.
     assert!(ours("refused").any(|record| record.level == log::Level::Error), "no fault of ours was provoked");
     assert!(ours("refused").any(|record| record.value("via") == "cache"));
     assert!(ours("decided").count() > 500 && ours("called").count() > 100);

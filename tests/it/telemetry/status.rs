@@ -1,4 +1,4 @@
-//! What `ProtectApi::status` tells, and when.
+//! The values of `ProtectApi::status`.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn upstream(fault: UpstreamFault) -> AuthErrorKind {
 }
 
 #[actix_web::test]
-async fn nothing_is_known_before_the_first_token_and_nothing_has_failed() {
+async fn before_the_first_token_the_status_is_empty() {
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer).introspection_cache_duration(seconds(60)).build().unwrap();
     let status = protect.status();
@@ -52,7 +52,7 @@ async fn nothing_is_known_before_the_first_token_and_nothing_has_failed() {
 }
 
 #[actix_web::test]
-async fn what_strangers_send_is_no_failure() {
+async fn tokens_that_are_rejected_are_no_failure() {
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer).build().unwrap();
     let api = Api::of(&protect, None).await;
@@ -73,7 +73,7 @@ async fn what_strangers_send_is_no_failure() {
 /// A gateway's 413 for a long token, a server's 400 for one that it does not understand: a caller could send one a minute,
 /// and keep every replica from being ready.
 #[actix_web::test]
-async fn what_one_odd_token_may_have_caused_is_no_failure() {
+async fn a_response_that_one_token_may_have_caused_is_no_failure() {
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer).build().unwrap();
     let api = Api::of(&protect, None).await;
@@ -147,7 +147,7 @@ async fn while_introspection_is_paused_the_reason_is_what_led_to_it() {
 }
 
 #[actix_web::test]
-async fn a_refresh_that_fails_behind_good_answers_is_told() {
+async fn a_background_refresh_that_fails_is_in_the_status() {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
     let protect =
         ProtectApi::builder(issuer.issuer(), issuer.audience()).clock(clock.clone()).build().unwrap();
@@ -168,7 +168,7 @@ async fn a_refresh_that_fails_behind_good_answers_is_told() {
 }
 
 #[actix_web::test]
-async fn wrong_credentials_and_a_missing_server_are_told_by_their_kind() {
+async fn wrong_credentials_and_a_missing_server_are_in_the_status() {
     let issuer = TestIssuer::start();
     let wrong = ClientAuthentication::client_secret_basic("not the secret");
     let misconfigured = ProtectApi::builder(issuer.issuer(), issuer.audience()).client("api-server", wrong);

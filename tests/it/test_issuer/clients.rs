@@ -47,7 +47,7 @@ fn wrong_credentials_are_an_invalid_client() {
         assert_eq!((answer.status, answer.json()), (401, json!({ "error": "invalid_client" })), "{header}");
         assert!(answer.header("www-authenticate").unwrap().starts_with("Basic "));
     }
-    // Would read the same decoded, but is not encoded as it must be.
+    // The decoded value is the same, but the encoding is wrong.
     let issuer = TestIssuer::builder().client("slash", "a/b").start();
     assert_eq!(ask(&issuer, Some(&basic("slash", "a/b")), &[]).status, 200);
     assert_eq!(ask(&issuer, Some(&unencoded("slash", "a/b")), &[]).status, 401);

@@ -1,4 +1,4 @@
-//! What each endpoint answers, and what is remembered of the questions.
+//! The responses of each endpoint, and the recorded requests.
 
 use std::{io::Write as _, net::TcpStream, thread};
 
@@ -80,7 +80,7 @@ fn metadata_can_be_changed_and_one_document_switched_off() {
 }
 
 #[test]
-fn introspection_tells_the_claims_of_an_opaque_token() {
+fn introspection_returns_the_claims_of_an_opaque_token() {
     let issuer = TestIssuer::builder().audience("https://orders.example.test").start();
     let token = issuer.opaque(json!({ "sub": "alice", "scope": "read", "iat": null }));
     let answer = introspect(&issuer, &token);
@@ -103,7 +103,7 @@ fn introspection_tells_the_claims_of_an_opaque_token() {
 }
 
 #[test]
-fn a_token_dies_by_revocation_and_by_expiry() {
+fn revocation_and_expiry_end_a_token() {
     let clock = TestClock::new();
     let issuer = TestIssuer::builder().clock(clock.clone()).start();
     let revoked = issuer.opaque(json!({}));
@@ -303,7 +303,7 @@ async fn a_connection_serves_many_requests() {
 }
 
 #[test]
-fn several_threads_ask_at_once() {
+fn several_threads_call_at_once() {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
     thread::scope(|scope| {
@@ -315,7 +315,7 @@ fn several_threads_ask_at_once() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_and_harms_nobody() {
+fn a_malformed_request_is_rejected_and_the_server_continues() {
     let issuer = TestIssuer::start();
     let url = issuer.issuer();
     let huge = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(64 * 1024));

@@ -1,4 +1,4 @@
-//! The ways to misbehave.
+//! Scripted faults.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -50,7 +50,7 @@ fn a_fault_can_last_until_cleared() {
 }
 
 #[test]
-fn the_real_answer_can_be_dressed_up() {
+fn the_real_response_can_be_changed() {
     let issuer = TestIssuer::start();
     let token = issuer.opaque(json!({}));
     issuer.fault(Endpoint::Introspection, Fault::real().with_status(201).with_header("X-Odd", "1"));
@@ -189,12 +189,12 @@ fn dropping_it_does_not_wait_for_what_is_held() {
 }
 
 #[actix_web::test]
-async fn awc_takes_a_truncated_body_for_a_whole_one() {
+async fn awc_accepts_a_truncated_body() {
     let issuer = TestIssuer::start();
     issuer.fault(Endpoint::Jwks, Fault::truncate());
     issuer.fault(Endpoint::Jwks, Fault::reset());
     let client = awc::Client::default();
-    // Should this ever be an error: whoever compares lengths after awc may stop doing so.
+    // If this becomes an error, the crate need not compare the lengths after awc any more.
     let mut answer = client.get(issuer.url(Endpoint::Jwks)).send().await.unwrap();
     let announced: usize = answer.headers().get("content-length").unwrap().to_str().unwrap().parse().unwrap();
     assert!(answer.body().await.unwrap().len() < announced);

@@ -41,7 +41,7 @@ fn kids(issuer: &TestIssuer) -> Vec<String> {
         .collect()
 }
 
-/// What a client with the published keys makes of the token.
+/// Verifies the token as a client with the published keys does.
 fn verified(issuer: &TestIssuer, token: &str) -> Result<Value, String> {
     let text = |error: jsonwebtoken::errors::Error| error.to_string();
     let header = decode_header(token).map_err(text)?;

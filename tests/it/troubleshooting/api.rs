@@ -1,4 +1,4 @@
-//! The APIs that are walked through, and what they wrote.
+//! The applications of the walks, and their log records.
 
 use actix_protect_api::{ProtectApiBuilder, test::TestIssuer};
 
@@ -36,14 +36,14 @@ pub(crate) async fn paused_line(app: &TestApp, issuer: &TestIssuer) -> Record {
     panic!("introspection does not pause");
 }
 
-/// A call that must be let through; what to say of it.
+/// Makes a call that must be accepted. Returns the entry for the table.
 pub(crate) async fn works(call: Call) -> String {
     let answer = call.send().await;
     assert_eq!(answer.status, 200, "the fix does not mend it: {answer:?}");
     "200".to_owned()
 }
 
-/// The record of this event that is about this issuer and says so.
+/// The record of this event about this issuer, with this text.
 #[track_caller]
 pub(crate) fn told(issuer: &TestIssuer, event: &str, says: &str) -> Record {
     let of = |record: &Record| record.value("event") == event && record.value("issuer") == issuer.issuer();

@@ -1,4 +1,4 @@
-//! 500: what is set up wrongly, here or at the authorization server.
+//! 500: wrong settings, of the API or of the authorization server.
 
 use std::time::Duration;
 
@@ -145,7 +145,7 @@ async fn insecure_endpoint() -> Walked {
     Walked::new([line], works(api(introspecting(&issuer).realm("again")).get("/").token(&token)).await)
 }
 
-/// Files are looked at once a second, which this waits for.
+/// Files are read at most once a second. This test waits for a read.
 async fn expired_svid() -> Walked {
     let (issuer, clock, folder) = (TestIssuer::start(), TestClock::new(), Folder::new());
     let svid = |lifetime: i64| {

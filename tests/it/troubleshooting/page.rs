@@ -45,7 +45,7 @@ impl Row {
         self.cell.split('`').skip(1).step_by(2).collect()
     }
 
-    /// What of these lines is not on the page, and what of the page is not among them.
+    /// Returns the lines that are not on the page, and the quotes of the page that are not among the lines.
     pub(super) fn complaints(&self, lines: &[Line]) -> Vec<String> {
         if self.section == "Other symptoms" {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! What is decided once per process, by its variables: which certificates are trusted. Shown by children, which are this
-//! binary running one ignored test.
+//! The trusted certificates, which each process reads once, from the places that variables name. The tests run child
+//! processes: this binary with one ignored test.
 
 use std::env;
 
@@ -40,7 +40,7 @@ impl Certificates {
     }
 }
 
-/// What a new process is answered that trusts these certificates and calls an API of this issuer, and what it logged.
+/// Starts a process that trusts these certificates and calls an API of this issuer. Returns the status and the log records.
 pub(super) fn calls(issuer: &TestIssuer, trusted: &Certificates) -> (String, Vec<logs::Record>) {
     let mut command = child::command(module_path!(), "child_calls_an_api");
     command
@@ -77,7 +77,7 @@ pub(super) fn calls(issuer: &TestIssuer, trusted: &Certificates) -> (String, Vec
 #[actix_web::test]
 #[ignore = "runs as a child process"]
 async fn child_calls_an_api() {
-    // Run by hand it has nothing to call.
+    // Without the variable there is no API to call.
     let Ok(token) = env::var(TOKEN) else { return };
     logs::capture();
     let app = App::new().wrap(ProtectApi::from_env()).route("/", web::get().to(whoami));

@@ -1,4 +1,4 @@
-//! Records that are no refusals.
+//! Log records that are not rejections.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     }
 }
 
-/// The record whose text has this, which no other test writes.
+/// The record with this text, which no other test writes.
 #[track_caller]
 fn saying(part: &str) -> Record {
     logs::last(|record| record.text.contains(part)).unwrap_or_else(|| panic!("no record says {part:?}"))
@@ -94,7 +94,7 @@ async fn documents_unavailable() -> Walked {
     let keys = told(&issuer, "fetch_failed", "the key set");
     clock.advance(Duration::from_secs(1));
     let after = works(app.get("/").token(&token)).await;
-    // The last good ones count.
+    // The last good ones are used.
     for endpoint in [Endpoint::Discovery, Endpoint::Jwks] {
         issuer.fault(endpoint, Fault::status(503).always());
     }
@@ -168,7 +168,7 @@ async fn failing_store() -> Walked {
     Walked::new([line], after)
 }
 
-/// Files are looked at once a second, which this waits for, twice.
+/// Files are read at most once a second. This test waits for two reads.
 async fn missing_file() -> Walked {
     let (issuer, folder) = (TestIssuer::start(), Folder::new());
     let path = folder.file("secret-of-the-walk", issuer.client_secret());

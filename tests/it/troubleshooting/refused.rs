@@ -1,4 +1,4 @@
-//! 400 and 403: malformed credentials, and tokens that are good but not good enough.
+//! 400 and 403: malformed credentials, and valid tokens without the required scope or group.
 
 use actix_protect_api::test::TestIssuer;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! It does not start.
+//! Errors of the configuration at the start.
 
 use std::panic::AssertUnwindSafe;
 

@@ -49,7 +49,7 @@ async fn revoked() -> Walked {
 
 const ORIGIN: &str = "https://app.example.test";
 
-/// What a browser hides from a page: an answer that does not name its origin.
+/// A response that does not name the origin of the page, so that the browser hides it.
 fn is_hidden(answer: &Answer) -> bool {
     answer.header("access-control-allow-origin") != Some(ORIGIN)
 }

@@ -1,4 +1,4 @@
-//! 401: tokens that are not good.
+//! 401: tokens that are not valid.
 
 use actix_protect_api::{
     Algorithm, ProtectApi,
@@ -133,7 +133,7 @@ async fn inactive() -> Walked {
     for token in [&revoked, &of_another_server, &early] {
         lines.push(refused(app.get("/").token(token), 401).await);
     }
-    // Active by now, but the verdict is kept.
+    // The token is active now, but the verdict is cached.
     let mut body = active;
     body["active"] = true.into();
     issuer.set_answer(&early, &body.to_string());

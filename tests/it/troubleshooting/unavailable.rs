@@ -1,4 +1,4 @@
-//! 503: the authorization server cannot be asked.
+//! 503: the authorization server does not give a usable response.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn unreachable() -> Walked {
     let nobody = api(introspecting(&issuer).introspection_endpoint(format!("http://{free}/introspect")));
     let token = issuer.opaque(json!({}));
     let mut lines = vec![refused(nobody.get("/").token(&token), 503).await];
-    // Another cause: a certificate that this process does not trust. A process that does is let through.
+    // Another cause: a certificate that this process does not trust. A process that trusts it gets 200.
     let behind_tls = TestIssuer::builder().tls().start();
     let opaque = behind_tls.opaque(json!({}));
     lines.push(refused(api(introspecting(&behind_tls)).get("/").token(&opaque), 503).await);
@@ -128,7 +128,7 @@ async fn paused() -> Walked {
     issuer.clear_faults();
     clock.advance(Duration::from_secs(4));
     works(app.get("/").token(&token)).await;
-    // A token for which the server asks for patience waits alone.
+    // A `Retry-After` for one token pauses this token only.
     let patience = Fault::status(429).with_header("Retry-After", "7").for_tokens(&token);
     issuer.fault(Endpoint::Introspection, patience);
     refused(app.get("/").token(&token), 503).await;
