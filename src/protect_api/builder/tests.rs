@@ -70,8 +70,6 @@ where
 
 /// Each setting with the default of the code. The patterns name all fields, so that a new setting cannot be omitted.
 fn defaults() -> Vec<Documented> {
-    let builder = ProtectApiBuilder::new(String::new(), String::new());
-    let inactive = Tuning { introspection_cache: Some(Duration::MAX), ..builder.tuning.clone() };
     let ProtectApiBuilder {
         issuer: _,
         audience: _,
@@ -90,7 +88,32 @@ fn defaults() -> Vec<Documented> {
         tuning,
         hooks,
         names: _,
-    } = builder;
+    } = ProtectApiBuilder::new(String::new(), String::new());
+    assert!(required_claims.is_empty());
+    assert!(!accept_missing_audience);
+    let mut defaults = vec![
+        absent("client", client.as_ref(), "none", "none"),
+        absent("introspection_endpoint", introspection_endpoint.as_ref(), "discovered", "discovered"),
+        absent("jwks_uri", jwks_uri.as_ref(), "discovered", "discovered"),
+        absent("trust_store_id", trust_store.as_ref(), "none", "`mtls_endpoint_aliases`"),
+        documented("groups_claim", format!("`{groups_claim}`"), format!("`{groups_claim}`")),
+        switch("groups_match_all", groups_match_all),
+        duration("clock_skew", clock_skew),
+        duration("clock_tolerance", clock_tolerance),
+        switch("accept_missing_issuer", accept_missing_issuer),
+        documented("required_claims", "none", "none"),
+        documented(
+            "certificate_binding",
+            format!("`{binding}`"),
+            format!("[`CertificateBinding::{binding:?}`]"),
+        ),
+    ];
+    defaults.extend(defaults_of_tuning(&tuning));
+    defaults.extend(defaults_of_hooks(&hooks));
+    defaults
+}
+
+fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
     let Tuning {
         client_assertion_audience,
         introspect_jwt_tokens,
@@ -114,54 +137,43 @@ fn defaults() -> Vec<Documented> {
         resource_metadata,
         error_reference,
     } = tuning;
-    let Hooks { clock, renderer, token_resolver, certificate_resolver, cache } = hooks;
-    assert!(required_claims.is_empty());
-    assert!(!accept_missing_audience);
-    assert_eq!((&*algorithms, algorithms.len()), (Algorithm::ALL, 10));
-    let header = "the `Authorization` header";
+    assert_eq!((&**algorithms, algorithms.len()), (Algorithm::ALL, 10));
+    let inactive = Tuning { introspection_cache: Some(Duration::MAX), ..tuning.clone() };
     let millis = thousands(usize::try_from(response_timeout.as_millis()).unwrap());
     vec![
-        absent("client", client.as_ref(), "none", "none"),
         documented(
             "client_assertion_audience",
             format!("`{client_assertion_audience}`"),
             format!("[`ClientAssertionAudience::{client_assertion_audience:?}`]"),
         ),
-        absent("introspection_endpoint", introspection_endpoint.as_ref(), "discovered", "discovered"),
-        absent("jwks_uri", jwks_uri.as_ref(), "discovered", "discovered"),
-        absent("trust_store_id", trust_store.as_ref(), "none", "`mtls_endpoint_aliases`"),
-        documented("groups_claim", format!("`{groups_claim}`"), format!("`{groups_claim}`")),
-        switch("groups_match_all", groups_match_all),
-        duration("clock_skew", clock_skew),
-        duration("clock_tolerance", clock_tolerance),
-        switch("accept_missing_issuer", accept_missing_issuer),
-        documented("required_claims", "none", "none"),
-        documented(
-            "certificate_binding",
-            format!("`{binding}`"),
-            format!("[`CertificateBinding::{binding:?}`]"),
-        ),
-        switch("introspect_jwt_tokens", introspect_jwt_tokens),
+        switch("introspect_jwt_tokens", *introspect_jwt_tokens),
         documented("algorithms", "all ten", "all of [`Algorithm::ALL`]"),
-        switch("require_at_jwt", require_at_jwt),
-        switch("remember_jwts", remember_jwts),
-        duration("metadata_cache_duration", metadata_lifetime),
-        duration("jwks_cache_duration", jwks_lifetime),
-        duration("jwks_cooldown", jwks_cooldown),
-        duration("max_stale", max_stale),
-        Documented { on_page: format!("{millis} ms"), ..duration("response_timeout", response_timeout) },
-        bytes("max_response_size", max_response_size.try_into().unwrap()),
-        bytes("max_token_length", max_token_length.try_into().unwrap()),
+        switch("require_at_jwt", *require_at_jwt),
+        switch("remember_jwts", *remember_jwts),
+        duration("metadata_cache_duration", *metadata_lifetime),
+        duration("jwks_cache_duration", *jwks_lifetime),
+        duration("jwks_cooldown", *jwks_cooldown),
+        duration("max_stale", *max_stale),
+        Documented { on_page: format!("{millis} ms"), ..duration("response_timeout", *response_timeout) },
+        bytes("max_response_size", (*max_response_size).try_into().unwrap()),
+        bytes("max_token_length", (*max_token_length).try_into().unwrap()),
         duration("introspection_cache_duration", introspection_cache.unwrap_or_default()),
         duration("inactive_cache_duration", inactive.inactive_verdict_lifetime()),
-        number("cache_entries", cache_entries),
-        bytes("cache_bytes", cache_bytes),
-        absent("cache_store", cache.as_deref(), "in memory", "in memory"),
-        number("max_calls", max_calls),
-        number("max_waiting", max_waiting),
+        number("cache_entries", *cache_entries),
+        bytes("cache_bytes", *cache_bytes),
+        number("max_calls", *max_calls),
+        number("max_waiting", *max_waiting),
         absent("realm", realm.as_ref(), "none", "none"),
         absent("resource_metadata", resource_metadata.as_ref(), "none", "none"),
-        switch("error_reference", error_reference),
+        switch("error_reference", *error_reference),
+    ]
+}
+
+fn defaults_of_hooks(hooks: &Hooks) -> Vec<Documented> {
+    let Hooks { clock, renderer, token_resolver, certificate_resolver, cache } = hooks;
+    let header = "the `Authorization` header";
+    vec![
+        absent("cache_store", cache.as_deref(), "in memory", "in memory"),
         absent("renderer", renderer.as_deref(), "`{\"message\":", "`{\"message\":"),
         absent("token_resolver", token_resolver.as_deref(), header, header),
         absent(
