@@ -1,5 +1,8 @@
 //! The only module that speaks HTTP to the authorization server: deadline, body cap, status and content type.
 
+#[cfg(test)]
+mod tests;
+
 mod chunks;
 mod client;
 mod connection;
@@ -308,6 +311,3 @@ impl MessageBody for OnceBody {
         Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
     }
 }
-
-#[cfg(test)]
-mod storm;

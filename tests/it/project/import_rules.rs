@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The files of `src` without those that are tests, and without the test issuer, by their path below `src`.
-pub(crate) fn sources() -> Vec<(String, String)> {
+/// The files of `src`, by their path below `src`.
+fn files() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -17,6 +17,13 @@ pub(crate) fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     walk(&root, &mut found);
     let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+    let files: Vec<_> = found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect();
+    assert!(files.len() > 30, "the sources were not found");
+    files
+}
+
+/// The same without tests, and without the test issuer.
+pub(crate) fn sources() -> Vec<(String, String)> {
     let is_test = |name: &str| {
         name.starts_with("test/")
             || name == "test.rs"
@@ -24,19 +31,13 @@ pub(crate) fn sources() -> Vec<(String, String)> {
             || name.ends_with("tests.rs")
             || name.contains("/tests/")
     };
-    let sources: Vec<_> = found
-        .iter()
-        .map(|path| (name(path), fs::read_to_string(path).unwrap()))
-        .filter(|(name, _)| !is_test(name))
-        .map(|(name, text)| (name, without_tests(&text)))
-        .collect();
-    assert!(sources.len() > 30, "the sources were not found");
-    sources
+    let sources = files().into_iter().filter(|(name, _)| !is_test(name));
+    sources.map(|(name, text)| (name, split_tests(&text).0.trim_end().to_owned())).collect()
 }
 
-/// Up to the module of tests, which stands last in a file.
-fn without_tests(text: &str) -> String {
-    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+/// The code, and the module of unit tests at the end of the file; that is empty if the file has none.
+fn split_tests(text: &str) -> (&str, &str) {
+    text.split_once("#[cfg(test)]\nmod tests {\n").unwrap_or((text, ""))
 }
 
 /// Lines of code, not of documentation, that name it.
@@ -98,10 +99,9 @@ fn only_the_reader_of_variables_reads_the_environment() {
 /// Only files that create TLS clients or contain their certificates.
 #[test]
 fn few_files_use_rustls() {
-    only(
-        &["client_auth/identity.rs", "issuer/tls.rs", "issuer/http/connector.rs", "issuer/http/storm.rs"],
-        |line| names(line, "rustls::") || names(line, "rustls_native_certs::") || line.contains("use rustls"),
-    );
+    only(&["client_auth/identity.rs", "issuer/tls.rs", "issuer/http/connector.rs"], |line| {
+        names(line, "rustls::") || names(line, "rustls_native_certs::") || line.contains("use rustls")
+    });
 }
 
 #[test]
@@ -114,11 +114,31 @@ fn nothing_prints() {
     only(&[], |line| ["println!", "eprintln!", "dbg!", "print!"].iter().any(|name| names(line, name)));
 }
 
+/// The limit in lines, and the files that are still longer, with their limits: these are to be split.
+const LONGEST: usize = 350;
+const STILL_LONGER: [(&str, usize); 5] = [
+    ("introspection.rs", 370),
+    ("introspection/circuit_breaker.rs", 450),
+    ("issuer/refresh.rs", 370),
+    ("protect_api/builder.rs", 400),
+    ("protect_api/env.rs", 370),
+];
+
 #[test]
 fn no_file_is_too_long() {
     for (name, text) in sources() {
         let lines = text.lines().count();
-        assert!(lines <= 450, "{name} has {lines} lines without its tests");
+        let longest =
+            STILL_LONGER.iter().find(|(longer, _)| *longer == name).map_or(LONGEST, |(_, lines)| *lines);
+        assert!(lines <= longest, "{name} has {lines} lines without its tests, expected at most {longest}");
+    }
+}
+
+#[test]
+fn long_unit_tests_are_in_a_file() {
+    for (name, text) in files() {
+        let lines = split_tests(&text).1.lines().count();
+        assert!(lines <= 200, "{name} has {lines} lines of tests: move them to a file `tests.rs`");
     }
 }
 

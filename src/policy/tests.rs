@@ -1,0 +1,325 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+const ISSUER: &str = "https://as.example.test";
+
+fn rules() -> Rules {
+    Rules {
+        audience: "https://api.example.test".to_owned(),
+        accept_missing_issuer: false,
+        accept_missing_audience: false,
+        required_claims: Vec::new(),
+        clock_skew: 0,
+        clock_tolerance: 60,
+        groups: GroupsClaim::new("groups"),
+        groups_match_all: false,
+        binding: CertificateBinding::WhenPresent,
+    }
+}
+
+fn good() -> Value {
+    json!({ "iss": ISSUER, "aud": "https://api.example.test", "sub": "alice", "exp": NOW + 300, "scope": "read write",
+            "groups": ["staff", {"id": "g-7", "name": "ops"}] })
+}
+
+/// The good claims with some members replaced (or removed by a null).
+fn claims(changes: &Value) -> Claims {
+    let mut value = good();
+    for (name, change) in changes.as_object().unwrap() {
+        value[name] = change.clone();
+    }
+    serde_json::from_value(value).unwrap()
+}
+
+fn decide(changes: &Value, rules: &Rules, requirements: &Requirements) -> Result<(), AuthErrorKind> {
+    check(&claims(changes), rules, requirements, ISSUER, NOW, None).map_err(|error| error.kind())
+}
+
+fn refused(fault: TokenFault) -> Result<(), AuthErrorKind> {
+    Err(AuthErrorKind::InvalidToken(fault))
+}
+
+fn scopes_of(list: &[&str]) -> Vec<Scope> {
+    list.iter().map(|scope| Scope::new(scope).unwrap()).collect()
+}
+
+fn groups_of(lists: &[&[&str]]) -> Requirements {
+    let groups = lists.iter().map(|list| list.iter().map(ToString::to_string).collect()).collect();
+    Requirements { groups, ..Requirements::default() }
+}
+
+#[test]
+fn a_good_token_passes() {
+    assert_eq!(decide(&json!({}), &rules(), &Requirements::default()), Ok(()));
+    assert_eq!(
+        decide(&json!({"sub": null}), &rules(), &Requirements::default()),
+        Ok(()),
+        "a machine has no subject"
+    );
+}
+
+#[test]
+fn issuer_is_compared_byte_by_byte_and_must_be_there() {
+    for other in
+        ["https://as.example.test/", "https://AS.example.test", "http://as.example.test", "", "https://evil"]
+    {
+        assert_eq!(
+            decide(&json!({"iss": other}), &rules(), &Requirements::default()),
+            refused(TokenFault::Issuer),
+            "{other}"
+        );
+    }
+    assert_eq!(
+        decide(&json!({"iss": null}), &rules(), &Requirements::default()),
+        refused(TokenFault::MissingClaim)
+    );
+    let lenient = Rules { accept_missing_issuer: true, ..rules() };
+    assert_eq!(decide(&json!({"iss": null}), &lenient, &Requirements::default()), Ok(()));
+    assert_eq!(
+        decide(&json!({"iss": "https://evil"}), &lenient, &Requirements::default()),
+        refused(TokenFault::Issuer)
+    );
+}
+
+#[test]
+fn audience_is_exact_and_must_be_there() {
+    for good in [json!("https://api.example.test"), json!(["x", "https://api.example.test"])] {
+        assert_eq!(decide(&json!({"aud": good}), &rules(), &Requirements::default()), Ok(()));
+    }
+    for bad in [
+        json!("https://api.example.test/"),
+        json!("HTTPS://API.EXAMPLE.TEST"),
+        json!("x"),
+        json!(["x"]),
+        json!(""),
+    ] {
+        assert_eq!(
+            decide(&json!({"aud": bad}), &rules(), &Requirements::default()),
+            refused(TokenFault::Audience),
+            "{bad}"
+        );
+    }
+    let lenient = Rules { accept_missing_audience: true, ..rules() };
+    for none in [Value::Null, json!([])] {
+        assert_eq!(
+            decide(&json!({"aud": none}), &rules(), &Requirements::default()),
+            refused(TokenFault::MissingClaim)
+        );
+        assert_eq!(decide(&json!({"aud": none}), &lenient, &Requirements::default()), Ok(()));
+    }
+    assert_eq!(
+        decide(&json!({"aud": "x"}), &lenient, &Requirements::default()),
+        refused(TokenFault::Audience)
+    );
+}
+
+#[test]
+fn required_claims_must_be_present() {
+    let required = |names: &[&str]| Rules {
+        required_claims: names.iter().map(ToString::to_string).collect(),
+        ..rules()
+    };
+    for (changes, names, expected) in [
+        (json!({}), &["sub", "scope"][..], Ok(())),
+        (json!({"client_id": "app"}), &["client_id"], Ok(())),
+        (json!({"flag": false}), &["flag"], Ok(())),
+        (json!({}), &["client_id"], refused(TokenFault::MissingClaim)),
+        (json!({"client_id": null}), &["sub", "client_id"], refused(TokenFault::MissingClaim)),
+        (json!({"Client_ID": "app"}), &["client_id"], refused(TokenFault::MissingClaim)),
+        (json!({"aud": "x"}), &["client_id"], refused(TokenFault::Audience)),
+    ] {
+        let seen = decide(&changes, &required(names), &Requirements::default());
+        assert_eq!(seen, expected, "{changes} {names:?}");
+        let seen = check_present(&claims(&changes), &required(names), ISSUER, NOW);
+        assert_eq!(seen.is_err(), changes.get("aud").is_some(), "{changes}: the response can have it");
+    }
+}
+
+#[test]
+fn expiry_and_not_before_in_whole_seconds() {
+    for (skew, tolerance, exp, passes) in [
+        (0, 60, NOW - 59, true),
+        (0, 60, NOW - 60, false),
+        (0, 0, NOW + 1, true),
+        (0, 0, NOW, false),
+        (30, 0, NOW + 30, false),
+        (30, 0, NOW + 31, true),
+        (-30, 0, NOW - 29, true),
+    ] {
+        let rules = Rules { clock_skew: skew, clock_tolerance: tolerance, ..rules() };
+        let seen = decide(&json!({"exp": exp}), &rules, &Requirements::default());
+        assert_eq!(
+            seen,
+            if passes { Ok(()) } else { refused(TokenFault::Expired) },
+            "{skew} {tolerance} {exp}"
+        );
+    }
+    for (skew, tolerance, nbf, passes) in [
+        (0, 60, NOW + 60, true),
+        (0, 60, NOW + 61, false),
+        (0, 0, NOW, true),
+        (0, 0, NOW + 1, false),
+        (30, 0, NOW + 30, true),
+    ] {
+        let rules = Rules { clock_skew: skew, clock_tolerance: tolerance, ..rules() };
+        let seen = decide(&json!({"nbf": nbf}), &rules, &Requirements::default());
+        assert_eq!(
+            seen,
+            if passes { Ok(()) } else { refused(TokenFault::NotYetValid) },
+            "{skew} {tolerance} {nbf}"
+        );
+    }
+}
+
+#[test]
+fn all_scopes_are_needed_and_one_of_any() {
+    let needs = |all: &[&str], any: &[&[&str]]| Requirements {
+        all_scopes: scopes_of(all),
+        any_scopes: any.iter().map(|list| scopes_of(list)).collect(),
+        groups: Vec::new(),
+    };
+    for (requirements, passes) in [
+        (needs(&[], &[]), true),
+        (needs(&["read"], &[]), true),
+        (needs(&["read", "write"], &[]), true),
+        (needs(&["read", "admin"], &[]), false),
+        (needs(&["Read"], &[]), false),
+        (needs(&[], &[&["admin", "write"]]), true),
+        (needs(&[], &[&["admin", "root"]]), false),
+        (needs(&[], &[&["read"], &["admin"]]), false),
+        (needs(&[], &[&[]]), true),
+    ] {
+        let seen = decide(&json!({}), &rules(), &requirements);
+        assert_eq!(
+            seen,
+            if passes { Ok(()) } else { Err(AuthErrorKind::InsufficientScope) },
+            "{requirements:?}"
+        );
+    }
+    let error =
+        check(&claims(&json!({})), &rules(), &needs(&["read", "admin"], &[]), ISSUER, NOW, None).unwrap_err();
+    assert_eq!(error.required_scopes(), "read admin");
+}
+
+#[test]
+fn groups_match_strings_and_objects_any_or_all() {
+    for (wanted, any, all) in [
+        (&["staff"][..], true, true),
+        (&["g-7"], true, true),
+        (&["ops"], true, true),
+        (&["staff", "admin"], true, false),
+        (&["staff", "ops"], true, true),
+        (&["admin"], false, false),
+        (&["Staff"], false, false),
+        (&[], true, true),
+    ] {
+        for (match_all, passes) in [(false, any), (true, all)] {
+            let rules = Rules { groups_match_all: match_all, ..rules() };
+            let seen = decide(&json!({}), &rules, &groups_of(&[wanted]));
+            assert_eq!(
+                seen,
+                if passes { Ok(()) } else { Err(AuthErrorKind::InsufficientGroups) },
+                "{wanted:?} {match_all}"
+            );
+        }
+    }
+    for no_list in [
+        json!("staff"),
+        json!({"id": "staff"}),
+        Value::Null,
+        json!(1),
+        json!([["staff"]]),
+        json!([{"id": 1}]),
+    ] {
+        let seen = decide(&json!({"groups": no_list}), &rules(), &groups_of(&[&["staff"]]));
+        assert_eq!(seen, Err(AuthErrorKind::InsufficientGroups), "{no_list}");
+    }
+}
+
+#[test]
+fn groups_are_found_by_name_or_pointer() {
+    let realm = json!({"realm_access": {"roles": ["admin"]}, "https://x.test/groups": ["admin"], "a/b": {"c~d": ["admin"]}});
+    for claim in ["/realm_access/roles", "https://x.test/groups", "/a~1b/c~0d"] {
+        let rules = Rules { groups: GroupsClaim::new(claim), ..rules() };
+        assert_eq!(decide(&realm, &rules, &groups_of(&[&["admin"]])), Ok(()), "{claim}");
+    }
+    for claim in ["realm_access", "/realm_access", "/realm_access/roles/0", "/nothing/here", "/"] {
+        let rules = Rules { groups: GroupsClaim::new(claim), ..rules() };
+        assert_eq!(
+            decide(&realm, &rules, &groups_of(&[&["admin"]])),
+            Err(AuthErrorKind::InsufficientGroups),
+            "{claim}"
+        );
+    }
+}
+
+#[test]
+fn the_earlier_check_decides() {
+    let needs = Requirements { all_scopes: scopes_of(&["admin"]), ..groups_of(&[&["none"]]) };
+    assert_eq!(
+        decide(&json!({"iss": "x", "aud": "y", "exp": 1}), &rules(), &needs),
+        refused(TokenFault::Issuer)
+    );
+    assert_eq!(decide(&json!({"aud": "y", "exp": 1}), &rules(), &needs), refused(TokenFault::Audience));
+    assert_eq!(decide(&json!({"exp": 1}), &rules(), &needs), refused(TokenFault::Expired));
+    assert_eq!(
+        decide(&json!({"cnf": {"jkt": "x"}}), &rules(), &needs),
+        Err(AuthErrorKind::InsufficientScope)
+    );
+    let groups_only = groups_of(&[&["none"]]);
+    assert_eq!(
+        decide(&json!({"cnf": {"jkt": "x"}}), &rules(), &groups_only),
+        Err(AuthErrorKind::InsufficientGroups)
+    );
+    assert_eq!(
+        decide(&json!({"cnf": {"jkt": "x"}}), &rules(), &Requirements::default()),
+        refused(TokenFault::Binding)
+    );
+}
+
+/// Any JSON value of moderate size.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(Value::from(ISSUER)),
+        Just(Value::from("https://api.example.test")),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(".{0,6}", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(25_000))]
+
+    #[test]
+    fn no_claims_panic_and_none_pass_without_the_required_ones(
+        name in prop::sample::select(vec!["iss", "sub", "aud", "exp", "nbf", "iat", "scope", "scp", "groups", "cnf", "token_type"]),
+        value in any_json(),
+        skew in -86_400_i64..86_400,
+    ) {
+        let mut members = good();
+        members[name] = value.clone();
+        let rules = Rules { clock_skew: skew, ..rules() };
+        let needs = Requirements { all_scopes: scopes_of(&["read"]), ..groups_of(&[&["staff"]]) };
+        if let Ok(claims) = serde_json::from_value::<Claims>(members)
+            && check(&claims, &rules, &needs, ISSUER, NOW, None).is_ok()
+        {
+            prop_assert_eq!(claims.issuer(), Some(ISSUER));
+            prop_assert!(claims.audience().contains("https://api.example.test"));
+            prop_assert!(claims.scopes().contains("read"));
+            prop_assert!(claims.expires_at().is_none_or(|exp| exp > NOW + skew - 60));
+        }
+    }
+}
