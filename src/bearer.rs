@@ -54,10 +54,10 @@ impl BearerToken {
         Ok(Self(TokenSource::Resolved(token.into())))
     }
 
-    /// A random opaque token, which no server knows: 256 bits in base64url.
+    /// Returns a random opaque token of 256 bits in base64url. No server has issued it.
     pub(crate) fn random() -> Self {
         let mut bytes = [0; 32];
-        // Without random numbers it is a token of zeros, which no server knows either.
+        // Without random numbers the token consists of zeros. No server has issued it either.
         let _filled = rand::fill(&mut bytes);
         Self(TokenSource::Resolved(URL_SAFE_NO_PAD.encode(bytes).into()))
     }
@@ -108,7 +108,8 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// RFC 6750 section 2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+/// Returns whether the bytes are a `b64token` (RFC 6750 section 2.1): `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" /
+/// "+" / "/" ) *"="`.
 fn is_b64token(token: &[u8]) -> bool {
     let unpadded = token.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
     let (body, _padding) = token.split_at(unpadded);
@@ -123,7 +124,8 @@ fn is_b64token(token: &[u8]) -> bool {
     !body.is_empty() && !misfits.contains(&true) && rest.iter().all(|byte| is_b64token_byte(*byte))
 }
 
-/// Ranges instead of a table, and nothing that branches, for the same reason.
+/// Returns whether a byte may be part of a `b64token`. Uses ranges without branches or a table, because tokens can
+/// be kilobytes long.
 #[expect(clippy::needless_bitwise_bool, reason = "`||` branches")]
 fn is_b64token_byte(byte: u8) -> bool {
     let is_letter = byte.is_ascii_alphabetic();

@@ -51,7 +51,7 @@ impl RequestPath {
     }
 }
 
-/// Extracts the token and returns its length.
+/// Extracts the token and returns its length; `None` if there is no token.
 pub fn find_token(headers: &HeaderMap) -> Option<usize> {
     let token = BearerToken::from_headers(headers, 16 * 1024).ok()??;
     Some(token.as_str().len())

@@ -1,4 +1,4 @@
-//! Verdicts that were given a moment ago, so that not every request costs a call to the authorization server.
+//! The cache of introspection verdicts, so that not every request causes a call to the authorization server.
 //!
 //! Only the issuer's statements about tokens are cached. The policy runs on every request, on a hit as on a miss. A
 //! failed call caches nothing, in particular no inactive verdict.
@@ -30,9 +30,9 @@ use crate::{claims::Claims, clock::Clock};
 /// The issuer's statement about a token (RFC 7662 section 2.2). A clone costs one reference count.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// It is active, and this is what it carries.
+    /// The token is active and has these claims.
     Active(Claims),
-    /// It is not: expired, revoked, or never issued.
+    /// The token is not active: it is expired, revoked, or was never issued.
     Inactive,
 }
 
@@ -40,32 +40,32 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AgedVerdict {
     pub(crate) verdict: Verdict,
-    /// `None` for a JWT that is validated here: its signature does not age.
+    /// The age; `None` for a JWT that was validated locally, because a signature does not age.
     pub(crate) age: Option<Age>,
 }
 
-/// The age of a verdict: the time since the authorization server was asked, or a little more where that is not known
-/// exactly.
+/// The age of a verdict: the time since the introspection request was sent, or slightly more if the exact time is
+/// not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Age {
     age: Duration,
-    /// The reading of the monotonic clock at which it was that.
+    /// The reading of the monotonic clock at which the verdict had this age.
     read_at: Duration,
 }
 
 impl Age {
-    /// An age at this reading of the monotonic clock.
+    /// Returns an age at this reading of the monotonic clock.
     pub(crate) fn new(age: Duration, read_at: Duration) -> Self {
         Self { age, read_at }
     }
 
-    /// The age at a later reading of the monotonic clock.
+    /// Returns the age at a later reading of the monotonic clock.
     pub(crate) fn at(self, monotonic: Duration) -> Duration {
         self.age.saturating_add(monotonic.saturating_sub(self.read_at))
     }
 }
 
-/// Both clocks, read once.
+/// A reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClockReading {
     pub(crate) monotonic: Duration,
@@ -73,7 +73,7 @@ pub(crate) struct ClockReading {
 }
 
 impl AgedVerdict {
-    /// The claims of a token that was validated here.
+    /// Returns the verdict on a token that was validated locally.
     pub(crate) fn without_age(claims: Claims) -> Self {
         Self { verdict: Verdict::Active(claims), age: None }
     }
@@ -85,19 +85,19 @@ impl ClockReading {
     }
 }
 
-/// Where verdicts are kept. One per configuration, shared by all workers.
+/// The cache of verdicts. One per configuration, shared by all workers.
 #[derive(Debug)]
 pub(crate) enum Cache {
-    /// Nowhere: each request gets a fresh verdict.
+    /// Nothing is cached: each request gets a fresh verdict.
     Off,
-    /// In this process. Answers without waiting and without allocating.
+    /// Verdicts are cached in this process. A lookup neither waits nor allocates.
     Memory(VerdictCache),
-    /// In the user's own store.
+    /// Verdicts are cached in a store of the application.
     Custom(CustomStore),
 }
 
 impl Cache {
-    /// The verdict on a token, unless there is none, it is no longer to be used, or it is older than `max_age`.
+    /// Returns the verdict on a token, unless there is none, it has expired, or it is older than `max_age`.
     pub(crate) async fn get(
         &self,
         key: &CacheKey,
@@ -111,7 +111,7 @@ impl Cache {
         }
     }
 
-    /// The same as far as it can be told without waiting.
+    /// Like [`get`](Self::get), but does not wait: a custom store is not queried.
     pub(crate) fn lookup(
         &self,
         key: &CacheKey,
@@ -124,7 +124,8 @@ impl Cache {
         }
     }
 
-    /// To be drawn **before** the authorization server is asked, and handed to [`insert`](Self::insert) with the answer.
+    /// Returns a ticket. It must be drawn **before** the introspection request is sent, and passed to
+    /// [`insert`](Self::insert) with the verdict.
     pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
         match self {
             Self::Off => Ticket::without_cache(key, sent),
@@ -147,7 +148,7 @@ impl Cache {
         }
     }
 
-    /// Evicts one token under all of its keys; an answer that is on its way does not bring it back.
+    /// Evicts one token under all of its keys. A call in flight does not insert it again.
     pub(crate) async fn evict(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
         match self {
             Self::Off => Ok(()),
@@ -159,8 +160,8 @@ impl Cache {
         }
     }
 
-    /// Evicts every token of a subject and returns their number; `None` where the store cannot be searched. An answer
-    /// that is on its way does not bring one back, in a store neither.
+    /// Evicts every token of a subject and returns their number. Returns `None` if the store cannot be searched. A
+    /// call in flight does not insert such a token again, neither in memory nor in a store.
     pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
         match self {
             Self::Off => Some(0),
@@ -172,7 +173,7 @@ impl Cache {
         }
     }
 
-    /// Evicts everything; `false` where the store cannot be emptied.
+    /// Evicts all verdicts. Returns `false` if the store cannot be emptied.
     pub(crate) fn clear(&self) -> bool {
         match self {
             Self::Off => true,
@@ -187,7 +188,7 @@ impl Cache {
         }
     }
 
-    /// How many verdicts are kept in this process.
+    /// Returns the number of verdicts in the cache of this process.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Off | Self::Custom(_) => 0,
@@ -196,7 +197,7 @@ impl Cache {
     }
 }
 
-/// When a verdict ends: at its `exp`, or when the token itself expires, if that is earlier.
+/// Returns the time at which a verdict expires: its `exp`, or the expiry of the token itself if that is earlier.
 fn expires_at(verdict: &Verdict, token_expires_at: Option<i64>) -> Option<i64> {
     match verdict {
         Verdict::Active(claims) => [claims.expires_at(), token_expires_at].into_iter().flatten().min(),
@@ -216,7 +217,7 @@ mod tests {
 
     use super::*;
 
-    /// Claims of a token, for the tests of the whole chapter.
+    /// Returns the verdict on an active token with these claims, for the tests of this module and its submodules.
     pub(super) fn active(claims: Value) -> Verdict {
         let Value::Object(members) = claims else { panic!("not an object") };
         Verdict::Active(Claims::from_members(members).unwrap())

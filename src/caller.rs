@@ -1,4 +1,4 @@
-//! [`AuthenticatedRequest`]: the authenticated caller, as handlers see it.
+//! [`AuthenticatedRequest`]: the authenticated caller, as an argument of handlers.
 
 pub(crate) mod scoped;
 
@@ -35,7 +35,7 @@ pub(crate) type LocalState = Rc<Arc<State>>;
 pub(crate) struct AuthContext {
     shared: LocalState,
     authenticated: Option<Rc<Caller>>,
-    /// How this mount obtained the verdict; `None` for an anonymous request.
+    /// The source of the verdict for this mount; `None` for an anonymous request.
     via: Option<VerdictSource>,
 }
 
@@ -109,7 +109,8 @@ impl<C> AuthenticatedRequest<C> {
         &self.authenticated.valid.claims
     }
 
-    /// Returns `sub`: the user, or the client in the client credentials grant. Some servers send no `sub` then.
+    /// Returns `sub`: the user, or the client in the client credentials grant. For the latter, some servers send no
+    /// `sub`.
     pub fn subject(&self) -> Option<&str> {
         self.verdict().subject()
     }
@@ -212,7 +213,7 @@ impl<C> AuthenticatedRequest<C> {
     }
 }
 
-/// Shows neither the token nor any claim's value.
+/// Prints neither the token nor the value of a claim.
 impl<C> fmt::Debug for AuthenticatedRequest<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthenticatedRequest")
@@ -232,11 +233,11 @@ impl<C: DeserializeOwned + 'static> FromRequest for AuthenticatedRequest<C> {
 }
 
 impl AuthenticatedRequest {
-    /// Returns the caller of this request. Use it in code that has only the request, such as the application's
-    /// extractors and middleware.
+    /// Returns the caller of this request. Use it in code that has only the request, such as extractors and
+    /// middleware of the application.
     ///
     /// **In a middleware, drop the value before calling the inner service**, and do not store it in the request's
-    /// extensions: it holds the request, and actix panics if the request is held while it chooses the route. Take
+    /// extensions: it holds the request, and actix panics if the request is held while it selects the route. Take
     /// the needed parts first, such as a clone of the [claims](Self::claims).
     ///
     /// # Errors

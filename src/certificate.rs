@@ -28,7 +28,7 @@
 //! - a value longer than 16 KiB, or malformed in any way (base64 is strict, with padding).
 //!
 //! No header, or an empty one, means that the client presented no certificate. A bound token is then rejected.
-//! Other tokens are checked as the [`CertificateBinding`] says.
+//! Other tokens are checked according to the [`CertificateBinding`].
 //!
 //! # What is not checked
 //!

@@ -52,7 +52,7 @@ enum ClaimsSource {
     Answer(Box<[u8]>),
 }
 
-/// A claim has the wrong shape. Names the claim, never its value.
+/// A claim of a wrong form. It contains the name of the claim, never its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MalformedClaim {
@@ -90,18 +90,18 @@ impl Audience {
 }
 
 impl Claims {
-    /// Takes the members of a claims object and checks the shape of the registered ones:
+    /// Takes the members of a claims object and checks the form of the registered ones:
     ///
     /// - `iss`, `sub`, `client_id`, `azp`: strings;
     /// - `aud`: a string or an array of strings;
-    /// - `exp`, `nbf`, `iat`: numbers from 0 to the end of the year 9999 (a fraction is rounded to the safe side). A later
-    ///   `exp` means "never" and counts as that time;
-    /// - `scope` (or `scp` where there is no `scope`): a space-delimited string or an array of strings.
+    /// - `exp`, `nbf`, `iat`: numbers from 0 to the end of the year 9999 (a fraction is rounded to the safe side).
+    ///   A later `exp` means "never" and is stored as that time;
+    /// - `scope` (or `scp` if there is no `scope`): a space-delimited string or an array of strings.
     ///
-    /// A member that is `null` counts as absent. Nothing else is checked here: no time, no issuer, no signature.
+    /// A member that is `null` is treated as absent. No other check is made: no time, no issuer, no signature.
     ///
     /// # Errors
-    /// Names the first claim whose shape is another.
+    /// The first claim of a wrong form.
     pub fn from_members(members: Map<String, Value>) -> Result<Self, MalformedClaim> {
         let inner = ClaimsInner::read(&JsonObject::from_map(&members), ClaimsSource::Map)?;
         Ok(Self(Arc::new(ClaimsInner { members: members.into(), ..inner })))
@@ -125,8 +125,8 @@ impl Claims {
         self.0.issuer.as_deref()
     }
 
-    /// Returns the subject (`sub`): the user, or the client in the client credentials grant. Some servers send no
-    /// `sub` then.
+    /// Returns the subject (`sub`): the user, or the client in the client credentials grant. For the latter, some
+    /// servers send no `sub`.
     pub fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
     }
@@ -253,7 +253,7 @@ impl ClaimsInner {
     }
 }
 
-/// Shows the names of the claims. Their values are personal data and are not shown.
+/// Prints the names of the claims. Their values are personal data and are not printed.
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Claims").field(&self.members().keys().collect::<Vec<_>>()).finish()
@@ -306,10 +306,11 @@ fn strings<'a>(members: &'a JsonObject<'_>, name: &'static str) -> Result<String
     }
 }
 
-/// The last second of the year 9999: nothing that a server means is later, and sums with it cannot overflow.
+/// The last second of the year 9999. Servers send no later time with a meaning, and sums with it cannot overflow.
 const MAX_NUMERIC_DATE: i64 = 253_402_300_799;
 
-/// An `exp` after [`MAX_NUMERIC_DATE`] means "never" on the servers that send one, and counts as that time.
+/// Returns the expiry. An `exp` after [`MAX_NUMERIC_DATE`] means "never" on the servers that send one, and is
+/// treated as that time.
 fn expiry(members: &JsonObject<'_>) -> Result<Option<i64>, MalformedClaim> {
     match members.get("exp") {
         Some(JsonValue::Other(Value::Number(number))) if is_beyond_latest(number) => {
@@ -344,7 +345,7 @@ fn numeric_date(
 }
 
 fn whole_seconds(float: f64) -> Option<i64> {
-    // Below 2^53 every whole number is exactly a float, so the conversion is exact; NaN fails the comparison.
+    // Every whole number below 2^53 is exact as a float, so the conversion is exact. NaN fails the comparison.
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "the range is checked first")]
     (0.0..=9_007_199_254_740_991.0).contains(&float).then_some(float as i64)
 }

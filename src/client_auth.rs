@@ -30,11 +30,11 @@ use crate::{
     secret::Secret,
 };
 
-/// How this API authenticates itself to the authorization server (RFC 6749 section 2.3).
+/// The client authentication of this API at the authorization server (RFC 6749 section 2.3).
 ///
-/// Made by the constructor of a method. Whether secret, key or certificate fit the method is checked at start-up; a
-/// credential that cannot be used later on, a file that is gone or a JWT-SVID that has expired, is a fault of this
-/// API's setup ([`SetupFault::Credentials`]) and never blamed on the caller.
+/// Created by the constructor of a method. At start-up, the secret, key or certificate is validated for the method.
+/// If a credential cannot be used later (its file is missing, or a JWT-SVID has expired), this is a fault of the
+/// setup of this API ([`SetupFault::Credentials`]) and never a fault of the caller.
 ///
 /// Two values are equal if they use the same method with the same credential. A clone is cheap.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ enum Credential {
     Identity(ClientIdentity),
 }
 
-/// The proof that was made last, and what it was made from.
+/// The last prepared credential, and the secret and client id that it was prepared from.
 struct Prepared {
     secret: Arc<Secret>,
     client_id: Box<str>,
@@ -77,35 +77,35 @@ impl ClientAuthentication {
         Self::secret(Method::SecretPost, secret)
     }
 
-    /// `client_secret_basic`: client id and secret in the `Authorization` header, each form-encoded first as RFC 6749
-    /// section 2.3.1 asks.
+    /// `client_secret_basic`: client id and secret in the `Authorization` header. Each is form-encoded first, as
+    /// RFC 6749 section 2.3.1 requires.
     pub fn client_secret_basic(secret: impl Into<SecretSource>) -> Self {
         Self::secret(Method::SecretBasic, secret)
     }
 
-    /// `client_secret_basic` for authorization servers that do not decode: client id and secret go into the header as
-    /// they are. The same as [`client_secret_basic`](Self::client_secret_basic) while both consist of letters, digits,
-    /// `*`, `-`, `.` and `_`.
+    /// `client_secret_basic` for authorization servers that do not decode: client id and secret are written into
+    /// the header without form-encoding. The same as [`client_secret_basic`](Self::client_secret_basic) while both
+    /// consist of letters, digits, `*`, `-`, `.` and `_`.
     pub fn client_secret_basic_raw(secret: impl Into<SecretSource>) -> Self {
         Self::secret(Method::SecretBasicRaw, secret)
     }
 
     /// `client_secret_jwt`: an assertion (RFC 7523) with an HMAC under the client secret.
     ///
-    /// The algorithm is HS256. A secret that is a JWK of the type `oct`, as JSON, chooses HS256, HS384 or HS512 by its
-    /// `alg` and names itself by its `kid`.
+    /// The algorithm is HS256. If the secret is a JWK of the type `oct`, as JSON, its `alg` selects HS256, HS384 or
+    /// HS512, and its `kid` is written into the header.
     pub fn client_secret_jwt(secret: impl Into<SecretSource>) -> Self {
         Self::secret(Method::SecretJwt, secret)
     }
 
     /// `private_key_jwt`: an assertion (RFC 7523) signed with a private key, given as JWK in JSON.
     ///
-    /// Keys are RSA of 2048 to 8192 bits with all members of RFC 7518 section 6.3.2 (RS256 unless `alg` says RS384,
-    /// RS512, PS256, PS384 or PS512), EC on P-256, P-384 or P-521 (ES256, ES384, ES512), or OKP with Ed25519 (`EdDSA`).
-    /// The JWK's `kid` goes into the header.
+    /// Keys are RSA of 2048 to 8192 bits with all members of RFC 7518 section 6.3.2 (RS256, or the `alg` of the
+    /// key: RS384, RS512, PS256, PS384 or PS512), EC on P-256, P-384 or P-521 (ES256, ES384, ES512), or OKP with
+    /// Ed25519 (`EdDSA`). The `kid` of the JWK is written into the header.
     ///
-    /// Assertions live 60 seconds and have a fresh `jti`. Their audience is the issuer, unless
-    /// [`client_assertion_audience`](crate::ProtectApiBuilder::client_assertion_audience) says otherwise.
+    /// Assertions are valid for 60 seconds and have a fresh `jti`. Their audience is the issuer by default; see
+    /// [`client_assertion_audience`](crate::ProtectApiBuilder::client_assertion_audience).
     pub fn private_key_jwt(jwk: impl Into<SecretSource>) -> Self {
         Self::secret(Method::PrivateKeyJwt, jwk)
     }
@@ -115,16 +115,16 @@ impl ClientAuthentication {
         Self::mutual_tls("tls_client_auth", identity)
     }
 
-    /// `self_signed_tls_client_auth`: a client certificate that the authorization server knows by its key (RFC 8705
-    /// section 2.2).
+    /// `self_signed_tls_client_auth`: a client certificate whose key is registered at the authorization server (RFC
+    /// 8705 section 2.2).
     pub fn self_signed_tls_client_auth(identity: ClientIdentity) -> Self {
         Self::mutual_tls("self_signed_tls_client_auth", identity)
     }
 
-    /// `spiffe_jwt`: a JWT-SVID in a file, which a SPIFFE agent keeps fresh, as assertion.
+    /// `spiffe_jwt`: a JWT-SVID as assertion, read from a file that a SPIFFE agent refreshes.
     ///
-    /// The last one read is used until its `exp`. Its `aud` and signature are not looked at here: the authorization
-    /// server does that.
+    /// The last one read is used until its `exp`. Its `aud` and signature are not checked here, because the
+    /// authorization server checks them.
     pub fn spiffe_jwt(path: impl AsRef<Path>) -> Self {
         Self::secret(Method::SpiffeJwt, SecretSource::file(path))
     }
@@ -146,7 +146,7 @@ impl ClientAuthentication {
         Self(Arc::new(ClientAuthInner { method, credential, ready: ArcSwapOption::empty() }))
     }
 
-    /// The method's registered name, as in `token_endpoint_auth_methods_supported`.
+    /// Returns the registered name of the method, as in `token_endpoint_auth_methods_supported`.
     pub(crate) fn method(&self) -> &'static str {
         match self.0.method {
             Method::SecretPost => "client_secret_post",
@@ -158,12 +158,12 @@ impl ClientAuthentication {
         }
     }
 
-    /// Whether the TLS connection proves who the client is.
+    /// Returns whether the client is authenticated by the TLS connection.
     pub(crate) fn uses_mtls(&self) -> bool {
         self.identity().is_some()
     }
 
-    /// The certificate to present, for the methods that do.
+    /// Returns the certificate to present, if the method uses one.
     pub(crate) fn identity(&self) -> Option<&ClientIdentity> {
         match &self.0.credential {
             Credential::Identity(identity) => Some(identity),
@@ -171,8 +171,8 @@ impl ClientAuthentication {
         }
     }
 
-    /// Whether the credential can be used for the method: for start-up. The error says what is wanted, without the
-    /// secret.
+    /// Checks at start-up whether the credential can be used for the method. The error states the expected input,
+    /// without the secret.
     pub(crate) fn check(&self, client_id: &str) -> Result<(), String> {
         match &self.0.credential {
             Credential::Identity(identity) => identity.check(),
@@ -180,8 +180,8 @@ impl ClientAuthentication {
         }
     }
 
-    /// Adds this client's credentials to a request: fields of the form, or the value of the `Authorization` header.
-    /// `audience` is that of an assertion; `now` is in seconds since 1970.
+    /// Adds the credentials of this client to a request: fields of the form, or the value of the `Authorization`
+    /// header. `audience` is the audience of an assertion; `now` is in seconds since 1970.
     pub(crate) fn apply(
         &self,
         client_id: &str,
@@ -201,7 +201,7 @@ impl ClientAuthentication {
         .map_err(|problem| AuthError::setup(SetupFault::Credentials).with_source(problem))
     }
 
-    /// The proof for the secret as it is now; made when secret or client id are others than the last time.
+    /// Returns the credential for the current secret. Prepares it if the secret or the client id has changed.
     fn proof(&self, source: &SecretSource, client_id: &str) -> Result<Arc<ClientCredential>, String> {
         let secret = source.current()?;
         let last = self.0.ready.load_full().filter(|last| &*last.client_id == client_id);
@@ -212,7 +212,7 @@ impl ClientAuthentication {
         }
         let proof = match (ClientCredential::new(self.0.method, client_id, &secret), last) {
             (Ok(proof), _) => Arc::new(proof),
-            // A new content that is of no use (yet): the last good one stays, and this one is not tried again.
+            // The new content is unusable. The last good credential is kept, and this content is not tried again.
             (Err(problem), Some(last)) => {
                 log::warn!(target: crate::LOG, event = "credential_kept"; "{source:?}: {problem}; the last good content stays in use");
                 Arc::clone(&last.proof)

@@ -38,7 +38,8 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn unix_time(&self) -> i64 {
-        // A clock before 1970, or later than `i64` can hold, reads as 0. Tokens are then at worst "not yet valid".
+        // A time before 1970, or later than the maximum of `i64`, becomes 0. In the worst case tokens are then "not
+        // yet valid".
         SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .ok()

@@ -1,4 +1,4 @@
-//! The time that one request has for everything that it waits for.
+//! The deadline for everything that one request waits for.
 
 use std::{
     future::Future,
@@ -9,10 +9,11 @@ use tokio::time::timeout_at;
 
 use crate::error::{AuthError, UpstreamFault};
 
-/// How much longer [`Deadline::bound`] waits: a call ends at the deadline by itself, and its error says more.
+/// The additional time that [`Deadline::bound`] waits. A call ends at the deadline itself, with a more precise
+/// error.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// A moment on the monotonic clock of this machine, which tests do not move.
+/// A time on the monotonic clock of the operating system, which tests do not change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
 
@@ -25,23 +26,23 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// The earlier one of this deadline and one after `time`.
+    /// Returns the earlier one of this deadline and a deadline after `time`.
     pub(crate) fn at_most(self, time: Duration) -> Self {
         Self(self.0.min(Instant::now() + time))
     }
 
-    /// The deadline after half of the time that is left: so long a request waits for what another request has started,
-    /// so that it can do the same by itself in the other half.
+    /// Returns the deadline after half of the remaining time. A request waits until then for a call of another
+    /// request, so that it can make the call itself in the other half.
     pub(crate) fn half(self) -> Self {
         Self::after(self.time_left() / 2)
     }
 
-    /// Waits until this deadline; `None` if it passes first.
+    /// Waits until this deadline. Returns `None` if the deadline passes first.
     pub(crate) async fn wait<T>(self, future: impl Future<Output = T>) -> Option<T> {
         timeout_at(self.0.into(), future).await.ok()
     }
 
-    /// Bounds everything that a request waits for.
+    /// Limits everything that a request waits for.
     pub(crate) async fn bound<T>(
         self,
         future: impl Future<Output = Result<T, AuthError>>,
@@ -50,7 +51,7 @@ impl Deadline {
     }
 }
 
-/// The error of a request that waited until its deadline.
+/// Returns the error of a request that waited until its deadline.
 pub(crate) fn timed_out() -> AuthError {
     AuthError::upstream(UpstreamFault::TimedOut).with_source("the request waited until its deadline")
 }

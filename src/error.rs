@@ -29,12 +29,12 @@ struct AuthErrorInner {
     is_before_sending: bool,
 }
 
-/// Which verdicts on other tokens show that a single token caused a failure.
+/// The verdicts on other tokens that show that a single token caused a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evidence {
-    /// One of a call that started after the failure, or that of a health check.
+    /// The verdict of a call that started after the failure, or that of a health check.
     Current,
-    /// Also one shortly before.
+    /// Also a verdict shortly before the failure.
     Recent,
 }
 
@@ -84,12 +84,12 @@ impl AuthError {
     }
 
     /// Marks a failure that a single token may have caused, although it looks like a failure of the server or the
-    /// setup, and how to find out.
+    /// setup. `evidence` states how to find out.
     pub(crate) fn possibly_token_specific(self, evidence: Evidence) -> Self {
         self.with(|inner| inner.possibly_token_specific = Some(evidence))
     }
 
-    /// Withdraws that: no token caused it.
+    /// Removes this mark: no token caused the failure.
     pub(crate) fn not_the_tokens(self) -> Self {
         self.with(|inner| inner.possibly_token_specific = None)
     }

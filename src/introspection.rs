@@ -1,4 +1,4 @@
-//! Token introspection (RFC 7662): ask the authorization server what a token is worth.
+//! Token introspection (RFC 7662): fetches the verdict on a token from the authorization server.
 
 pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
@@ -43,26 +43,27 @@ pub(crate) struct Introspection {
     pub(crate) cache: Cache,
     pub(crate) gate: ConcurrencyLimit,
     breaker: CircuitBreaker,
-    /// Health checks, and whether they ended with a verdict.
+    /// Runs one health check at a time. The result is `true` if the check ended with a verdict.
     checks: Arc<SingleFlight<(), bool>>,
-    /// Requests that wait for a health check. They have no place among the calls any more.
+    /// The requests that wait for a health check. They are not counted as calls.
     check_room: WaitingRoom,
     limits: CallLimits,
     clock: Arc<dyn Clock>,
-    /// Seconds by which our clock is behind the issuer's, which looks at the times of our assertions.
+    /// The seconds by which the issuer's clock is ahead of this one. The issuer checks the times of client
+    /// assertions.
     clock_skew: i64,
     assertion_audience: ClientAssertionAudience,
     flights: Arc<SingleFlight<CacheKey, TimedVerdict>>,
 }
 
-/// A verdict, and when the authorization server was asked for it on the monotonic clock.
+/// A verdict, and the time on the monotonic clock at which its call was sent.
 #[derive(Clone)]
 struct TimedVerdict {
     verdict: Verdict,
     sent: Duration,
 }
 
-/// Where to ask, as the metadata has it.
+/// The introspection endpoint of the metadata.
 #[derive(Clone)]
 pub(crate) struct IntrospectionTarget {
     pub(crate) issuer: Arc<str>,
@@ -70,7 +71,7 @@ pub(crate) struct IntrospectionTarget {
 }
 
 impl Introspection {
-    /// `None` without client credentials.
+    /// Returns `None` without client credentials.
     pub(crate) fn new(
         settings: &Settings,
         hooks: &Hooks,
@@ -98,7 +99,7 @@ impl Introspection {
         })
     }
 
-    /// The verdict that this process remembers, not older than `max_age`.
+    /// Returns the verdict that this process has cached, if it is not older than `max_age`.
     pub(crate) fn lookup(
         &self,
         key: &CacheKey,
@@ -108,19 +109,19 @@ impl Introspection {
         self.cache.lookup(key, now, max_age)
     }
 
-    /// The verdict that this process or the store has, not older than `max_age`.
+    /// Returns the verdict that this process or the store has cached, if it is not older than `max_age`.
     pub(crate) async fn cached(
         &self,
         key: &CacheKey,
         max_age: Option<Duration>,
         deadline: Deadline,
     ) -> Option<AgedVerdict> {
-        // A store may be slow.
+        // The store may be slow.
         deadline.wait(self.cache.get(key, || ClockReading::now(&*self.clock), max_age)).await.flatten()
     }
 
-    /// A new verdict on this token: that of a call under way, or of one that is made now. `target` is used only if there
-    /// is a call to make. The verdict is not cached past `token_expires_at`.
+    /// Returns a new verdict on this token: joins the call in flight, or makes one. `target` is used only for a new
+    /// call. The verdict is not cached past `token_expires_at`.
     pub(crate) async fn verdict<T>(
         self: &Arc<Self>,
         key: CacheKey,
@@ -144,13 +145,14 @@ impl Introspection {
         Ok((AgedVerdict { verdict, age: Some(age) }, VerdictSource::Introspection))
     }
 
-    /// Evicts one token under all of its keys. A call under way began before: a later request makes a call anew.
+    /// Evicts one token under all of its keys. Later requests do not join a call in flight, because it started
+    /// before the eviction.
     pub(crate) async fn evict(&self, names: &TokenKeys) -> Result<(), CacheError> {
         let evicted = self.cache.evict(&names.keys).await;
         for key in &names.keys {
             self.flights.forget(key);
         }
-        // It may be cached under a key that is no longer known.
+        // The verdict may be cached under a key that is no longer known.
         if !names.is_complete && !self.clear() {
             let lost =
                 "the introspection endpoint has changed so often that earlier keys are no longer known";
@@ -159,15 +161,15 @@ impl Introspection {
         evicted
     }
 
-    /// Evicts every token of a subject; `None` where the store cannot be searched. Whose token a call under way is about
-    /// is not known before its answer, so nobody joins any of them.
+    /// Evicts every token of a subject. Returns `None` if the store cannot be searched. Later requests join no call
+    /// in flight, because the subject of a call is not known before its response.
     pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
         let evicted = self.cache.evict_subject(subject);
         self.flights.forget_all();
         evicted
     }
 
-    /// Forgets everything; `false` where the store cannot be emptied.
+    /// Evicts all verdicts. Returns `false` if the store cannot be emptied.
     pub(crate) fn clear(&self) -> bool {
         let cleared = self.cache.clear();
         self.flights.forget_all();
@@ -178,7 +180,8 @@ impl Introspection {
         self.breaker.current(|| self.clock.monotonic())
     }
 
-    /// One call, behind the breaker and the gate; its verdict enters the cache before anybody judges it.
+    /// Makes one call, if the circuit breaker and the concurrency limit allow it. Its verdict is cached before the
+    /// policy is applied.
     async fn introspect(
         self: &Arc<Self>,
         key: CacheKey,
@@ -188,7 +191,8 @@ impl Introspection {
         deadline: Deadline,
         target: impl Future<Output = Result<IntrospectionTarget, AuthError>>,
     ) -> Result<TimedVerdict, AuthError> {
-        // Before the gate, so that no request queues for a server that is paused; and after, for the wait is long.
+        // Checked before the wait for a permit, so that no request queues for a paused server. Checked again after
+        // it, because the wait may be long.
         let now = || self.clock.monotonic();
         self.breaker.check_admission(&key, now)?;
         let pass = self.gate.enter(deadline).await?;
@@ -202,7 +206,7 @@ impl Introspection {
             }
         }
         if deadline.time_left().is_zero() {
-            // A failure of nobody whom the breaker should know of.
+            // Not recorded: the server was not called.
             return Err(timed_out());
         }
         let ticket = self.cache.ticket(key, ClockReading::now(&*self.clock)).expiring_at(token_expires_at);
@@ -220,7 +224,7 @@ impl Introspection {
         if matches!(outcome, Ok(Verdict::Active(_))) {
             self.breaker.remember(key);
         }
-        // Neither a health check nor a slow store must take the place of a call.
+        // Neither a health check nor a slow store may use up a permit.
         drop(pass);
         self.observer.in_flight(self.gate.in_flight());
         let outcome = match outcome {
@@ -228,14 +232,15 @@ impl Introspection {
             outcome => outcome,
         };
         if let Err(error) = &outcome {
-            // Also if nobody waits for it any more.
+            // Reported even if no request waits for the result any more.
             self.observer.failed(error);
         }
         self.observe_pause();
         let verdict = outcome?;
         let answer = TimedVerdict { verdict, sent: started };
         let (this, verdict) = (Arc::clone(self), answer.verdict.clone());
-        // A task: past the deadline, too, it looks after a store whether the token was evicted meanwhile.
+        // A separate task, so that it still checks after the deadline whether the token was evicted in the
+        // meantime.
         let insert = rt::spawn(async move {
             this.cache.insert(&ticket, &verdict, || ClockReading::now(&*this.clock)).await;
         });
@@ -243,8 +248,9 @@ impl Introspection {
         Ok(answer)
     }
 
-    /// Tells whose fault a failure is, where the response does not: the token's if the server gives verdicts with the same
-    /// credentials at the same time, else the server's or ours.
+    /// Decides whether a failure that the response does not explain is the fault of the token. It is, if the server
+    /// gives verdicts with the same credentials at the same time. Otherwise it is a fault of the server or of the
+    /// configuration.
     async fn attribute(
         self: &Arc<Self>,
         failure: AuthError,
@@ -252,13 +258,13 @@ impl Introspection {
         target: &IntrospectionTarget,
     ) -> AuthError {
         let Some(evidence) = failure.could_be_the_tokens() else { return failure };
-        // A verdict of a call that started before may be older than the failure: the server may have changed between.
+        // The verdict of an earlier call may be older than the failure, and the server may have changed in between.
         let failed = self.clock.monotonic();
         let known = || self.breaker.gives_verdicts(failed, evidence, self.clock.monotonic());
         let gives_verdicts = match known() {
             Some(known) => known,
             None => match self.check_health(client, target).await {
-                // Others may have got verdicts meanwhile.
+                // Other calls may have returned verdicts in the meantime.
                 Ok(gave_a_verdict) => gave_a_verdict || known() == Some(true),
                 Err(error) => return error,
             },
@@ -267,17 +273,17 @@ impl Introspection {
     }
 
     /// Introspects a random token. Returns whether the server gave a verdict on it. One health check runs at a
-    /// time, over all workers; other callers share its result.
+    /// time, over all workers. Other requests share its result.
     ///
     /// # Errors
-    /// [`UpstreamFault::Saturated`](crate::error::UpstreamFault::Saturated) if too many wait for it.
+    /// [`UpstreamFault::Saturated`](crate::error::UpstreamFault::Saturated) if too many requests wait for it.
     fn check_health(
         self: &Arc<Self>,
         client: &awc::Client,
         target: &IntrospectionTarget,
     ) -> impl Future<Output = Result<bool, AuthError>> + 'static {
         let (this, client, target) = (Arc::clone(self), client.clone(), target.clone());
-        // Boxed: most calls need none.
+        // Boxed, because most calls need no health check.
         Box::pin(async move {
             let check = || {
                 let (this, client, target) = (Arc::clone(&this), client.clone(), target.clone());
@@ -307,8 +313,8 @@ impl Introspection {
         self.observer.paused(self.breaker_state() != CircuitState::Closed);
     }
 
-    /// Introspecting twice is as good as once, so a closed kept-alive connection costs a second try: with a form of its
-    /// own, since an assertion counts only once.
+    /// Sends one introspection request. Introspection is idempotent, so the request is sent again if a kept-alive
+    /// connection was closed. The second form is built anew, because a client assertion must not be used twice.
     async fn call(
         &self,
         token: &BearerToken,
@@ -334,7 +340,7 @@ impl Introspection {
         reuse: Reuse,
     ) -> Result<Reply, CallFailure> {
         let ClientSettings { id, authentication } = &self.client;
-        // Room for the token, the hint and a client's id and secret.
+        // Capacity for the token, the hint, and a client's id and secret.
         let mut form = String::with_capacity(token.as_str().len() + 256);
         form.push_str("token_type_hint=access_token");
         let mut form = form_urlencoded::Serializer::new(form);

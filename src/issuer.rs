@@ -1,4 +1,4 @@
-//! The metadata as this API knows it: discovered and kept fresh, or given by the operator.
+//! The metadata of the issuer: discovered and refreshed, or configured by the operator.
 
 pub(crate) mod discovery;
 pub(crate) mod http;
@@ -32,11 +32,11 @@ use crate::{
     telemetry::{Telemetry, log_throttle::LogThrottle},
 };
 
-/// The metadata, and what is derived from it once.
+/// The metadata, and the values derived from it.
 #[derive(Debug)]
 pub(crate) struct IssuerMetadata {
     pub(crate) metadata: Metadata,
-    /// As text, for the assertions that name it.
+    /// The issuer as text, for client assertions.
     pub(crate) issuer: Arc<str>,
     keyer: Arc<CacheKeyHasher>,
     /// The time at which an endpoint of earlier metadata becomes too old, if one is used.
@@ -61,12 +61,12 @@ impl IssuerMetadata {
         Self { issuer: metadata.issuer.as_str().into(), keyer, metadata, good_until }
     }
 
-    /// Whether the server publishes keys, also where the address cannot be used.
+    /// Returns whether the server publishes keys, even if the address cannot be used.
     pub(crate) fn has_keys(&self) -> bool {
         !matches!(self.metadata.jwks_uri, PublishedEndpoint::Absent)
     }
 
-    /// Under which a token is remembered: distinct for every issuer, endpoint, client and token.
+    /// Returns the cache key of a token. It differs for every issuer, endpoint, client and token.
     pub(crate) fn key(&self, token: &str) -> CacheKey {
         self.keyer.key(token)
     }
@@ -79,10 +79,10 @@ pub(crate) struct MetadataCache {
     observer: Arc<Telemetry>,
 }
 
-/// The endpoint in the last good metadata, and the time at which it becomes too old.
+/// The endpoint of the last good metadata, and the time at which it becomes too old.
 type LastGood = Mutex<Option<(EndpointUrl, Duration)>>;
 
-/// How the metadata is found.
+/// The settings and the state of discovery.
 #[derive(Debug)]
 struct Discovery {
     issuer: IssuerUrl,
@@ -96,7 +96,7 @@ struct Discovery {
     max_stale: Duration,
     refusals: LogThrottle,
     kept_endpoints: LogThrottle,
-    /// The configured client authentication method, where the endpoint is discovered.
+    /// The configured client authentication method, if the endpoint is discovered.
     auth_method: Option<&'static str>,
     warned_of_auth_method: AtomicBool,
 }
@@ -140,27 +140,27 @@ impl MetadataCache {
         Self { discovery: Arc::new(discovery), kept: Arc::new(kept), observer: Arc::clone(observer) }
     }
 
-    /// The last good metadata, however old.
+    /// Returns the last good metadata, whatever its age.
     pub(crate) fn load_full(&self) -> Option<Arc<Fetched<IssuerMetadata>>> {
         self.kept.load_full()
     }
 
-    /// Every key under which a token may be cached, also since earlier metadata.
+    /// Returns every key under which a token may be cached, including those of earlier metadata.
     pub(crate) fn keys(&self, token: &str) -> TokenKeys {
         self.discovery.keys.keys(token)
     }
 
-    /// A look at the metadata, if it needs no refresh.
+    /// Applies a function to the metadata, if it needs no refresh.
     pub(crate) fn with_fresh<T>(&self, look: impl FnOnce(&IssuerMetadata) -> T) -> Option<T> {
         self.kept.with_fresh(self.observer.clock.monotonic(), look)
     }
 
-    /// The last good metadata, however old, for a moment.
+    /// Borrows the last good metadata, whatever its age.
     pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<IssuerMetadata>>>> {
         self.kept.load()
     }
 
-    /// A look at the last good metadata, however old. Waits only if there is none.
+    /// Applies a function to the last good metadata, whatever its age. Fetches it only if there is none.
     pub(crate) async fn with_current<T>(
         &self,
         client: &impl Fn() -> awc::Client,
@@ -174,7 +174,7 @@ impl MetadataCache {
         }
     }
 
-    /// Returns the issuer, spelled as in this metadata, or as configured while there is none.
+    /// Returns the issuer as this metadata spells it, or the configured issuer if there is none.
     pub(crate) fn issuer<'a>(&'a self, metadata: Option<&'a Fetched<IssuerMetadata>>) -> &'a str {
         metadata.map_or_else(|| self.discovery.issuer.as_str(), |known| &known.document.metadata.issuer)
     }
@@ -195,14 +195,14 @@ impl MetadataCache {
         async move { kept.get(fetch, reader).await }
     }
 
-    /// How many requests wait for the metadata.
+    /// Returns the number of requests that wait for the metadata.
     pub(crate) fn waiting(&self) -> usize {
         self.kept.waiting()
     }
 }
 
 impl Discovery {
-    /// `now` is the time at which the fetch starts.
+    /// Fetches the metadata. `now` is the time at which the fetch starts.
     async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<IssuerMetadata, AuthError> {
         let mut refused = Vec::new();
         let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits, &mut refused).await;
@@ -215,8 +215,8 @@ impl Discovery {
         Ok(self.complete(found, now))
     }
 
-    /// Returns an endpoint of new metadata; instead of an unusable one, that of the last good metadata until it is too
-    /// old, with this time.
+    /// Returns an endpoint of new metadata. If it is unusable, returns that of the last good metadata until it is
+    /// too old, with this time.
     fn or_last_good(
         &self,
         published: PublishedEndpoint,
@@ -224,7 +224,7 @@ impl Discovery {
         last_good: &LastGood,
         now: Duration,
     ) -> (PublishedEndpoint, Option<Duration>) {
-        // Nothing panics while the lock is held.
+        // No code panics while it holds the lock.
         let mut last_good = last_good.lock().unwrap_or_else(PoisonError::into_inner);
         match (&published, &*last_good) {
             (PublishedEndpoint::Unusable(error), Some((endpoint, until))) if now < *until => {
@@ -240,14 +240,14 @@ impl Discovery {
             (PublishedEndpoint::Usable(endpoint), _) => {
                 *last_good = Some((endpoint.clone(), now.saturating_add(self.max_stale)));
             }
-            // Withdrawn.
+            // The server no longer publishes the endpoint.
             (PublishedEndpoint::Absent, _) => *last_good = None,
         }
         (published, None)
     }
 
-    /// Warns once if the server publishes authentication methods and the configured one is not among them. It may still
-    /// work: metadata is not always right.
+    /// Warns once if the server publishes authentication methods and the configured one is not among them. The
+    /// method may still work, because metadata can be incomplete.
     fn compare_auth_method(&self, found: &Metadata) {
         let (Some(method), Some(published)) = (self.auth_method, &found.introspection_auth_methods) else {
             return;
@@ -264,7 +264,7 @@ impl Discovery {
         }
     }
 
-    /// Without any discovery: the configured issuer and the given endpoints.
+    /// Returns the metadata without discovery: the configured issuer and endpoints.
     fn given(&self) -> IssuerMetadata {
         let none = Metadata {
             issuer: self.issuer.as_str().to_owned(),
@@ -276,7 +276,7 @@ impl Discovery {
         self.complete(none, Duration::ZERO)
     }
 
-    /// Configured endpoints override discovered ones.
+    /// Completes the metadata. Configured endpoints override discovered ones.
     fn complete(&self, mut found: Metadata, now: Duration) -> IssuerMetadata {
         let (introspection_endpoint, one_until) = self.or_last_good(
             found.introspection_endpoint,
@@ -291,7 +291,7 @@ impl Discovery {
         let can_introspect = found.introspection_endpoint.usable().is_some();
         found.jwks_uri = match configured(&self.jwks_uri).or(jwks_uri) {
             PublishedEndpoint::Unusable(_) if !self.needs.jwks => PublishedEndpoint::Absent,
-            // Whether keys are published is not known: JWTs are introspected until it is.
+            // It is not known whether the server publishes keys. JWTs are introspected until it is known.
             PublishedEndpoint::Unusable(error) if can_introspect && !discovery::is_absence(&error) => {
                 PublishedEndpoint::Absent
             }

@@ -1,4 +1,4 @@
-//! The tables and numbers that public and private JSON Web Keys share (RFC 7518 section 6).
+//! The tables and functions that public and private JSON Web Keys share (RFC 7518 section 6).
 
 use std::ops::RangeInclusive;
 
@@ -53,8 +53,8 @@ pub(crate) fn uncompressed_point(x: &[u8], y: &[u8]) -> Vec<u8> {
     [&[4], x, y].concat()
 }
 
-/// Removes zero bytes in front of a number, which some servers and libraries write although RFC 7518 section 6.3.1.1 forbids
-/// it.
+/// Removes leading zero bytes of a number. Some servers and libraries write them, although RFC 7518 section 6.3.1.1
+/// forbids it.
 pub(crate) fn without_leading_zeros(mut number: &[u8]) -> &[u8] {
     while let [0, rest @ ..] = number {
         number = rest;

@@ -1,5 +1,5 @@
-//! JWTs validated here, with the issuer's published keys: the key set is kept fresh, and a token whose signature was
-//! verified once is remembered as long as its keys are published.
+//! Validates JWTs locally with the published keys of the issuer. The key set is refreshed, and verified tokens are
+//! cached as long as their key set is current.
 
 mod header;
 pub(crate) mod key;
@@ -42,26 +42,27 @@ pub(crate) struct JwtValidator {
     observer: Arc<Telemetry>,
     remembered: Option<VerifiedTokens>,
     api_rules: policy::Rules,
-    /// Whether a JWT is introspected once its signature is verified.
+    /// Whether a JWT is introspected after its signature is verified.
     introspects: bool,
 }
 
-/// The way on for a token.
+/// The result of the local validation of a token.
 pub(crate) enum JwtOutcome {
-    /// The JWT is valid. Only the policy of the route remains to be checked.
+    /// The JWT is valid. The policy of the route has not been applied.
     Verified(Claims, VerdictSource),
-    /// The token is opaque, or a JWT that is introspected too. A verified JWT expires at this time by the local clock.
+    /// The token is opaque, or it is a JWT that must be introspected too. A verified JWT expires at this time by
+    /// the local clock.
     Introspect { expires_at: Option<i64> },
 }
 
 /// The result of verifying a JWT.
 enum Verification {
     Yes(Claims, VerdictSource),
-    /// There are no keys: they cannot be fetched and no usable ones are known, or the key set is empty.
+    /// There are no keys: they cannot be fetched and no usable ones are cached, or the key set is empty.
     NoKeys(AuthError),
 }
 
-/// A key set, and what tells whether a later one is the same.
+/// A key set, and the digest that identifies it.
 #[derive(Debug)]
 struct FetchedKeySet {
     set: KeySet,
@@ -70,7 +71,8 @@ struct FetchedKeySet {
 
 impl Document for FetchedKeySet {}
 
-/// A full waiting room says nothing about the keys.
+/// Returns [`Verification::NoKeys`] for an error of a fetch. A full waiting room gives no information about the
+/// keys.
 fn no_keys(error: AuthError) -> Result<Verification, AuthError> {
     let is_saturated = error.kind() == AuthErrorKind::Upstream(UpstreamFault::Saturated);
     if is_saturated { Err(error) } else { Ok(Verification::NoKeys(error)) }
@@ -100,24 +102,25 @@ impl JwtValidator {
         }
     }
 
-    /// The claims of a token whose signature was verified before, with keys that are fresh: without waiting.
+    /// Returns the claims of a token whose signature was verified before, if the keys need no refresh. Does not
+    /// wait.
     pub(crate) fn lookup(&self, tag: Option<&TokenTag>, now: Duration) -> Option<Claims> {
         let (remembered, tag) = (self.remembered.as_ref()?, tag?);
         self.keys.with_fresh(now, |keys| remembered.get(tag, &keys.id))?
     }
 
-    /// The name under which a token is remembered; `None` where none is.
+    /// Returns the tag under which a verified token is cached; `None` if verified tokens are not cached.
     pub(crate) fn tag(&self, token: &str) -> Option<TokenTag> {
         self.remembered.as_ref().filter(|_| token.len() <= MAX_TOKEN)?.tag(token)
     }
 
-    /// Whether JWTs are introspected after their signature is verified.
+    /// Returns whether JWTs are introspected after their signature is verified.
     pub(crate) fn introspects(&self) -> bool {
         self.introspects
     }
 
-    /// Verifies a JWT: its form, algorithm, signature and type, and its claims as far as all routes have the same policy.
-    /// A JWT that is introspected too is checked first, so that only the issuer's own tokens cause a call.
+    /// Verifies a JWT: its form, algorithm, signature and type, and the claims for which all routes have the same
+    /// policy. A JWT that is introspected too is verified first, so that only tokens of the issuer cause a call.
     pub(crate) async fn validate(
         &self,
         tag: Option<TokenTag>,
@@ -129,7 +132,7 @@ impl JwtValidator {
         let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else {
             return Ok(JwtOutcome::Introspect { expires_at: None });
         };
-        // No key can change this, so that no key is needed for it.
+        // The header is checked before the keys are fetched, because the result does not depend on them.
         jwt.check_header(&self.rules).map_err(AuthError::token)?;
         match self.verify(&jwt, tag, metadata, client, deadline).await? {
             Verification::Yes(claims, _) if self.introspects => {
@@ -141,7 +144,7 @@ impl JwtValidator {
                 Ok(JwtOutcome::Introspect { expires_at })
             }
             Verification::Yes(claims, via) => Ok(JwtOutcome::Verified(claims, via)),
-            // Introspection is a complete validation by itself.
+            // Without keys, introspection alone validates the token completely.
             Verification::NoKeys(_) if self.introspects => Ok(JwtOutcome::Introspect { expires_at: None }),
             Verification::NoKeys(error) => Err(error),
         }
@@ -170,14 +173,14 @@ impl JwtValidator {
             return Ok(Verification::Yes(claims, VerdictSource::RememberedSignature));
         }
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
-        // Also a wrong signature may come of old keys: some servers put a new key under the old `kid`.
+        // Old keys can also cause a wrong signature: some servers publish a new key under the old `kid`.
         if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome {
             match self.keys.refetch_if_same(&current, fetch, deadline).await {
                 Ok(Some(newer)) => {
                     current = newer;
                     outcome = jwt.verify(&current.document.set, &self.rules);
                 }
-                // The key may be a new one, which we cannot know now.
+                // The key may be new. Whether it is cannot be decided while the fetch fails.
                 Err(error) if fault == TokenFault::UnknownKey => {
                     return if current.document.set.is_empty() { no_keys(error) } else { Err(error) };
                 }
@@ -196,7 +199,7 @@ impl JwtValidator {
         Ok(Verification::Yes(claims, VerdictSource::Signature))
     }
 
-    /// Whether a token can be accepted by any route now. Others are not worth their place among the verified ones.
+    /// Returns whether any route can accept a token now. Other tokens are not cached.
     fn fits_api(&self, claims: &Claims, metadata: &MetadataCache) -> bool {
         let check = if self.introspects { policy::check_present } else { policy::check_token };
         let now = self.observer.clock.unix_time();
@@ -204,31 +207,31 @@ impl JwtValidator {
         check(claims, &self.api_rules, metadata.issuer(current.as_deref()), now).is_ok()
     }
 
-    /// How many requests wait for keys.
+    /// Returns the number of requests that wait for keys.
     pub(crate) fn waiting(&self) -> usize {
         self.keys.waiting()
     }
 
-    /// Whether a key set is known, however old.
+    /// Returns whether a key set is cached, whatever its age.
     pub(crate) fn knows_keys(&self) -> bool {
         self.keys.load_full().is_some()
     }
 
-    /// Forgets one token.
+    /// Evicts one token.
     pub(crate) fn evict(&self, token: &str) {
         if let Some(remembered) = &self.remembered {
             remembered.evict(token);
         }
     }
 
-    /// Forgets every token.
+    /// Evicts every token.
     pub(crate) fn clear(&self) {
         if let Some(remembered) = &self.remembered {
             remembered.clear();
         }
     }
 
-    /// Forgets every token of a subject.
+    /// Evicts every token of a subject.
     pub(crate) fn evict_subject(&self, subject: &str) {
         if let Some(remembered) = &self.remembered {
             remembered.evict_subject(subject);
@@ -236,13 +239,14 @@ impl JwtValidator {
     }
 }
 
-/// Whether a token has two dots at least; all others are opaque. (How many there are is found out when it is taken apart.)
+/// Returns whether a token has at least two dots. Every other token is opaque. [`Jwt::read`] checks the exact
+/// number.
 pub(crate) fn may_be_jwt(token: &str) -> bool {
     token.find('.') != token.rfind('.')
 }
 
-/// One fetch of the key set, from where the current metadata says. Runs by itself, detached from the request that
-/// needs it.
+/// Fetches the key set from the `jwks_uri` of the current metadata. The future is detached from the request that
+/// starts it.
 async fn fetch(
     known: impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>>,
     client: awc::Client,
@@ -252,12 +256,12 @@ async fn fetch(
 ) -> Result<FetchedKeySet, AuthError> {
     let endpoint = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
     let reply = http::get(&client, &endpoint.uri, limits.until(deadline)).await?;
-    // Static hosting serves it as text/plain, say: its content tells whether it is a key set.
+    // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
     if !reply.is_ok() {
         return Err(bad_answer(format!("no key set at {endpoint} (status {})", reply.status)));
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
-    // Strangers can cause fetches, so that a key is reported once while it stays in the set.
+    // Any caller can cause a fetch, so a key is reported only once while it stays in the set.
     let reported = last_known.as_ref().map_or(&[][..], |last| last.document.set.reported());
     for skipped in set.reported().iter().filter(|skipped| !reported.contains(skipped)) {
         log_skipped(skipped);
@@ -272,7 +276,8 @@ async fn fetch(
     Ok(FetchedKeySet { set, id })
 }
 
-/// Keys for encryption, or of new types, are usual. A malformed one is meant to be used, and its tokens are rejected.
+/// Logs a key that is not used. Keys for encryption and keys of new types are usual. A malformed key was meant to
+/// be used, and its tokens are rejected.
 fn log_skipped(SkippedKey { kid, reason }: &SkippedKey) {
     let level = if *reason == Unusable::Malformed { log::Level::Warn } else { log::Level::Debug };
     let kid = kid.as_str();

@@ -90,7 +90,7 @@ where
                 request.extensions_mut().insert(context);
                 Ok(self.service.call(request).await?.map_into_left_body())
             }
-            // A response, not an `Err`: errors skip the outer middleware, such as CORS.
+            // Returns a response and not an `Err`, because an error skips the outer middleware, such as CORS.
             Err(denial) => {
                 let rejection = answers.reject(denial, request.request());
                 Ok(request.into_response(rejection.error_response()).map_into_right_body())

@@ -48,7 +48,7 @@ impl GroupsClaim {
         Self::Pointer(first.replace("~1", "/").replace("~0", "~"), rest.to_owned())
     }
 
-    /// Whether a pointer is one (RFC 6901 section 3); every name will do.
+    /// Returns whether a pointer is well-formed (RFC 6901 section 3). Every name is.
     pub(crate) fn is_well_formed(claim: &str) -> bool {
         let mut escapes = claim.split('~').skip(1);
         !claim.starts_with('/') || escapes.all(|escape| escape.starts_with(['0', '1']))
@@ -68,7 +68,7 @@ pub(crate) struct Requirements {
     pub(crate) all_scopes: Vec<Scope>,
     /// One scope of each list is required.
     pub(crate) any_scopes: Vec<Vec<Scope>>,
-    /// One group of each list is required, or all of them if the rules say so.
+    /// One group of each list is required, or all of them if the rules require it.
     pub(crate) groups: Vec<Vec<String>>,
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn check(
 /// Checks the part that is the same for every route: issuer, audience and times.
 pub(crate) fn check_token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
     check_parties(claims, rules, issuer, [rules.accept_missing_issuer, rules.accept_missing_audience])?;
-    // A claim that is `null` counts as absent.
+    // A claim that is `null` is treated as absent.
     let is_missing = |name: &&String| claims.get(name).is_none_or(Value::is_null);
     if let Some(missing) = rules.required_claims.iter().find(is_missing) {
         return Err(AuthError::token(TokenFault::MissingClaim).with_source(format!("`{missing}`")));
@@ -102,13 +102,15 @@ pub(crate) fn check_token(claims: &Claims, rules: &Rules, issuer: &str, now: i64
     check_times(claims, rules, now)
 }
 
-/// Checks the same of the claims that are present. For a JWT that is introspected: the response can have the others.
+/// Checks the same rules for the claims that are present. For a JWT that is introspected: the response can contain
+/// the others.
 pub(crate) fn check_present(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
     check_parties(claims, rules, issuer, [true, true])?;
     check_times(claims, rules, now)
 }
 
-/// The error sources name the expected values, which are configuration, and never values of the token.
+/// Checks issuer and audience. The error sources contain the expected values, which are configuration, and never
+/// values of the token.
 fn check_parties(
     claims: &Claims,
     rules: &Rules,
@@ -133,7 +135,7 @@ fn check_parties(
 }
 
 fn check_times(claims: &Claims, rules: &Rules, now: i64) -> Result<(), AuthError> {
-    // Times in claims end with the year 9999 and both settings are bounded, so nothing here can overflow.
+    // Times in claims end with the year 9999 and both settings are limited, so no sum can overflow.
     let now = now.saturating_add(rules.clock_skew);
     if claims.expires_at().is_some_and(|expires| expires <= now.saturating_sub(rules.clock_tolerance)) {
         return Err(AuthError::token(TokenFault::Expired));
@@ -168,7 +170,7 @@ fn groups(claims: &Claims, rules: &Rules, requirements: &Requirements) -> Result
     if fulfilled { Ok(()) } else { Err(AuthError::new(AuthErrorKind::InsufficientGroups)) }
 }
 
-/// Returns whether the subject is in one of these groups, or in all of them if the rules say so. An empty list
+/// Returns whether the subject is in one of these groups, or in all of them if the rules require it. An empty list
 /// requires nothing.
 pub(crate) fn in_groups<S: AsRef<str>>(claims: &Claims, rules: &Rules, wanted: &[S]) -> bool {
     let is_member = |group: &S| group_names(claims, &rules.groups).any(|name| name == group.as_ref());

@@ -1,10 +1,10 @@
-//! URLs as logs, errors and `Debug` show them: without credentials, query and fragment, which may hold secrets.
+//! URLs in logs, errors and `Debug` output, without credentials, query and fragment, which may be secret.
 
 use std::fmt;
 
 use url::Url;
 
-/// A URL as somebody wrote it. `Debug` and `Display` show what is no secret of it.
+/// A URL as the operator or a document wrote it. `Debug` and `Display` print only the parts that are not secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct UrlText(String);
 
@@ -32,8 +32,8 @@ impl fmt::Debug for UrlText {
     }
 }
 
-/// Shows a URL's scheme, host, port and path, up to 200 characters. A text with credentials, and a text that is no URL, is
-/// not shown at all: nobody can tell which part of it is the password.
+/// Returns the scheme, host, port and path of a URL, up to 200 characters. A text with credentials and a text that
+/// is not a URL are not printed, because any part of them may be a password.
 pub(crate) fn redacted(text: &str) -> String {
     // A bare host means https, as for the issuer.
     let parsed = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("https://{text}")) };
@@ -55,7 +55,8 @@ fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Whether an `@` stands where credentials could be: anywhere, unless a scheme tells where the host ends.
+/// Returns whether an `@` is in a position where credentials could be: anywhere, unless a scheme determines the end
+/// of the host.
 fn hides_credentials(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("://") else { return text.contains('@') };
     rest.trim_start_matches(['/', '\\'])

@@ -26,7 +26,7 @@ use crate::{
 /// Renders the body of rejections. It cannot change the status or the headers.
 ///
 /// Implemented for closures: `.renderer(|error, request| ErrorBody::json(..))`. Any caller can read the body, so it
-/// must not say why exactly a token was rejected. Default: `{"message":"unauthorized"}` and similar.
+/// must not contain the exact reason of the rejection. Default: `{"message":"unauthorized"}` and similar.
 pub trait ErrorRenderer: Send + Sync {
     /// Returns the body for this error and request.
     fn render(&self, error: &AuthError, request: &HttpRequest) -> ErrorBody;
@@ -151,10 +151,10 @@ impl RejectionBuilder {
     }
 
     /// Logs faults of the caller at debug level, faults of the authorization server as warnings, and faults of the
-    /// setup as errors. Warnings and errors are throttled, so that nobody can fill the log; between two of them the
-    /// records are at debug level.
+    /// setup as errors. Warnings and errors are throttled, so that callers cannot fill the log. Records between two
+    /// of them are at debug level.
     ///
-    /// Adds a random reference to the error if the record is logged or the body shows it.
+    /// Adds a random reference to the error if the record is logged or the body contains it.
     fn log(&self, denial: Denial) -> AuthError {
         let via = denial.via();
         let error = denial.error;
@@ -224,7 +224,7 @@ impl ResponseError for Rejection {
             response.insert_header((WWW_AUTHENTICATE, challenge.clone()));
         }
         if let Some(after) = self.error.retry_after() {
-            // Rounded up, because a retry that comes a moment too early is rejected again.
+            // Rounded up, because a retry that comes too early is rejected again.
             response.insert_header((RETRY_AFTER, after.as_secs() + u64::from(after.subsec_nanos() > 0)));
         }
         response.extensions_mut().insert(self.error.clone());
@@ -235,11 +235,11 @@ impl ResponseError for Rejection {
     }
 }
 
-/// Returns 64 random bits as hexadecimal digits. A caller can quote them, and the operator finds the log record by
-/// them.
+/// Returns 64 random bits as hexadecimal digits. The caller can report them, and the operator finds the log record
+/// by them.
 fn reference() -> String {
     let mut bytes = [0; 8];
-    // Without random numbers the reference is empty. The request is rejected all the same.
+    // Without random numbers the reference is empty. The request is rejected nevertheless.
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => format!("{:016x}", u64::from_be_bytes(bytes)),
         Err(_) => String::new(),
@@ -266,7 +266,8 @@ fn message(kind: AuthErrorKind) -> &'static str {
     }
 }
 
-/// The descriptions are constants. The exact reason is logged and not sent to the caller.
+/// Returns the challenge of a rejection. The descriptions are constants. The exact reason is logged and not sent to
+/// the caller.
 fn challenge(challenge: &Challenge, error: &AuthError) -> Option<HeaderValue> {
     match error.kind() {
         AuthErrorKind::MissingToken => Some(challenge.missing_token()),

@@ -1,4 +1,4 @@
-//! The settings of one API: plain data, once they are validated.
+//! The validated settings of one API, as plain data.
 
 mod endpoint_url;
 mod issuer_url;
@@ -19,7 +19,7 @@ use crate::{
     response::ErrorRenderer,
 };
 
-/// Everything that can be compared: two equal ones share their state within a process.
+/// All settings that can be compared. Equal settings share their state within a process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) issuer: IssuerUrl,
@@ -101,22 +101,22 @@ impl Tuning {
         }
     }
 
-    /// How long an inactive verdict is cached: with a replication lag at the authorization server, a new token is rejected
-    /// for so long.
+    /// Returns the time for which an inactive verdict is cached. If the authorization server replicates with a
+    /// delay, a new token may be rejected for this time.
     pub(crate) fn inactive_verdict_lifetime(&self) -> Duration {
         let most = self.introspection_cache.unwrap_or_default();
         self.inactive_cache.unwrap_or(Duration::from_secs(2)).min(most)
     }
 }
 
-/// This API as a client of the authorization server.
+/// The client id and credentials of this API at the authorization server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClientSettings {
     pub(crate) id: String,
     pub(crate) authentication: ClientAuthentication,
 }
 
-/// Code of the application. Compared by identity.
+/// Functions and objects of the application. They are compared by identity.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) clock: Option<Arc<dyn Clock>>,
@@ -126,7 +126,7 @@ pub(crate) struct Hooks {
     pub(crate) cache: Option<Arc<dyn IntrospectionCache>>,
 }
 
-/// Of std's types only: it stands in a public signature.
+/// The future of a token resolver. It uses only types of `std`, because it is part of a public signature.
 pub(crate) type TokenFuture<'r> = Pin<Box<dyn Future<Output = Result<Option<String>, ResolverError>> + 'r>>;
 
 pub(crate) type TokenResolver = dyn for<'r> Fn(&'r HttpRequest) -> TokenFuture<'r> + Send + Sync;

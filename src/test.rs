@@ -18,7 +18,7 @@
 //! | --- | --- |
 //! | [`Discovery`](Endpoint::Discovery), [`AuthorizationServerMetadata`](Endpoint::AuthorizationServerMetadata) | the metadata, the same in both places |
 //! | [`Jwks`](Endpoint::Jwks) | the public keys |
-//! | [`Introspection`](Endpoint::Introspection) | RFC 7662, for `api-server` and the clients of the builder: `client_secret_basic`, `client_secret_post`, `client_secret_jwt`, `private_key_jwt`. Wrong credentials are 401 `invalid_client`; a token that is unknown, revoked or past its `exp` is `{"active":false}`. `nbf` and `aud` are not looked at |
+//! | [`Introspection`](Endpoint::Introspection) | RFC 7662, for `api-server` and the clients of the builder: `client_secret_basic`, `client_secret_post`, `client_secret_jwt`, `private_key_jwt`. Wrong credentials are 401 `invalid_client`; a token that is unknown, revoked or past its `exp` is `{"active":false}`. `nbf` and `aud` are not checked |
 //! | [`Token`](Endpoint::Token) | the grant `client_credentials`, for `app` or the apps of the builder, with the same methods |
 //! | [`Revocation`](Endpoint::Revocation) | RFC 7009, for the same apps |
 //!
@@ -65,14 +65,14 @@ pub use keyring::Rotation;
 pub use walk::assert_protected;
 
 const CLIENT_ID: &str = "api-server";
-/// RFC 7518 section 3.2 requires 32 bytes for HS256.
+/// The secret of the default client. RFC 7518 section 3.2 requires 32 bytes for HS256.
 const CLIENT_SECRET: &str = "secret-of-the-api-server-in-tests";
 const APP_ID: &str = "app";
 const APP_SECRET: &str = "app-secret";
 /// Seconds between `iat` and `exp`.
 const LIFETIME: i64 = 3600;
 
-/// Panics where a test cannot continue.
+/// Returns the value, or panics if the test cannot continue.
 #[track_caller]
 #[expect(clippy::panic, reason = "a test that cannot set up its server must fail, loudly and here")]
 fn expect_ok<T, E: fmt::Debug>(result: Result<T, E>, what: &str) -> T {

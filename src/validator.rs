@@ -1,5 +1,5 @@
-//! Which validator takes a token: a JWT is validated here, or introspected if the settings say so; everything else is
-//! opaque and introspected.
+//! Selects the validator of a token. A JWT is validated locally, or introspected if the settings require it. Every
+//! other token is opaque and is introspected.
 
 use std::{
     future::ready,
@@ -59,7 +59,7 @@ pub(crate) struct Validator {
     pub(crate) introspection: Option<Arc<Introspection>>,
     pub(crate) local: JwtValidator,
     has_own_store: bool,
-    /// The time that a request has for all that it waits for.
+    /// The longest time that a request waits for calls, fetches and the store together.
     timeout: Duration,
     warned_of_opaque_tokens: AtomicBool,
     observer: Arc<Telemetry>,
@@ -87,8 +87,9 @@ impl Validator {
         }
     }
 
-    /// Validates a token. Everything that the request waits for has one deadline; calls and fetches that other requests
-    /// may share continue after it. `client` returns this worker's HTTP client and is called only if a call is necessary.
+    /// Validates a token. One deadline covers everything that the request waits for. Calls and fetches that other
+    /// requests may share continue after it. `client` returns the HTTP client of this worker and runs only if a
+    /// call is necessary.
     pub(crate) async fn validate(
         &self,
         token: &BearerToken,
@@ -152,7 +153,7 @@ impl Validator {
             }
         }
         let Some(introspection) = &self.introspection else {
-            // Without keys and without credentials no token at all could be validated: not the caller's fault.
+            // Without keys and without credentials no token can be validated. This is not the caller's fault.
             if !has_keys {
                 return Err(
                     AuthError::setup(SetupFault::Endpoint).with_source("the metadata has no jwks_uri")
@@ -167,13 +168,14 @@ impl Validator {
         if let Some(hit) = introspection.cached(&key, max_age, deadline).await {
             return Ok((hit, VerdictSource::Cache));
         }
-        // Before the call, and not before a kept verdict, which is the result of this check and of the call.
+        // Runs before the introspection. A cached verdict does not need it, because the JWT was verified when the
+        // verdict was fetched.
         let mut token_expires_at = None;
         if let Some(local) = self.local(has_keys).filter(|local| local.introspects())
             && jwt::may_be_jwt(token.as_str())
         {
             let tag = local.tag(token.as_str());
-            // Half of the time is left for the introspection if the keys cannot be fetched.
+            // If the keys cannot be fetched, half of the time is left for the introspection.
             let until = deadline.half();
             let outcome =
                 Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, until)).await?;
@@ -181,7 +183,7 @@ impl Validator {
                 token_expires_at = expires_at;
             }
         }
-        // Boxed where it must be fetched: in a future that most calls do not need lies a kilobyte.
+        // Boxed if the metadata must be fetched: that future needs a kilobyte, and most calls do not need it.
         let target = || {
             if let Some(target) = self.metadata.with_fresh(IntrospectionTarget::from_metadata) {
                 return Either::Left(ready(target));
@@ -226,19 +228,20 @@ impl Validator {
         }
     }
 
-    /// How many requests wait for a call or a fetch that is not their own, or for their turn to call.
+    /// Returns the number of requests that wait for a call or a fetch of another request, or for a free place to
+    /// call.
     fn waiting(&self) -> usize {
         let calls = self.introspection.as_ref().map_or(0, |introspection| introspection.gate.room.waiting());
         let keys = self.local.waiting();
         calls + self.metadata.waiting() + keys
     }
 
-    /// Everything that this process remembers is forgotten in any case; an error tells that a store may still know.
+    /// Evicts a token from all caches of this process. An error means that a store may still contain it.
     pub(crate) async fn evict(&self, token: &BearerToken) -> Result<(), CacheError> {
         self.local.evict(token.as_str());
         if self.metadata.load_full().is_none() {
-            // Nothing is remembered here yet, but a store may have it from another process, under a key that is made of
-            // the metadata.
+            // Without metadata this process has cached nothing. A store may contain a verdict from another process,
+            // but its key cannot be computed without the metadata.
             return if self.has_own_store {
                 Err(CacheError::new("the metadata is not known yet"))
             } else {

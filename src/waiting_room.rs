@@ -1,17 +1,17 @@
-//! How many requests may wait for one kind of thing.
+//! A limit for the number of waiting requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{AuthError, UpstreamFault};
 
-/// Counts those who wait, and refuses the next one when it is full. Shared by all workers.
+/// Counts the waiting requests, and rejects the next one if the limit is reached. Shared by all workers.
 #[derive(Debug)]
 pub(crate) struct WaitingRoom {
     capacity: usize,
     waiting: AtomicUsize,
 }
 
-/// A place among those who wait, given back when it is dropped.
+/// The place of a waiting request. It is released when dropped.
 #[derive(Debug)]
 pub(crate) struct Place<'a>(&'a AtomicUsize);
 
@@ -26,6 +26,8 @@ impl WaitingRoom {
         Self { capacity, waiting: AtomicUsize::new(0) }
     }
 
+    /// Takes a place.
+    ///
     /// # Errors
     /// [`UpstreamFault::Saturated`] if the room is full.
     pub(crate) fn enter(&self) -> Result<Place<'_>, AuthError> {
@@ -37,7 +39,7 @@ impl WaitingRoom {
             .map_err(|_| AuthError::upstream(UpstreamFault::Saturated))
     }
 
-    /// How many wait.
+    /// Returns the number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -1,18 +1,19 @@
-//! A map with a limit on its entries and on their bytes.
+//! A map with a limit for the number of its entries and a limit for their bytes.
 
 use quick_cache::{
     DefaultHashBuilder, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
 
-/// A value that states about how many bytes its entry takes.
+/// A value that estimates the bytes of its entry.
 pub(crate) trait EntrySize {
     fn entry_size(&self) -> u64;
 }
 
-/// Keeps both bounds with one weight: an entry weighs its bytes, but at least what one of `entries` and a half may.
-/// Neither the number of entries nor the sum of their bytes can then exceed its bound. (The half is room for the
-/// segment's own rounding, which would otherwise refuse the only entry of a cache of one.)
+/// Enforces both limits with one weight. The weight of an entry is the number of its bytes, but at least a share of
+/// `bytes` that allows `entries` and a half. So neither the number of entries nor the sum of their bytes can exceed
+/// its limit. (The half compensates the rounding of the segment, which would otherwise reject the only entry of a
+/// cache of one.)
 pub(crate) fn bounded_by_size<K, V>(entries: usize, bytes: u64) -> Cache<K, V, BySize>
 where
     K: Eq + std::hash::Hash,
@@ -20,8 +21,8 @@ where
 {
     let halves = u64_of(entries).saturating_mul(2).saturating_add(1);
     let least = (bytes.saturating_mul(2) / halves).max(1);
-    // The segment divides itself by the number of cores, but into shards of 32 expected entries at least. Expecting them
-    // large keeps a shard at 1 MiB, so that on a large machine, too, a large entry fits into one.
+    // The segment is divided into shards by the number of cores, but each shard expects at least 32 entries. A
+    // large expected size keeps a shard at 1 MiB, so that a large entry also fits on a machine with many cores.
     let expected = usize::try_from(bytes / (32 << 10)).unwrap_or(usize::MAX).min(entries);
     segment(expected, bytes, BySize { least })
 }

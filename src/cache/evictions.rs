@@ -1,5 +1,5 @@
-//! Evictions while calls are under way: a verdict that was asked for before its token was evicted does not enter the
-//! cache. Only the evicted token, or the tokens of the evicted subject, are affected.
+//! Evictions during calls. If a token is evicted after its introspection request was sent, the verdict is not
+//! cached. Only the evicted token, or the tokens of the evicted subject, are affected.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,8 +9,8 @@ use std::{
 
 use crate::cache::{CacheKey, ClockReading, Verdict};
 
-/// How many evictions are remembered while calls are under way. With more, the verdict of a call that is older than
-/// all of them is not cached, whatever its token.
+/// The maximum number of evictions that are recorded during calls. If there are more, the verdict of a call that is
+/// older than all recorded ones is not cached, whatever its token.
 const MAX_RECENT: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -23,42 +23,42 @@ pub(crate) struct Evictions {
 pub(super) struct EvictionLog {
     /// The number of evictions so far.
     count: u64,
-    /// How many outstanding tickets were drawn at each count.
+    /// The number of outstanding tickets that were drawn at each count.
     outstanding: BTreeMap<u64, usize>,
-    /// The evictions that an outstanding ticket is older than, by their number, the oldest first.
+    /// The evictions that are newer than an outstanding ticket, with their number, the oldest first.
     recent: VecDeque<(u64, Evicted)>,
-    /// Every ticket that was drawn before this eviction is void.
+    /// Every ticket that was drawn before this eviction is invalid.
     all_before: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Evicted {
     Token(CacheKey),
-    /// A hash of the subject: two subjects with the same one cost a verdict its place in the cache, and nothing else.
+    /// A hash of the subject. If two subjects have the same hash, the only effect is that a verdict is not cached.
     Subject(u64),
 }
 
-/// Proof of when the authorization server was asked about a token. Drawn before the request is sent; while it exists,
-/// the evictions after it are remembered.
+/// Contains the time at which an introspection request was sent. It is drawn before the request is sent. While it
+/// exists, later evictions are recorded.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     key: CacheKey,
     sent: ClockReading,
-    /// When the token ends by the wall clock, if more is known than the verdict tells.
+    /// The time on the wall clock at which the token expires, if it is known from another source than the verdict.
     token_expires_at: Option<i64>,
-    /// The number of evictions when it was drawn.
+    /// The number of evictions when the ticket was drawn.
     drawn_at: u64,
-    /// `None` where nothing is cached.
+    /// The evictions; `None` if nothing is cached.
     evictions: Option<Arc<Evictions>>,
 }
 
 impl Ticket {
-    /// For a cache that is off: only the time counts.
+    /// Returns a ticket for a cache that is off. Only its time is used.
     pub(super) fn without_cache(key: CacheKey, sent: ClockReading) -> Self {
         Self { key, sent, token_expires_at: None, drawn_at: 0, evictions: None }
     }
 
-    /// Bounds an active verdict by the time at which the token itself expires, by the local wall clock.
+    /// Limits the lifetime of an active verdict to the expiry of the token itself, by the local wall clock.
     pub(crate) fn expiring_at(mut self, token_expires_at: Option<i64>) -> Self {
         self.token_expires_at = token_expires_at;
         self
@@ -68,7 +68,7 @@ impl Ticket {
         &self.key
     }
 
-    /// When the authorization server was asked.
+    /// Returns the time at which the introspection request was sent.
     pub(crate) fn sent(&self) -> ClockReading {
         self.sent
     }
@@ -96,7 +96,7 @@ impl Evictions {
         log.record(Evicted::Subject(self.subjects.hash_one(subject)));
     }
 
-    /// Whether a verdict may enter the cache. The caller holds the log until it is in.
+    /// Returns whether a verdict may be cached. The caller holds the lock of the log until it is inserted.
     pub(super) fn allow(&self, log: &EvictionLog, ticket: &Ticket, verdict: &Verdict) -> bool {
         let subject = match verdict {
             Verdict::Active(claims) => claims.subject(),
@@ -109,7 +109,7 @@ impl Evictions {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, EvictionLog> {
-        // Nothing panics while the lock is held; should it ever, the log is still whole.
+        // No code panics while it holds the lock. Even after a panic the log would be consistent.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,7 +119,7 @@ impl EvictionLog {
         self.record(Evicted::Token(*key));
     }
 
-    /// Makes every outstanding ticket void.
+    /// Makes every outstanding ticket invalid.
     pub(super) fn record_everything(&mut self) {
         self.count = self.count.saturating_add(1);
         self.all_before = self.count;

@@ -1,29 +1,29 @@
-//! The key of a cached verdict: a digest, so that no cache, store, dump or log ever holds a token.
+//! The key of a cached verdict. It is a digest, so that no cache, store, dump or log contains a token.
 
 use std::fmt;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
-/// The name of a verdict in an [`IntrospectionCache`](super::IntrospectionCache): SHA-256 over the token and over whom
-/// we asked about it (issuer, endpoint, client id).
+/// The key of a verdict in an [`IntrospectionCache`](super::IntrospectionCache): SHA-256 over the token, the
+/// issuer, the introspection endpoint and the client id.
 ///
-/// Two resource servers may share one store: an answer for one client or from one issuer never stands in for another.
-/// The token cannot be recovered from it. `Debug` shows the first eight hexadecimal digits.
+/// Two resource servers may share one store: a verdict for one client or from one issuer is never used for another.
+/// The token cannot be recovered from the key. `Debug` prints the first eight hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The digest as 64 lower-case hexadecimal digits, for stores whose keys are text.
+    /// Returns the digest as 64 lower-case hexadecimal digits, for stores with text keys.
     pub fn to_hex(&self) -> String {
         hex(&self.0)
     }
 
-    /// Only for tests of neighbouring modules, which have no token at hand.
+    /// Returns a key for tests of other modules that have no token.
     #[cfg(test)]
     pub(crate) fn numbered(number: u64) -> Self {
         Self(sha256(&number.to_be_bytes()))
@@ -37,10 +37,10 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Makes the keys of one issuer, endpoint and client. This is the only place that turns a token into a [`CacheKey`].
+/// Computes the keys for one issuer, endpoint and client. No other code turns a token into a [`CacheKey`].
 ///
-/// The hash has already taken its first block, which holds nothing but the digest of those three; each token then
-/// costs a copy of that state and, up to 47 bytes, a single further block.
+/// The hash state already contains the first block, which is the digest of these three. Each token then costs a
+/// copy of that state and, up to 47 bytes, a single further block.
 pub(crate) struct CacheKeyHasher {
     prefix: Context,
 }
@@ -66,11 +66,11 @@ impl fmt::Debug for CacheKeyHasher {
     }
 }
 
-/// SHA-256's block length.
+/// The block length of SHA-256.
 const BLOCK: usize = 64;
 
-/// Exactly one block: the digest of the three, then zeros. Each of the three goes in behind its length, so that no two
-/// different triples are the same bytes.
+/// Returns exactly one block: the digest of the issuer, endpoint and client id, then zeros. Each of the three is
+/// preceded by its length, so that two different triples never have the same bytes.
 fn first_block(issuer: &str, endpoint: &str, client_id: &str) -> [u8; BLOCK] {
     let mut framed = Vec::new();
     for part in [issuer, endpoint, client_id] {
@@ -92,7 +92,8 @@ fn sha256(input: &[u8]) -> [u8; 32] {
     bytes(digest(&SHA256, input).as_ref())
 }
 
-/// SHA-256 always gives 32 bytes; another length would leave zeros, which the tests would show.
+/// Returns the digest as an array. SHA-256 always has 32 bytes; another length would leave zeros, which the tests
+/// would detect.
 fn bytes(digest: &[u8]) -> [u8; 32] {
     digest.try_into().unwrap_or_default()
 }
@@ -136,7 +137,7 @@ mod tests {
         assert_ne!(key(["", "", "", ""]), key(["", "", "", "\0"]));
     }
 
-    /// Pins the format: entries in a shared store must stay readable from one version to the next.
+    /// Fixes the format: a new version must be able to read the entries of a shared store.
     #[test]
     fn the_key_is_sha_256_of_the_framed_parts() {
         let mut framed = Vec::new();
@@ -170,7 +171,7 @@ mod tests {
     }
 
     proptest! {
-        /// Two quadruples have one key only if they are the same, wherever the text is cut into four.
+        /// Two quadruples have the same key only if they are equal, wherever the text is divided into four parts.
         #[test]
         fn keys_are_equal_only_for_equal_parts(
             text in "[a-c|\\x00\\x01]{0,12}",

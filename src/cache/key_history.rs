@@ -1,14 +1,14 @@
-//! Every name under which a token may be cached: the key depends on the endpoint, which the metadata may change.
+//! Every key under which a token may be cached. A key depends on the endpoint, which new metadata may change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::{CacheKey, CacheKeyHasher};
 
-/// How many pairs of issuer and endpoint are remembered. One is usual; a second one comes with a move of the server.
+/// The maximum number of pairs of issuer and endpoint. One is usual; a second one appears if the server moves.
 const MAX_REMEMBERED: usize = 16;
 
-/// The keyers of all endpoints that the metadata has named so far, so that an eviction also reaches what is cached under
-/// an earlier one.
+/// The key hashers of all endpoints that the metadata has named so far, so that an eviction also removes verdicts
+/// that were cached under an earlier endpoint.
 #[derive(Debug)]
 pub(crate) struct KeyHistory {
     client_id: String,
@@ -17,7 +17,7 @@ pub(crate) struct KeyHistory {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// The last one is the newest.
+    /// The endpoints. The last one is the newest.
     endpoints: Vec<EndpointHistory>,
     has_forgotten: bool,
 }
@@ -32,9 +32,9 @@ struct EndpointHistory {
 /// The keys of one token.
 #[derive(Debug, PartialEq)]
 pub(crate) struct TokenKeys {
-    /// The first one is that of the newest endpoint.
+    /// The keys. The first one is that of the newest endpoint.
     pub(crate) keys: Vec<CacheKey>,
-    /// Whether there were no more endpoints than are remembered.
+    /// Whether the history contains every endpoint so far.
     pub(crate) is_complete: bool,
 }
 
@@ -43,7 +43,7 @@ impl KeyHistory {
         Self { client_id: client_id.to_owned(), seen: Mutex::default() }
     }
 
-    /// The keyer of this endpoint, which is the newest from now on.
+    /// Returns the key hasher of this endpoint, which becomes the newest one.
     pub(crate) fn keyer(&self, issuer: &str, url: &str) -> Arc<CacheKeyHasher> {
         let mut seen = self.lock();
         let same = |known: &EndpointHistory| known.issuer == issuer && known.url == url;
@@ -62,7 +62,7 @@ impl KeyHistory {
         keyer
     }
 
-    /// Every key under which this process may have cached a token.
+    /// Returns every key under which this process may have cached a token.
     pub(crate) fn keys(&self, token: &str) -> TokenKeys {
         let seen = self.lock();
         let keys = seen.endpoints.iter().rev().map(|endpoint| endpoint.keyer.key(token)).collect();
@@ -70,7 +70,7 @@ impl KeyHistory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        // Nothing panics while the lock is held; should it ever, the list is still whole.
+        // No code panics while it holds the lock. Even after a panic the list would be consistent.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

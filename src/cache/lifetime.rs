@@ -1,4 +1,4 @@
-//! How long a verdict is cached.
+//! The time for which a verdict is cached.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -7,12 +7,14 @@ use std::{
 
 use crate::cache::{CacheKey, ClockReading, Ticket, Verdict, expires_at};
 
-/// The configured durations, counted from when the authorization server was asked, and never past the token's `exp`.
+/// The configured durations. They start when the introspection request is sent, and end at the `exp` of the token
+/// at the latest.
 #[derive(Debug)]
 pub(super) struct Lifetime {
     active: Duration,
     inactive: Duration,
-    /// Seeded anew in each process, so that instances which met a token at the same moment do not forget it together.
+    /// Seeded at random in each process, so that instances that cached a token at the same time do not evict it at
+    /// the same time.
     jitter: RandomState,
 }
 
@@ -21,7 +23,7 @@ impl Lifetime {
         Self { active, inactive, jitter: RandomState::new() }
     }
 
-    /// The configured duration for such a verdict.
+    /// Returns the configured duration for such a verdict.
     pub(super) fn configured(&self, verdict: &Verdict) -> Duration {
         match verdict {
             Verdict::Active(_) => self.active,
@@ -29,7 +31,7 @@ impl Lifetime {
         }
     }
 
-    /// The time that is left of it. Zero if the verdict is over already.
+    /// Returns the remaining part of the duration. Zero if the verdict has expired.
     pub(super) fn remaining(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) -> Duration {
         let until_exp = expires_at(verdict, ticket.token_expires_at())
             .map(|exp| Duration::from_secs(u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0)));
@@ -39,8 +41,8 @@ impl Lifetime {
             .min(until_exp.unwrap_or(Duration::MAX))
     }
 
-    /// A duration without a random part of up to a tenth, so that tokens which arrived together do not all ask again
-    /// together.
+    /// Returns the duration minus a random part of up to a tenth, so that tokens that arrived together are not all
+    /// introspected again at the same time.
     fn shortened(&self, configured: Duration, key: &CacheKey, now: ClockReading) -> Duration {
         let per_mille = self.jitter.hash_one((key, now.monotonic)) % 101;
         let off = configured / 1000 * u32::try_from(per_mille).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The verdict cache in this process: two bounded segments, exact lifetimes, no waiting.
+//! The verdict cache of this process: two bounded segments, exact lifetimes, no waiting.
 
 #[cfg(test)]
 mod tests;
@@ -17,34 +17,35 @@ use crate::{
     claims::Claims,
 };
 
-/// How much is kept, and how long.
+/// The limits for the number, the memory and the lifetime of entries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheLimits {
-    /// How long the verdict on an active token is used at most; a random part of up to a tenth is taken off each one.
+    /// The longest time for which the verdict on an active token is used. A random part of up to a tenth is
+    /// subtracted for each token.
     pub(crate) lifetime: Duration,
-    /// The same for an inactive one.
+    /// The same for an inactive token.
     pub(crate) inactive_lifetime: Duration,
-    /// How many active tokens are kept.
+    /// The maximum number of active tokens.
     pub(crate) active: usize,
     /// The maximum number of inactive tokens. They are in a separate segment, so that random tokens evict only each
     /// other. An entry has about 100 bytes, so the default costs at most 2 MiB. With 0, inactive verdicts are not
     /// cached.
     pub(crate) inactive: usize,
-    /// How many bytes the active segment holds, as estimated from the claims. A verdict that takes more than 1 MiB by
-    /// itself may not be kept; it is used all the same.
+    /// The maximum number of bytes of the active segment, estimated from the claims. A verdict of more than 1 MiB
+    /// may not be cached, but it is used for its request.
     pub(crate) bytes: u64,
 }
 
 /// The verdict cache in memory.
 ///
-/// A lookup takes one shard's lock for reading, for as long as it takes to copy the entry, and allocates nothing.
-/// Everything that changes the cache follows a call over the network or an operator's wish and goes through one lock.
-/// An entry that nobody asks for any more stays until its place is needed.
+/// A lookup takes the read lock of one shard while it copies the entry, and allocates nothing. Each change of the
+/// cache follows a network call or an action of the operator, and takes one common lock. An unused entry stays
+/// until its place is needed.
 pub(crate) struct VerdictCache {
     active: Segment<CacheKey, Active, BySize>,
     inactive: Segment<CacheKey, Times>,
     lifetime: Lifetime,
-    /// Its log is locked while both segments change.
+    /// The log of evictions. It is locked while both segments change.
     evictions: Arc<Evictions>,
 }
 
@@ -55,8 +56,8 @@ struct Active {
     times: Times,
 }
 
-/// When an entry was asked for, and when it ends, by both clocks: the wall clock alone could be set back, and the monotonic one
-/// alone would not see it set forward.
+/// The start and the end of an entry on both clocks. The wall clock alone could be set back, and the monotonic
+/// clock alone would not show that the wall clock was set forward.
 #[derive(Clone, Copy)]
 struct Times {
     sent: Duration,
@@ -84,8 +85,8 @@ impl VerdictCache {
         }
     }
 
-    /// The verdict on a token. An entry whose time is over is dropped on the way; one older than `max_age` is not: the
-    /// next request may accept it.
+    /// Returns the verdict on a token. Removes the entry if it has expired. An entry that is only older than
+    /// `max_age` stays, because the next request may accept it.
     pub(crate) fn get(
         &self,
         key: &CacheKey,
@@ -103,7 +104,7 @@ impl VerdictCache {
             if !entry.times.is_over(now) {
                 return Some((Verdict::Active(entry.claims), entry.times));
             }
-            // Only what is over: a fresh verdict may have taken its place meanwhile.
+            // Only an expired entry is removed, because a fresh verdict may have replaced it in the meantime.
             self.active.remove_if(key, |entry| entry.times.is_over(now));
         }
         let times = self.inactive.get(key)?;
@@ -118,8 +119,8 @@ impl VerdictCache {
         self.evictions.ticket(key, sent)
     }
 
-    /// Caches a verdict, unless its token was evicted since it was asked for, a later request has got one already, or its
-    /// time is over.
+    /// Caches a verdict, unless its token was evicted after the ticket was drawn, a later call has already inserted
+    /// a verdict, or the verdict has expired.
     pub(crate) fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
         let key = *ticket.key();
         let times = self.times(ticket, verdict, now);
@@ -131,7 +132,7 @@ impl VerdictCache {
             self.remove(&key);
             return;
         }
-        // First in, then out, so that the token is always in one of them.
+        // The insertion comes before the removal, so that the token is always in one of the segments.
         match verdict {
             Verdict::Active(claims) => {
                 let weight = size(claims);
@@ -153,7 +154,8 @@ impl VerdictCache {
         }
     }
 
-    /// Looks at every active entry, so its cost grows with the cache; other lookups go on between two shards.
+    /// Evicts every token of a subject. It reads every active entry, so its cost grows with the cache. Lookups
+    /// continue between two shards.
     pub(crate) fn evict_subject(&self, subject: &str) -> usize {
         let mut log = self.evictions.lock();
         self.evictions.record_subject(&mut log, subject);
@@ -173,7 +175,7 @@ impl VerdictCache {
         self.inactive.clear();
     }
 
-    /// The number of entries, those included whose time is over but which nobody asked for since.
+    /// Returns the number of entries, including expired ones that no request has looked up since.
     pub(crate) fn len(&self) -> usize {
         self.active.len() + self.inactive.len()
     }
@@ -199,7 +201,7 @@ impl VerdictCache {
     }
 }
 
-/// Tells how many there are, and nothing of them.
+/// Prints only the number of entries.
 impl fmt::Debug for VerdictCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerdictCache")
@@ -210,7 +212,7 @@ impl fmt::Debug for VerdictCache {
     }
 }
 
-/// About how many bytes an active entry takes: its slots, and what its claims own on the heap.
+/// Estimates the bytes of an active entry: its slots, and the heap memory of its claims.
 fn size(claims: &Claims) -> u64 {
     const ENTRY: usize = 400;
     u64_of(ENTRY + claims.footprint())

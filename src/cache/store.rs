@@ -34,7 +34,7 @@ pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>>
 ///
 /// use actix_protect_api::cache::{CacheError, CacheFuture, CacheKey, CachedVerdict, IntrospectionCache};
 ///
-/// /// Stands for a client of a store that speaks text and drops entries by itself.
+/// /// A placeholder for the client of a store with text values, which deletes entries after their lifetime.
 /// #[derive(Debug, Default)]
 /// struct Shared(Mutex<HashMap<String, String>>);
 ///
@@ -63,17 +63,17 @@ pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>>
 /// }
 /// ```
 pub trait IntrospectionCache: fmt::Debug + Send + Sync {
-    /// The entry under this key, if there is one.
+    /// Returns the entry under this key, if there is one.
     ///
     /// # Errors
-    /// Whatever keeps the store from telling, an unreadable entry included. It counts as a miss.
+    /// Any failure of the store, including an unreadable entry. It is treated as a miss.
     fn get<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, Option<CachedVerdict>>;
 
-    /// Puts an entry under this key, over another that may be there. The store has to drop it after `lifetime`, which
-    /// ends at the token's `exp` at the latest.
+    /// Stores an entry under this key and replaces an existing one. The store has to drop it after `lifetime`,
+    /// which ends at the token's `exp` at the latest.
     ///
     /// # Errors
-    /// Whatever keeps the store from doing so. The request goes on.
+    /// Any failure of the store. The request continues.
     fn set<'a>(
         &'a self,
         key: &'a CacheKey,
@@ -81,26 +81,26 @@ pub trait IntrospectionCache: fmt::Debug + Send + Sync {
         lifetime: Duration,
     ) -> CacheFuture<'a, ()>;
 
-    /// Drops the entry under this key, if there is one.
+    /// Deletes the entry under this key, if there is one.
     ///
     /// # Errors
-    /// Whatever keeps the store from doing so.
+    /// Any failure of the store.
     fn delete<'a>(&'a self, key: &'a CacheKey) -> CacheFuture<'a, ()>;
 }
 
-/// A verdict as an [`IntrospectionCache`] keeps it: whether the token is active, its claims if it is, and when the
-/// issuer was asked.
+/// A verdict as an [`IntrospectionCache`] stores it: whether the token is active, its claims if it is, and the time
+/// of its introspection.
 ///
-/// Serializes to `{"active":true,"claims":{…},"stored_at":1800000000}`, times in seconds since 1970. The verdict on a
-/// JWT that was verified before also has `token_expires_at`: the JWT's `exp` by the clock of this API. Deserializing
-/// needs a self-describing format such as JSON, and refuses an active entry without claims or with malformed ones. A
-/// clone is cheap. `Debug` shows the names of the claims, not their values.
+/// Serializes to `{"active":true,"claims":{…},"stored_at":1800000000}`, times in seconds since 1970. The verdict on
+/// a JWT that was verified before also has `token_expires_at`: the JWT's `exp` by the clock of this API.
+/// Deserializing needs a self-describing format such as JSON, and rejects an active entry without claims or with
+/// malformed ones. A clone is cheap. `Debug` prints the names of the claims, not their values.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Entry", into = "Entry")]
 pub struct CachedVerdict {
     verdict: Verdict,
     stored_at: i64,
-    /// When the token itself expires, if more is known than the claims tell.
+    /// The expiry of the token itself, if it is known from another source than the claims.
     token_expires_at: Option<i64>,
 }
 
@@ -114,7 +114,7 @@ struct Entry {
     token_expires_at: Option<i64>,
 }
 
-/// Without the expiry, which is the value of a claim.
+/// Does not print the expiry, which is the value of a claim.
 impl fmt::Debug for CachedVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedVerdict")
@@ -125,12 +125,12 @@ impl fmt::Debug for CachedVerdict {
 }
 
 impl CachedVerdict {
-    /// Whether the issuer said that the token is active.
+    /// Returns whether the issuer reported the token as active.
     pub fn is_active(&self) -> bool {
         self.claims().is_some()
     }
 
-    /// The claims of an active token.
+    /// Returns the claims of an active token.
     pub fn claims(&self) -> Option<&Claims> {
         match &self.verdict {
             Verdict::Active(claims) => Some(claims),
@@ -138,7 +138,7 @@ impl CachedVerdict {
         }
     }
 
-    /// When the issuer was asked, in whole seconds since 1970.
+    /// Returns the time of the introspection, in whole seconds since 1970.
     pub fn stored_at(&self) -> i64 {
         self.stored_at
     }
@@ -147,7 +147,7 @@ impl CachedVerdict {
     /// request.
     fn check(self, lifetime: &Lifetime, max_age: Option<Duration>, now: ClockReading) -> Option<AgedVerdict> {
         let seconds = u64::try_from(now.unix.checked_sub(self.stored_at)?).ok()?;
-        // Both readings are whole seconds, so an entry may be up to one older than their difference.
+        // Both times are whole seconds, so an entry may be up to one second older than their difference.
         let age = Duration::from_secs(seconds.checked_add(1)?);
         let allowed = lifetime.configured(&self.verdict).min(max_age.unwrap_or(Duration::MAX));
         let expired = expires_at(&self.verdict, self.token_expires_at).is_some_and(|exp| now.unix >= exp);
@@ -180,12 +180,12 @@ impl From<CachedVerdict> for Entry {
     }
 }
 
-/// Why a store could not do what it was asked. Ends up in a warning in the log, so it must not name credentials.
+/// The failure of a store. It is logged as a warning, so it must not contain credentials.
 #[derive(Debug)]
 pub struct CacheError(Box<dyn StdError + Send + Sync>);
 
 impl CacheError {
-    /// An error of the store's client, or a text.
+    /// Creates the error from an error of the store's client, or from a text.
     pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(cause.into())
     }
@@ -203,7 +203,7 @@ impl StdError for CacheError {
     }
 }
 
-/// A custom store with a deadline. Slow, failing or wrong stores never fail a request.
+/// A custom store with a deadline. A slow, failing or wrong store never fails a request.
 #[derive(Debug)]
 pub(crate) struct CustomStore {
     store: Arc<dyn IntrospectionCache>,
@@ -214,10 +214,10 @@ pub(crate) struct CustomStore {
 }
 
 impl CustomStore {
-    /// How long a store may take for one operation.
+    /// The longest time for one operation of the store.
     pub(crate) const DEADLINE: Duration = Duration::from_millis(250);
 
-    /// `lifetime` is that of active verdicts, `inactive_lifetime` that of inactive ones.
+    /// Creates the store. `lifetime` applies to active verdicts, `inactive_lifetime` to inactive ones.
     pub(crate) fn new(
         store: Arc<dyn IntrospectionCache>,
         lifetime: Duration,
@@ -228,7 +228,7 @@ impl CustomStore {
         Self { store, lifetime, deadline, evictions: Arc::default(), warnings: LogThrottle::default() }
     }
 
-    /// The clock is read after the store has answered.
+    /// Returns the verdict of the store. The clock is read after the store has responded.
     pub(crate) async fn get(
         &self,
         key: &CacheKey,
@@ -244,7 +244,8 @@ impl CustomStore {
         self.evictions.ticket(key, sent)
     }
 
-    /// A verdict that cannot be cached takes the place of an older one that is: the newest counts.
+    /// Inserts a verdict. If the verdict cannot be cached, an older entry is deleted instead, because the newest
+    /// verdict is decisive.
     pub(crate) async fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
         if !self.allows(ticket, verdict) {
             return;
@@ -261,14 +262,14 @@ impl CustomStore {
             token_expires_at: ticket.token_expires_at(),
         };
         self.or_warn(self.within_deadline(self.store.set(key, &value, lifetime)).await, now);
-        // An eviction while the entry was on its way may have passed it.
+        // An eviction may have happened while the entry was being stored.
         if !self.allows(ticket, verdict) {
             self.or_warn(self.within_deadline(self.store.delete(key)).await, now);
         }
     }
 
-    /// A failed request for a verdict is a miss; a failed eviction is told, since the entry may still be there. All keys
-    /// are tried, within one deadline.
+    /// Deletes the entries under these keys, within one deadline. A failed lookup is only a miss, but a failed
+    /// eviction is returned as an error, because the entry may still be in the store. All keys are tried.
     pub(crate) async fn evict(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
         {
             let mut log = self.evictions.lock();
@@ -286,7 +287,8 @@ impl CustomStore {
         self.within_deadline(delete_all).await
     }
 
-    /// The entries stay, because the store cannot be searched; an answer that is on its way does not enter it.
+    /// Keeps the verdicts of calls in flight on this subject out of the store. Existing entries stay, because the
+    /// store cannot be searched.
     pub(crate) fn evict_subject(&self, subject: &str) {
         self.evictions.record_subject(&mut self.evictions.lock(), subject);
     }

@@ -127,7 +127,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// RFC 8705 appendix A.
+    /// The certificate of RFC 8705 appendix A.
     pub(in crate::certificate) const RFC_8705_PEM: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBBjCBrAIBAjAKBggqhkjOPQQDAjAPMQ0wCwYDVQQDDARtdGxzMB4XDTE4MTAx

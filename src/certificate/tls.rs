@@ -11,7 +11,7 @@ use crate::certificate::CertificateThumbprint;
 /// [`HttpServer::on_connect`](actix_web::HttpServer::on_connect). Hashed once per connection.
 ///
 /// Inserts the [`CertificateThumbprint`] of the leaf certificate into the connection's data if the connection uses
-/// rustls 0.23 and the client presented a certificate. Otherwise it inserts nothing, and the client counts as one
+/// rustls 0.23 and the client presented a certificate. Otherwise it inserts nothing, and the client is treated as one
 /// without a certificate.
 ///
 /// # Terminating mTLS in actix
@@ -113,7 +113,8 @@ mod tests {
             let key = KeyPair::generate().unwrap();
             let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
             let leaf = params.signed_by(&key, &self.0).unwrap();
-            // The authority comes along, so that taking another than the leaf would show.
+            // The certificate of the authority is sent too, so that the test detects the use of another certificate
+            // than the leaf.
             let chain = vec![leaf.der().clone(), self.0.der().clone()];
             Identity { chain, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
         }
@@ -191,7 +192,7 @@ mod tests {
         tcp
     }
 
-    /// Sends two requests over one connection; gives all that came back (nothing where the handshake failed).
+    /// Sends two requests over one connection. Returns all received bytes (none if the handshake failed).
     async fn ask(address: SocketAddr, config: Arc<ClientConfig>) -> (String, Option<HandshakeKind>) {
         web::block(move || {
             let name = ServerName::try_from("localhost").unwrap();
@@ -200,7 +201,7 @@ mod tests {
             let mut tls = rustls::Stream::new(&mut connection, &mut tcp);
             let mut answer = Vec::new();
             if tls.write_all(TWO_REQUESTS).is_ok() {
-                // An error at the end only says that the server closed without a goodbye.
+                // An error at the end only means that the server closed without a TLS close alert.
                 let _ = tls.read_to_end(&mut answer);
             }
             (String::from_utf8(answer).unwrap(), connection.handshake_kind())
@@ -223,7 +224,7 @@ mod tests {
                 let (answer, _) = ask(addresses[0], config.clone()).await;
                 assert_eq!(answer.matches(own.as_str()).count(), 2, "{answer}");
             }
-            // A resumed session remembers the certificate, and whose it is.
+            // A resumed session has the certificate of the first one.
             let (answer, handshake) = ask(addresses[0], alice.clone()).await;
             assert_eq!(handshake, Some(HandshakeKind::Resumed));
             assert_eq!(answer.matches(&first).count(), 2, "{answer}");

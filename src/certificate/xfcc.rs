@@ -44,15 +44,15 @@ impl XForwardedClientCert {
     }
 
     /// Requires exactly this many elements, one from each proxy on the path, and reads the first: the client's
-    /// certificate, as seen by the outermost proxy. The others are certificates of the proxies.
+    /// certificate, as received by the outermost proxy. The others are certificates of the proxies.
     ///
-    /// 0 counts as 1, the default.
+    /// 0 is treated as 1, the default.
     #[must_use]
     pub fn hops(self, hops: usize) -> Self {
         Self { element: Wanted::FirstOf(hops.max(1)) }
     }
 
-    /// Reads the last of any number of elements, as seen by the nearest proxy. For meshes in which the token is
+    /// Reads the last of any number of elements, as received by the nearest proxy. For meshes in which the token is
     /// bound to the certificate of the calling service and the earlier elements are not trusted.
     ///
     /// **That proxy must not add `URI` or `DNS`**, unless it accepts certificates only of a CA whose names are
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_name_in_the_certificate_cannot_forge_an_element() {
-        // Envoy copies these names as they are.
+        // Envoy copies these names without escaping.
         for name in [
             format!("urn:a,Hash={HASH}"),
             format!("urn:a;Hash={HASH}"),
@@ -331,7 +331,7 @@ mod tests {
 
         #[test]
         fn whatever_follows_the_hash_cannot_replace_it(tail in "([=,;\"\\\\a ]|Hash=|Cert=){0,30}") {
-            // Also not with a hash of the attacker's choice at any place.
+            // The elements are also not accepted with a hash that the attacker chose at any place.
             let tail = tail.replace("Hash=", &format!("Hash={HASH}"));
             for hops in 1..3 {
                 prop_assert_ne!(first_of(hops, &format!("By=x;Hash={OTHER};URI={tail}")), mine());

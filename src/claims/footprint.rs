@@ -1,4 +1,4 @@
-//! Estimates the memory of claims, to bound caches by bytes.
+//! Estimates the memory of claims, to limit caches by bytes.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub(super) fn of_map(members: &JsonObject<'_>) -> usize {
     NODE + members.iter().map(|(name, member)| size_of_member(name, member)).sum::<usize>()
 }
 
-/// The least memory of a map that is not empty: one node with room for eleven members.
+/// The memory of the smallest map that is not empty: one node with room for eleven members.
 const NODE: usize = 11 * (size_of::<String>() + size_of::<Value>());
 
 /// Estimates the memory beside the map: each string, and its place in a list.
@@ -30,21 +30,22 @@ fn size_of_member(name: &str, member: &JsonValue<'_>) -> usize {
     slots(name) + content
 }
 
-/// A map's nodes have room for eleven members and are at least half full (but for the first), hence about two slots each.
+/// Estimates the slots of a member. The nodes of a map have room for eleven members and are at least half full
+/// (except the first), so a member uses about two slots.
 fn slots(name: &str) -> usize {
     2 * (size_of::<String>() + size_of::<Value>()) + ALLOCATION + name.len()
 }
 
-/// The overhead of the allocator for each block.
+/// The overhead of the allocator for each allocation.
 const ALLOCATION: usize = 16;
 
-/// The JSON parser bounds the depth.
+/// Estimates the memory of a value beside its slot. The JSON parser limits the depth.
 fn size_of_content(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => ALLOCATION + text.len(),
         Value::Array(items) => {
-            // A list starts with room for four and doubles.
+            // A list has a capacity of four at first and doubles it.
             let contents = items.iter().map(size_of_content).sum::<usize>();
             ALLOCATION + 2 * items.len().max(2) * size_of::<Value>() + contents
         }

@@ -1,4 +1,4 @@
-//! A strict parser for JSON objects. It rejects objects in which a name occurs twice. `serde_json`'s own map would
+//! A strict parser for JSON objects. It rejects objects in which a name occurs twice. The map of `serde_json` would
 //! use the last one, so that two programs could read one document differently.
 
 use std::{borrow::Cow, cmp::Ordering, fmt};
@@ -30,7 +30,7 @@ pub(crate) struct JsonObject<'a>(Vec<(Cow<'a, str>, JsonValue<'a>)>);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum JsonValue<'a> {
     Text(Cow<'a, str>),
-    /// Everything but a string.
+    /// Every value except a string.
     Other(Value),
 }
 
@@ -57,7 +57,7 @@ impl<'a> JsonObject<'a> {
         Self(members)
     }
 
-    /// Returns a member by name. A member that is `null` counts as absent.
+    /// Returns a member by name. A member that is `null` is treated as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&JsonValue<'a>> {
         self.find(name).filter(|member| !matches!(member, JsonValue::Other(Value::Null)))
     }
@@ -85,7 +85,7 @@ impl<'a> JsonObject<'a> {
     }
 }
 
-/// Orders names by length first, which is cheaper to compare. Any total order would do.
+/// Orders names by length first, which is cheaper to compare. Any total order is sufficient.
 fn by_name(one: &str, other: &str) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for JsonObject<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<JsonObject<'de>, A::Error> {
-                // Enough for most tokens, so that there is one allocation.
+                // This capacity is enough for most tokens, so that there is one allocation.
                 let mut members = Vec::with_capacity(16);
                 while let Some((Name(name), member)) = access.next_entry()? {
                     members.push((name, member));

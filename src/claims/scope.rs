@@ -48,7 +48,7 @@ impl Scopes {
         scopes
     }
 
-    /// Creates the scopes from an array, as some servers send it. An element is not split: one with a space in it
+    /// Creates the scopes from an array, as some servers send it. An element is not split: an element with a space
     /// equals no required scope.
     pub fn from_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut scopes = Self::default();

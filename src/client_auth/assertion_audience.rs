@@ -15,7 +15,7 @@ pub enum ClientAssertionAudience {
     #[display("issuer")]
     Issuer,
     /// `endpoint`: the URL of the introspection endpoint that receives the assertion. Some authorization servers
-    /// accept nothing else.
+    /// accept no other audience.
     #[display("endpoint")]
     Endpoint,
 }

@@ -1,4 +1,4 @@
-//! A client credential prepared for one authentication method, so that little is left to do per request.
+//! A client credential prepared for one authentication method, so that the work per request is small.
 
 use std::sync::Arc;
 
@@ -16,25 +16,25 @@ use crate::{
     secret::Secret,
 };
 
-/// RFC 7523 section 2.2.
+/// The type of JWT assertions (RFC 7523 section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// OAuth SPIFFE client authentication.
+/// The type of JWT-SVID assertions (OAuth SPIFFE client authentication).
 const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// The credential of the client.
 pub(super) enum ClientCredential {
     /// `client_secret` in the form.
     Post(Arc<Secret>),
-    /// The `Authorization` header.
+    /// The value of the `Authorization` header.
     Basic(HeaderValue),
     /// An assertion signed for each request.
     Signed(AssertionSigner),
-    /// An assertion signed elsewhere, valid until `exp`.
+    /// An assertion that a SPIFFE agent has obtained, valid until `exp`.
     Svid { token: Arc<Secret>, exp: i64 },
 }
 
 impl ClientCredential {
-    /// Prepares a credential. The error names the expected input and shows nothing of the secret.
+    /// Prepares a credential. The error names the expected input and contains no part of the secret.
     pub(super) fn new(method: Method, client_id: &str, secret: &Arc<Secret>) -> Result<Self, String> {
         let text = secret.expose();
         if text.is_empty() {
@@ -85,12 +85,13 @@ fn assertion(form: &mut Serializer<'_, String>, client_id: &str, kind: &str, jwt
         .append_pair("client_assertion", jwt);
 }
 
-/// RFC 6749 section 2.3.1: identifier and secret are form-encoded separately before they are joined.
+/// Form-encodes an identifier or a secret. RFC 6749 section 2.3.1 requires this separately for each before they are
+/// joined.
 fn encoded(text: &str) -> Zeroizing<String> {
     Zeroizing::new(byte_serialize(text.as_bytes()).collect())
 }
 
-/// RFC 7617 section 2.
+/// Returns the value of a `Basic` header (RFC 7617 section 2).
 fn basic(id: &str, secret: &str) -> Result<HeaderValue, String> {
     let pair = Zeroizing::new(format!("{id}:{secret}"));
     let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));

@@ -28,7 +28,7 @@ pub(super) enum Key {
     Ed25519(Box<Ed25519KeyPair>),
 }
 
-/// RFC 7523 section 3.
+/// The claims of an assertion (RFC 7523 section 3).
 #[derive(Serialize)]
 struct AssertionClaims<'a> {
     iss: &'a str,
@@ -94,8 +94,8 @@ impl AssertionSigner {
 }
 
 impl Key {
-    /// RFC 7518 section 3.2 requires a key as long as the hash. Issuers create shorter secrets, so this is only a
-    /// warning.
+    /// Creates an HMAC key. RFC 7518 section 3.2 requires a key as long as the hash. Issuers create shorter
+    /// secrets, so this is only a warning.
     pub(super) fn hmac(algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
         let wanted = algorithm.tag_len();
         if secret.len() < wanted {
@@ -135,7 +135,7 @@ mod tests {
         signer.assertion("the client", "https://issuer.example", NOW).unwrap()
     }
 
-    /// The claims, after somebody else's library has verified the signature.
+    /// Returns the claims, after another library has verified the signature.
     fn verified(jwt: &str, key: &DecodingKey, algorithm: Algorithm) -> Value {
         let mut validation = Validation::new(algorithm);
         validation.set_audience(&["https://issuer.example"]);

@@ -57,8 +57,8 @@ impl<T> WatchedFiles<T> {
         &self.paths
     }
 
-    /// Returns the value as of the last read, which is not older than the interval. Fails only if there never was a
-    /// good value; the error names the file and shows nothing of its content.
+    /// Returns the value of the last read, which is not older than the interval. Fails only if there has never been
+    /// a good value. The error names the file and contains no part of its content.
     pub(super) fn get(&self) -> Result<Arc<T>, String> {
         let current = self.current.load_full();
         let mut look = match (self.look.try_lock(), &current) {
@@ -95,7 +95,7 @@ impl<T> WatchedFiles<T> {
         }
     }
 
-    /// Returns `None` if the content has not changed and was good.
+    /// Reads the files. Returns `None` if the content has not changed and was good.
     fn reload(&self, look: &mut LastRead) -> Result<Option<Arc<T>>, String> {
         let contents = self.paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
         let digest = digest(&contents);
@@ -112,7 +112,7 @@ impl<T> WatchedFiles<T> {
     }
 }
 
-/// Shows the names of the files and nothing of their content.
+/// Prints the names of the files and no part of their content.
 impl<T> fmt::Debug for WatchedFiles<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, path) in self.paths.iter().enumerate() {

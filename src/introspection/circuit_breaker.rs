@@ -1,12 +1,12 @@
-//! The circuit breaker of introspection: while the authorization server is down no calls are made, and requests that need
-//! one are refused at once.
+//! The circuit breaker of introspection. While the authorization server is down, no calls are made, and requests
+//! that need a call are rejected at once.
 //!
 //! One token is not evidence about the server: some servers fail for particular tokens, and anybody can send those.
-//! So failures of callers' tokens only raise a suspicion, and a health check (the introspection of a random token)
-//! confirms or clears it. A token that fails repeatedly backs off alone.
+//! Therefore failures of callers' tokens only raise a suspicion, and a health check (the introspection of a random
+//! token) confirms or clears it. A token that fails repeatedly backs off alone.
 //!
-//! While the breaker is open and the server responds to the health check with a failure, a few calls are still made. Some
-//! servers fail for every unknown token, so only a caller's token can show that they work.
+//! While the breaker is open and the server responds to the health check with a failure, a few calls are still
+//! made. Some servers fail for every unknown token, so only a caller's token can show that they work.
 
 #[cfg(test)]
 mod tests;
@@ -26,22 +26,21 @@ use crate::{
     telemetry::{IntrospectionState, log_throttle::LogThrottle},
 };
 
-/// How many failures since the last success raise a suspicion, and how many failed connections open the breaker.
+/// The failures since the last success that raise a suspicion, and the failed connections that open the breaker.
 const SUSPICIOUS_FAILURES: u32 = 3;
 const FAILED_CONNECTIONS: u32 = 5;
-/// How long the breaker stays open: the first time, and at most. It is twice as long after each health check that failed.
+/// The first and the longest time for which the breaker stays open. Each failed health check doubles the time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// How much of a server's `Retry-After` is believed: a wrong one must not close this API for a day.
+/// The longest `Retry-After` that is used. A wrong value must not close this API for a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// A success counts against a failed health check for this long: some servers fail for every unknown token.
+/// A failed health check is ignored for this long after a success: some servers fail for every unknown token.
 const SUCCESS_COUNTS: Duration = Duration::from_secs(2);
-/// A verdict counts as [`Evidence::Recent`] for this long: some servers refuse every unknown token, also that of a health
-/// check.
+/// A verdict is [`Evidence::Recent`] for this long. Some servers reject the unknown token of every health check.
 const VERDICT_COUNTS: Duration = Duration::from_secs(10);
 /// The time between two health checks while the breaker is closed.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
-/// A health check that is older was abandoned: its worker has stopped, or is blocked.
+/// An older health check was abandoned: its worker stopped or is blocked.
 const CHECK_ABANDONED: Duration = Duration::from_secs(4);
 /// The deadline of a health check.
 pub(crate) const CHECK_DEADLINE: Duration = Duration::from_secs(2);
@@ -49,11 +48,11 @@ pub(crate) const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 /// The phase of a [`CircuitBreaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CircuitState {
-    /// Calls go through.
+    /// Calls are made.
     Closed,
-    /// Calls are refused at once with [`UpstreamFault::Paused`].
+    /// Calls are rejected at once with [`UpstreamFault::Paused`].
     Open,
-    /// The pause is over and a health check is under way; calls are refused until it ends.
+    /// The pause is over and a health check is running. Calls are rejected until it ends.
     HalfOpen,
 }
 
@@ -71,9 +70,9 @@ impl From<CircuitState> for IntrospectionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Call,
-    /// The pause is over: the caller starts the health check, and makes its own call meanwhile.
+    /// The pause is over: the caller starts the health check, and makes its call at the same time.
     CallAndCheck,
-    /// The same for a token that failed lately. It is no evidence, so the health check must end first.
+    /// The pause is over, but this token failed lately. It is no evidence, so the health check must end first.
     CheckFirst,
 }
 
@@ -84,7 +83,7 @@ pub(crate) enum Admission {
 /// [`try_acquire`](Self::try_acquire), because the state may have changed.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
-    /// As configured, for the log.
+    /// The configured issuer, for the log.
     issuer: Arc<str>,
     state: Mutex<Circuit>,
     warnings: LogThrottle,
@@ -93,17 +92,17 @@ pub(crate) struct CircuitBreaker {
 #[derive(Debug)]
 struct Circuit {
     phase: Phase,
-    /// The last response that was not a server failure.
+    /// The time of the last response that was not a server failure.
     last_success: Option<Duration>,
-    /// Failures since the last success that a token may have caused.
+    /// The number of failures since the last success that a token may have caused.
     failures: u32,
-    /// Connections that failed since the last success, so that no token was sent.
+    /// The number of failed connections since the last success. No token was sent on them.
     failed_connections: u32,
-    /// The last verdict.
+    /// The time of the last verdict.
     last_verdict: Option<Duration>,
     /// The latest start of a call that ended with a verdict.
     last_verdict_started: Option<Duration>,
-    /// The start of the health check under way.
+    /// The start of the health check that is running.
     check_started: Option<Duration>,
     last_check: Option<LastCheck>,
     backoff: Backoff,
@@ -121,9 +120,9 @@ enum Phase {
     Closed,
     Open {
         until: Duration,
-        /// The length of this pause without a `Retry-After`. The next health check that fails doubles it.
+        /// The length of this pause without a `Retry-After`. The next failed health check doubles it.
         base_pause: Duration,
-        /// Whether calls are made at a [`ReducedRate`].
+        /// Whether some calls are made at a [`ReducedRate`].
         is_reduced: bool,
         /// Whether the start of the pause was logged, so that its end must be logged too.
         is_logged: bool,
@@ -144,25 +143,27 @@ impl OpenPeriod {
     }
 }
 
-/// The meaning of a call's result for the server.
+/// The information that the result of a call gives about the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CallOutcome {
-    /// The server answers.
+    /// The server responds.
     Alive,
     /// No connection was made, so no token was sent.
     NoConnection,
-    /// The server failed after it got the token, perhaps with a `Retry-After`.
+    /// The server received the token and failed, perhaps with a `Retry-After`.
     Failing(Option<Duration>),
-    /// The server got the token and did not answer in time.
+    /// The server received the token and did not respond in time.
     TimedOut,
-    /// The response is malformed, which shows nothing about the server.
+    /// The response cannot be read, which gives no information about the server.
     Unknown,
 }
 
 impl CallOutcome {
-    /// - A response of 408, 429 or 5xx, a timeout and a connection that broke are failures.
-    /// - A broken response is neither a failure nor a success: it may belong to a single token.
-    /// - Every other response is a success, also one that refuses our credentials: a pause would hide that.
+    /// Classifies the result of a call.
+    ///
+    /// - A response of 408, 429 or 5xx, a timeout and a broken connection are failures.
+    /// - A response that cannot be read is neither a failure nor a success: it may depend on a single token.
+    /// - Every other response is a success, also one that rejects the client credentials: a pause would hide that.
     fn from_result<T>(result: &Result<T, AuthError>) -> Self {
         let Err(error) = result else { return Self::Alive };
         match error.kind() {
@@ -180,7 +181,7 @@ impl CallOutcome {
     }
 }
 
-/// Whether the server responded, although with a failure.
+/// Returns whether the server sent a response that reports a failure.
 fn is_response<T>(result: &Result<T, AuthError>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == AuthErrorKind::Upstream(UpstreamFault::Failing))
 }
@@ -227,10 +228,10 @@ impl CircuitBreaker {
         if may_call { Ok(()) } else { Err(error) }
     }
 
-    /// Asks to introspect the token of this key. Its result must be reported to [`record`](Self::record).
+    /// Requests permission to introspect this token. The result must be reported to [`record`](Self::record).
     ///
     /// # Errors
-    /// [`UpstreamFault::Paused`] with the time that is left, while the breaker is open or this token backs off.
+    /// [`UpstreamFault::Paused`] with the remaining time, while the breaker is open or this token backs off.
     pub(crate) fn try_acquire(
         &self,
         key: &CacheKey,
@@ -256,7 +257,7 @@ impl CircuitBreaker {
         Ok(if has_failed { Admission::CheckFirst } else { Admission::CallAndCheck })
     }
 
-    /// Reports the result of a caller's call. Returns whether a health check is to be made.
+    /// Records the result of a caller's call. Returns whether a health check is due.
     pub(crate) fn record<T>(&self, key: CacheKey, result: &Result<T, AuthError>, now: Duration) -> bool {
         let outcome = CallOutcome::from_result(result);
         let mut state = self.state();
@@ -289,19 +290,18 @@ impl CircuitBreaker {
         false
     }
 
-    /// Remembers the token of this key, which is active: it may be introspected while invented tokens use up the calls that
-    /// are made in a pause.
+    /// Records that the token of this key is active. In a pause, active tokens have a separate share of the calls.
     pub(crate) fn remember(&self, key: CacheKey) {
         self.state().reduced_rate.remember(key);
     }
 
-    /// Marks that a health check starts.
+    /// Records the start of a health check.
     pub(crate) fn start_check(&self, now: Duration) {
         self.state().check_started = Some(now);
     }
 
-    /// Reports the result of the health check that started at `started`. A verdict or another response without a server
-    /// failure shows that the server is alive.
+    /// Records the result of the health check that started at `started`. A verdict, or another response without a
+    /// server failure, shows that the server works.
     pub(crate) fn finish_check<T>(&self, started: Duration, result: &Result<T, AuthError>, now: Duration) {
         let mut state = self.state();
         state.check_started = None;
@@ -315,7 +315,7 @@ impl CircuitBreaker {
         };
         let base_pause = match state.phase {
             Phase::Open { base_pause, .. } => base_pause.saturating_mul(2).min(LONGEST_PAUSE),
-            // Real tokens work, so this server fails for unknown ones only.
+            // Callers' tokens work, so this server fails only for unknown tokens.
             Phase::Closed if is_after(state.last_success, now.saturating_sub(SUCCESS_COUNTS)) => return,
             Phase::Closed => FIRST_PAUSE,
         };
@@ -324,18 +324,19 @@ impl CircuitBreaker {
             lasting: retry_after.unwrap_or(base_pause),
             is_reduced: retry_after.is_none() && is_response(result),
         };
-        // From its start, so that a server that hangs is not left alone for longer than one that answers.
+        // Measured from the start of the check, so that a server that hangs is not paused longer than one that
+        // responds.
         self.open(&mut state, period, started, now);
     }
 
-    /// Reports that a caller's call that started then ended with a verdict.
+    /// Records the start of a caller's call that ended with a verdict.
     pub(crate) fn record_verdict(&self, started: Duration) {
         let mut state = self.state();
         state.last_verdict_started = state.last_verdict_started.max(Some(started));
     }
 
-    /// Whether the server gave a verdict in a call that started after this time, or in a health check of the last second, or shortly before if
-    /// that is evidence too; `None` if a health check is needed to find out.
+    /// Returns whether the server gave a verdict in a call after `since`, or in a health check of the last second.
+    /// [`Evidence::Recent`] includes a verdict shortly before. Returns `None` if a health check is needed.
     pub(crate) fn gives_verdicts(&self, since: Duration, evidence: Evidence, now: Duration) -> Option<bool> {
         let state = self.state();
         let is_recent = |verdict| now.saturating_sub(verdict) < VERDICT_COUNTS;
@@ -348,7 +349,7 @@ impl CircuitBreaker {
         recent.map(|check| check.gave_a_verdict)
     }
 
-    /// Open also stands for "the pause is over, and no call was made since".
+    /// Returns the current state. After a pause it is `Open` until the next call.
     pub(crate) fn current(&self, now: impl FnOnce() -> Duration) -> CircuitState {
         let state = self.state();
         match state.phase {
@@ -381,7 +382,7 @@ impl CircuitBreaker {
     fn open(&self, state: &mut Circuit, period: OpenPeriod, since: Duration, now: Duration) {
         let OpenPeriod { base_pause, lasting, is_reduced } = period;
         let was_logged = matches!(state.phase, Phase::Open { is_logged: true, .. });
-        // A server that fails now and then must not fill the log.
+        // A server that fails from time to time must not fill the log.
         let is_due = self.warnings.is_due_at(now);
         let until = since.saturating_add(lasting);
         state.phase = Phase::Open { until, base_pause, is_reduced, is_logged: was_logged || is_due };
@@ -395,13 +396,13 @@ impl CircuitBreaker {
     }
 
     fn state(&self) -> MutexGuard<'_, Circuit> {
-        // Nothing panics while the lock is held; should it ever, the state is still whole.
+        // No code panics while it holds the lock. Even after a panic the state would be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Circuit {
-    /// The usual case, which needs no look at the clock.
+    /// Returns whether every call is allowed. This is the usual case, and it needs no clock reading.
     fn admits_all(&self) -> bool {
         matches!(self.phase, Phase::Closed) && self.backoff.is_empty()
     }
@@ -416,8 +417,7 @@ impl Circuit {
         if left.is_zero() { Ok(()) } else { Err(paused(left)) }
     }
 
-    /// Whether this token may have one of the calls that are made in a pause. A token that failed shows nothing, unless it
-    /// was active before.
+    /// Returns whether this token may use a call in a pause: it has not failed, or it was active before.
     fn has_reduced_rate(&self, key: &CacheKey, is_known: bool, now: Duration) -> bool {
         matches!(self.phase, Phase::Open { is_reduced: true, .. })
             && self.backoff.time_left(key, now).is_zero()

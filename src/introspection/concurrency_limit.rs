@@ -1,4 +1,4 @@
-//! How many calls to the authorization server may be under way at once.
+//! The limit of concurrent calls to the authorization server.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -13,40 +13,42 @@ use crate::{
     waiting_room::WaitingRoom,
 };
 
-/// The bounds of a [`ConcurrencyLimit`].
+/// The settings of a [`ConcurrencyLimit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConcurrencyLimits {
-    /// The maximum number of calls at once, over all workers. At least 1.
+    /// The maximum number of concurrent calls, over all workers. At least 1.
     pub(crate) calls: usize,
-    /// The maximum number of requests that wait: for their turn, or for the call of another request with the same token.
+    /// The maximum number of requests that wait for a permit, or for the call of another request with the same
+    /// token.
     pub(crate) waiting: usize,
-    /// The longest time that a request waits for its turn.
+    /// The longest time that a request waits for a permit.
     pub(crate) queue_timeout: Duration,
 }
 
-/// Lets so many calls through at once, and so many wait, in the order in which they came; everybody else is turned
-/// away at once. Shared by all workers.
+/// Limits the number of concurrent calls and of waiting requests. Permits are granted in the order of arrival.
+/// Further requests are rejected at once. Shared by all workers.
 ///
-/// Whatever ends a call or a wait (an answer, an error, a dropped future) gives its place back.
+/// A permit or a place is released however the call or the wait ends: with a response, an error, or a dropped
+/// future.
 #[derive(Debug)]
 pub(crate) struct ConcurrencyLimit {
     limits: ConcurrencyLimits,
     permits: Semaphore,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
-    /// Those who wait for their turn, and those who wait for the call of another request.
+    /// The requests that wait for a permit or for the call of another request.
     pub(crate) room: WaitingRoom,
 }
 
-/// The right to make one call, until dropped.
+/// A permit for one call. It is released when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
-    // Declared in this order to be dropped in this order: never are more counted than may be under way.
+    // Fields are dropped in this order, so that the counter never exceeds the limit.
     _counted: Counted<'a>,
     _permit: SemaphorePermit<'a>,
 }
 
-/// One more in a counter, until dropped.
+/// An increment of a counter, undone when dropped.
 #[derive(Debug)]
 struct Counted<'a>(&'a AtomicUsize);
 
@@ -68,12 +70,12 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// Waits for a place, for half of the time until the deadline at most: the call needs time, too.
+    /// Waits for a permit, at most for half of the time until the deadline, because the call needs time too.
     ///
     /// # Errors
-    /// [`UpstreamFault::Saturated`] if the queue is full, or if the place did not come in time.
+    /// [`UpstreamFault::Saturated`] if the queue is full, or if no permit was released in time.
     pub(crate) async fn enter(&self, deadline: Deadline) -> Result<Permit<'_>, AuthError> {
-        // While somebody waits there is nothing to be had here: a place that comes free goes to the first in the queue.
+        // `try_acquire` fails while requests are queued: a released permit goes to the first of them.
         if let Ok(permit) = self.permits.try_acquire() {
             return Ok(self.pass(permit));
         }
@@ -85,12 +87,12 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// How many calls are under way.
+    /// Returns the number of calls in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The most that were ever under way at once.
+    /// Returns the highest number of calls that were in flight at the same time.
     pub(crate) fn most_in_flight(&self) -> usize {
         self.most_in_flight.load(Ordering::Relaxed)
     }

@@ -22,20 +22,20 @@ pub(super) fn read(reply: &Reply) -> Result<Verdict, AuthError> {
     }
     if !reply.is_json() {
         let error = bad_answer("an introspection answer that is not JSON by its content type");
-        // A gateway's page about this token, perhaps. An empty response is no page.
+        // Perhaps an error page of a gateway about this token. An empty response is no page.
         let is_page = !reply.body.is_empty();
         return Err(if is_page { error.possibly_token_specific(Evidence::Current) } else { error });
     }
     parse(&reply.body)
 }
 
-/// Judges a response that is neither a verdict nor a server failure:
+/// Classifies a response that is neither a verdict nor a server failure:
 ///
 /// - 413, 414, 431, and 400 or 401 with an error code about the token (`invalid_token`, ...), are about the token;
-/// - an error code about the client (`invalid_client`, ...) is about our configuration;
-/// - every other one may be either (a gateway that does not like the token, a wrong endpoint). It is marked, and
-///   [`Introspection::attribute`](super::Introspection::attribute) finds out. A redirect and a 401 are more often ours, so they need a verdict of the same
-///   time.
+/// - an error code about the client (`invalid_client`, ...) is about the configuration of this API;
+/// - every other response may be about either (a gateway that rejects the token, a wrong endpoint). It is marked,
+///   and [`Introspection::attribute`](super::Introspection::attribute) decides. A redirect and a 401 are more often
+///   about the configuration, so they need a verdict of the same time.
 fn refusal(reply: &Reply) -> AuthError {
     let members = JsonObject::read(without_byte_order_mark(&reply.body)).ok();
     let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));
@@ -60,19 +60,20 @@ fn refusal(reply: &Reply) -> AuthError {
     }
 }
 
-/// The refusal as one of the token.
+/// Returns the rejection as a fault of the token.
 pub(super) fn unsupported(refusal: &AuthError) -> AuthError {
     let detail = refusal.source().map_or_else(String::new, |cause| format!(": {cause}"));
     AuthError::token(TokenFault::Unsupported)
         .with_source(format!("the server does not introspect such tokens{detail}"))
 }
 
-/// Whether the server's `error` is one that the log may have: a word like those of the RFCs, which no token looks like.
+/// Returns whether the server's `error` may be logged: it is a word like those of the RFCs, and no token has this
+/// form.
 fn is_error_code(code: &str) -> bool {
     (1..=40).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// `active` must be the JSON boolean: a server that answers `"true"` is not understood.
+/// Parses a verdict. `active` must be the JSON boolean: a response with `"true"` is rejected.
 fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
     let body = without_byte_order_mark(body);
     let members = JsonObject::read(body)
@@ -82,7 +83,7 @@ fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
         Some(JsonValue::Other(Value::Bool(false))) => return Ok(Verdict::Inactive),
         _ => return Err(bad_answer("an introspection answer whose `active` is no boolean")),
     }
-    // The server made the response, so a claim of another shape is its fault and not the caller's.
+    // The server sent the response, so a claim of a wrong type is the server's fault and not the caller's.
     let claims = Claims::from_introspection(&members, body)
         .map_err(|claim| bad_answer(format!("an introspection answer in which {claim}")))?;
     if let Some(name) = misshapen(&members) {
@@ -94,7 +95,7 @@ fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
     Ok(Verdict::Active(claims))
 }
 
-/// The first of the members that [`Claims`] does not read whose type is another than its specification's.
+/// Returns the first member that [`Claims`] does not read and whose type is not the specified one.
 fn misshapen(members: &JsonObject<'_>) -> Option<&'static str> {
     let is_other = |name: &str| matches!(members.get(name), Some(JsonValue::Other(_)));
     let is_no_object =

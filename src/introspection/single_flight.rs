@@ -30,7 +30,7 @@ pub(crate) struct SingleFlight<K, V> {
     calls: Mutex<HashMap<K, Arc<InFlight<V>>, DefaultHashBuilder>>,
 }
 
-/// One call and those who wait for it.
+/// One call, and the requests that wait for it.
 struct InFlight<V> {
     outcome: OnceLock<Outcome<V>>,
     completed: Notify,
@@ -41,7 +41,7 @@ type Outcome<V> = Option<Result<V, AuthError>>;
 
 impl<V> InFlight<V> {
     async fn outcome(&self) -> &Outcome<V> {
-        // Made before the look, so that a landing right after the look is not missed.
+        // Created before the outcome is read, so that a completion right after the read is not missed.
         let completed = self.completed.notified();
         if let Some(outcome) = self.outcome.get() {
             return outcome;
@@ -50,7 +50,7 @@ impl<V> InFlight<V> {
         self.outcome.get().unwrap_or(&None)
     }
 
-    /// Only the first outcome counts.
+    /// Sets the outcome. Later outcomes are ignored.
     fn complete(&self, outcome: Outcome<V>) {
         let _is_first = self.outcome.set(outcome);
         self.completed.notify_waiters();
@@ -70,7 +70,7 @@ impl<K, V> fmt::Debug for SingleFlight<K, V> {
 }
 
 impl<K: Eq + Hash, V> SingleFlight<K, V> {
-    /// Not a later flight with the same key.
+    /// Removes this call, but not a later one with the same key.
     fn remove(&self, key: &K, flight: &Arc<InFlight<V>>) {
         let mut calls = lock(&self.calls);
         if calls.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
@@ -118,7 +118,7 @@ where
                 Some(Some(Err(error))) if leads || failure.is_some() => return Err(error.clone()),
                 Some(Some(Err(error))) => failure = Some(error.clone()),
                 Some(None) if leads => return Err(failure.unwrap_or_else(abandoned)),
-                // Lost. The next one who waits leads.
+                // The call was lost. The next request that waits starts a new one.
                 Some(None) => {}
                 None => {
                     self.remove(&key, &flight);
@@ -138,7 +138,7 @@ where
         lock(&self.calls).clear();
     }
 
-    /// The flight for this key, and whether this caller started it.
+    /// Returns the call for this key, and whether this request started it.
     fn join_or_start<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (Arc<InFlight<V>>, bool)
     where
         F: Future<Output = Result<V, AuthError>> + 'static,
@@ -154,10 +154,11 @@ where
         };
         let place =
             InFlightGuard { flights: Arc::clone(self), key: key.clone(), flight: Arc::clone(&flight) };
-        // Kilobytes, which would otherwise be moved into the closure, into the task, and into memory aligned for tasks.
+        // Boxed: the future has kilobytes, which would otherwise be moved into the closure, into the task, and into
+        // memory aligned for tasks.
         let calling = Box::pin(call());
-        // Not a part of the leader's own future: a client that reads its answers slowly keeps actix from polling that, and
-        // would hold up all the others.
+        // Not part of the future of the request that leads: actix does not poll that future while its client reads
+        // responses slowly, and all other requests would wait.
         rt::spawn(async move {
             let outcome = calling.await;
             place.complete(outcome);
@@ -171,12 +172,12 @@ fn abandoned() -> AuthError {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here panics while it holds the lock; should it ever, the map is still whole.
+    // No code panics while it holds the lock. Even after a panic the map would be consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A flight's place among those under way. Dropped with its task, also by a panic, it leaves neither an entry nor a
-/// waiter behind.
+/// The entry of a call in the map. It is dropped with the task of the call, also after a panic. Then the entry is
+/// removed and the waiting requests are woken.
 struct InFlightGuard<K: Eq + Hash, V> {
     flights: Arc<SingleFlight<K, V>>,
     key: K,

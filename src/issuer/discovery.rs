@@ -14,16 +14,17 @@ use crate::{
     settings::{EndpointUrl, IssuerUrl},
 };
 
-/// The used members of the metadata.
+/// The members of the metadata that are used.
 #[derive(Clone, Debug)]
 pub(crate) struct Metadata {
-    /// As the document spells it: what tokens must say.
+    /// The issuer as the document spells it. The `iss` of tokens must be equal to it.
     pub(crate) issuer: String,
     pub(crate) introspection_endpoint: PublishedEndpoint,
     pub(crate) jwks_uri: PublishedEndpoint,
-    /// `introspection_endpoint_auth_methods_supported`; `None` where it is absent, which says nothing (RFC 8414 section 2).
+    /// `introspection_endpoint_auth_methods_supported`. `None` if it is absent, which gives no information (RFC
+    /// 8414 section 2).
     pub(crate) introspection_auth_methods: Option<Vec<String>>,
-    /// Why a further document could not be fetched, if the found ones lack an endpoint.
+    /// The error of another document that could not be fetched, if the fetched documents lack an endpoint.
     pub(crate) interruption: Option<AuthError>,
 }
 
@@ -41,7 +42,7 @@ impl PublishedEndpoint {
         if let Self::Usable(endpoint) = self { Some(endpoint) } else { None }
     }
 
-    /// `name` is that of the member, for the error where there is none.
+    /// Returns the endpoint. `name` is the name of the member, for the error if it is absent.
     pub(crate) fn require(&self, name: &str) -> Result<&EndpointUrl, AuthError> {
         match self {
             Self::Usable(endpoint) => Ok(endpoint),
@@ -51,7 +52,7 @@ impl PublishedEndpoint {
         }
     }
 
-    /// This one, or the other where that can be used and this one cannot.
+    /// Returns the other endpoint if it is usable and this one is not, otherwise this one.
     pub(crate) fn or(self, other: Self) -> Self {
         match (&self, &other) {
             (Self::Absent, _) | (Self::Unusable(_), Self::Usable(_)) => other,
@@ -66,15 +67,16 @@ impl From<Option<EndpointUrl>> for PublishedEndpoint {
     }
 }
 
-/// Which endpoints a configuration needs, and by which names.
+/// The endpoints that a configuration needs, and the names of their members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an endpoint or a way to it")]
 pub(crate) struct RequiredEndpoints {
     pub(crate) introspection: bool,
     pub(crate) jwks: bool,
-    /// Keys are used where they are published, but nothing fails without them.
+    /// Whether published keys are used, although no request fails without them.
     pub(crate) jwks_if_usable: bool,
-    /// Introspection over mutual TLS: the endpoint is an alias (RFC 8705 section 5), of this trust store if named.
+    /// Whether introspection uses mutual TLS. Then the endpoint is an alias (RFC 8705 section 5), from the trust
+    /// store if one is named.
     pub(crate) mtls: bool,
     pub(crate) trust_store: Option<String>,
 }
@@ -85,9 +87,10 @@ impl RequiredEndpoints {
     }
 }
 
-/// Fetches the metadata within one deadline: the first document that has what is needed, completed by the others where one lacks an
-/// endpoint (real servers have an OIDC document without `introspection_endpoint` beside an RFC 8414 one with it). Errors
-/// that [`log_refused`] should report are added to `refused`.
+/// Fetches the metadata within one deadline. Returns the first document with the needed endpoints. Another document
+/// adds the endpoints that the first one lacks: some servers publish an OIDC document without
+/// `introspection_endpoint` and an RFC 8414 document with it. Errors that [`log_refused`] should report are added
+/// to `refused`.
 pub(crate) async fn fetch(
     client: &awc::Client,
     issuer: &IssuerUrl,
@@ -99,7 +102,7 @@ pub(crate) async fn fetch(
     let mut found: Option<Metadata> = None;
     let (mut absence, mut interruption) = (None, None);
     for url in issuer.well_known_urls() {
-        // A further document that hangs leaves time for the fetch of the keys.
+        // If another document times out, half of the time is left for the fetch of the keys.
         let until = if found.is_some() { deadline.half() } else { deadline };
         match document(client, issuer, &url, needs, limits.until(until)).await {
             Ok(metadata) => {
@@ -118,9 +121,9 @@ pub(crate) async fn fetch(
                 }
                 absence.get_or_insert(error);
             }
-            // A server that cannot be reached, or is failing, is not asked three times.
+            // If the server is unreachable or failing, the other two URLs are not tried.
             Err(error) if found.is_none() => return Err(error),
-            // The first document counts nevertheless.
+            // The first document is used nevertheless.
             Err(error) => {
                 interruption.get_or_insert(error);
             }
@@ -130,9 +133,9 @@ pub(crate) async fn fetch(
     let unusable = metadata.unusable(needs);
     refused.extend_from_slice(&unusable);
     match interruption.clone().or_else(|| unusable.into_iter().next()) {
-        // Nothing of it can be used: fetched again soon, and the last good one stays.
+        // No endpoint is usable: the metadata is fetched again soon, and the last good metadata stays in use.
         Some(error) if !metadata.has_any(needs) => Err(error),
-        // Without all endpoints: a request that needs a missing one reports it.
+        // The metadata is returned without all endpoints. A request that needs a missing one reports it.
         _ => Ok(metadata.interrupted_by(interruption, needs)),
     }
 }
@@ -143,7 +146,8 @@ impl Metadata {
             && (!needs.jwks || self.jwks_uri.usable().is_some())
     }
 
-    /// Both documents state the configured issuer (but for a slash); the spelling stays the first one's.
+    /// Adds the endpoints of another document. Both name the configured issuer, except for a trailing slash. The
+    /// spelling of the first one is used.
     fn completed_by(self, other: Self) -> Self {
         Self {
             introspection_endpoint: self.introspection_endpoint.or(other.introspection_endpoint),
@@ -153,7 +157,8 @@ impl Metadata {
         }
     }
 
-    /// An endpoint that is absent may be in the document that could not be fetched.
+    /// Stores the error of a document that could not be fetched, because an absent endpoint may be in that
+    /// document.
     fn interrupted_by(mut self, interruption: Option<AuthError>, needs: &RequiredEndpoints) -> Self {
         let missing = |is_needed: bool| match &interruption {
             Some(error) if is_needed => PublishedEndpoint::Unusable(error.clone()),
@@ -170,7 +175,7 @@ impl Metadata {
             || (needs.jwks && self.jwks_uri.usable().is_some())
     }
 
-    /// The errors of the endpoints that are needed.
+    /// Returns the errors of the needed endpoints.
     fn unusable(&self, needs: &RequiredEndpoints) -> Vec<AuthError> {
         let endpoints = [(needs.introspection, &self.introspection_endpoint), (needs.jwks, &self.jwks_uri)];
         let faults = endpoints.into_iter().filter_map(|(is_needed, endpoint)| match endpoint {
@@ -207,7 +212,8 @@ impl Metadata {
     }
 }
 
-/// RFC 8705 section 5; a trust store has separate aliases. The plain endpoint is never used instead.
+/// Returns the mutual-TLS aliases (RFC 8705 section 5). A trust store has separate aliases. The plain endpoint is
+/// never used instead.
 fn mtls_aliases<'m>(
     members: &'m Map<String, Value>,
     trust_store: Option<&str>,
@@ -218,14 +224,14 @@ fn mtls_aliases<'m>(
     }
 }
 
-/// The methods by which clients of the introspection endpoint may authenticate themselves. Malformed members are ignored.
+/// Returns the client authentication methods of the introspection endpoint. Malformed members are ignored.
 fn auth_methods(members: &Map<String, Value>) -> Option<Vec<String>> {
     let methods = members.get("introspection_endpoint_auth_methods_supported")?.as_array()?;
     Some(methods.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
-/// A member with the URL of an endpoint. Plain http to this machine is for the issuers on it: that of another issuer
-/// would take our credentials to whatever listens here.
+/// Returns a member that contains the URL of an endpoint. Plain http to this machine is allowed only for an issuer
+/// on this machine. Another issuer could otherwise send the client credentials to a local service.
 fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &IssuerUrl) -> PublishedEndpoint {
     let text = match members.and_then(|members| members.get(name)) {
         None | Some(Value::Null) => return PublishedEndpoint::Absent,
@@ -257,14 +263,14 @@ async fn document(
     let endpoint = EndpointUrl::parse(url)
         .map_err(|expected| AuthError::setup(SetupFault::InsecureEndpoint).with_source(expected))?;
     let reply = http::get(client, &endpoint.uri, limits).await?;
-    // Static hosting serves it as text/plain, say: its content tells whether it is metadata.
+    // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
     if !reply.is_ok() {
         return Err(bad_answer(format!("no metadata at {url} (status {})", reply.status)));
     }
     Metadata::parse(&reply.body, issuer, needs)
 }
 
-/// Reports in one record why documents, or endpoints in them, are not used.
+/// Reports in one log record why documents, or endpoints in them, are not used.
 pub(crate) fn log_refused(issuer: &IssuerUrl, refused: &[AuthError], level: log::Level) {
     let Some(first) = refused.first() else { return };
     let text = |error: &AuthError| match std::error::Error::source(error) {
@@ -276,7 +282,7 @@ pub(crate) fn log_refused(issuer: &IssuerUrl, refused: &[AuthError], level: log:
     log::log!(target: crate::LOG, level, event = "metadata_refused", issuer, fault; "{texts}");
 }
 
-/// Whether another well-known URL is worth a try.
+/// Returns whether an error means that the document does not exist, so that another well-known URL is tried.
 pub(crate) fn is_absence(error: &AuthError) -> bool {
     use crate::error::UpstreamFault::BadAnswer;
     matches!(error.kind(), AuthErrorKind::Upstream(BadAnswer) | AuthErrorKind::Misconfigured(_))

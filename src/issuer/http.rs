@@ -1,4 +1,5 @@
-//! The only module that speaks HTTP to the authorization server: deadline, body cap, status and content type.
+//! Sends HTTP requests to the authorization server, with limits for time, body size, status and content type. No
+//! other module sends requests.
 
 #[cfg(test)]
 mod tests;
@@ -40,29 +41,29 @@ use crate::{
     error::{AuthError, UpstreamFault},
 };
 
-/// The bounds of every call.
+/// The limits of every call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallLimits {
-    /// From the wait for a connection to the last byte of the body.
+    /// The time from the wait for a connection to the last byte of the body.
     pub(crate) deadline: Duration,
-    /// Bytes of body.
+    /// The longest body in bytes.
     pub(crate) max_body: usize,
 }
 
 impl CallLimits {
-    /// The same, but not past this deadline, in whole milliseconds.
+    /// Returns the same limits, but not past this deadline, in whole milliseconds.
     pub(crate) fn until(self, deadline: Deadline) -> Self {
         let millis = u64::try_from(deadline.time_left().as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         Self { deadline: self.deadline.min(Duration::from_millis(millis)), ..self }
     }
 
-    /// For a call that starts now, second tries included.
+    /// Returns the deadline of a call that starts now, including its retry.
     pub(crate) fn starting_now(self) -> CallDeadline {
         CallDeadline { limits: self, started: Instant::now() }
     }
 }
 
-/// The bounds of a call under way.
+/// The limits of a call in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallDeadline {
     limits: CallLimits,
@@ -75,7 +76,7 @@ impl CallDeadline {
     }
 }
 
-/// An answer with a status that the caller interprets.
+/// A response with a status that the caller interprets.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
@@ -87,17 +88,17 @@ impl Reply {
         self.status == 200
     }
 
-    /// Whether a JSON object may be expected: `application/json`, `application/jwk-set+json` and other `+json` types.
-    /// An HTML page with status 200 is not metadata.
+    /// Returns whether the content type is JSON: `application/json`, `application/jwk-set+json` or another `+json`
+    /// type. An HTML page with status 200 is not metadata.
     pub(crate) fn is_json(&self) -> bool {
         self.is_json
     }
 }
 
-/// Why there is no reply.
+/// The reason why there is no reply.
 pub(crate) enum CallFailure {
-    /// The connection closed before a byte of an answer: a kept-alive one that the server had given up. Asking again is
-    /// safe for whoever may ask twice.
+    /// The connection closed before the first byte of a response: the server had closed a kept-alive connection. An
+    /// idempotent request may be sent again.
     ClosedEarly(AuthError),
     Other(AuthError),
 }
@@ -110,11 +111,11 @@ impl From<CallFailure> for AuthError {
     }
 }
 
-/// The media types of metadata and key sets. Kubernetes answers 406 where a key set's own type is not accepted; what comes
-/// is validated by its content.
+/// The media types of metadata and key sets. Kubernetes responds with 406 if the type of a key set is not accepted.
+/// The content of the response is validated.
 const DOCUMENT: &str = "application/json, application/jwk-set+json, */*;q=0.1";
 
-/// Fetches a public document; once more if a kept-alive connection turns out to be closed.
+/// Fetches a public document. Sends the request again if a kept-alive connection was closed.
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: CallLimits) -> Result<Reply, AuthError> {
     let request = || {
         without_defaults(client.get(uri.clone())).insert_header((ACCEPT, HeaderValue::from_static(DOCUMENT)))
@@ -126,8 +127,8 @@ pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: CallLimits) -> 
     }
 }
 
-/// Posts a form, with our credentials in it or in the header. Boxed: a future of this size would be copied from one
-/// `async fn` to the next.
+/// Posts a form that contains the client credentials in the body or the header. Boxed, because a future of this
+/// size would be copied from one `async fn` to the next.
 pub(crate) fn post_form(
     client: &awc::Client,
     uri: &Uri,
@@ -145,8 +146,8 @@ pub(crate) fn post_form(
     Box::pin(call(request, form, bounds, reuse))
 }
 
-/// The default headers of the application's client are meant for its own calls: credentials, cookies, whatever they are
-/// called. Only `User-Agent` stays.
+/// Removes the default headers of the application's client except `User-Agent`. They are meant for other calls and
+/// may contain credentials or cookies.
 fn without_defaults(mut request: awc::ClientRequest) -> awc::ClientRequest {
     let headers = request.headers_mut();
     let agent = headers.remove(USER_AGENT).next();
@@ -157,10 +158,11 @@ fn without_defaults(mut request: awc::ClientRequest) -> awc::ClientRequest {
     request
 }
 
-/// Sends once. Statuses that tell of a busy or failing server are errors here, all others are the caller's to judge.
+/// Sends a request once. A status of a busy or failing server is an error here. The caller interprets every other
+/// status.
 ///
-/// awc's timer covers everything from the wait for a connection to the head of the response; the same timer then goes on
-/// for the body.
+/// The timer of awc covers the time from the wait for a connection to the head of the response. The rest of the
+/// same time is used for the body.
 fn call(
     request: awc::ClientRequest,
     body: Bytes,
@@ -168,7 +170,8 @@ fn call(
     reuse: Reuse,
 ) -> impl Future<Output = Result<Reply, CallFailure>> {
     let limits = bounds.limits;
-    // Responses are small, so compression could only be used against us (a bomb): it is not asked for, and refused.
+    // Responses are small, so compression has no benefit and would allow a decompression bomb. It is neither
+    // requested nor accepted.
     let request = request
         .insert_header((ACCEPT_ENCODING, HeaderValue::from_static("identity")))
         .no_decompress()
@@ -200,7 +203,7 @@ where
     }
     let is_json = is_json(response.headers());
     let announced = content_length(response.headers());
-    // A client of the application takes such a response for one without a body.
+    // Another client than the hardened one treats such a response as one without a body.
     let is_undelimited = announced.is_none()
         && response.version() == Version::HTTP_11
         && !response.headers().contains_key(TRANSFER_ENCODING);
@@ -212,7 +215,7 @@ where
         }
         body.extend_from_slice(&chunk);
     }
-    // awc takes a connection that ends too early for the end of the body.
+    // awc treats a connection that ends too early as the end of the body.
     if announced.is_some_and(|length| length != body.len()) {
         return Err(bad_answer("a body that was cut short"));
     }
@@ -242,10 +245,11 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Only the delay form of RFC 9110 section 10.2.3; a date would make us trust the server's clock.
+/// Parses `Retry-After`. Only the delay form of RFC 9110 section 10.2.3 is used; a date would depend on the
+/// server's clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    // Nobody is sent away for longer than a minute: a server that is mistaken would close this API for a day.
+    // Limited to one minute: a wrong value would close this API for a day.
     Some(Duration::from_secs(seconds).min(Duration::from_secs(60)))
 }
 
@@ -261,14 +265,14 @@ fn body_fault(error: &PayloadError, limits: CallLimits) -> AuthError {
     }
 }
 
-/// awc's errors are neither `Send` nor ours to expose: what is left is the class and a text.
+/// Converts an error of awc, which is not `Send` and not part of the public API, to its class and text.
 fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> CallFailure {
     if matches!(error, SendRequestError::Timeout) {
         return CallFailure::Other(timed_out(limits));
     }
     let fault = match error {
         SendRequestError::Connect(ConnectError::Timeout) => UpstreamFault::TimedOut,
-        // The guarded connection says so where the server does not speak HTTP as it should.
+        // The guarded connection reports this error if the server violates HTTP.
         SendRequestError::Response(ParseError::Io(io)) if io.kind() == ErrorKind::InvalidData => {
             return CallFailure::Other(bad_answer(io.to_string()));
         }
@@ -286,8 +290,8 @@ fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> Cal
         }
         _ => false,
     };
-    // awc reports a connection that closes after the request was sent as `Disconnected`. A second try opens a new
-    // connection, but the first one has sent the request, and the token may be the reason for the failure.
+    // awc reports a connection that closes after the request was sent as `Disconnected`. A retry opens a new
+    // connection, but the first attempt has sent the request, and the token may be the reason for the failure.
     let sent_nothing = reuse == Reuse::Allowed
         && matches!(error, SendRequestError::Connect(connect) if !matches!(connect, ConnectError::Disconnected));
     let error = AuthError::upstream(fault).with_source(error.to_string());
@@ -295,8 +299,9 @@ fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> Cal
     if closed_early { CallFailure::ClosedEarly(error) } else { CallFailure::Other(error) }
 }
 
-/// A body that can be sent exactly once. awc follows redirects unless told not to, and repeats a plain body on 307 and
-/// 308: with this one, a client of the user's own cannot carry our secret or the caller's token to another place.
+/// A body that can be sent exactly once. By default awc follows redirects, and sends a plain body again after 307
+/// and 308. With this body, a client of the application cannot send the client secret or the caller's token to
+/// another server.
 struct OnceBody(Bytes);
 
 impl MessageBody for OnceBody {

@@ -1,10 +1,10 @@
-//! A document of the authorization server that is fetched again from time to time: its metadata, its keys.
+//! A cached document of the authorization server (metadata or key set) that is fetched again regularly.
 //!
-//! One fetch at a time for all workers; it runs detached from the request that started it. Readers take the current
+//! One fetch runs at a time for all workers, detached from the request that started it. Readers take the current
 //! document without a lock. A document is refreshed in the background in the last fifth of its lifetime, so that
-//! under load nobody waits; when a refresh fails, the last good document stays until its maximum age, and the next try
-//! waits a little longer after each failure. A fetch that takes long, because its worker is blocked for example, is
-//! replaced by a reader that waits for it; one that is lost with its worker is started again by such a reader.
+//! requests do not wait under load. If a refresh fails, the last good document is used until its maximum age, and
+//! the pause before the next fetch grows with each failure. If a fetch takes long, for example because its worker
+//! is blocked, a waiting reader replaces it. If it is lost with its worker, such a reader starts it again.
 
 #[cfg(test)]
 mod tests;
@@ -29,38 +29,38 @@ use crate::{
     waiting_room::WaitingRoom,
 };
 
-/// The longest time that a reader waits for the fetch of another one before it starts its own, and that it waits at all
-/// while there is an older document.
+/// The longest time that a reader waits for the fetch of another reader before it starts a new one. Also the
+/// longest time that a reader waits at all while there is an older document.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a document counts.
+/// The times for which a document is used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetimes {
-    /// Past this age a reader waits for a new one.
+    /// Above this age, a reader waits for a new document.
     pub(crate) max_age: Duration,
-    /// While fetching fails, the last good one is used up to this age.
+    /// While fetches fail, the last good document is used up to this age.
     pub(crate) stale_if_error: Duration,
-    /// After a successful fetch, none is started out of turn (for an unknown `kid`) within this time.
+    /// The shortest time between a fetch and an additional one for an unknown `kid`.
     pub(crate) min_refetch_interval: Duration,
 }
 
 impl Lifetimes {
-    /// Up to this age nobody thinks of a refresh.
+    /// Returns the age below which no background refresh starts.
     fn without_refresh(&self) -> Duration {
         self.max_age / 5 * 4
     }
 }
 
-/// A document that is kept fresh.
+/// A document that is refreshed.
 pub(crate) trait Document: Send + Sync + 'static {
-    /// Returns the time on the monotonic clock from which the document is not used any more, if that is not only a
-    /// question of its age.
+    /// Returns the time on the monotonic clock from which the document is not used any more, if that does not
+    /// depend on its age alone.
     fn good_until(&self) -> Option<Duration> {
         None
     }
 
-    /// Returns why the document is not complete, if the next fetch may complete it. It is used, and fetched again as
-    /// soon as after a failure.
+    /// Returns why the document is incomplete, if the next fetch may complete it. The document is used, and fetched
+    /// again after the same pause as after a failure.
     fn interruption(&self) -> Option<&AuthError> {
         None
     }
@@ -72,11 +72,12 @@ pub(crate) struct RefreshingCache<T> {
     observer: Arc<Telemetry>,
     current: ArcSwapOption<Fetched<T>>,
     state: Mutex<CacheState>,
-    /// Tells those who wait that a fetch has ended.
+    /// Notifies waiting readers that a fetch has ended.
     ended: watch::Sender<()>,
-    /// Requests that wait because there is no document, or none that is fresh.
+    /// The requests that wait because there is no document, or no fresh one.
     readers: WaitingRoom,
-    /// Requests that wait for a newer document than the fresh one. Apart, since anybody can send such requests.
+    /// The requests that wait for a newer document than the fresh one. They are counted separately, because anybody
+    /// can send such requests.
     renewers: WaitingRoom,
     warnings: LogThrottle,
 }
@@ -85,13 +86,13 @@ pub(crate) struct RefreshingCache<T> {
 #[derive(Debug)]
 pub(crate) struct Fetched<T> {
     pub(crate) document: T,
-    /// From then on it is refreshed in the background.
+    /// From this time, the document is refreshed in the background.
     refresh_at: Duration,
-    /// From then on a reader waits for a new one.
+    /// From this time, a reader waits for a new document.
     stale_at: Duration,
-    /// From then on it is not used any more.
+    /// From this time, the document is not used any more.
     expires_at: Duration,
-    /// That of its fetch; a later fetch has a higher one.
+    /// The number of its fetch. A later fetch has a higher number.
     number: u64,
 }
 
@@ -126,12 +127,13 @@ pub(crate) enum ReaderKind {
 }
 
 impl Reader {
-    /// A request, which takes a place among those that wait, unless the fetch is its own.
+    /// Returns the reader of a request. It takes a place among the waiting requests, unless it starts the fetch.
     pub(crate) fn request(deadline: Deadline) -> Self {
         Self { deadline, kind: ReaderKind::Request }
     }
 
-    /// A call or a fetch that needs the document. The requests that wait for it are counted already.
+    /// Returns the reader of a call or a fetch that needs the document. The requests that wait for it are already
+    /// counted.
     pub(crate) fn task(deadline: Deadline) -> Self {
         Self { deadline, kind: ReaderKind::Task }
     }
@@ -139,13 +141,13 @@ impl Reader {
 
 #[derive(Default)]
 struct CacheState {
-    /// The number of the fetch under way.
+    /// The number of the running fetch.
     under_way: Option<u64>,
     last_number: u64,
     failure: Option<FailedFetch>,
-    /// When the last fetch was started.
+    /// The start of the last fetch.
     last_start: Option<Duration>,
-    /// When a fetch was last replaced by a request that waits for a newer document than the fresh one.
+    /// The last time that a request for a newer document than the fresh one replaced a fetch.
     last_replacement: Option<Duration>,
 }
 
@@ -166,7 +168,8 @@ impl<T> fmt::Debug for RefreshingCache<T> {
 }
 
 impl<T: Document> RefreshingCache<T> {
-    /// `name` is a word of the log and of metrics; of each kind of requests so many may wait.
+    /// Returns an empty cache. `name` is used in logs and metrics. At most `max_waiting` requests of each kind may
+    /// wait.
     pub(crate) fn new(
         name: &'static str,
         lifetimes: Lifetimes,
@@ -186,7 +189,7 @@ impl<T: Document> RefreshingCache<T> {
         }
     }
 
-    /// A document that needs no fetching.
+    /// Returns a cache with a document that is never fetched.
     pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Telemetry>) -> Self {
         let forever = Lifetimes {
             max_age: Duration::MAX,
@@ -198,29 +201,29 @@ impl<T: Document> RefreshingCache<T> {
         this
     }
 
-    /// How many requests wait for a fetch that another one has started.
+    /// Returns the number of requests that wait for a fetch that another one has started.
     pub(crate) fn waiting(&self) -> usize {
         self.readers.waiting() + self.renewers.waiting()
     }
 
-    /// The last good document, however old, for a moment: it costs less than to hold on to it.
+    /// Borrows the last good document, whatever its age. Cheaper than cloning the `Arc`.
     pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<T>>>> {
         self.current.load()
     }
 
-    /// The last good document, however old.
+    /// Returns the last good document, whatever its age.
     pub(crate) fn load_full(&self) -> Option<Arc<Fetched<T>>> {
         self.current.load_full()
     }
 
-    /// A look at the document, if it needs no refresh at this time.
+    /// Applies a function to the document, if it needs no refresh at this time.
     pub(crate) fn with_fresh<R>(&self, now: Duration, look: impl FnOnce(&T) -> R) -> Option<R> {
         let current = self.current.load();
         let current = current.as_deref()?;
         (now < current.refresh_at).then(|| look(&current.document))
     }
 
-    /// The document: the current one while it is fresh, else a new one. `fetch` runs on the calling worker.
+    /// Returns the current document while it is fresh, otherwise a new one. `fetch` runs on the calling worker.
     pub(crate) async fn get<F>(
         self: &Arc<Self>,
         fetch: impl Fn() -> F,
@@ -255,8 +258,9 @@ impl<T: Document> RefreshingCache<T> {
         }
     }
 
-    /// A newer document than the given one, for a request that missed something in it; `None` where the cooldown forbids
-    /// a fetch, and an error while fetching fails: what was missed may be in the document that cannot be had.
+    /// Returns a newer document than the given one, for a request that did not find a value in it. Returns `None`
+    /// if the last fetch is too recent, and an error while fetches fail, because the missing value may be in the
+    /// document that could not be fetched.
     pub(crate) async fn refetch_if_same<F>(
         self: &Arc<Self>,
         seen: &Arc<Fetched<T>>,
@@ -268,7 +272,7 @@ impl<T: Document> RefreshingCache<T> {
     {
         let cooling = {
             let state = self.state();
-            // After a failure the pause bounds the fetches instead.
+            // After a failure, the pause limits the fetches instead.
             state.under_way.is_none() && state.failure.is_none() && self.is_recent(state.last_start)
         };
         let newer = if cooling {
@@ -280,7 +284,7 @@ impl<T: Document> RefreshingCache<T> {
         if failing { Err(self.refusal()) } else { Ok(newer) }
     }
 
-    /// The error of the last fetch, with the time of the next try.
+    /// Returns the error of the last fetch, with the time until the next one.
     fn refusal(&self) -> AuthError {
         match self.state().failure.clone() {
             Some(failure) => {
@@ -295,13 +299,13 @@ impl<T: Document> RefreshingCache<T> {
         let (seen, now) = (seen.map(|seen| seen.number), self.now());
         let current = self.current.load_full()?;
         let is_newer = seen.is_none_or(|seen| current.number > seen);
-        // It may have ceased to be good while it was fetched.
+        // The document may have become too old during its fetch.
         let is_good = current.document.good_until().is_none_or(|until| now < until);
         (is_newer && is_good).then_some(current)
     }
 
-    /// Waits for a newer document than the one seen, from the fetch under way or from a new one; `None` if fetching
-    /// failed. A fetch of another reader that takes too long is replaced once.
+    /// Waits for a newer document than the one seen, from the running fetch or from a new one. Returns `None` if
+    /// the fetch failed. A fetch of another reader that takes too long is replaced once.
     async fn next<F>(
         self: &Arc<Self>,
         seen: Option<&Arc<Fetched<T>>>,
@@ -326,7 +330,7 @@ impl<T: Document> RefreshingCache<T> {
             let patience = if is_own || has_replaced { deadline } else { deadline.half().at_most(PATIENCE) };
             let end = async {
                 while self.newer(seen).is_none() && self.state().under_way == Some(number) {
-                    // It fails without a sender only, and that is in here.
+                    // This fails only without a sender, and `self` contains the sender.
                     let _ = ended.changed().await;
                 }
             };
@@ -336,7 +340,7 @@ impl<T: Document> RefreshingCache<T> {
                     return Ok(self.newer(seen));
                 }
                 (true, true) => return Err(abandoned()),
-                // It failed, and `start` says so, or it was lost.
+                // The fetch failed, and `start` returns `None`; or it was lost, and `start` starts a new one.
                 (true, false) => {}
                 (false, _) if is_own || has_replaced => return Err(timed_out()),
                 (false, _) => {
@@ -360,7 +364,7 @@ impl<T: Document> RefreshingCache<T> {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, CacheState> {
-        // Nothing in here panics while it holds the lock; should it ever, the state is still whole.
+        // No code panics while it holds the lock. Even after a panic the state would be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! TLS towards the authorization server: rustls with aws-lc-rs and the platform's certificates.
+//! TLS connections to the authorization server: rustls with aws-lc-rs and the platform's certificates.
 
 use std::{
     fmt,
@@ -25,16 +25,16 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// The configuration of the hardened client: TLS 1.2 and later, the platform's certificates (or those that
-/// `SSL_CERT_FILE` and `SSL_CERT_DIR` name), HTTP/1.1, no client certificate.
+/// Returns the TLS configuration of the hardened client: TLS 1.2 and later, the platform's certificates (or those
+/// that `SSL_CERT_FILE` and `SSL_CERT_DIR` name), HTTP/1.1, no client certificate.
 ///
-/// The cryptography is given explicitly: a process-wide provider is neither needed nor installed.
+/// The crypto provider is passed explicitly. A process-wide provider is neither needed nor installed.
 ///
-/// An empty certificate store is no error here, since a client for a loopback issuer never looks into it: it is
-/// reported once in the log, and every handshake fails. Never is anything trusted instead.
+/// An empty certificate store is not an error, because a client of a loopback issuer does not use it. It is
+/// reported once in the log, and every handshake fails. No other certificates are trusted instead.
 pub(crate) fn client_config() -> Result<Arc<ClientConfig>, TlsError> {
     static SHARED: OnceLock<Result<Arc<ClientConfig>, TlsError>> = OnceLock::new();
-    // One for the process: the workers then resume each other's sessions.
+    // One configuration per process, so that the workers resume each other's sessions.
     SHARED
         .get_or_init(|| {
             let config = builder(Arc::clone(roots()))?.with_no_client_auth();
@@ -43,9 +43,9 @@ pub(crate) fn client_config() -> Result<Arc<ClientConfig>, TlsError> {
         .clone()
 }
 
-/// The same, presenting a client certificate (RFC 8705) that follows its files.
+/// Returns the same configuration with a client certificate (RFC 8705), which is read again when its files change.
 ///
-/// Sessions are not resumed: a resumed one would go on with the certificate of the first handshake.
+/// Sessions are not resumed, because a resumed session would use the certificate of the first handshake.
 pub(crate) fn client_config_with(identity: &ClientIdentity) -> Result<Arc<ClientConfig>, TlsError> {
     client_config_trusting(Arc::clone(roots()), identity)
 }
@@ -71,13 +71,14 @@ fn http1(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-/// The platform's certificates, read once per process: that may take a few hundred milliseconds.
+/// Returns the platform's certificates. They are read once per process, which may take a few hundred milliseconds.
 fn roots() -> &'static Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     ROOTS.get_or_init(|| {
         let found = rustls_native_certs::load_native_certs();
         let mut store = RootCertStore::empty();
-        // Stores hold certificates that no verifier can use (wrong version, broken encoding): they are left out.
+        // Certificate stores contain certificates that no verifier can use (wrong version, broken encoding). They
+        // are skipped.
         store.add_parsable_certificates(found.certs);
         let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if let Some(problem) = emptiness(&store, &errors) {
@@ -148,7 +149,7 @@ mod tests {
             Arc::new(store)
         }
 
-        /// A server for "localhost"; with `ask`, one that wants a certificate of this authority.
+        /// Returns a server for "localhost". With `ask`, it requires a client certificate of this authority.
         fn server(&self, ask: bool) -> ServerConfig {
             let (certificate, key) = self.issue("localhost");
             let provider = Arc::new(default_provider());
@@ -170,8 +171,8 @@ mod tests {
         CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
     }
 
-    /// One handshake over loopback, with a byte each way so that session tickets arrive; the client's certificate as the
-    /// server saw it.
+    /// Makes one handshake over loopback, and sends a byte in each direction so that session tickets arrive.
+    /// Returns the client certificate that the server received.
     async fn handshake(
         client: &Arc<ClientConfig>,
         server: &Arc<ServerConfig>,
@@ -246,7 +247,8 @@ mod tests {
         assert_eq!(emptiness(&authority.store(), "one is gone"), None);
     }
 
-    /// The variables and the process-wide provider belong to a process, so the body runs in a separate one.
+    /// Environment variables and the process-wide provider belong to a process, so the test body runs in a separate
+    /// one.
     #[test]
     fn the_shared_configuration_works_with_awc_trusts_ssl_cert_file_and_needs_no_process_wide_provider() {
         const NAME: &str = "issuer::tls::tests::a_process_of_its_own";
@@ -268,7 +270,7 @@ mod tests {
     #[actix_web::test]
     #[ignore = "the test above runs it in a process of its own"]
     async fn a_process_of_its_own() {
-        // Run by hand it has nothing to work with.
+        // Without these variables the test was started directly, and there is nothing to do.
         let (Ok(certificate), Ok(key)) = (env::var("TEST_CERTIFICATE"), env::var("TEST_KEY")) else { return };
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! The JOSE header of a signed JWT (RFC 7515 section 4), read without trusting it.
+//! The JOSE header of a signed JWT (RFC 7515 section 4). It is not verified yet.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -7,7 +7,7 @@ use crate::{
     claims::{object::JsonObject, token_type::without_prefix},
 };
 
-/// The longest encoded header, in bytes: room for a chain of certificates in `x5c` (which is ignored).
+/// The longest encoded header, in bytes. It has room for a certificate chain in `x5c` (which is ignored).
 const MAX_ENCODED: usize = 16 * 1024;
 
 /// The maximum number of members. Real headers have fewer than ten.
@@ -15,13 +15,14 @@ const MAX_MEMBERS: usize = 34;
 
 /// The header of a token.
 pub(crate) struct JwtHeader {
-    /// `alg`, where it is an asymmetric signature algorithm that is supported.
+    /// `alg`, if it is a supported asymmetric signature algorithm.
     pub(crate) algorithm: Option<Algorithm>,
     /// `kid`.
     pub(crate) kid: Option<Box<str>>,
     /// `typ`.
     pub(crate) typ: Typ,
-    /// `kid` or `typ` is no string, there are too many members, or one of [`UNSUPPORTED_HEADER_PARAMS`] or a compression.
+    /// Whether `kid` or `typ` is not a string, there are too many members, or there is one of
+    /// [`UNSUPPORTED_HEADER_PARAMS`] or a compression.
     pub(crate) is_malformed: bool,
 }
 
@@ -32,21 +33,21 @@ pub(crate) enum Typ {
     Jwt,
     /// `at+jwt` or `application/at+jwt`.
     AccessToken,
-    /// Anything else.
+    /// Any other type.
     Other,
 }
 
-/// Members that change what the rest means, none of which is supported: critical extensions (RFC 7515 section 4.1.11,
-/// RFC 8725 section 3.10), unencoded payloads (RFC 7797), and encryption (RFC 7516). `zip` is one too, except for
-/// `"NONE"`, by which `ForgeRock` says that nothing is compressed.
+/// Members that change the meaning of the others. None is supported: critical extensions (RFC 7515 section 4.1.11,
+/// RFC 8725 section 3.10), unencoded payloads (RFC 7797), and encryption (RFC 7516). `zip` is unsupported too,
+/// except `"NONE"`: `ForgeRock` writes it in tokens without compression.
 const UNSUPPORTED_HEADER_PARAMS: [&str; 3] = ["crit", "b64", "enc"];
 
 impl JwtHeader {
-    /// Decodes the first segment of a token; `None` where it is not a JSON object with distinct members and a string
-    /// `alg`.
+    /// Decodes the first segment of a token. Returns `None` if it is not a JSON object with distinct members and a
+    /// string `alg`.
     ///
-    /// Members that name or contain a key (`jku`, `x5u`, `jwk`, `x5c`, `x5t`) are ignored like all unknown ones: keys come
-    /// from the issuer's set only (RFC 8725 section 3.10).
+    /// Members that name or contain a key (`jku`, `x5u`, `jwk`, `x5c`, `x5t`) are ignored like all unknown members:
+    /// keys come only from the issuer's key set (RFC 8725 section 3.10).
     pub(crate) fn decode(segment: &str) -> Option<Self> {
         if segment.len() > MAX_ENCODED {
             return None;

@@ -17,23 +17,23 @@ use crate::{
     jwk::{Curve, MODULUS_BITS, RSA, bit_length, uncompressed_point, without_leading_zeros},
 };
 
-/// The longest `kid`, in bytes; a key with a longer one is not used, so that a token with a longer one has no key. Servers
-/// use a thumbprint or a UUID; more only costs memory and time to compare.
+/// The longest `kid`, in bytes. A key with a longer one is not used, so no key fits a token with a longer one.
+/// Servers use a thumbprint or a UUID; a longer one only costs memory and time to compare.
 const MAX_KID: usize = 256;
 
-/// The public exponents of RSA: not 1 (then a signature is the message itself), and not above 33 bits, which aws-lc
-/// refuses anyway because verifying becomes slow.
+/// The public exponents of RSA. With 1, a signature is the message itself. aws-lc rejects more than 33 bits,
+/// because verification becomes slow.
 const EXPONENT: std::ops::RangeInclusive<u64> = 3..=0x1_ffff_ffff;
 
-/// A public key of the issuer, parsed, for each algorithm that it may be used with.
+/// A public key of the issuer, parsed for each algorithm that it may be used with.
 pub(crate) struct VerifyingKey {
     kid: Option<Box<str>>,
     kty: &'static str,
-    // aws-lc-rs binds a parsed key to one algorithm. That is the binding which keeps a token from choosing another.
+    // aws-lc-rs binds a parsed key to one algorithm. Therefore a token cannot choose another algorithm for it.
     parsed: Box<[(Algorithm, ParsedPublicKey)]>,
 }
 
-/// Why a key cannot be used.
+/// The reason why a key cannot be used.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 pub(crate) enum Unusable {
     #[display("it is not for verifying signatures")]
@@ -47,12 +47,12 @@ pub(crate) enum Unusable {
 }
 
 impl VerifyingKey {
-    /// Reads a JWK. Only the public members are used; should a server publish private ones, they are not kept. A member
-    /// that is `null` counts as absent. `x5c` and `x5u` are ignored.
+    /// Parses a JWK. Only the public members are used; private members are not stored. A member that is `null` is
+    /// treated as absent. `x5c` and `x5u` are ignored.
     ///
     /// # Errors
-    /// Names the reason where the key is not for verifying signatures (`use`, `key_ops`), of a type or for an algorithm
-    /// that is not supported (also every `oct`), too weak, too large, or malformed.
+    /// The reason, if the key is not for verifying signatures (`use`, `key_ops`), has an unsupported type or
+    /// algorithm (also every `oct` key), is too weak, too large, or malformed.
     pub(crate) fn from_jwk(jwk: &Value) -> Result<Self, Unusable> {
         let jwk = jwk.as_object().ok_or(Unusable::Malformed)?;
         let kid = optional_string(jwk, "kid")?;
@@ -66,19 +66,19 @@ impl VerifyingKey {
         if kid.is_some_and(|kid| kid.len() > MAX_KID) {
             return Err(Unusable::Malformed);
         }
-        // A key whose `alg` belongs to another type of key fits nothing.
+        // A key whose `alg` belongs to another key type verifies nothing.
         if parsed.is_empty() {
             return Err(Unusable::Algorithm);
         }
         Ok(Self { kid: kid.map(Into::into), kty, parsed: parsed.into() })
     }
 
-    /// The key's identifier.
+    /// Returns the identifier of the key.
     pub(crate) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The key to be used with this algorithm, if it may be.
+    /// Returns the parsed key for this algorithm, if the key may be used with it.
     pub(crate) fn parsed_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
         self.parsed.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)
     }
@@ -97,12 +97,12 @@ impl fmt::Debug for VerifyingKey {
 
 type Parsed = Vec<(Algorithm, ParsedPublicKey)>;
 
-/// Which algorithms the JWK's own `alg` leaves: that one, or all.
+/// The algorithms that the `alg` of the JWK allows: that one, or all if it is absent.
 #[derive(Clone, Copy)]
 struct Allowed(Option<Algorithm>);
 
 impl Allowed {
-    /// An error where the key is not for verifying signatures at all.
+    /// Returns an error if the key is not for verifying signatures.
     fn read(jwk: &Map<String, Value>) -> Result<Self, Unusable> {
         let is_for_signatures = optional_string(jwk, "use")?.is_none_or(|usage| usage == "sig");
         let may_verify = match jwk.get("key_ops") {
@@ -122,10 +122,10 @@ impl Allowed {
     }
 }
 
-/// RFC 7518 section 6.3.1.
+/// Parses an RSA key (RFC 7518 section 6.3.1).
 fn rsa(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
     let (modulus, exponent) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
-    // Some servers put a zero byte in front, as the sign in DER; the number is the same.
+    // Some servers add a leading zero byte, like the sign byte in DER. The number is the same.
     let (n, e) = (without_leading_zeros(&modulus), without_leading_zeros(&exponent));
     if !MODULUS_BITS.contains(&bit_length(n)) || !is_odd(n) || !is_odd(e) || !EXPONENT.contains(&number(e)?) {
         return None;
@@ -139,11 +139,12 @@ fn rsa(jwk: &Map<String, Value>, allowed: Allowed) -> Option<Parsed> {
         .collect()
 }
 
-/// RFC 7518 section 6.2.1. The point lies on the curve, and is not the one at infinity (aws-lc checks).
+/// Parses an elliptic curve key (RFC 7518 section 6.2.1). aws-lc checks that the point is on the curve and not at
+/// infinity.
 fn ec(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
     let curve = jwk.get("crv").and_then(Value::as_str).and_then(Curve::from_name).ok_or(Unusable::Type)?;
-    // Coordinates have the full length of the curve, but some servers write them as a signed integer: with a zero byte in
-    // front, or without those that belong there. The number is the same.
+    // Coordinates must have the full length of the curve, but some servers encode them as signed integers: with an
+    // additional zero byte, or without the leading zero bytes. The number is the same.
     let coordinate = |name| {
         let bytes = bytes(jwk, name)?;
         let number = without_leading_zeros(&bytes);
@@ -156,7 +157,7 @@ fn ec(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
         .ok_or(Unusable::Malformed)
 }
 
-/// RFC 8037 section 2.
+/// Parses an Ed25519 key (RFC 8037 section 2).
 fn okp(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
     if jwk.get("crv").and_then(Value::as_str) != Some("Ed25519") {
         return Err(Unusable::Type);
@@ -167,11 +168,11 @@ fn okp(jwk: &Map<String, Value>, allowed: Allowed) -> Result<Parsed, Unusable> {
         .ok_or(Unusable::Malformed)
 }
 
-/// Whether an Ed25519 key is one of the eight points of small order, in whatever encoding, or any other point whose
-/// encoding is not canonical (RFC 8032 section 5.1.3). With such a key one signature fits many messages, and aws-lc
-/// accepts it.
+/// Returns whether an Ed25519 key is one of the eight points of small order, in any encoding, or another point
+/// whose encoding is not canonical (RFC 8032 section 5.1.3). With a key of small order one signature fits many
+/// messages, and aws-lc accepts such a key.
 fn has_small_order(key: &[u8; 32]) -> bool {
-    /// The y coordinates of the points of order 8, of which each belongs to two points.
+    /// The y coordinates of the points of order 8. Each belongs to two points.
     const ORDER_8: [[u8; 32]; 2] = [
         [
             0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
@@ -183,13 +184,14 @@ fn has_small_order(key: &[u8; 32]) -> bool {
         ],
     ];
     let [first, middle @ .., last] = *key;
-    // The highest bit is the sign of x; the rest is y, in little endian.
+    // The highest bit is the sign of x. The other bits are y, in little endian.
     let last = last & 0x7f;
     let mut y = *key;
     if let Some(byte) = y.last_mut() {
         *byte = last;
     }
-    // 0 (order 4) and 1 (order 1); from p - 1 on (order 2, and what is not below p).
+    // The values 0 (order 4) and 1 (order 1), and those from p - 1 on (order 2, and encodings that are not below
+    // p).
     let is_tiny = first <= 1 && last == 0 && middle.iter().all(|byte| *byte == 0);
     let is_huge = first >= 0xec && last == 0x7f && middle.iter().all(|byte| *byte == 0xff);
     is_tiny || is_huge || ORDER_8.contains(&y)
@@ -213,7 +215,7 @@ fn optional_string<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option
     }
 }
 
-/// Base64url; the standard alphabet and padding, which some servers use, mean the same bytes.
+/// Decodes base64url. The standard alphabet and padding, which some servers use, are accepted too.
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
     let text = jwk.get(name)?.as_str()?;
     let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
@@ -224,7 +226,7 @@ fn is_odd(number: &[u8]) -> bool {
     number.last().is_some_and(|last| last % 2 == 1)
 }
 
-/// `None` where it does not fit.
+/// Returns the number; `None` if it does not fit.
 fn number(bytes: &[u8]) -> Option<u64> {
     let mut padded = [0; 8];
     padded.get_mut(8_usize.checked_sub(bytes.len())?..)?.copy_from_slice(bytes);

@@ -1,5 +1,5 @@
-//! The issuer's set of keys (RFC 7517 section 5): parse it, and choose the keys that a token may be signed with. How the
-//! set is fetched and kept fresh is not known here.
+//! The key set of the issuer (RFC 7517 section 5): parses it, and selects the keys that may have signed a token.
+//! Fetching and refreshing it are not part of this module.
 
 use aws_lc_rs::signature::ParsedPublicKey;
 use derive_more::Display;
@@ -11,14 +11,15 @@ use crate::{
     jwt::key::{Unusable, VerifyingKey},
 };
 
-/// The most keys that are used of a set. Servers publish two to ten; each costs memory, and time when choosing.
+/// The maximum number of keys of a set. Servers publish two to ten. Each key costs memory, and time during
+/// selection.
 const MAX_KEYS: usize = 100;
 
-/// The most keys that are tried for one token: one without `kid`, or with a `kid` that several keys have. The limit keeps
-/// a bad signature from costing many verifications.
+/// The maximum number of keys that are tried for one token, if it has no `kid` or several keys have its `kid`. The
+/// limit keeps one bad signature from causing many verifications.
 pub(crate) const MAX_TRIED: usize = 16;
 
-/// The most unusable keys that are reported one by one.
+/// The maximum number of unusable keys that are reported individually.
 const MAX_REPORTED: usize = 20;
 
 /// The longest `kid` that is reported, in characters.
@@ -48,13 +49,13 @@ impl SkippedKey {
     }
 }
 
-/// Why something is not a key set. Carries no text of the answer.
+/// The reason why a document is not a key set. It contains no text of the response.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 pub(crate) enum KeySetFault {
     /// Not JSON, not an object, or an object with a member that occurs twice.
     #[display("the key set is not a JSON object")]
     NotAnObject,
-    /// `keys` is missing or no array.
+    /// `keys` is missing or is not an array.
     #[display("the key set has no array of keys")]
     NoKeys,
 }
@@ -62,11 +63,11 @@ pub(crate) enum KeySetFault {
 impl std::error::Error for KeySetFault {}
 
 impl KeySet {
-    /// Reads a key set. A key that cannot be used is passed over (see [`VerifyingKey::from_jwk`]), as RFC 7517 section 5
-    /// wants it: a set may well be empty in the end. The length of the input is for the caller to bound.
+    /// Parses a key set. A key that cannot be used is skipped (see [`VerifyingKey::from_jwk`]), as RFC 7517 section
+    /// 5 requires, so the set may be empty. The caller must limit the length of the input.
     ///
     /// # Errors
-    /// Where it is not an object with an array `keys`.
+    /// If the input is not an object with an array `keys`.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, KeySetFault> {
         let set = strict_object(without_byte_order_mark(bytes)).map_err(|_| KeySetFault::NotAnObject)?;
         let Some(Value::Array(jwks)) = set.get("keys") else {
@@ -85,30 +86,30 @@ impl KeySet {
         Ok(Self { keys: keys.into(), skipped, reported })
     }
 
-    /// How many keys can be used.
+    /// Returns the number of usable keys.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether no key can be used.
+    /// Returns whether no key can be used.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// How many keys were passed over: encryption keys, unsupported or malformed ones.
+    /// Returns the number of skipped keys: encryption keys, unsupported and malformed ones.
     pub(crate) fn skipped(&self) -> usize {
         self.skipped
     }
 
-    /// The first of the keys that were passed over, with the reasons.
+    /// Returns the first skipped keys, with the reasons.
     pub(crate) fn reported(&self) -> &[SkippedKey] {
         &self.reported
     }
 
-    /// The keys that may have signed a token with this `kid` and `alg`, none where no key is known.
+    /// Returns the keys that may have signed a token with this `kid` and `alg`.
     ///
-    /// With a `kid`: those that have it and fit the algorithm. Without: those that fit the algorithm. At most
-    /// [`MAX_TRIED`], in the order of the set.
+    /// With a `kid`, these are the keys that have it and fit the algorithm; without, the keys that fit the
+    /// algorithm. At most [`MAX_TRIED`] keys, in the order of the set.
     pub(crate) fn choose(
         &self,
         kid: Option<&str>,
@@ -117,7 +118,7 @@ impl KeySet {
         self.fitting(kid, algorithm).take(MAX_TRIED)
     }
 
-    /// How many keys fit such a token, but are not among the chosen ones.
+    /// Returns the number of keys that fit such a token, but exceed [`MAX_TRIED`].
     pub(crate) fn not_chosen(&self, kid: Option<&str>, algorithm: Algorithm) -> usize {
         self.fitting(kid, algorithm).skip(MAX_TRIED).count()
     }

@@ -1,16 +1,17 @@
-//! Tells a malformed JWT from an opaque token, so that a server is not sent a JWT that the strict reader refuses.
+//! Distinguishes a malformed JWT from an opaque token, so that a JWT that the strict parser rejects is not sent to
+//! the server.
 
-/// How much of a segment is looked at, in bytes. A longer header is refused by the strict reader.
+/// The number of bytes of a segment that are examined. The strict parser rejects a longer header.
 const MAX_LOOKED_AT: usize = 16 * 1024;
 
-/// Whether a token is meant as a signed JWT, however badly it is written. It has three segments, and either the first
-/// one contains the name of the member `alg` or `kid` in base64, or it starts as a JSON object and the second one is
-/// a JSON object with members.
+/// Returns whether a token is meant as a signed JWT, even if it is malformed. It has three segments. Either the
+/// first one contains the name of the member `alg` or `kid` in base64, or it starts as a JSON object and the second
+/// one is a JSON object with members.
 ///
-/// The alphabet, padding, line breaks, left-over bits, zero bytes (UTF-16), a byte order mark, invalid UTF-8 and letter
-/// case do not matter here. Random bytes are taken for a JWT with a chance of less than 2⁻²⁰ (a segment of 8 KiB; less
-/// than 2⁻³⁰ for the usual ones). An opaque token that is made of base64 JSON and a signature (`itsdangerous`) is none,
-/// because its second segment is a time.
+/// The alphabet, padding, line breaks, left-over bits, zero bytes (UTF-16), a byte order mark, invalid UTF-8 and
+/// letter case do not matter here. Random bytes are taken for a JWT with a probability of less than 2⁻²⁰ (a segment
+/// of 8 KiB; less than 2⁻³⁰ for usual lengths). An opaque token of base64 JSON and a signature (`itsdangerous`) is
+/// not taken for one, because its second segment is a time.
 pub(crate) fn resembles_jwt(token: &str) -> bool {
     let mut segments = token.split('.');
     let (Some(header), Some(payload), Some(_), None) =
@@ -19,7 +20,7 @@ pub(crate) fn resembles_jwt(token: &str) -> bool {
         return false;
     };
     let text = decode(header, 0);
-    // A character that was put in or left out moves all others: hence the four starts.
+    // A character that was inserted or removed shifts all later ones. Therefore all four start positions are tried.
     names_jose_member(&text)
         || (starts_with(&text, b"\"}") && (is_payload(payload) || (ends_as_object(&text) && has_typ(&text))))
         || (1..4).any(|start| names_jose_member(&decode(header, start)))
@@ -42,7 +43,7 @@ fn is_payload(segment: &str) -> bool {
     starts_with(&text, b"\"") && (segment.len() > MAX_LOOKED_AT || ends_as_object(&text))
 }
 
-/// Whether the text starts with `{` and then one of these.
+/// Returns whether the text starts with `{`, followed by one of these bytes.
 fn starts_with(text: &[u8], next: &[u8]) -> bool {
     let mut bytes = text.iter().filter(|byte| !is_ignored(**byte));
     bytes.next() == Some(&b'{') && bytes.next().is_some_and(|byte| next.contains(byte))
@@ -52,13 +53,13 @@ fn ends_as_object(text: &[u8]) -> bool {
     text.iter().rfind(|byte| !is_ignored(**byte)) == Some(&b'}')
 }
 
-/// White space, and the bytes of byte order marks.
+/// Returns whether a byte is white space or part of a byte order mark.
 fn is_ignored(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, 0xef | 0xbb | 0xbf | 0xfe | 0xff)
 }
 
-/// Decodes base64 of either alphabet from this character on. Other characters, and bits that are left over, are passed
-/// over; so are zero bytes.
+/// Decodes base64 of either alphabet from this character on. Other characters, left-over bits and zero bytes are
+/// skipped.
 fn decode(segment: &str, start: usize) -> Vec<u8> {
     let mut text = Vec::with_capacity(segment.len().min(MAX_LOOKED_AT));
     let (mut bits, mut count) = (0_u32, 0_u32);

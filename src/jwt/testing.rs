@@ -1,4 +1,4 @@
-//! Key pairs for tests of JWTs: their JWKs have no `kid`, `alg` and `use` unless a test adds them.
+//! Key pairs for tests of JWTs. Their JWKs have no `kid`, `alg` and `use` unless a test adds them.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use crate::{
     test::{self, TestKey},
 };
 
-/// Creating an RSA key takes a moment, so all tests of a process share two.
+/// RSA keys take long to create, so all tests of a process share two.
 static RSA: LazyLock<[TestKey; 2]> =
     LazyLock::new(|| [0, 1].map(|_| TestKey::generate(test::Algorithm::RS256, "")));
 
@@ -46,7 +46,7 @@ impl TestSigner {
         self.0.public_der()
     }
 
-    /// Signs with the key's algorithm. An RSA key has several; the others ignore the argument.
+    /// Signs with the algorithm of the key. Only RSA keys have several algorithms; other keys ignore the argument.
     pub(crate) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
         let key = self.0.clone();
         if self.is_rsa() { key.with_algorithm(of_kit(algorithm)) } else { key }.sign(message)
@@ -60,7 +60,7 @@ impl TestSigner {
     }
 }
 
-/// Strict base64url.
+/// Encodes strict base64url.
 pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

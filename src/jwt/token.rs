@@ -1,5 +1,5 @@
-//! Access tokens that are signed JWTs, validated with the issuer's keys (RFC 9068 section 4, RFC 8725). Pure: keys come
-//! in as a [`KeySet`], nothing is fetched, and the clock is not read.
+//! Access tokens that are signed JWTs, validated with the issuer's keys (RFC 9068 section 4, RFC 8725). The
+//! functions are pure: they take the keys as a [`KeySet`], fetch nothing, and do not read the clock.
 
 #[cfg(test)]
 mod tests;
@@ -22,21 +22,23 @@ use crate::{
     settings::Tuning,
 };
 
-/// The longest token, in bytes. A header field is rarely allowed to be longer, and each byte costs a copy and a hash.
+/// The longest token, in bytes. Header fields are rarely allowed to be longer, and each byte must be copied and
+/// hashed.
 pub(crate) const MAX_TOKEN: usize = 64 * 1024;
 
-/// The longest signature, in bytes: RSA with the largest modulus that is accepted.
+/// The longest signature, in bytes: RSA with the largest accepted modulus.
 const MAX_SIGNATURE: usize = 8192 / 8;
 
-/// Which tokens are accepted.
+/// The rules for accepted tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct JwtRules {
-    /// The algorithms that a token may be signed with.
+    /// The allowed signature algorithms.
     pub(crate) algorithms: Box<[Algorithm]>,
-    /// Whether the header must say that the token is an access token: `typ` is `at+jwt` (RFC 9068 section 2.1). Many
-    /// servers say `JWT` or nothing; then only the shape of the claims tells an ID token from an access token.
+    /// Whether the header must have the `typ` `at+jwt` of an access token (RFC 9068 section 2.1). Many servers send
+    /// `JWT` or no `typ`; then only the claims distinguish an ID token from an access token.
     pub(crate) require_at_jwt: bool,
-    /// Whether `iss` and `exp` must be there. An introspection response can have them instead.
+    /// Whether `iss` and `exp` are required in the token. If the token is introspected too, the response may
+    /// contain them instead.
     pub(crate) requires_claims: bool,
 }
 
@@ -50,7 +52,7 @@ impl JwtRules {
     }
 }
 
-/// A token that looks like a signed JWT. Nothing of it is believed yet.
+/// A token in the form of a signed JWT. Nothing of it is verified yet.
 pub(crate) struct Jwt<'t> {
     header: JwtHeader,
     signing_input: &'t str,
@@ -59,13 +61,14 @@ pub(crate) struct Jwt<'t> {
 }
 
 impl<'t> Jwt<'t> {
-    /// Takes a token apart: three segments, the first of which is a JSON object with a string `alg` in strict base64url.
-    /// `None` for an opaque token; so is one of five segments (an encrypted JWT).
+    /// Splits a token into three segments. The first one must be a JSON object with a string `alg` in strict
+    /// base64url. Returns `None` for an opaque token. A token of five segments (an encrypted JWT) is opaque.
     ///
-    /// The rules for the header beyond that are checked by [`verify`](Self::verify).
+    /// [`verify`](Self::verify) checks the other rules for the header.
     ///
     /// # Errors
-    /// [`TokenFault::Malformed`] for a token that is meant as a JWT but is not well-formed, or is longer than 64 KiB.
+    /// [`TokenFault::Malformed`] for a token that is meant as a JWT but is not well-formed, or is longer than 64
+    /// KiB.
     pub(crate) fn read(token: &'t str) -> Result<Option<Self>, TokenFault> {
         match Self::split(token) {
             Some(jwt) => Ok(Some(jwt)),
@@ -86,14 +89,14 @@ impl<'t> Jwt<'t> {
         Some(Self { header: JwtHeader::decode(header)?, signing_input, payload, signature })
     }
 
-    /// Validates everything about the token itself, and gives its claims: the rules for the header, the signature, and
-    /// that it is an access token with `iss` and `exp`.
+    /// Verifies the token and returns its claims. Checks the header, the signature, and that it is an access token
+    /// with `iss` and `exp`.
     ///
-    /// **Not** checked here: whether `iss`, `aud`, `exp`, `nbf` and the rest have the right values. That is the policy's,
-    /// on every request.
+    /// Does **not** check the values of `iss`, `aud`, `exp`, `nbf` and other claims. The policy does this on every
+    /// request.
     ///
     /// # Errors
-    /// [`TokenFault::UnknownKey`] where no key of the set fits: the set may be old, and is worth fetching again.
+    /// [`TokenFault::UnknownKey`] if no key of the set fits. The set may be old and should be fetched again.
     pub(crate) fn verify(&self, keys: &KeySet, rules: &JwtRules) -> Result<Claims, TokenFault> {
         let algorithm = self.check_header(rules)?;
         self.check_signature(keys, algorithm)?;
@@ -109,10 +112,10 @@ impl<'t> Jwt<'t> {
         Ok(claims)
     }
 
-    /// Checks the header alone, for which no key is needed.
+    /// Checks only the header, which needs no key.
     ///
     /// # Errors
-    /// Where no key can make the token valid.
+    /// If no key can make the token valid.
     pub(crate) fn check_header(&self, rules: &JwtRules) -> Result<Algorithm, TokenFault> {
         if self.header.is_malformed {
             return Err(TokenFault::Malformed);
@@ -130,8 +133,8 @@ impl<'t> Jwt<'t> {
         }
     }
 
-    /// Returns the error for a fault that [`verify`](Self::verify) found with this key set. It says so if not all keys
-    /// that fit were tried.
+    /// Returns the error for a fault that [`verify`](Self::verify) found with this key set. The error states if not
+    /// all fitting keys were tried.
     pub(crate) fn error(&self, fault: TokenFault, keys: &KeySet) -> AuthError {
         let error = AuthError::token(fault);
         let not_tried = self
@@ -147,7 +150,7 @@ impl<'t> Jwt<'t> {
         ))
     }
 
-    /// RFC 7515 section 5.2. The signature covers the text as it came, before anything of the payload is decoded.
+    /// Verifies the signature (RFC 7515 section 5.2). It covers the received text, before the payload is decoded.
     fn check_signature(&self, keys: &KeySet, algorithm: Algorithm) -> Result<(), TokenFault> {
         let mut buffer = [0; MAX_SIGNATURE];
         let signature = decode_signature(self.signature, &mut buffer)?;
@@ -172,17 +175,18 @@ fn decode_signature<'b>(segment: &str, buffer: &'b mut [u8]) -> Result<&'b [u8],
     buffer.get(..length).filter(|signature| !signature.is_empty()).ok_or(TokenFault::Signature)
 }
 
-/// Claims that only tokens of other types have: ID tokens (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11) and
-/// introspection responses (RFC 9701 section 5).
+/// Claims that occur only in tokens of other types: ID tokens (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11)
+/// and introspection responses (RFC 9701 section 5).
 const NON_ACCESS_TOKEN_CLAIMS: [&str; 4] = ["at_hash", "c_hash", "s_hash", "token_introspection"];
 
-/// Whether the claims are those of another kind of JWT that the same issuer signs with the same keys (RFC 8725
-/// section 3.12).
+/// Returns whether the claims are those of another kind of JWT that the same issuer signs with the same keys (RFC
+/// 8725 section 3.12).
 ///
-/// Two claims are a sign only where nothing says that this is an access token. `events` belongs to logout and other security
-/// event tokens (RFC 8417 section 2.2), but may be a private claim where the header says `at+jwt`. `nonce` belongs to ID
-/// tokens, but some servers copy it into the access token: it does not count beside `at+jwt`, a claim like Keycloak's
-/// `typ: Bearer` or Cognito's `token_use: access`, or scopes, which an ID token does not have.
+/// Two claims are decisive only if nothing states that this is an access token. `events` belongs to logout and
+/// other security event tokens (RFC 8417 section 2.2), but may be a private claim if the header has `at+jwt`.
+/// `nonce` belongs to ID tokens, but some servers copy it into the access token. It is ignored beside `at+jwt`, a
+/// claim like Keycloak's `typ: Bearer` or Cognito's `token_use: access`, or scopes, which an ID token does not
+/// have.
 fn is_of_another_type(members: &JsonObject<'_>, claims: &Claims, typ: Typ) -> bool {
     let has = |name: &str| members.get(name).is_some();
     let is_at_jwt = typ == Typ::AccessToken;

@@ -1,4 +1,4 @@
-//! JWTs whose signature was verified before: verifying costs fifty times as much as finding one here.
+//! The cache of JWTs whose signature was verified. A lookup is about fifty times faster than a verification.
 
 use std::fmt;
 
@@ -14,19 +14,21 @@ use crate::{
     claims::Claims,
 };
 
-/// How many are remembered: 1 to 2 KiB each with common claims, 4 KiB where an API reads them as a map.
+/// The maximum number of cached tokens: 1 to 2 KiB each with common claims, 4 KiB if the application reads the
+/// claims as a map.
 const CAPACITY: usize = 10_000;
 
-/// How many bytes they take at most, as estimated from their claims. One that takes more than 1 MiB may not be kept.
+/// The maximum memory in bytes, estimated from the claims. A token that needs more than 1 MiB may not be cached.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The tokens are not kept, only their [tags](Tag).
+/// The verified tokens. They are stored under their [tags](TokenTag); the tokens themselves are not stored.
 pub(crate) struct VerifiedTokens {
     tokens: Cache<TokenTag, VerifiedToken, BySize>,
     key: LessSafeKey,
 }
 
-/// The claims of a verified token, and the key set that verified it. The policy checks them on every request.
+/// The claims of a verified token, and the key set that verified it. The policy is applied to the claims on every
+/// request.
 #[derive(Clone)]
 struct VerifiedToken {
     claims: Claims,
@@ -35,7 +37,7 @@ struct VerifiedToken {
 
 impl EntrySize for VerifiedToken {
     fn entry_size(&self) -> u64 {
-        // The slots of the map, and the claims' own block.
+        // The slots of the map, and the allocation of the claims.
         const ENTRY: usize = 400;
         u64::try_from(ENTRY + self.claims.footprint()).unwrap_or(u64::MAX)
     }
@@ -44,16 +46,18 @@ impl EntrySize for VerifiedToken {
 /// The digest of a key set's document.
 pub(crate) type KeySetId = [u8; 32];
 
-/// The name of a token in this process: its GMAC (NIST SP 800-38D) under a random key that nobody ever sees.
+/// The cache key of a token in this process: its GMAC (NIST SP 800-38D) under a random key that never leaves this
+/// module.
 ///
-/// A token with the tag of another would be taken for that one. Without the key, an attacker can only guess: the
-/// chance to match one of ten thousand is less than 2^-100. One nonce for all tags is safe only because tags are
-/// never shown: two of them would reveal the key. Nothing may print, store or compare them outside of this file.
+/// A token with the tag of another one would be accepted as that one. Without the key, an attacker can only guess:
+/// the probability to match one of ten thousand is less than 2^-100. One nonce for all tags is safe only because
+/// tags are secret: two of them would reveal the key. No code may print, store or compare them outside of this
+/// file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenTag([u8; 16]);
 
 impl VerifiedTokens {
-    /// `None` without a source of randomness: nothing is remembered then.
+    /// Returns `None` without a source of randomness. Then verified tokens are not cached.
     pub(crate) fn new() -> Option<Self> {
         let mut key = Zeroizing::new([0; 32]);
         rand::fill(&mut *key).ok()?;
@@ -67,7 +71,7 @@ impl VerifiedTokens {
         tag.as_ref().try_into().ok().map(TokenTag)
     }
 
-    /// The claims of a token that was verified with keys of this set.
+    /// Returns the claims of a token that was verified with this key set.
     pub(crate) fn get(&self, tag: &TokenTag, current: &KeySetId) -> Option<Claims> {
         let VerifiedToken { claims, key_set } = self.tokens.get(tag)?;
         (key_set == *current).then_some(claims)
@@ -92,7 +96,7 @@ impl VerifiedTokens {
     }
 }
 
-/// Tells how many there are, and nothing of them.
+/// Prints only the number of tokens.
 impl fmt::Debug for VerifiedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedTokens").field("tokens", &self.tokens.len()).finish_non_exhaustive()
@@ -176,7 +180,8 @@ mod tests {
     }
 
     proptest! {
-        /// Also texts that differ in length or by trailing zeros, which a careless GHASH would pad to the same.
+        /// Includes texts that differ in length or by trailing zeros, which a wrong GHASH would pad to the same
+        /// block.
         #[test]
         fn tags_are_equal_only_for_equal_tokens(one in "[ab\\x00]{0,40}", other in "[ab\\x00]{0,40}") {
             let remembered = remembered(&[]);

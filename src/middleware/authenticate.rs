@@ -24,7 +24,7 @@ use crate::{
     validator::ValidToken,
 };
 
-/// The state that one worker keeps for the requests of a configuration.
+/// The state of one worker for one configuration.
 #[derive(Debug)]
 pub(crate) struct WorkerContext {
     pub(crate) shared: LocalState,

@@ -25,7 +25,7 @@ fn good() -> Value {
             "groups": ["staff", {"id": "g-7", "name": "ops"}] })
 }
 
-/// The good claims with some members replaced (or removed by a null).
+/// Returns the valid claims with some members replaced (or removed by a null).
 fn claims(changes: &Value) -> Claims {
     let mut value = good();
     for (name, change) in changes.as_object().unwrap() {

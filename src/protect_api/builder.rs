@@ -146,8 +146,9 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the names of claims that each token must have, such as `client_id` where ID tokens lack it. Their values
-    /// are not checked. A token without one of them is rejected with 401. Default: none beyond `iss`, `aud` and, for JWTs, `exp`.
+    /// Sets the names of claims that each token must have, such as `client_id` if ID tokens lack it. Their values
+    /// are not checked. A token without one of them is rejected with 401. Default: none beyond `iss`, `aud` and,
+    /// for JWTs, `exp`.
     pub fn required_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.required_claims = names.into_iter().map(Into::into).collect();
         self
@@ -159,8 +160,8 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Whether JWTs are introspected too, so that each request sees a revocation. Where keys are published, a JWT is
-    /// verified locally first. Needs a [`client`](Self::client). Default: no.
+    /// Sets whether JWTs are introspected too, so that a revocation takes effect at the next request. If keys are
+    /// published, a JWT is verified locally first. Requires a [`client`](Self::client). Default: no.
     pub fn introspect_jwt_tokens(mut self, introspect: bool) -> Self {
         self.tuning.introspect_jwt_tokens = introspect;
         self
@@ -179,8 +180,8 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Whether a JWT whose signature was verified is remembered while the keys stay the same. The token itself is not
-    /// kept, and everything else (also whether it has expired) is checked on each request. Default: yes.
+    /// Sets whether verified JWTs are cached while the key set stays the same. The token itself is not stored, and
+    /// all other checks (also the expiry) run on each request. Default: yes.
     pub fn remember_jwts(mut self, remember: bool) -> Self {
         self.tuning.remember_jwts = remember;
         self
@@ -205,18 +206,19 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the maximum age of metadata and keys while fetching them fails. Requests are then rejected with 503. At
-    /// least as long as both cache durations. Default: 1 h.
+    /// Sets the maximum age of metadata and keys while fetching them fails. Above this age, requests are rejected
+    /// with 503. At least as long as both cache durations. Default: 1 h.
     pub fn max_stale(mut self, age: Duration) -> Self {
         self.tuning.max_stale = age;
         self
     }
 
-    /// The time for everything that one request waits for: metadata, keys, the queue for a call, the call itself and a
-    /// cache store. A request that waits longer is rejected with 503. From 1 ms to 2 minutes. Default: 10 s.
+    /// Sets the maximum time for everything that one request waits for: metadata, keys, the queue for a call, the
+    /// call itself and a cache store. A request that waits longer is rejected with 503. From 1 ms to 2 minutes.
+    /// Default: 10 s.
     ///
-    /// Each call to the authorization server has this deadline at most, from connecting to the last byte of the body.
-    /// The time of a token resolver is not part of it.
+    /// Each call to the authorization server has this deadline at most, from connecting to the last byte of the
+    /// body. The time of a token resolver is not included.
     pub fn response_timeout(mut self, deadline: Duration) -> Self {
         self.tuning.response_timeout = deadline;
         self
@@ -236,29 +238,31 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Keeps introspection's verdicts for at most this long (and never past `exp`): **a revoked token still works for
-    /// that time**. Default: 0 s, which caches none. Concurrent requests with one token share one call all the same.
+    /// Sets the maximum time for which verdicts of introspection are cached (and never past `exp`): **a revoked
+    /// token is still accepted during that time**. Default: 0 s, which caches none. Concurrent requests with one
+    /// token share one call nevertheless.
     pub fn introspection_cache_duration(mut self, duration: Duration) -> Self {
         self.tuning.introspection_cache = Some(duration).filter(|duration| !duration.is_zero());
         self
     }
 
-    /// Caches the verdict "inactive" for at most this long. An authorization server with replicas may answer so for a token
-    /// that it has just issued, and **that token is then rejected for this time**. Zero caches none: each request with such a
-    /// token costs a call. At most [`introspection_cache_duration`](Self::introspection_cache_duration). Default: 2 s, or
-    /// that duration if it is shorter.
+    /// Sets the maximum time for which the verdict "inactive" is cached. An authorization server with replicas may
+    /// respond "inactive" for a token that it has just issued, and **that token is then rejected during this
+    /// time**. With zero, none is cached, and each request with such a token causes a call. At most
+    /// [`introspection_cache_duration`](Self::introspection_cache_duration). Default: 2 s, or that duration if it
+    /// is shorter.
     pub fn inactive_cache_duration(mut self, duration: Duration) -> Self {
         self.tuning.inactive_cache = Some(duration);
         self
     }
 
-    /// How many good tokens the in-memory cache holds, and how many inactive ones beside them. Default: 10 000.
+    /// Sets the maximum number of active tokens in the in-memory cache, and of inactive ones. Default: 10 000.
     pub fn cache_entries(mut self, entries: usize) -> Self {
         self.tuning.cache_entries = entries;
         self
     }
 
-    /// How much memory the claims in the in-memory cache may take, in bytes. Default: 64 MiB.
+    /// Sets the maximum memory of the claims in the in-memory cache, in bytes. Default: 64 MiB.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.tuning.cache_bytes = bytes;
         self
@@ -279,11 +283,11 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// The maximum number of requests that wait for introspection: for a free call, or for the call of another request
-    /// with the same token. Further requests are rejected with 503 at once. Default: 1024.
+    /// Sets the maximum number of requests that wait for introspection: for a free call, or for the call of another
+    /// request with the same token. Further requests are rejected with 503 at once. Default: 1024.
     ///
-    /// The same limit applies to requests that wait for metadata, to those that wait for keys, and to JWTs with an unknown
-    /// `kid` that wait for a newer key set. Each of them is counted separately.
+    /// The same limit applies to requests that wait for metadata, to those that wait for keys, and to JWTs with an
+    /// unknown `kid` that wait for a newer key set. Each of them is counted separately.
     pub fn max_waiting(mut self, requests: usize) -> Self {
         self.tuning.max_waiting = requests;
         self

@@ -1,4 +1,4 @@
-//! The only reader of environment variables.
+//! Reads the environment variables. No other module reads them.
 
 use std::{collections::BTreeSet, ffi::OsString, str::FromStr, time::Duration};
 
@@ -13,12 +13,12 @@ use crate::{
 
 pub(crate) const PREFIX: &str = "MONOCLOUD_BACKEND_";
 
-/// Reads the process's variables.
+/// Reads the variables of the process.
 pub(crate) fn from_process(prefix: &str) -> Result<ProtectApi, ConfigError> {
     from_variables(prefix, std::env::vars_os())
 }
 
-/// Reads the given variables, of which those with the prefix count.
+/// Reads the given variables. Those without the prefix are ignored.
 pub(crate) fn from_variables(
     prefix: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -61,7 +61,7 @@ struct Values {
     realm: Option<String>,
 }
 
-/// The same names, to tell a misspelt variable from a known one.
+/// The names of all variables. Another name with the prefix is reported as unknown.
 const KNOWN: [&str; 27] = [
     "TENANT_DOMAIN",
     "AUDIENCE",
@@ -92,8 +92,8 @@ const KNOWN: [&str; 27] = [
     "REALM",
 ];
 
-/// Variables for which an empty value is a problem: its default may be a weaker check than the one that was meant, or (for
-/// the method) send a private key as if it were a secret. For all others empty means unset.
+/// Variables for which an empty value is an error. Their default may be a weaker check than intended, or (for the
+/// method) may send a private key as if it were a secret. Every other variable is treated as unset if it is empty.
 const NEVER_EMPTY: [&str; 5] = [
     "CLIENT_AUTH_METHOD",
     "GROUPS_MATCH_ALL",
@@ -112,7 +112,8 @@ impl VariableReader<'_> {
         self.problems.push(ConfigProblem::new(format!("{}{variable}", self.prefix), message));
     }
 
-    /// The values that count: with our prefix, known, Unicode, not blank. Other variables of the process may be anything.
+    /// Returns the values of known variables with the prefix that are Unicode and not blank. Other variables of the
+    /// process may have any value.
     fn values(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Values {
         let mut ours = Vec::new();
         let mut seen = BTreeSet::new();
@@ -138,7 +139,7 @@ impl VariableReader<'_> {
                 Err(_) => self.problem(&name, "is not Unicode"),
             }
         }
-        // Every field is an optional string, and no name occurs twice or in two letter cases: this cannot fail.
+        // Every field is an optional string, and no name occurs twice or in two letter cases, so this cannot fail.
         envy::from_iter(ours).unwrap_or_default()
     }
 
@@ -251,7 +252,7 @@ impl VariableReader<'_> {
         parsed
     }
 
-    /// The client's id and credentials, as its authentication method wants them.
+    /// Returns the id and the credentials of the client, for its authentication method.
     fn client(&mut self, values: &Values) -> Option<(String, ClientAuthentication)> {
         let method = values.client_auth_method.as_deref().unwrap_or("client_secret_post");
         let Some(id) = values.client_id.clone() else {

@@ -35,10 +35,10 @@ static REGISTRY: Mutex<Vec<Weak<State>>> = Mutex::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl State {
-    /// Returns the state of an equal configuration, or creates one. So `ProtectApi::from_env()` inside the closure
-    /// that every worker runs shares as much as one clone per worker.
+    /// Returns the state of an equal configuration, or creates one. Therefore `ProtectApi::from_env()` inside the
+    /// closure that every worker runs shares as much as one clone per worker.
     pub(crate) fn obtain(settings: Settings, hooks: Hooks) -> Arc<Self> {
-        // No code panics while it holds this lock; if it did, the list would still be valid.
+        // No code panics while it holds the lock. Even after a panic the list would be valid.
         let mut alive = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
         alive.retain(|shared| shared.strong_count() > 0);
         let equal = |shared: &Arc<Self>| shared.settings == settings && shared.hooks.same(&hooks);

@@ -1,4 +1,4 @@
-//! The summary of a configuration, which is logged once: two instances of an application can be compared by it.
+//! The summary of a configuration. It is logged once, so that the instances of an application can be compared.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use crate::{
     settings::{EndpointUrl, Hooks, Settings},
 };
 
-/// Shows the settings that decide about tokens. It contains no secrets, and of URLs only the parts that are not secret.
+/// Prints the settings that decide about tokens. It contains no secrets, and of URLs only the parts that are not
+/// secret.
 pub(crate) struct Summary<'s> {
     settings: &'s Settings,
     hooks: &'s Hooks,
@@ -32,13 +33,14 @@ impl<'s> Summary<'s> {
         );
     }
 
-    /// The client id and the authentication method.
+    /// Returns the client id and the authentication method.
     fn client(&self) -> Option<(&'s str, &'static str)> {
         let client = self.settings.client.as_ref()?;
         Some((&client.id, client.authentication.method()))
     }
 
-    /// Nothing is discovered if only the introspection endpoint is configured.
+    /// Returns whether keys are configured or can be discovered. If only the introspection endpoint is configured,
+    /// nothing is discovered.
     fn has_keys(&self) -> bool {
         self.settings.jwks_uri.is_some() || self.settings.introspection_endpoint.is_none()
     }
@@ -63,7 +65,7 @@ impl<'s> Summary<'s> {
         endpoint(self.settings.jwks_uri.as_ref(), self.has_keys())
     }
 
-    /// The checks that the operator has disabled.
+    /// Returns the checks that the operator has disabled.
     fn disabled_checks(&self) -> impl Iterator<Item = &'static str> {
         let rules = &self.settings.rules;
         [

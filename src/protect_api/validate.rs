@@ -1,4 +1,4 @@
-//! The one place where settings are checked: all problems are found, and named as the operator knows them.
+//! Validates the settings. All problems are collected, under the names that the operator used.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl ProtectApiBuilder {
-    /// The single place where settings are checked; what it gives is right.
+    /// Validates the settings. No other code validates them, and the returned settings are valid.
     pub(crate) fn validate(self, problems: Vec<ConfigProblem>) -> Result<Settings, ConfigError> {
         let mut check = Check { problems, names: self.names.clone() };
         let issuer = check.parsed("issuer", "TENANT_DOMAIN", &self.issuer, IssuerUrl::parse);
@@ -188,10 +188,10 @@ impl ProtectApiBuilder {
     }
 }
 
-/// How a setting is called where it was set.
+/// The name of each setting: the builder method or the variable.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SettingNames {
-    /// The prefix of the variables, `None` for the builder's methods.
+    /// The prefix of the variables; `None` for builder methods.
     prefix: Option<String>,
 }
 
@@ -248,7 +248,7 @@ impl Check {
 
     fn range(&mut self, method: &str, variable: &str, value: Duration, least: Duration, most: Duration) {
         if !(least..=most).contains(&value) {
-            // `Duration` calls zero "0ns", which nobody has written.
+            // `Duration` prints zero as "0ns", which no operator writes.
             let seen = if value.is_zero() { "0s".to_owned() } else { format!("{value:?}") };
             self.problem(
                 method,

@@ -111,7 +111,7 @@ mod tests {
         fn no_value_breaks_out_of_its_quotes(realm in ".*", scope in ".*") {
             let header = Challenge::new(Some(&realm), None).error("e", "d", &scope);
             let text = header.to_str().unwrap();
-            // Outside escapes there is an even number of quotes, and no control character anywhere.
+            // The number of quotes outside escapes is even, and there are no control characters.
             let unescaped = text.replace("\\\\", "").replace("\\\"", "");
             prop_assert_eq!(unescaped.matches('"').count() % 2, 0);
             prop_assert!(text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)));

@@ -8,13 +8,13 @@ use url::Url;
 use super::issuer_url::is_secure;
 use crate::redact::redacted;
 
-/// An endpoint's URL: https or loopback, without fragment and credentials. `Debug` and `Display` show the parts of it
-/// that are not secret.
+/// The URL of an endpoint: https or loopback, without fragment and credentials. `Debug` and `Display` print only
+/// the parts that are not secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct EndpointUrl {
     pub(crate) uri: Uri,
-    /// The text as published or configured. Assertions that name the endpoint need it: servers compare it byte by byte, and
-    /// `url` normalizes.
+    /// The text as published or configured. It is the audience of assertions for this endpoint: servers compare it
+    /// byte by byte, and `url` would normalize it.
     pub(crate) text: Arc<str>,
 }
 

@@ -5,7 +5,7 @@ use url::Url;
 /// The configured issuer: an https URL (or http on loopback) without query and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IssuerUrl {
-    /// As configured.
+    /// The text as configured.
     text: String,
     /// The text without its trailing slash. Well-known paths are appended to it.
     base: String,
@@ -15,7 +15,7 @@ pub(crate) struct IssuerUrl {
 }
 
 impl IssuerUrl {
-    /// Takes `https://…`, `http://` of a loopback host, or a bare host (and path), which means https.
+    /// Parses `https://…`, `http://` with a loopback host, or a bare host (and path), which means https.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str =
             "an https URL (http is for loopback hosts only) without query, fragment and credentials";
@@ -44,8 +44,8 @@ impl IssuerUrl {
         &self.text
     }
 
-    /// Returns the URLs at which metadata is looked for, in this order: `OpenID` Connect Discovery; RFC 8414 section 3.1, with
-    /// the well-known part between host and path; the same appended to the path, which some servers use.
+    /// Returns the URLs of the metadata, in this order: `OpenID` Connect Discovery; RFC 8414 section 3.1, with the
+    /// well-known part between host and path; the same part appended to the path, which some servers use.
     pub(crate) fn well_known_urls(&self) -> Vec<String> {
         let Self { base, origin, path, .. } = self;
         let mut urls = vec![
@@ -59,7 +59,7 @@ impl IssuerUrl {
     }
 }
 
-/// Returns whether a URL has the scheme https, or names a host that is always this machine.
+/// Returns whether a URL has the scheme https, or a host that is always this machine.
 pub(crate) fn is_secure(url: &Url) -> bool {
     url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)))
 }

@@ -1,4 +1,4 @@
-//! Throttles log records: at most one in a period, however many requests cause it.
+//! Throttles log records: at most one in a period.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -20,12 +20,12 @@ impl Default for LogThrottle {
 }
 
 impl LogThrottle {
-    /// Creates a limiter for one record in each period. The default period is ten seconds.
+    /// Creates a throttle for one record in each period. The default period is ten seconds.
     pub(crate) fn every(period: Duration) -> Self {
         Self { started: Instant::now(), every: period, next: AtomicU64::new(0) }
     }
 
-    /// Returns the level of a record at this time: `level` if it may be logged now, else debug.
+    /// Returns the level of a record at this time: `level` if it may be logged now, otherwise debug.
     pub(crate) fn level_at(&self, now: Duration, level: log::Level) -> log::Level {
         if self.is_due_at(now) { level } else { log::Level::Debug }
     }

@@ -1,5 +1,4 @@
-//! Misconfigurations that show only as rejected tokens: they are worth a warning, while other rejections are logged at debug
-//! level.
+//! Warns of misconfigurations that are visible only as rejected tokens. Other rejections are logged at debug level.
 
 use std::{
     error::Error as _,
@@ -22,7 +21,7 @@ const PERIOD: Duration = Duration::from_secs(600);
 /// Counts the tokens of one configuration that were rejected since the last accepted one, by reason.
 #[derive(Debug)]
 pub(crate) struct Rejections {
-    /// Whether a count may be above zero. An accepted token usually reads only this.
+    /// Whether a count may be above zero. For an accepted token usually only this is read.
     is_counting: AtomicBool,
     issuer: Reason,
     audience: Reason,
@@ -43,7 +42,7 @@ impl Reason {
         Self { count: AtomicU32::new(0), warnings: LogThrottle::every(PERIOD), advice }
     }
 
-    /// Counts one more, up to the limit: the count cannot overflow and start again. Returns whether there are many.
+    /// Increments the count up to the limit, so that it cannot overflow. Returns whether there are many.
     fn count(&self) -> bool {
         let before = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
             (count < MANY).then_some(count.saturating_add(1))
@@ -70,7 +69,7 @@ impl Default for Rejections {
 }
 
 impl Rejections {
-    /// Notes a token that was accepted: the counts start again. Writes only after a rejection.
+    /// Records an accepted token and resets the counts. Writes only after a rejection.
     pub(crate) fn note_accepted(&self) {
         if !self.is_counting.load(Ordering::Relaxed) {
             return;
@@ -82,7 +81,8 @@ impl Rejections {
         }
     }
 
-    /// Notes a rejection, and warns if it makes a misconfiguration likely. `now` is the time of a monotonic clock.
+    /// Records a rejection, and warns if it makes a misconfiguration likely. `now` returns the time of a monotonic
+    /// clock.
     pub(crate) fn note_rejected(&self, error: &AuthError, issuer: &str, now: impl FnOnce() -> Duration) {
         if let Some(advice) = self.advice(error.kind(), now) {
             let fault = error.kind().fault();
@@ -94,11 +94,11 @@ impl Rejections {
         }
     }
 
-    /// The settings to check, if a warning is due.
+    /// Returns the settings to check, if a warning is due.
     fn advice(&self, kind: AuthErrorKind, now: impl FnOnce() -> Duration) -> Option<&'static str> {
         let fault = match kind {
             AuthErrorKind::InvalidToken(fault) => fault,
-            // Only the permissions of such a token are wrong.
+            // Such a token is accepted; only its permissions are insufficient.
             AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups => {
                 self.note_accepted();
                 return None;
@@ -114,7 +114,7 @@ impl Rejections {
             _ => return None,
         };
         let are_many = reason.count();
-        // After the count, so that the next accepted token resets it in any case.
+        // Set after the count, so that the next accepted token resets the count in any case.
         self.is_counting.store(true, Ordering::Relaxed);
         (are_many && reason.warnings.is_due_at(now())).then_some(reason.advice)
     }
@@ -132,7 +132,7 @@ mod tests {
         TokenFault::Unsupported,
     ];
 
-    /// How many warnings so many rejections cause, all at this second.
+    /// Returns the number of warnings that this many rejections cause, all at this second.
     fn warnings(rejections: &Rejections, kind: AuthErrorKind, second: u64, times: usize) -> usize {
         let now = || Duration::from_secs(second);
         (0..times).filter(|_| rejections.advice(kind, now).is_some()).count()
@@ -170,7 +170,7 @@ mod tests {
                     assert_eq!(warnings(&rejections, kind, 0, 9), 0, "{fault:?}");
                     accept(&rejections);
                 }
-                // A configuration that worked may be wrong after a change at the server.
+                // A configuration that worked may be wrong after a change of the server.
                 assert_eq!(warnings(&rejections, kind, 0, 10), 1, "{fault:?}");
                 accept(&rejections);
                 assert_eq!(warnings(&rejections, kind, 1, 100), 0, "{fault:?}");

@@ -1,4 +1,4 @@
-//! The state of an API's metadata, keys and introspection: for readiness probes and dashboards.
+//! The state of the metadata, the keys and introspection, for readiness probes and dashboards.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -34,7 +34,7 @@ impl LastFailure {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(AuthErrorKind, Duration)>> {
-        // No code panics while it holds this lock; if it did, the value would still be valid.
+        // No code panics while it holds the lock. Even after a panic the value would be valid.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -54,13 +54,14 @@ pub struct Status {
     /// The highest number of introspection calls in flight so far.
     pub most_calls_in_flight: usize,
     /// Requests that wait for a free call, for the call of another request with the same token, or for a fetch of
-    /// metadata or keys that another request has started. A request whose own call or fetch is under way is not counted.
+    /// metadata or keys that another request has started. A request that waits for a call or fetch that it started
+    /// is not counted.
     pub calls_waiting: usize,
     /// Verdicts in the in-memory cache. Expired verdicts are included until their memory is needed.
     pub cached_verdicts: usize,
     /// The last failure of the authorization server or of the setup: the reason of a 503 or 500, or of a failed
-    /// refresh of metadata or keys, even while the last good ones are still used. Replaced by the next failure and
-    /// not removed by a success: [`ago`](LastError::ago) tells its age. Failures that a single token may have
+    /// refresh of metadata or keys, even while the last good ones are still used. The next failure replaces it, and
+    /// a success does not remove it: [`ago`](LastError::ago) is its age. Failures that a single token may have
     /// caused (a 4xx, or a 400 or 413 of the authorization server) are not recorded.
     pub last_error: Option<LastError>,
 }
@@ -70,7 +71,7 @@ pub struct Status {
 #[non_exhaustive]
 pub struct LastError {
     /// [`Upstream`](AuthErrorKind::Upstream) or [`Misconfigured`](AuthErrorKind::Misconfigured), with the reason.
-    /// While introspection is paused, usually the failure that led to the pause.
+    /// While introspection is paused, usually the failure that caused the pause.
     pub kind: AuthErrorKind,
     /// The time since the failure.
     pub ago: Duration,

@@ -11,7 +11,7 @@ use aws_lc_rs::{
     },
 };
 
-/// How a token is signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// The signature algorithm of a token (RFC 7518 section 3.1, RFC 8037 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {

@@ -37,8 +37,8 @@ pub(super) fn to(state: &mut IssuerState, endpoint: Endpoint, request: &Recorded
     }
 }
 
-/// Returns whether pages of any origin may call the endpoint (Fetch standard, CORS protocol). Credentials here are
-/// never cookies.
+/// Returns the response with CORS headers, so that pages of any origin may call the endpoint (Fetch standard, CORS
+/// protocol). Credentials are never cookies here.
 fn open(
     request: &RecordedRequest,
     method: &str,
@@ -54,7 +54,7 @@ fn open(
     response.with("Access-Control-Allow-Origin", "*")
 }
 
-/// RFC 7662 section 2.
+/// Introspects a token (RFC 7662 section 2).
 fn introspect(state: &mut IssuerState, request: &RecordedRequest) -> Result<Response, Response> {
     let form = client::form(request)?;
     authenticate(state, Who::ResourceServer, request, &form)?;
@@ -71,7 +71,7 @@ fn introspect(state: &mut IssuerState, request: &RecordedRequest) -> Result<Resp
     Ok(Response::json(200, body))
 }
 
-/// RFC 6749 section 4.4.
+/// Issues a token for the client credentials grant (RFC 6749 section 4.4).
 fn token(state: &mut IssuerState, request: &RecordedRequest) -> Result<Response, Response> {
     let form = client::form(request)?;
     let app = authenticate(state, Who::App, request, &form)?;
@@ -98,7 +98,7 @@ fn token(state: &mut IssuerState, request: &RecordedRequest) -> Result<Response,
     ))
 }
 
-/// RFC 7009 section 2: an unknown token counts as revoked. Every app may revoke every token.
+/// Revokes a token (RFC 7009 section 2). An unknown token is treated as revoked. Every app may revoke every token.
 fn revoke(state: &mut IssuerState, request: &RecordedRequest) -> Result<Response, Response> {
     let form = client::form(request)?;
     authenticate(state, Who::App, request, &form)?;

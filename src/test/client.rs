@@ -48,7 +48,7 @@ pub(super) fn form(request: &RecordedRequest) -> Result<BTreeMap<String, String>
     Ok(parameters)
 }
 
-/// An error of RFC 6749 section 5.2.
+/// Returns an error of RFC 6749 section 5.2.
 pub(super) fn error(status: u16, code: &str) -> Response {
     let body = Response::json(status, format!(r#"{{"error":"{code}"}}"#));
     if status == 401 { body.with("WWW-Authenticate", "Basic realm=\"test issuer\"") } else { body }
@@ -86,7 +86,7 @@ pub(super) fn authenticate<'a>(
     client.ok_or_else(|| error(401, "invalid_client"))
 }
 
-/// `client_secret_basic`: both halves are form-encoded (RFC 6749 section 2.3.1).
+/// Parses the header of `client_secret_basic`. Both parts are form-encoded (RFC 6749 section 2.3.1).
 fn basic(header: &str) -> Option<(String, String)> {
     let (scheme, credentials) = header.split_once(' ')?;
     let decoded = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(credentials).ok())??;
@@ -94,7 +94,7 @@ fn basic(header: &str) -> Option<(String, String)> {
     Some((form_decode(id)?, form_decode(secret)?))
 }
 
-/// Returns `None` if a character is not encoded that must be.
+/// Decodes a form-encoded text. Returns `None` if a character that must be encoded is not.
 fn form_decode(encoded: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*+%~".contains(&byte);
     if !encoded.bytes().all(plain) {
@@ -111,8 +111,9 @@ fn by_secret<'a>(clients: &'a [RegisteredClient], id: &str, secret: &str) -> Opt
     })
 }
 
-/// `client_secret_jwt` and `private_key_jwt` (RFC 7523 sections 2.2 and 3): the signature of the client's own key,
-/// `iss` and `sub` the client, `aud` the issuer and nothing else, `exp` soon but not past, a `jti`.
+/// Authenticates a client by `client_secret_jwt` or `private_key_jwt` (RFC 7523 sections 2.2 and 3). Requires the
+/// signature of the client's key, `iss` and `sub` equal to the client, `aud` equal to the issuer, an `exp` that is
+/// near but not past, and a `jti`.
 fn by_assertion<'a>(
     clients: &'a [RegisteredClient],
     jwt: &str,
@@ -136,7 +137,8 @@ fn by_assertion<'a>(
     good.then(|| (client, format!("{subject} {jti}")))
 }
 
-/// Returns the key that must have signed: the secret with the HMAC of the header, or the registered key.
+/// Returns the key that must have signed the assertion: the secret with the HMAC of the header, or the registered
+/// key.
 fn assertion_key(credential: &TestCredential, algorithm: &str) -> Option<TestKey> {
     match credential {
         TestCredential::Secret(secret) => [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]

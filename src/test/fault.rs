@@ -96,7 +96,7 @@ impl Fault {
         Self { delivery: Delivery::Close, ..Self::real() }
     }
 
-    /// Announces the whole answer, sends half of its body and closes the connection.
+    /// Announces the whole response, sends half of its body and closes the connection.
     pub fn truncate() -> Self {
         Self { delivery: Delivery::Truncate, ..Self::real() }
     }

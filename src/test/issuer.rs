@@ -157,8 +157,8 @@ impl TestIssuer {
     /// Revokes the token: introspection then reports it as inactive. The JWT itself does not change.
     ///
     /// # Panics
-    /// If the issuer does not know the token; so do [`expire`](Self::expire), [`claims`](Self::claims) and
-    /// [`set_claims`](Self::set_claims).
+    /// If the issuer has not minted the token. The same applies to [`expire`](Self::expire),
+    /// [`claims`](Self::claims) and [`set_claims`](Self::set_claims).
     pub fn revoke(&self, token: &str) {
         self.with_token(token, |token| token.revoked = true);
     }
@@ -266,7 +266,7 @@ impl TestIssuer {
         self.shared.notify();
     }
 
-    /// Returns the number of requests that arrived at this endpoint, answered or not.
+    /// Returns the number of requests that arrived at this endpoint, with or without a response.
     pub fn count(&self, endpoint: Endpoint) -> usize {
         self.shared.lock().count(endpoint)
     }

@@ -1,4 +1,4 @@
-//! The issuer's own keys.
+//! The keys of the issuer.
 
 use std::collections::BTreeMap;
 

@@ -171,7 +171,7 @@ fn seconds(time: i64) -> f64 {
     time as f64
 }
 
-/// RFC 8414 section 2, for both documents.
+/// Returns the metadata (RFC 8414 section 2), for both documents.
 fn metadata(base: &str, issuer: &str) -> Value {
     let methods =
         json!(["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt"]);

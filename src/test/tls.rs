@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::test::{der, expect_ok};
 
-/// The certificate that a client must trust, as PEM, and the configuration of the server.
+/// Returns the certificate that a client must trust, as PEM, and the configuration of the server.
 pub(super) fn generate() -> (String, TlsAcceptor) {
     let authority = expect_ok(authority(), "make a certificate authority");
     let ca_pem = der::pem("CERTIFICATE", authority.der());

@@ -77,7 +77,7 @@ fn a_verdict_without_exp_dies_when_its_lifetime_is_over() {
 fn a_verdict_dies_at_exp_also_without_iat() {
     let (cache, key) = one(&active(json!({"exp": 1010})), at(100, 1000));
     assert!(cache.get(&key, at(109, 1009), None).is_some());
-    // The wall clock alone is enough: it was set forward.
+    // The entry has expired by the wall clock alone, because it was set forward.
     assert_eq!(cache.get(&key, at(109, 1010), None), None);
     assert_eq!(cache.len(), 0, "dropped on access");
 }
@@ -303,7 +303,7 @@ fn neither_token_nor_claims_appear_in_debug() {
     }
 }
 
-/// While one thread keeps replacing the verdict, a reader always finds one, and never one of another token.
+/// While one thread replaces the verdict, a reader always finds a verdict, and never that of another token.
 #[test]
 fn workers_share_it() {
     let cache = VerdictCache::new(limits());
@@ -315,8 +315,8 @@ fn workers_share_it() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    // Between the two lookups the verdict may change from one segment to the other. That is a miss,
-                    // but not a hundred times in a row.
+                    // Between the lookups in the two segments the verdict may move from one to the other. That is a
+                    // miss, but it cannot happen a hundred times in a row.
                     let hit = (0..100).find_map(|_| cache.get(&key, at(0, 0), None));
                     assert!(verdicts.contains(&hit.unwrap().verdict));
                 }

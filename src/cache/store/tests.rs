@@ -8,12 +8,12 @@ use crate::cache::{
     tests::{active, at},
 };
 
-/// A store that keeps JSON, and can be told to fail or to hang.
+/// A store that contains JSON. A test can make it fail or hang.
 #[derive(Debug, Default)]
 struct Shared {
     entries: Mutex<HashMap<String, (String, Duration)>>,
     mood: Mutex<Mood>,
-    /// The event during the next `set`: an eviction.
+    /// Causes an eviction during the next `set`.
     evicted_meanwhile: Mutex<Option<Arc<CustomStore>>>,
 }
 
@@ -182,7 +182,7 @@ async fn an_answer_that_was_asked_for_before_an_eviction_does_not_stay() {
         assert_eq!(shared.raw(&key), None);
     }
 
-    // Evicted while the entry is being stored.
+    // The token is evicted while the entry is being stored.
     let store = Arc::new(store);
     *shared.evicted_meanwhile.lock().unwrap() = Some(store.clone());
     store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, at(0, 0)).await;

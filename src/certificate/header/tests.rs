@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// RFC 9440 appendix A.
+/// The certificate of RFC 9440 appendix A.
 const RFC_9440: &str = "MIIBqDCCAU6gAwIBAgIBBzAKBggqhkjOPQQDAjA6MRswGQYDVQQKDBJMZXQncyBBdXRoZW50aWNhdGUxGzAZBgNV\
     BAMMEkxBIEludGVybWVkaWF0ZSBDQTAeFw0yMDAxMTQyMjU1MzNaFw0yMTAxMjMyMjU1MzNaMA0xCzAJBgNVBAMMAkJDMFkwEwYHKoZIzj0C\
     AQYIKoZIzj0DAQcDQgAE8YnXXfaUgmnMtOXU/IncWalRhebrXmckC8vdgJ1p5Be5F/3YC8OthxM4+k1M6aEAEFcGzkJiNy6J84y7uzo9M6Ny\
@@ -156,7 +156,7 @@ fn malformed_url_encoded_pem_is_refused() {
     }
 }
 
-/// A proxy that appends to the header of the client, or that writes before it, instead of replacing it.
+/// Tests a proxy that appends to the header of the client, or inserts before it, instead of replacing it.
 #[test]
 fn a_header_that_a_proxy_joined_with_that_of_the_client_is_refused() {
     let apache = RFC_8705_PEM.replace('\n', " ");
@@ -194,10 +194,10 @@ fn a_header_that_a_proxy_joined_with_that_of_the_client_is_refused() {
             for join in [",", ", ", " , ", ";", "; "] {
                 let value = format!("{client}{join}{proxy}");
                 assert!(url_encoded(&value).is_err(), "{value}");
-                // Text of the client may hide the place where the values were joined.
+                // Text of the client may hide the place at which the values were joined.
                 for hidden in ["", "x ", "100% ", "CN=a, O=b "] {
                     let value = format!("{proxy}{join}{hidden}{client}");
-                    // A dash is text like any other.
+                    // A dash is treated like other text.
                     assert!(proxy == "-" || url_encoded(&value).is_err(), "{value}");
                 }
             }
@@ -263,7 +263,7 @@ fn errors_do_not_show_the_value() {
     assert!(!error.contains("hunter2"));
 }
 
-/// A DER sequence of this many bytes of content.
+/// Returns a DER sequence with this many bytes of content.
 pub(in crate::certificate) fn sequence(length: usize) -> Vec<u8> {
     let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
     [&[0x30, 0x82, high, low], &*vec![7; length]].concat()

@@ -1,4 +1,5 @@
-//! Tokens whose introspection failed: each of them is retried less and less often, and no other token notices.
+//! The tokens whose introspection failed. Each of them is retried at growing intervals. Other tokens are not
+//! affected.
 
 use std::time::Duration;
 
@@ -6,16 +7,16 @@ use quick_cache::unsync::Cache;
 
 use crate::cache::CacheKey;
 
-/// How many failing tokens are remembered. A flood of others may push one out, which is then only introspected again.
+/// The maximum number of failing tokens in the cache. A token that many others evict is only introspected again.
 const TOKENS: usize = 1024;
-/// Two retries are free: a failure is mostly a coincidence, and requests that waited for a failed call repeat it once. Before
-/// the third retry this time passes, and before each later one twice as much.
+/// The pause before the third retry. It doubles before each later retry. The first two retries have no pause: a
+/// failure is often a coincidence, and requests that waited for a failed call repeat it once.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// After this time a failure is no longer held against a token.
+/// A failure is ignored after this time.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
-/// The tokens that failed lately, by the names of their verdicts.
+/// The tokens that failed lately, by their cache keys.
 #[derive(Debug)]
 pub(crate) struct Backoff(Cache<CacheKey, Failing>);
 
@@ -35,12 +36,12 @@ impl Backoff {
         self.0.is_empty()
     }
 
-    /// How long this token must not be introspected.
+    /// Returns the time for which this token must not be introspected.
     pub(crate) fn time_left(&self, key: &CacheKey, now: Duration) -> Duration {
         self.0.get(key).map_or(Duration::ZERO, |failing| failing.until.saturating_sub(now))
     }
 
-    /// Whether this token failed lately.
+    /// Returns whether this token failed lately.
     pub(crate) fn has_failed(&self, key: &CacheKey, now: Duration) -> bool {
         self.0.get(key).is_some_and(|failing| failing.is_remembered(now))
     }

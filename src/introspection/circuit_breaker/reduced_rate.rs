@@ -1,7 +1,8 @@
-//! The calls that are allowed while the breaker is open and the server responds: few, and chosen at random.
+//! The calls that are allowed while the breaker is open and the server responds. They are few, and chosen at
+//! random.
 //!
-//! Some servers fail for every unknown token. The health check fails there too, so only a caller's token can show that such a
-//! server works. An attacker with many invented tokens must not be the only one whose calls are made.
+//! Some servers fail for every unknown token, also for that of the health check, so only a caller's token can show
+//! that such a server works. An attacker who sends many random tokens must not get all of these calls.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -12,12 +13,13 @@ use quick_cache::unsync::Cache;
 
 use crate::cache::CacheKey;
 
-/// One call of each share per this time.
+/// Each share has one call in this time.
 const WINDOW: Duration = Duration::from_millis(100);
-/// How many tokens that were active are remembered.
+/// The maximum number of active tokens in the cache.
 const KNOWN_TOKENS: usize = 1024;
 
-/// Limits the rate of calls, separately for the tokens that were active lately: nobody can invent such a token.
+/// Limits the rate of calls. The tokens that were active lately have a separate share, because an attacker cannot
+/// create such a token.
 #[derive(Debug)]
 pub(crate) struct ReducedRate {
     known_tokens: Cache<CacheKey, ()>,
@@ -26,14 +28,14 @@ pub(crate) struct ReducedRate {
     random: RandomState,
 }
 
-/// Allows one call per [`WINDOW`]. The place of the allowed request among all requests of the window is random, so that a
-/// client that is always the first to ask does not get every call.
+/// Allows one call per [`WINDOW`]. The allowed request is chosen at random among all requests of the window, so
+/// that a client that always sends the first request does not get every call.
 #[derive(Debug, Default)]
 struct Share {
     started: Duration,
-    /// The requests in this window.
+    /// The number of requests in this window.
     requests: u64,
-    /// How many requests of this window are rejected before one is allowed.
+    /// The number of requests of this window that are rejected before one is allowed.
     skipped: u64,
 }
 
@@ -47,7 +49,7 @@ impl ReducedRate {
         }
     }
 
-    /// Remembers a token that is active.
+    /// Records that a token is active.
     pub(crate) fn remember(&mut self, key: CacheKey) {
         self.known_tokens.insert(key, ());
     }
@@ -63,7 +65,7 @@ impl ReducedRate {
         }
     }
 
-    /// Whether a call may be allowed in this window. If not, the request is counted.
+    /// Returns whether a call may be allowed in this window. If not, the request is counted.
     pub(crate) fn may_allow(&mut self, is_known: bool, now: Duration) -> bool {
         let share = self.share(is_known, now);
         let is_used = share.requests > share.skipped;
@@ -71,7 +73,7 @@ impl ReducedRate {
         !is_used
     }
 
-    /// Counts the request. Whether its call is allowed.
+    /// Counts the request, and returns whether its call is allowed.
     pub(crate) fn allows(&mut self, is_known: bool, now: Duration) -> bool {
         let share = self.share(is_known, now);
         let is_allowed = share.requests == share.skipped;
@@ -83,7 +85,7 @@ impl ReducedRate {
         let share = if is_known { &mut self.known } else { &mut self.unknown };
         let age = now.saturating_sub(share.started);
         if age >= WINDOW {
-            // About as many requests as in the last window are expected, or some more.
+            // The expected number is that of the last window, or a quarter more.
             let expected = if age < WINDOW * 2 { share.requests + share.requests / 4 } else { 1 };
             let skipped = self.random.hash_one((is_known, now)).checked_rem(expected).unwrap_or(0);
             *share = Share { started: now, requests: 0, skipped };

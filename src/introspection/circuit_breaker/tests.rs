@@ -30,7 +30,7 @@ fn ended(error: Option<AuthError>) -> Result<(), AuthError> {
     error.map_or(Ok(()), Err)
 }
 
-/// Introspects the token of this key with this result. Returns whether a health check is due.
+/// Records a call for this token with this result. Returns whether a health check is due.
 #[track_caller]
 fn call(breaker: &CircuitBreaker, token: u64, error: Option<AuthError>, now: u64) -> bool {
     assert_eq!(breaker.try_acquire(&key(token), || secs(now)).unwrap(), Admission::Call);
@@ -50,7 +50,8 @@ fn state(breaker: &CircuitBreaker, now: u64) -> CircuitState {
     breaker.current(|| secs(now))
 }
 
-/// Opened at 100, for a second, by failures of the tokens 0, 1, 2 and of a health check.
+/// Returns a breaker that opened at 100 s, for one second, after failures of the tokens 0, 1 and 2 and of a health
+/// check.
 fn opened() -> CircuitBreaker {
     let breaker = CircuitBreaker::new("issuer");
     let due: Vec<_> = (0..3).map(|token| call(&breaker, token, Some(failing()), 100)).collect();
@@ -160,7 +161,7 @@ fn only_a_server_that_is_away_counts() {
     );
     assert_eq!(outcome(asks_for(7)), CallOutcome::Failing(Some(secs(7))));
     assert_eq!(outcome(asks_for(u64::MAX)), CallOutcome::Failing(Some(secs(60))));
-    // Our own advice must not be taken for the server's.
+    // A pause of this breaker must not be recorded as a failure of the server.
     assert_eq!(outcome(paused(secs(7))), CallOutcome::Unknown);
 }
 
@@ -226,7 +227,7 @@ fn each_failed_check_doubles_the_pause_up_to_the_longest() {
     for pause in [2, 4, 4, 4] {
         assert_eq!(breaker.try_acquire(&key(now), || secs(now)).unwrap(), Admission::CallAndCheck);
         breaker.finish_check(secs(now), &ended(Some(failing())), secs(now + 2));
-        // From the start of the check, which may have taken its time.
+        // The pause is measured from the start of the check, which may take some time.
         assert!(pause <= 2 || left(&breaker, 9, now + 2) == secs(pause - 2));
         now += pause;
     }
@@ -235,7 +236,7 @@ fn each_failed_check_doubles_the_pause_up_to_the_longest() {
     assert_eq!(left(&breaker, 9, now), secs(60), "the server asks for more");
 }
 
-/// Open since second 100 with a health check that got this result.
+/// Returns a breaker that has been open since 100 s because of a health check with this result.
 fn opened_by(error: AuthError) -> CircuitBreaker {
     let breaker = CircuitBreaker::new("issuer");
     breaker.remember(key(1));
@@ -340,7 +341,7 @@ fn a_recent_verdict_counts_where_it_is_evidence() {
     ] {
         assert_eq!(breaker.gives_verdicts(secs(now), evidence, secs(now)), expected, "{evidence:?} {now}");
     }
-    // A server that refuses every unknown token also refuses that of a health check.
+    // A server that rejects every unknown token also rejects that of a health check.
     breaker.finish_check(secs(105), &ended(Some(AuthError::setup(SetupFault::Refused))), secs(105));
     assert_eq!(breaker.gives_verdicts(secs(105), Evidence::Recent, secs(105)), Some(true));
     assert_eq!(breaker.gives_verdicts(secs(105), Evidence::Current, secs(105)), Some(false));

@@ -10,12 +10,12 @@ fn parse(issuer_text: &str, document: &str, needs: &RequiredEndpoints) -> Result
     Metadata::parse(document.as_bytes(), &issuer(issuer_text), needs).map_err(|error| error.kind())
 }
 
-/// A configuration that needs both endpoints.
+/// Returns the requirements of a configuration that needs both endpoints.
 fn both() -> RequiredEndpoints {
     RequiredEndpoints { introspection: true, jwks: true, ..RequiredEndpoints::default() }
 }
 
-/// The URL of an endpoint, or why there is none.
+/// Returns the URL of an endpoint, or the kind of its error.
 fn url(endpoint: &PublishedEndpoint) -> Result<String, AuthErrorKind> {
     endpoint.require("endpoint").map(|endpoint| endpoint.uri.to_string()).map_err(|error| error.kind())
 }

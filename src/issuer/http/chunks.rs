@@ -1,6 +1,6 @@
 //! The end of a body in chunked encoding (RFC 9112 section 7.1).
 //!
-//! awc decodes the body. Here only its end is determined, by the same grammar, so that bytes after it are noticed.
+//! awc decodes the body. This module only finds its end, by the same grammar, so that bytes after it are detected.
 
 /// The position in a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub(crate) enum Chunks {
     TrailerLf,
     EndLf,
     End,
-    /// Bytes follow the end.
+    /// There are bytes after the end.
     Surplus,
-    /// awc reports it.
+    /// The body is malformed. awc reports the error.
     Malformed,
 }
 

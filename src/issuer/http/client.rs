@@ -1,4 +1,4 @@
-//! The hardened client, and which client a worker uses.
+//! The hardened client, and the selection of the client that a worker uses.
 
 use std::{
     cell::RefCell,
@@ -12,8 +12,8 @@ use actix_web::{
 
 use crate::issuer::http::connector::Connect;
 
-/// The client that a worker uses where there is none in the app data: made on first use, one per worker and
-/// configuration, so that all mounts of it share one pool of connections.
+/// The client that a worker uses if the app data contains none. It is created on first use, one per worker and
+/// configuration, so that all mounts of the configuration share one connection pool.
 #[derive(Clone)]
 pub(crate) struct WorkerClient(Rc<awc::Client>);
 
@@ -22,7 +22,8 @@ thread_local! {
 }
 
 impl WorkerClient {
-    /// The client of this worker for the configuration with this id, made by `make` if there is none yet.
+    /// Returns the client of this worker for the configuration with this id. Creates it with `make` if there is
+    /// none.
     pub(crate) fn get_or_create(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
         CLIENTS.with_borrow_mut(|clients| {
             clients.retain(|(_, client)| client.strong_count() > 0);
@@ -36,8 +37,8 @@ impl WorkerClient {
         })
     }
 
-    /// Returns the application's client from the app data, or this one. If a client certificate must be presented,
-    /// always this one.
+    /// Returns the application's client from the app data, or this one. Always returns this one if a client
+    /// certificate must be presented.
     pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
         let given = app_data.filter(|_| !needs_own);
         given.map_or_else(|| (*self.0).clone(), |data| data.get_ref().clone())
@@ -50,12 +51,13 @@ impl std::fmt::Debug for WorkerClient {
     }
 }
 
-/// How many connections one worker's client opens at most. awc's own default, chosen here too: the bound on calls in
-/// flight lies below it, so that calls wait there, where waiting is bounded, and not in awc.
+/// The maximum number of connections of one worker's client. This is the default of awc. The limit of concurrent
+/// calls is lower, so that calls wait in this crate, where waiting is limited, and not in awc.
 const CONNECTIONS: usize = 100;
 
-/// The hardened client: no redirects, TLS by rustls with the platform's certificates (none at all without the feature
-/// `rustls`, or where it cannot be set up), kept-alive connections. The deadline is per call.
+/// Returns the hardened client: no redirects, kept-alive connections, TLS by rustls with the platform's
+/// certificates. It has no TLS without the feature `rustls`, or if TLS cannot be set up. Each call sets its
+/// deadline.
 pub(crate) fn client_with(#[cfg(feature = "rustls")] tls: super::connector::Tls) -> awc::Client {
     #[cfg(feature = "rustls")]
     let connect = Connect::new(tls);

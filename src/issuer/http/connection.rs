@@ -1,7 +1,9 @@
-//! A connection to the authorization server that awc cannot misread, above TLS and below awc.
+//! A connection to the authorization server between TLS and awc. It keeps awc from assigning a response to the
+//! wrong request.
 //!
-//! No byte of one response is read as part of another: interim responses are skipped, the framing of a body is awc's
-//! only choice (see `head.rs`), and a connection on which anything else arrived is not used again.
+//! No byte of one response is read as part of another. Interim responses are skipped, the head is rewritten so that
+//! awc has only one way to delimit the body (see `head.rs`), and a connection on which other bytes arrived is not
+//! used again.
 
 use std::{
     fmt,
@@ -22,11 +24,11 @@ use crate::issuer::http::{
     head::{Body, Head},
 };
 
-/// Interim heads and the final one together.
+/// The maximum size of the interim heads and the final head together.
 const MAX_HEAD: usize = 64 * 1024;
 const CUT_SHORT: &str = "the response was cut short";
 
-/// The bytes of HTTP.
+/// The byte stream that carries HTTP.
 pub(crate) enum Stream {
     Plain(TcpStream),
     #[cfg(feature = "rustls")]
@@ -56,33 +58,33 @@ impl Stream {
     }
 }
 
-/// Whether nothing waits to be read: no bytes, no end, no error.
+/// Returns whether the kernel has nothing to read on this socket: no bytes, no end, no error.
 fn is_silent(socket: &TcpStream) -> bool {
     let peeked = socket2::SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
     peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// The server answers, but not as HTTP is spoken.
+/// Returns the error for a response that violates HTTP.
 fn broken(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
 
-/// One connection, which serves one request after the other.
+/// One connection, which serves one request after another.
 pub(crate) struct Connection {
     stream: Stream,
     state: ConnectionState,
-    /// Bytes of a head that is not complete.
+    /// The bytes of a head that is not complete.
     incoming: BytesMut,
-    /// A rewritten head, and the bytes that came with it.
+    /// A rewritten head, and the bytes that arrived with it.
     outgoing: BytesMut,
 }
 
 enum ConnectionState {
-    /// No request was sent yet.
+    /// No request has been sent yet.
     New,
-    /// The response is complete: the connection may be used again if nothing more arrives.
+    /// The response is complete. The connection may be used again if no further bytes arrive.
     Complete,
-    /// A request is sent, or its response is awaited.
+    /// A request is being sent, or its response is awaited.
     Head {
         answers_head_request: bool,
         interim: usize,
@@ -90,9 +92,9 @@ enum ConnectionState {
     Length(u64),
     Chunked(Chunks),
     UntilClose,
-    /// 101: what follows is no HTTP, and awc does not use the connection again.
+    /// Status 101: the following bytes are not HTTP, and awc does not use the connection again.
     Upgraded,
-    /// Not to be used again.
+    /// The connection must not be used again.
     Spent,
 }
 
@@ -101,8 +103,8 @@ impl Connection {
         Self { stream, state: ConnectionState::New, incoming: BytesMut::new(), outgoing: BytesMut::new() }
     }
 
-    /// Whether a request may be sent. A look into the kernel, since awc's own look sees only what the runtime has been
-    /// told: on a busy thread that may be long ago.
+    /// Checks whether a request may be sent. The kernel is queried, because awc queries only the runtime, and on a
+    /// busy thread the runtime may not have been notified yet.
     fn begin(&mut self, request: &[u8]) -> io::Result<()> {
         match self.state {
             ConnectionState::Head { .. } | ConnectionState::Upgraded => return Ok(()),
@@ -121,7 +123,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads on until the final head is complete.
+    /// Reads until the final head is complete.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -165,11 +167,12 @@ impl Connection {
             let read = ready!(self.stream.io().poll_read(cx, &mut chunk));
             let nothing_came = interim == 0 && self.incoming.is_empty();
             match (read, chunk.filled()) {
-                // However it ended: the connection is dead, and nothing was said on it.
+                // The connection is closed, and no byte of a response arrived on it. The kind of the error does not
+                // matter.
                 (Err(error), _) if nothing_came => {
                     return Poll::Ready(Err(io::Error::new(ErrorKind::ConnectionReset, error)));
                 }
-                // awc takes this for a closed connection, as it is.
+                // awc treats this as a closed connection.
                 (Ok(()), []) if nothing_came => {
                     self.state = ConnectionState::Spent;
                     return Poll::Ready(Ok(()));
@@ -219,8 +222,9 @@ impl AsyncRead for Connection {
         match this.state {
             ConnectionState::Spent => return Poll::Ready(Ok(())),
             ConnectionState::New | ConnectionState::Complete => {
-                // awc checks whether the connection is alive. If anything arrived, it is closed or cannot be trusted, and
-                // awc must not take it. The kernel may know of bytes that the runtime does not know of yet.
+                // awc checks whether the connection is alive. If anything arrived, the connection is closed or
+                // cannot be trusted, and awc must not use it. The kernel may have bytes that the runtime was not
+                // notified of yet.
                 if this.stream.io().poll_read(cx, buf).is_pending() && is_silent(this.stream.socket()) {
                     return Poll::Pending;
                 }

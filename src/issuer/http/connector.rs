@@ -1,7 +1,9 @@
-//! How the hardened client connects: TCP and TLS here, so that awc sees the guarded connection of `connection.rs`.
+//! The connector of the hardened client. It opens TCP and TLS connections itself, so that awc uses the guarded
+//! connection of `connection.rs`.
 //!
-//! awc knows two pools of connections, and puts its own TLS on those of the second. So a request for `https` is routed
-//! to the first one, under a name that tells TLS from plain connections to the same address.
+//! awc has two connection pools, and adds its own TLS to the connections of the second one. Therefore a request for
+//! `https` is routed to the first pool, under a name that distinguishes TLS from plain connections to the same
+//! address.
 
 use std::{
     cell::Cell,
@@ -27,24 +29,24 @@ pub(crate) type Tls = Option<std::sync::Arc<rustls::ClientConfig>>;
 const TLS: &str = "tls";
 
 thread_local! {
-    /// Whether the request that is being sent may use a kept-alive connection although it asks to close.
+    /// Whether the request that is being sent may use a kept-alive connection although it has `Connection: close`.
     static MAY_REUSE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Which connection a request uses.
+/// The connection that a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// A kept-alive one of the hardened client, or a new one.
+    /// A kept-alive connection of the hardened client, or a new one.
     Allowed,
-    /// A new one, which is not kept: nothing that happened before can disturb it.
+    /// A new connection, which is closed afterwards. Earlier requests cannot affect it.
     No,
 }
 
 impl Reuse {
-    /// Sends a request that asks to close its connection. The hardened client keeps it alive nevertheless where that is
-    /// allowed; any other client takes the request as it is, and cannot mix up its response with a later one.
+    /// Sends a request with `Connection: close`. The hardened client keeps the connection alive nevertheless if
+    /// that is allowed. Any other client closes it, so that it cannot confuse this response with a later one.
     pub(crate) fn apply<T>(self, send: impl FnOnce() -> T) -> T {
-        // `send` reaches `RouteService::call` before it returns.
+        // `send` calls `RouteService::call` before it returns.
         MAY_REUSE.set(self == Self::Allowed);
         let sending = send();
         MAY_REUSE.set(false);
@@ -80,7 +82,7 @@ impl Connect {
     #[cfg(feature = "rustls")]
     async fn encrypt(tls: Tls, host: &str, stream: actix_web::rt::net::TcpStream) -> std::io::Result<Stream> {
         use rustls::pki_types::ServerName;
-        // A URL writes an IPv6 address in brackets.
+        // In a URL an IPv6 address is in brackets.
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
         let tls = tls.ok_or_else(|| std::io::Error::other("TLS is not set up"))?;
@@ -104,7 +106,7 @@ impl Service<ConnectInfo<Uri>> for Connect {
         let tls = self.tls.clone();
         Box::pin(async move {
             let (stream, uri) = connecting.await?.into_parts();
-            // Small requests, each written at once: nothing is gained by waiting for more.
+            // Requests are small and written at once, so waiting for more bytes has no benefit.
             let _ = stream.set_nodelay(true);
             let stream = match uri.scheme_str() {
                 #[cfg(feature = "rustls")]
@@ -118,7 +120,7 @@ impl Service<ConnectInfo<Uri>> for Connect {
     }
 }
 
-/// Chooses the pool of a request.
+/// Selects the connection pool of a request.
 pub(crate) struct Route {
     tls: bool,
 }
@@ -173,7 +175,8 @@ impl<S> RouteService<S> {
         let closes = head.connection_type() == ConnectionType::Close;
         let mut head = if closes && MAY_REUSE.take() { kept_alive(head) } else { head };
         let closes = head.connection_type() == ConnectionType::Close;
-        // awc would wait for the interim response, which the connection skips. Without the header it sends the body at once.
+        // awc would wait for the interim response, which the connection skips. Without the header it sends the body
+        // at once.
         head.headers.remove(EXPECT);
         if let Some(uri) = pooled_as(&head.uri, self.tls, closes) {
             head.uri = uri;
@@ -182,7 +185,7 @@ impl<S> RouteService<S> {
     }
 }
 
-/// A head whose flags cannot be taken back, without them.
+/// Returns a copy of the head without its flags, because a flag cannot be cleared.
 fn kept_alive(head: RequestHead) -> RequestHead {
     let mut kept = RequestHead::default();
     kept.uri = head.uri;
@@ -192,18 +195,18 @@ fn kept_alive(head: RequestHead) -> RequestHead {
     kept
 }
 
-/// The URL under which awc looks for a connection, where it is another one. awc's pool knows only the authority of a
-/// URL, so its user part names the kind of connection; it is not sent.
+/// Returns the URL under which awc searches its pool, if it differs from the given one. The pool uses only the
+/// authority of a URL, so the user part names the kind of connection. It is not sent.
 fn pooled_as(uri: &Uri, has_tls: bool, closes: bool) -> Option<Uri> {
     let (scheme, port) = match uri.scheme_str()? {
         "https" | "wss" if has_tls => (TLS, 443),
         "http" | "ws" => ("http", 80),
-        // awc says that it has no TLS.
+        // awc reports that it has no TLS.
         _ => return None,
     };
     let authority = uri.authority()?;
     let kind = match scheme {
-        // No connection is ever kept under this name.
+        // No connection is kept under this name.
         _ if closes => "once",
         TLS => TLS,
         _ if !authority.as_str().contains('@') => return None,

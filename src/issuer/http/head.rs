@@ -1,23 +1,24 @@
-//! The head of a response: where it ends, how its body is delimited, and the form in which awc reads it.
+//! The head of a response: its end, the delimitation of the body, and the form in which awc reads it.
 //!
-//! awc takes every head for the final one, and a body that it does not understand for none. So it never sees the
-//! server's own framing: it is decided here, by RFC 9112 section 6.3, and written out in a form with one meaning.
+//! awc treats every head as the final one, and a body that it does not understand as no body. Therefore awc never
+//! reads the framing of the server. This module decides it by RFC 9112 section 6.3, and writes it in a form with
+//! only one meaning.
 
 use std::io::Write as _;
 
 use actix_web::web::{BufMut as _, BytesMut};
 
-/// As many as awc reads.
+/// The maximum number of headers, as in awc.
 const MAX_HEADERS: usize = 96;
 
-/// A complete head at the beginning of some bytes.
+/// A complete head at the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// 100 and 102 to 199: the response is still to come.
+    /// Status 100 and 102 to 199: the final response follows.
     Interim {
         length: usize,
     },
-    /// 101: the connection no longer speaks HTTP.
+    /// Status 101: the connection no longer speaks HTTP.
     Upgrade,
     Final {
         length: usize,
@@ -27,7 +28,7 @@ pub(crate) enum Head {
     },
 }
 
-/// How the body of a response is delimited.
+/// The delimitation of the body of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     Length(u64),
@@ -36,7 +37,7 @@ pub(crate) enum Body {
 }
 
 impl Head {
-    /// `Ok(None)` where the head is not complete yet.
+    /// Reads a head. Returns `Ok(None)` if it is not complete yet.
     pub(crate) fn read(bytes: &[u8], answers_head_request: bool) -> Result<Option<Self>, &'static str> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
@@ -66,12 +67,12 @@ impl Head {
             }
             HeaderFields { chunked: true, .. } => Body::Chunked,
             HeaderFields { content_length: Some(length), .. } => Body::Length(length),
-            // Not read until the connection closes where the server does not announce that it will close.
+            // Not read until the connection closes, unless the server announces that it will close it.
             _ if asks_to_close => Body::UntilClose,
             _ => return Err("the response has neither Content-Length nor chunked encoding"),
         };
-        // A response without a body is worth no connection: servers that frame oddly send the body nevertheless. Nor is one
-        // with two lengths.
+        // The connection is closed after a response without a body, because some servers send a body nevertheless,
+        // and after a response with two lengths.
         let closes =
             asks_to_close || body == Body::Length(0) || (fields.chunked && fields.content_length.is_some());
 
@@ -90,7 +91,7 @@ impl Head {
             rewritten.extend_from_slice(header.value);
             rewritten.extend_from_slice(b"\r\n");
         }
-        // The length that a response to HEAD states is information for the caller.
+        // The length in a response to HEAD is information for the caller.
         let stated = if answers_head_request { fields.content_length } else { None };
         let _ = match (body, stated) {
             (Body::Length(length), None) | (_, Some(length)) if !matches!(status, 204 | 304) => {
@@ -107,7 +108,8 @@ impl Head {
     }
 }
 
-/// Headers about the connection, which are rewritten. awc interprets `Upgrade` differently.
+/// Returns whether a header describes the connection. Such headers are rewritten. awc interprets `Upgrade`
+/// differently.
 fn is_framing(name: &str) -> bool {
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "content-length", "upgrade"]
         .iter()
@@ -135,7 +137,7 @@ impl HeaderFields {
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 for coding in tokens(header.value) {
                     match coding {
-                        // RFC 2616 had "identity" for no coding at all.
+                        // RFC 2616 had "identity" for no coding.
                         coding if coding.eq_ignore_ascii_case(b"identity") && !fields.chunked => {}
                         coding if coding.eq_ignore_ascii_case(b"chunked") && !fields.chunked => {
                             fields.chunked = true;
@@ -158,7 +160,7 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
-/// Digits only: `parse` would take a sign.
+/// Parses a length that consists only of digits; `parse` would accept a sign.
 fn content_length(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value.trim_ascii()).ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()

@@ -1,5 +1,5 @@
-//! Many calls at once to a server that frames its responses in every odd way: each caller gets the response to the own
-//! request, or an error.
+//! Tests many concurrent calls to a server that frames its responses in unusual ways. Each caller must get the
+//! response to its request, or an error.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,16 +22,16 @@ use crate::issuer::http::*;
 /// The server's reaction to a request. The number of the request is in its path and in the body of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Odd {
-    /// These parts, one write each, after a pause of so many milliseconds; `GOOD`, `LENGTH` and `BODY` are replaced.
+    /// Writes these parts, each after a pause of this many milliseconds. `GOOD`, `LENGTH` and `BODY` are replaced.
     Parts(&'static [(u64, &'static str)]),
-    /// The same, and the connection is closed.
+    /// The same, and closes the connection.
     Close(&'static [(u64, &'static str)]),
 }
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: LENGTH\r\n\r\nBODY";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n";
 
-/// Responses that are understood: the caller must get the body.
+/// Responses that are understood. The caller must get the body.
 const UNDERSTOOD: &[Odd] = &[
     Odd::Parts(&[(0, GOOD)]),
     Odd::Parts(&[(0, CHUNKED)]),
@@ -68,12 +68,13 @@ const UNDERSTOOD: &[Odd] = &[
     Odd::Close(&[(0, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"), (30, "BODY")]),
     Odd::Close(&[(0, "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: identity\r\n\r\nBODY")]),
     Odd::Close(&[(0, "HTTP/1.0 200 OK\r\n\r\n"), (30, "BODY")]),
-    // Two responses to one request, in one segment: the first one counts. (Where the second one comes later, see below.)
+    // Two responses to one request, in one segment: the first one is used. (Another test sends the second one
+    // later.)
     Odd::Parts(&[(0, "GOODGOOD")]),
     Odd::Parts(&[(0, "CHUNKEDHTTP/1.1 200 OK\r\nContent-Le")]),
 ];
 
-/// Responses with no meaning: an error, or no body.
+/// Responses without a meaning: the caller must get an error, or no body.
 const UNSUPPORTED_HEADER_PARAMS: &[Odd] = &[
     Odd::Parts(&[(0, "HTTP/1.1 200 OK\r\n\r\n"), (30, "BODY")]),
     Odd::Parts(&[(0, "HTTP/1.1 200 OK\r\n\r\n"), (30, GOOD)]),
@@ -91,7 +92,7 @@ const UNSUPPORTED_HEADER_PARAMS: &[Odd] = &[
     Odd::Parts(&[(0, "HTTP/1.1 999 Odd\r\nContent-Length: LENGTH\r\n\r\nBODY")]),
     Odd::Parts(&[(0, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"), (30, GOOD)]),
     Odd::Parts(&[(0, "ICY 200 OK\r\n\r\n"), (30, GOOD)]),
-    // Surplus together with a response that has no body.
+    // Surplus bytes together with a response that has no body.
     Odd::Parts(&[(
         0,
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: LENGTH\r\n\r\nBODY",
@@ -101,7 +102,7 @@ const UNSUPPORTED_HEADER_PARAMS: &[Odd] = &[
     Odd::Close(&[(0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHEX\r\nBODY\r\n")]),
 ];
 
-/// Serves one connection; the first segment of a path chooses the response.
+/// Serves one connection. The first segment of a path selects the response.
 async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
     let mut read = Vec::new();
     loop {
@@ -150,7 +151,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Resu
 
 const LIMITS: CallLimits = CallLimits { deadline: Duration::from_secs(20), max_body: 4096 };
 
-/// As introspection does it.
+/// Sends a request like introspection does.
 async fn post(client: &awc::Client, uri: &Uri) -> Result<Reply, AuthError> {
     let (form, bounds) = (Bytes::from_static(b"token=x"), LIMITS.starting_now());
     match post_form(client, uri, None, form.clone(), bounds, Reuse::Allowed).await {
@@ -167,7 +168,7 @@ async fn storm(client: &awc::Client, base: &str) {
         let (failures, got) = (&failures, &got);
         async move {
             for turn in 0..12 {
-                // Half of them are good, so that there is always a connection to be spoilt and one to be taken.
+                // Half of the responses are good, so that there is always a connection that can be reused.
                 let at = if turn % 2 == 0 { (task + turn * 5) % kinds } else { turn % 4 / 2 };
                 let path = format!("/{at}/{task}/{turn}");
                 let uri: Uri = format!("{base}{path}").parse().unwrap();
@@ -241,12 +242,12 @@ async fn no_caller_gets_the_response_of_another_over_tls() {
         }
     });
     storm(&client_with(Some(Arc::new(tls))), &base).await;
-    // Connections are reused: this is no storm of one call per connection.
+    // Connections are reused: there are fewer connections than calls.
     assert!(connections.get() < 24 * 12, "{}", connections.get());
 }
 
-/// Bytes that arrive while nobody waits for them: the connection is not used again, although the runtime, whose thread was
-/// busy, does not know of them yet.
+/// Sends bytes while no request is pending. The connection is not used again, although the runtime was not notified
+/// of the bytes because its thread was busy.
 #[actix_web::test]
 async fn a_surplus_response_that_comes_later_is_read_by_nobody() {
     use std::io::{Read as _, Write as _};
@@ -269,26 +270,26 @@ async fn a_surplus_response_that_comes_later_is_read_by_nobody() {
     });
     let client = hardened_client();
     assert_eq!(get(&client, &uri, LIMITS).await.ok().unwrap().body, "0");
-    // The thread of the runtime waits: only the kernel knows.
+    // The thread of the runtime is blocked, so only the kernel has the bytes.
     ask.send(()).unwrap();
     told.recv().unwrap();
     assert_eq!(get(&client, &uri, LIMITS).await.ok().unwrap().body, "1");
     server.join().unwrap();
 }
 
-/// How a server ends its kept-alive connections.
+/// The way in which a server ends its kept-alive connections.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// When the next request arrives, by a reset.
+    /// By a reset when the next request arrives.
     ResetOnUse,
-    /// The same, by closing.
+    /// By closing when the next request arrives.
     CloseOnUse,
-    /// While nobody uses them.
+    /// While they are idle.
     Idle,
 }
 
-/// A server whose first connections answer once and then end; the first `pool` responses are held until all those
-/// requests are there.
+/// Starts a server whose first connections send one response and then end. The first `pool` responses are held
+/// until all those requests have arrived.
 async fn dying(pool: usize, end: End) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -343,7 +344,7 @@ async fn kept_alive_connections_that_die_cost_no_call() {
             };
             let filled = timeout(Duration::from_secs(20), join_all((0..pool).map(|_| call()))).await;
             assert!(fine(filled.unwrap()), "{pool} {end:?}");
-            // First one alone, then all the others at once.
+            // One call alone, then all others at once.
             assert!(call().await.is_ok_and(|reply| reply.is_ok()), "{pool} {end:?}");
             assert!(fine(join_all((0..pool).map(|_| call())).await), "{pool} {end:?}");
         }
@@ -363,7 +364,7 @@ async fn only_a_first_call_without_a_connection_sent_nothing() {
     for client in [hardened_client(), awc::Client::default()] {
         for (address, reuse, sent_nothing) in [
             (free, Reuse::Allowed, true),
-            // The first attempt sent the request, perhaps for this to happen.
+            // The first attempt sent the request, which may be the reason for the failure.
             (free, Reuse::No, false),
             (address, Reuse::Allowed, false),
             (address, Reuse::No, false),

@@ -1,4 +1,4 @@
-//! One fetch of a document: how it starts, what its outcome changes, and what is left of it when its worker stops.
+//! One fetch of a document: its start, the effect of its outcome, and the cleanup if its worker stops.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -9,20 +9,20 @@ use crate::{
     issuer::refresh::{Document, FailedFetch, Fetched, ReaderKind, RefreshingCache},
 };
 
-/// The pause after the first failed fetch; it doubles with each further one.
+/// The pause after the first failed fetch. It doubles after each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause: an authorization server that comes back is noticed within 5 s.
+/// The longest pause, so that an authorization server that works again is used within 5 s.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// How much of a server's `Retry-After` is believed: a wrong one must not close us out for a day.
+/// The longest `Retry-After` that is used. A wrong value must not stop fetches for a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// A fetch under way, and whether it was started by the one who asks.
+/// A running fetch, and whether the calling reader started it.
 pub(crate) struct Fetch {
     pub(crate) number: u64,
     pub(crate) is_own: bool,
 }
 
-/// Dropped with its task, at the end, by a panic or with the worker, it leaves no fetch behind that does not run.
+/// Marks a fetch as ended when dropped: at the end of its task, after a panic, or with its worker.
 struct Running<T: Document> {
     refreshed: Arc<RefreshingCache<T>>,
     number: u64,
@@ -36,7 +36,7 @@ impl<T: Document> Drop for Running<T> {
 }
 
 impl<T: Document> RefreshingCache<T> {
-    /// Starts a fetch unless one is under way (which is returned then) or the pause after a failure is not over.
+    /// Starts a fetch, or returns the running one. Returns `None` during the pause after a failure.
     pub(crate) fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
@@ -65,7 +65,8 @@ impl<T: Document> RefreshingCache<T> {
         Some(Fetch { number, is_own: true })
     }
 
-    /// Lets a reader start a fetch beside the one under way. Renewers, which anybody can be, once in a cooldown.
+    /// Lets a reader start a fetch beside the running one. Readers that want a newer document than the fresh one
+    /// may do so once per `min_refetch_interval`, because anybody can send such requests.
     pub(crate) fn replace(&self, number: u64, kind: ReaderKind) {
         if kind == ReaderKind::Renewer {
             let mut state = self.state();
@@ -77,12 +78,12 @@ impl<T: Document> RefreshingCache<T> {
         self.clear(number);
     }
 
-    /// Whether something happened within the cooldown.
+    /// Returns whether something happened within the last `min_refetch_interval`.
     pub(crate) fn is_recent(&self, at: Option<Duration>) -> bool {
         at.is_some_and(|at| self.now().saturating_sub(at) < self.lifetimes.min_refetch_interval)
     }
 
-    /// This fetch, if it is the one under way, is so no more.
+    /// Marks this fetch as ended, if it is the running one.
     fn clear(&self, number: u64) {
         let mut state = self.state();
         if state.under_way == Some(number) {
@@ -90,8 +91,9 @@ impl<T: Document> RefreshingCache<T> {
         }
     }
 
-    /// `started_at` is the document's date: what the server withdrew while it answered is not in a newer one. The outcome
-    /// of a fetch that was replaced counts too, unless a later one has brought a document.
+    /// Stores the outcome of a fetch. The age of the document is measured from `started_at`, because the server may
+    /// have changed it while it responded. The outcome of a replaced fetch is used too, unless a later fetch has
+    /// returned a document.
     fn store_result(&self, outcome: Result<T, AuthError>, started_at: Duration, number: u64) {
         let mut state = self.state();
         if self.current.load().as_ref().is_some_and(|current| current.number > number) {
@@ -108,7 +110,7 @@ impl<T: Document> RefreshingCache<T> {
         }
     }
 
-    /// Reports a failure. Returns it with the time of the next try.
+    /// Reports a failure. Returns it with the time of the next fetch.
     fn fail(&self, error: AuthError, failures: u32) -> FailedFetch {
         self.observer.failed(&error);
         let own = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE);

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::clock::Clock;
 
-/// Seconds on both clocks.
+/// A test clock; both clocks return these seconds.
 #[derive(Debug, Default)]
 struct Hand(AtomicI64);
 
@@ -20,7 +20,7 @@ impl Clock for Hand {
     }
 }
 
-/// A document that is the number of its fetch; fetches fail while told so.
+/// A source whose document is the number of its fetch. Fetches fail while `fails` is set.
 struct TestSource {
     hand: Arc<Hand>,
     refreshed: Arc<RefreshingCache<usize>>,
@@ -69,7 +69,7 @@ impl TestSource {
         self.refreshed.get(|| self.fetch(), reader()).await.map(|dated| dated.document)
     }
 
-    /// Lets what runs in the background end.
+    /// Waits until background tasks have ended.
     async fn store_result(&self) {
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -99,7 +99,7 @@ async fn a_document_that_ceased_to_be_good_during_its_fetch_is_not_used() {
     assert!(refreshed.get(good_until(50), reader()).await.is_ok());
     source.advance(49);
     assert!(refreshed.get(good_until(50), reader()).await.is_ok());
-    // A fetch that began in time ends too late.
+    // A fetch that started in time ends too late.
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let ended = Mutex::new(Some(ended));
     let late = || {
@@ -265,7 +265,7 @@ fn a_worker_that_stops_with_its_fetch_does_not_block_the_others() {
     assert_eq!(rt::System::new().block_on(source.get()).unwrap(), 1);
 }
 
-/// Runs a fetch on a worker that stops while the fetch is under way.
+/// Runs a fetch on a worker that stops before the fetch has ended.
 fn lose_a_fetch(source: &TestSource) -> std::thread::JoinHandle<()> {
     let refreshed = Arc::clone(&source.refreshed);
     let (starts, started) = std::sync::mpsc::channel();
@@ -412,7 +412,7 @@ async fn a_bounded_number_of_requests_waits_and_each_kind_apart() {
         until(100 - 11).await;
         assert_eq!(source.refreshed.waiting(), 10);
         assert_eq!(read().await, Ok(1), "who has a fresh document does not wait");
-        // Now nothing is usable, and all others wait too.
+        // Now no document is usable, and all other readers wait too.
         source.advance(970);
         let reading = join_all((0..100).map(|_| read()));
         let release = async {

@@ -9,7 +9,7 @@ fn algorithms(jwk: &Value) -> Vec<Algorithm> {
     key.parsed.iter().map(|(algorithm, _)| *algorithm).collect()
 }
 
-/// An odd number of so many bits.
+/// Returns an odd number with this many bits.
 fn modulus(bits: usize) -> Vec<u8> {
     let mut number = vec![0xa5; bits.div_ceil(8)];
     number[0] = 1 << ((bits - 1) % 8);
@@ -196,7 +196,7 @@ fn padding_the_standard_alphabet_and_a_zero_byte_do_not_matter() {
             let bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
             jwk[name] = b64([&[0], &*bytes].concat()).into();
         }
-        // Ed25519 is little endian and of one length: a byte more is another text.
+        // An Ed25519 coordinate is little endian and has a fixed length, so an additional byte makes another key.
         if algorithm == Algorithm::EdDSA {
             assert_eq!(VerifyingKey::from_jwk(&jwk).unwrap_err(), Unusable::Malformed);
         } else {

@@ -26,7 +26,7 @@ impl Default for JwtRules {
     }
 }
 
-/// Most rules do not depend on the algorithm.
+/// The issuer of tests that do not depend on the algorithm.
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| Issuer::new(Algorithm::ES256));
 
 impl Issuer {
@@ -48,7 +48,7 @@ impl Issuer {
         verify(token, &self.keys, &JwtRules::default())
     }
 
-    /// Signs these two segments as they are.
+    /// Signs these two segments without encoding them.
     fn seal(&self, header: &str, payload: &str) -> String {
         let input = format!("{header}.{payload}");
         let signature = b64(self.signer.sign(self.algorithm, input.as_bytes()));
@@ -60,22 +60,22 @@ fn key_set(jwks: &[Value]) -> KeySet {
     KeySet::parse(json!({"keys": jwks}).to_string().as_bytes()).unwrap()
 }
 
-/// An opaque token counts as `Unsupported` here.
+/// Verifies a token. Returns [`TokenFault::Unsupported`] for an opaque one.
 fn verify(token: &str, keys: &KeySet, rules: &JwtRules) -> Result<Claims, TokenFault> {
     Jwt::read(token)?.map_or(Err(TokenFault::Unsupported), |jwt| jwt.verify(keys, rules))
 }
 
-/// The verdict on a well-signed token with this header.
+/// Verifies a correctly signed token with this header.
 fn with_header(header: &str) -> Result<Claims, TokenFault> {
     ISSUER.verify(&ISSUER.signer.token(ISSUER.algorithm, header, PAYLOAD))
 }
 
-/// The verdict on a well-signed token with this payload, whose header says no `typ`.
+/// Verifies a correctly signed token with this payload, whose header has no `typ`.
 fn with_payload(payload: &str) -> Result<Claims, TokenFault> {
     ISSUER.verify(&ISSUER.signer.token(ISSUER.algorithm, &ISSUER.header(), payload))
 }
 
-/// The same, with these claims added to those of a good token.
+/// The same, with these claims added to those of a valid token.
 fn with_claims(header: &str, claims: &Value) -> Result<Claims, TokenFault> {
     let mut payload: Value = serde_json::from_str(PAYLOAD).unwrap();
     payload.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
@@ -283,7 +283,7 @@ mod signatures {
                 }
             }
             assert_eq!(bytes, good.as_bytes());
-            // Most of them were not refused for their shape.
+            // Most of them were not rejected because of their form.
             assert!(read > good.len() * 4, "{algorithm} {read}");
             issuer.verify(&good).unwrap();
         }
@@ -303,7 +303,7 @@ mod signatures {
 mod algorithms {
     use super::*;
 
-    /// The public key in every form that somebody may take for an HMAC secret.
+    /// Returns the public key in every form that an implementation may use as an HMAC secret.
     fn public_forms(signer: &TestSigner) -> Vec<Vec<u8>> {
         let der = signer.spki();
         let base64 = STANDARD.encode(&der);
@@ -455,7 +455,7 @@ mod headers {
         }
         assert_eq!(with_header(r#"{"alg":"ES256","kid":"k","cri\u0074":["x"]}"#), Err(TokenFault::Malformed));
         with_header(r#"{"alg":"ES256","kid":"k","CRIT":[]}"#).unwrap();
-        // ForgeRock says so that nothing is compressed.
+        // ForgeRock writes this in tokens without compression.
         with_header(r#"{"alg":"ES256","kid":"k","zip":"NONE"}"#).unwrap();
         for zip in ["none", "NONE ", "DEF", "GZIP"] {
             let header = json!({"alg": "ES256", "kid": "k", "zip": zip}).to_string();
@@ -735,7 +735,7 @@ mod shapes {
         let header = b64(HEADER);
         let good = b64(PAYLOAD);
         ISSUER.verify(&ISSUER.seal(&header, &good)).unwrap();
-        // Payloads of all three lengths modulo 3, so that there are bits left over to be set.
+        // Payloads of all three lengths modulo 3, so that there are left-over bits to set.
         let (one_over, two_over) = (b64(format!("{PAYLOAD} ")), b64(format!("{PAYLOAD}  ")));
         assert_eq!([good.len() % 4, one_over.len() % 4, two_over.len() % 4].iter().sum::<usize>(), 5);
         let mut odd = vec![
@@ -883,7 +883,7 @@ mod types {
             json!({"typ": "ID", "token_use": "access"}),
         ] {
             for header in [HEADER, JWT, UNTYPED] {
-                // A private claim may have this name where the header says that this is an access token.
+                // A private claim may have this name if the header has the type of an access token.
                 if header == HEADER && claims.get("events").is_some() {
                     with_claims(header, &claims).unwrap();
                     continue;
@@ -937,7 +937,7 @@ mod types {
     #[test]
     fn access_tokens_as_servers_issue_them_are_accepted() {
         for (header, claims) in [
-            // Keycloak, and before version 25 with the nonce of the login.
+            // Keycloak; before version 25 with the nonce of the login.
             (
                 JWT,
                 json!({"typ": "Bearer", "azp": "app", "aud": "account", "scope": "openid", "sid": "s",
@@ -948,7 +948,7 @@ mod types {
                 json!({"typ": "Bearer", "azp": "app", "nonce": "n", "session_state": "s", "scope": "openid"}),
             ),
             (JWT, json!({"typ": "DPoP", "azp": "app", "cnf": {"jkt": "x"}})),
-            // Auth0: its own profile and that of RFC 9068.
+            // Auth0: its default profile and that of RFC 9068.
             (
                 JWT,
                 json!({"aud": ["api", "https://as/userinfo"], "azp": "app", "scope": "openid", "gty": "password"}),
@@ -970,12 +970,12 @@ mod types {
                 UNTYPED,
                 json!({"token_use": "access", "client_id": "app", "scope": "a", "event_id": "e", "auth_time": 1}),
             ),
-            // RFC 9068, as of node-oidc-provider and MonoCloud.
+            // RFC 9068, as in node-oidc-provider and MonoCloud.
             (
                 HEADER,
                 json!({"aud": "api", "client_id": "app", "scope": "a", "jti": "j", "iat": 1, "groups": ["g"]}),
             ),
-            // Names of types that nobody registered.
+            // Unregistered names of types.
             (JWT, json!({"token_type": "Bearer"})),
             (JWT, json!({"token_type": "urn:ietf:params:oauth:token-type:access_token"})),
             (JWT, json!({"token_type": "urn:ietf:params:oauth:token-type:jwt"})),

@@ -5,7 +5,7 @@ use super::*;
 const BUILDER: &str = include_str!("../builder.rs");
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
-/// Rows of `docs/configuration.md` that are no method of the builder.
+/// Rows of `docs/configuration.md` that are not methods of the builder.
 const OTHER_ROWS: [&str; 9] = [
     "TENANT_DOMAIN",
     "AUDIENCE",
@@ -51,7 +51,7 @@ fn number(method: &'static str, number: usize) -> Documented {
     documented(method, text.clone(), text)
 }
 
-/// With a space between the digits of numbers from 10 000.
+/// Formats a number, with a space between the digits from 10 000.
 fn thousands(number: usize) -> String {
     if number < 10_000 { number.to_string() } else { format!("{} {:03}", number / 1000, number % 1000) }
 }
@@ -186,7 +186,7 @@ fn defaults_of_hooks(hooks: &Hooks) -> Vec<Documented> {
     ]
 }
 
-/// The first cell and the default of each row of the page's tables of settings.
+/// Returns the first cell and the default of each row of the tables of settings.
 fn rows() -> Vec<(&'static str, &'static str)> {
     let (settings, _) = CONFIGURATION.split_once("## Fixed values").unwrap();
     let rows = settings.lines().filter(|line| line.starts_with("| `"));
@@ -201,12 +201,12 @@ fn names(cell: &str, method: &str) -> bool {
     cell.contains(&format!("`{method}`")) || cell.contains(&format!("`{method}(id"))
 }
 
-/// Whether a text starts with this value, and not with a longer one.
+/// Returns whether a text starts with this value, and not with a longer one.
 fn states(text: &str, value: &str) -> bool {
     text.strip_prefix(value).is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric()))
 }
 
-/// The documentation of a method of the builder, in one line.
+/// Returns the documentation of a builder method in one line.
 fn documentation(method: &str) -> String {
     let lines: Vec<_> = BUILDER.lines().map(str::trim).collect();
     let start = format!("pub fn {method}");
