@@ -125,8 +125,7 @@ impl Claims {
         self.0.issuer.as_deref()
     }
 
-    /// Returns the subject (`sub`): the user, or the client in the client credentials grant. For the latter, some
-    /// servers send no `sub`.
+    /// Returns the subject (`sub`): the user, or the client if there is no user. Some servers then send no `sub`.
     pub fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
     }
@@ -161,8 +160,7 @@ impl Claims {
         self.0.issued_at
     }
 
-    /// Returns whether the token is a plain bearer token: it has no `cnf`, and its `token_type` is `Bearer` or
-    /// absent.
+    /// Returns whether the token is a plain bearer token: it has no `cnf`, and no `token_type` except `Bearer`.
     pub(crate) fn is_plain_bearer(&self) -> bool {
         self.0.is_plain_bearer
     }
@@ -309,8 +307,7 @@ fn strings<'a>(members: &'a JsonObject<'_>, name: &'static str) -> Result<String
 /// The last second of the year 9999. Servers send no later time with a meaning, and sums with it cannot overflow.
 const MAX_NUMERIC_DATE: i64 = 253_402_300_799;
 
-/// Returns the expiry. An `exp` after [`MAX_NUMERIC_DATE`] means "never" on the servers that send one, and is
-/// treated as that time.
+/// Returns the expiry. Servers that send an `exp` after [`MAX_NUMERIC_DATE`] mean "never".
 fn expiry(members: &JsonObject<'_>) -> Result<Option<i64>, MalformedClaim> {
     match members.get("exp") {
         Some(JsonValue::Other(Value::Number(number))) if is_beyond_latest(number) => {

@@ -21,13 +21,13 @@ pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>>
 
 /// A custom store for introspection verdicts, to share them between processes.
 ///
-/// The store sees no token: keys are digests. It does see claims, which are personal data, and whoever can write to it
-/// decides who is let in. Its entries are checked again: an entry older than the configured duration, or one past
-/// its `exp`, or one from the future, is a miss. (By the wall clock and to the second: an entry that several machines
-/// share has no other. An entry counts as up to a second older than it looks, so that none is used for too long.)
+/// The store gets no token, because keys are digests. It gets claims, which are personal data. A party that can write to
+/// it decides which tokens are accepted. Entries are checked again: an entry that is older than the configured duration,
+/// past its `exp`, or dated in the future is a miss. (Only the wall clock is used, in whole seconds, because several
+/// machines share an entry. An entry is treated as up to a second older than its date, so that none is used for too long.)
 ///
-/// An error, or no answer within the deadline (250 ms unless configured), is a miss and a warning in the log, never a
-/// refused request. The future is then dropped.
+/// An error, or no response within the deadline (250 ms by default), is a miss and a warning in the log. It never rejects
+/// a request. The future is then dropped.
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::Duration};

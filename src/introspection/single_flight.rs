@@ -84,12 +84,12 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Joins the call for this key, or starts one; those who join have a place in the room. `call` is asked for a future
-    /// once at most: at the start, or after the call that was joined has failed, was lost, or takes too long. The caller
-    /// must not wait past the deadline.
+    /// Joins the call for this key, or starts one. A request that joins takes a place in the room. `call` runs at most
+    /// once: at the start, or after the joined call has failed, was lost, or takes too long. The caller must not wait
+    /// past the deadline.
     ///
     /// # Errors
-    /// That of a call; [`UpstreamFault::Saturated`] if the room is full.
+    /// The error of a call; [`UpstreamFault::Saturated`] if the room is full.
     pub(crate) async fn join<F>(
         self: &Arc<Self>,
         key: K,

@@ -29,8 +29,7 @@ use crate::{
     waiting_room::WaitingRoom,
 };
 
-/// The longest time that a reader waits for the fetch of another reader before it starts a new one. Also the
-/// longest time that a reader waits at all while there is an older document.
+/// The longest wait for the fetch of another reader, and the longest wait at all while there is an older document.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The times for which a document is used.
@@ -53,8 +52,7 @@ impl Lifetimes {
 
 /// A document that is refreshed.
 pub(crate) trait Document: Send + Sync + 'static {
-    /// Returns the time on the monotonic clock from which the document is not used any more, if that does not
-    /// depend on its age alone.
+    /// Returns the time from which the document is not used any more, if that does not depend on its age alone.
     fn good_until(&self) -> Option<Duration> {
         None
     }
@@ -76,8 +74,7 @@ pub(crate) struct RefreshingCache<T> {
     ended: watch::Sender<()>,
     /// The requests that wait because there is no document, or no fresh one.
     readers: WaitingRoom,
-    /// The requests that wait for a newer document than the fresh one. They are counted separately, because anybody
-    /// can send such requests.
+    /// The requests that wait for a newer document. Counted separately, because anybody can send such requests.
     renewers: WaitingRoom,
     warnings: LogThrottle,
 }
@@ -132,8 +129,7 @@ impl Reader {
         Self { deadline, kind: ReaderKind::Request }
     }
 
-    /// Returns the reader of a call or a fetch that needs the document. The requests that wait for it are already
-    /// counted.
+    /// Returns the reader of a call or a fetch. The requests that wait for it are already counted.
     pub(crate) fn task(deadline: Deadline) -> Self {
         Self { deadline, kind: ReaderKind::Task }
     }
@@ -168,8 +164,7 @@ impl<T> fmt::Debug for RefreshingCache<T> {
 }
 
 impl<T: Document> RefreshingCache<T> {
-    /// Returns an empty cache. `name` is used in logs and metrics. At most `max_waiting` requests of each kind may
-    /// wait.
+    /// Returns an empty cache. `name` is for logs and metrics. At most `max_waiting` requests of each kind may wait.
     pub(crate) fn new(
         name: &'static str,
         lifetimes: Lifetimes,
