@@ -40,7 +40,10 @@ mod issuer {
 
 /// Mounts, requirements, extractors and guards.
 mod authorization {
+    mod extractors;
+    mod guards;
     mod mounts;
+    mod requirements;
 }
 
 /// Responses to rejected requests.

@@ -204,6 +204,14 @@ impl Answer {
         assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
     }
+
+    /// Asserts the rejection of a token without this scope.
+    #[track_caller]
+    pub(crate) fn lacks_scope(&self, scope: &str) {
+        self.is(403, "{\"message\":\"forbidden\"}");
+        assert_eq!(self.challenge(), Some(needs_scope(scope).as_str()));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+    }
 }
 
 /// Status, challenge, message.
@@ -247,6 +255,13 @@ pub(crate) fn protect(issuer: &TestIssuer) -> ProtectApi {
 /// A handler that returns the subject.
 pub(crate) async fn whoami(caller: AuthenticatedRequest) -> String {
     caller.subject().unwrap_or("nobody").to_owned()
+}
+
+/// A handler that returns the subject, or "anonymous" without a caller.
+pub(crate) async fn optional_whoami(caller: Option<AuthenticatedRequest>) -> String {
+    caller
+        .and_then(|caller| caller.subject().map(ToOwned::to_owned))
+        .unwrap_or_else(|| "anonymous".to_owned())
 }
 
 /// For `middleware::from_fn`, outermost: the header `x-kind` contains the kind of the error.
