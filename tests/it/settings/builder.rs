@@ -1,11 +1,9 @@
-//! Every option of the builder has an effect. Options that are tested elsewhere: `realm`, `renderer`,
-//! `resource_metadata`, `error_reference` (`response/errors.rs`); `token_resolver`, `async_token_resolver`,
-//! `certificate_resolver`, `certificate_binding` (`token_resolver.rs`); `groups_claim`, `groups_match_all` (`mounts.rs`).
+//! Options of the builder that have no test with another subject. The last test checks that every option is tested.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use actix_protect_api::{
-    Algorithm, ClientAuthentication, ClientIdentity, ProtectApi, ProtectApiBuilder,
+    ClientAuthentication, ClientIdentity, ProtectApi, ProtectApiBuilder,
     test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
 };
 use actix_web::rt;
@@ -16,7 +14,6 @@ use crate::support::{
     app::{INVALID, MALFORMED, OURS, TestApp, UNAVAILABLE},
     jwt::decoded,
     service::{introspecting, timed_issuer},
-    store::Store,
     time::seconds,
 };
 
@@ -26,38 +23,6 @@ fn serving(builder: ProtectApiBuilder) -> TestApp {
 
 async fn status(app: &TestApp, token: &str) -> u16 {
     app.get("/").token(token).send().await.status
-}
-
-#[actix_web::test]
-async fn without_a_client_opaque_tokens_are_refused_and_jwts_are_not() {
-    let issuer = TestIssuer::start();
-    let app = serving(ProtectApi::builder(issuer.issuer(), issuer.audience()));
-    app.get("/").token(&issuer.opaque(json!({}))).send().await.refuses(INVALID);
-    app.get("/").token(&issuer.jwt(json!({ "sub": "alice" }))).send().await.is(200, "alice");
-    assert_eq!(issuer.count(Endpoint::Introspection), 0);
-}
-
-#[actix_web::test]
-async fn endpoints_that_are_given_are_not_discovered() {
-    let issuer = TestIssuer::start();
-    let client = || ClientAuthentication::client_secret_post(issuer.client_secret());
-    let introspection = issuer.url(Endpoint::Introspection);
-    let both = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), client())
-        .introspection_endpoint(&introspection)
-        .jwks_uri(issuer.url(Endpoint::Jwks));
-    let app = serving(both);
-    assert_eq!(status(&app, &issuer.opaque(json!({}))).await, 200);
-    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (1, 0));
-    assert_eq!(status(&app, &issuer.jwt(json!({}))).await, 200);
-    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (1, 1));
-    // With the introspection endpoint alone, JWTs are introspected too.
-    let one = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), client())
-        .introspection_endpoint(&introspection);
-    assert_eq!(status(&serving(one), &issuer.jwt(json!({}))).await, 200);
-    assert_eq!((issuer.count(Endpoint::Introspection), issuer.count(Endpoint::Jwks)), (2, 1));
-    assert_eq!(issuer.count(Endpoint::Discovery), 0);
 }
 
 #[actix_web::test]
@@ -201,58 +166,6 @@ async fn clock_skew_and_tolerance_move_the_end_of_a_token() {
 }
 
 #[actix_web::test]
-async fn missing_issuer_and_audience_are_refused_unless_accepted() {
-    let issuer = TestIssuer::start();
-    let no_issuer = issuer.opaque(json!({ "iss": null }));
-    let no_audience = issuer.opaque(json!({ "aud": null }));
-    let wrong = [
-        issuer.opaque(json!({ "iss": "https://evil.example.test" })),
-        issuer.opaque(json!({ "aud": "another" })),
-    ];
-    for (builder, issuer_missing, audience_missing) in [
-        (introspecting(&issuer), 401, 401),
-        (introspecting(&issuer).accept_missing_issuer(true), 200, 401),
-        (introspecting(&issuer).dangerous().accept_missing_audience(), 401, 200),
-    ] {
-        let app = serving(builder);
-        assert_eq!(status(&app, &no_issuer).await, issuer_missing);
-        assert_eq!(status(&app, &no_audience).await, audience_missing);
-        for token in &wrong {
-            assert_eq!(status(&app, token).await, 401);
-        }
-    }
-}
-
-#[actix_web::test]
-async fn jwts_are_introspected_if_asked_for() {
-    let issuer = TestIssuer::start();
-    let local = serving(introspecting(&issuer));
-    let remote = serving(introspecting(&issuer).introspect_jwt_tokens(true));
-    let token = issuer.jwt(json!({}));
-    issuer.revoke(&token);
-    assert_eq!(status(&local, &token).await, 200);
-    assert_eq!(issuer.count(Endpoint::Introspection), 0);
-    assert_eq!(status(&remote, &token).await, 401);
-    assert_eq!(issuer.count(Endpoint::Introspection), 1);
-}
-
-#[actix_web::test]
-async fn algorithms_and_types_of_jwts_can_be_narrowed() {
-    let issuer = TestIssuer::start();
-    let token = issuer.jwt(json!({}));
-    let plain = issuer.jwt_with(JwtOptions::new().header("typ", "JWT"), json!({}));
-    for (builder, expected) in [
-        (introspecting(&issuer), [200, 200]),
-        (introspecting(&issuer).algorithms([Algorithm::ES256]), [200, 200]),
-        (introspecting(&issuer).algorithms([Algorithm::RS256, Algorithm::EdDSA]), [401, 401]),
-        (introspecting(&issuer).require_at_jwt(true), [200, 401]),
-    ] {
-        let app = serving(builder);
-        assert_eq!([status(&app, &token).await, status(&app, &plain).await], expected);
-    }
-}
-
-#[actix_web::test]
 async fn remembering_jwts_changes_no_answer() {
     let (issuer, clock) = timed_issuer();
     let good = issuer.jwt(json!({}));
@@ -390,21 +303,6 @@ async fn the_cache_holds_as_many_entries_and_bytes_as_configured() {
 }
 
 #[actix_web::test]
-async fn a_store_of_ones_own_keeps_the_verdicts_and_never_sees_a_token() {
-    let issuer = TestIssuer::start();
-    let store = Store::default();
-    let make = || introspecting(&issuer).introspection_cache_duration(seconds(60)).cache_store(store.clone());
-    let token = issuer.opaque(json!({ "sub": "alice" }));
-    for app in [serving(make()), serving(make())] {
-        app.get("/").token(&token).send().await.is(200, "alice");
-    }
-    assert_eq!(issuer.count(Endpoint::Introspection), 1, "the second one did not find it");
-    let entries = store.entries();
-    assert_eq!(entries.len(), 1);
-    assert!(!format!("{entries:?}").contains(&token));
-}
-
-#[actix_web::test]
 async fn calls_and_those_who_wait_for_one_are_bounded_as_configured() {
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer).max_calls(2).max_waiting(1).build().unwrap();
@@ -429,4 +327,26 @@ async fn calls_and_those_who_wait_for_one_are_bounded_as_configured() {
         assert_eq!(call.await.unwrap().status, 200);
     }
     assert_eq!(issuer.count(Endpoint::Introspection), 3);
+}
+
+#[test]
+fn every_option_is_used_in_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut folders, mut tests) = (vec![root.join("tests/it")], String::new());
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                tests += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let builder = fs::read_to_string(root.join("src/protect_api/builder.rs")).unwrap();
+    let options: Vec<_> =
+        builder.split("\n    pub fn ").skip(1).map(|rest| rest.split(['(', '<']).next().unwrap()).collect();
+    assert!(options.len() > 30, "the options were not found");
+    let unused: Vec<_> =
+        options.into_iter().filter(|option| !tests.contains(&format!(".{option}("))).collect();
+    assert!(unused.is_empty(), "{unused:?}");
 }
