@@ -45,7 +45,7 @@ impl RequestPath {
 
     /// Runs the policy alone, with the issuer that the claims name.
     pub fn allows(&self, claims: &Claims) -> bool {
-        let rules = &self.protect.shared.settings.rules;
+        let rules = &self.protect.state.settings.rules;
         let (issuer, now) = (claims.issuer().unwrap_or_default(), SystemClock::new().unix_time());
         policy::check(claims, rules, &Requirements::default(), issuer, now, None).is_ok()
     }
@@ -76,7 +76,7 @@ impl Tagger {
 /// A verdict cache and its key hasher.
 #[derive(Debug)]
 pub struct CachedVerdicts {
-    keyer: CacheKeyHasher,
+    hasher: CacheKeyHasher,
     cache: VerdictCache,
     clock: SystemClock,
 }
@@ -86,7 +86,7 @@ impl CachedVerdicts {
     pub fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
         let tuning = Tuning { introspection_cache: Some(Duration::from_secs(3600)), ..Tuning::default() };
         Self {
-            keyer: CacheKeyHasher::new(issuer, endpoint, client_id),
+            hasher: CacheKeyHasher::new(issuer, endpoint, client_id),
             cache: VerdictCache::new(tuning.cache_limits()),
             clock: SystemClock::new(),
         }
@@ -94,7 +94,7 @@ impl CachedVerdicts {
 
     /// Returns the cache key of a token.
     pub fn key(&self, token: &str) -> CacheKey {
-        self.keyer.key(token)
+        self.hasher.key(token)
     }
 
     /// Caches an active verdict.

@@ -33,7 +33,7 @@ pub(crate) type LocalState = Rc<Arc<State>>;
 /// The result of a mount, stored in the request's extensions.
 #[derive(Clone)]
 pub(crate) struct AuthContext {
-    shared: LocalState,
+    state: LocalState,
     authenticated: Option<Rc<Caller>>,
     /// The source of the verdict for this mount; `None` for an anonymous request.
     via: Option<VerdictSource>,
@@ -46,19 +46,19 @@ pub(crate) struct Caller {
 }
 
 impl AuthContext {
-    pub(crate) fn anonymous(shared: &LocalState) -> Self {
-        Self { shared: Rc::clone(shared), authenticated: None, via: None }
+    pub(crate) fn anonymous(state: &LocalState) -> Self {
+        Self { state: Rc::clone(state), authenticated: None, via: None }
     }
 
-    pub(crate) fn new(shared: &LocalState, authenticated: Caller) -> Self {
+    pub(crate) fn new(state: &LocalState, authenticated: Caller) -> Self {
         let via = Some(authenticated.valid.via);
-        Self { shared: Rc::clone(shared), authenticated: Some(Rc::new(authenticated)), via }
+        Self { state: Rc::clone(state), authenticated: Some(Rc::new(authenticated)), via }
     }
 
     /// Creates the context of an inner mount that reuses the verdict of an outer mount.
-    pub(crate) fn inherited(shared: &LocalState, authenticated: Rc<Caller>) -> Self {
+    pub(crate) fn inherited(state: &LocalState, authenticated: Rc<Caller>) -> Self {
         Self {
-            shared: Rc::clone(shared),
+            state: Rc::clone(state),
             authenticated: Some(authenticated),
             via: Some(VerdictSource::OuterMount),
         }
@@ -68,8 +68,8 @@ impl AuthContext {
         self.via
     }
 
-    pub(crate) fn is_of(&self, shared: &Arc<State>) -> bool {
-        Arc::ptr_eq(&self.shared, shared)
+    pub(crate) fn is_of(&self, state: &Arc<State>) -> bool {
+        Arc::ptr_eq(&self.state, state)
     }
 
     pub(crate) fn authenticated(&self) -> Option<&Rc<Caller>> {
@@ -89,7 +89,7 @@ impl AuthContext {
 ///   of an extractor into `None`, including a missing mount (logged as an error).
 pub struct AuthenticatedRequest<C = Claims> {
     request: HttpRequest,
-    shared: LocalState,
+    state: LocalState,
     authenticated: Rc<Caller>,
     claims: C,
 }
@@ -128,7 +128,7 @@ impl<C> AuthenticatedRequest<C> {
     /// Returns the names of the subject's groups: the strings of the groups claim, and the `id` and `name` of its
     /// objects.
     pub fn groups(&self) -> Vec<&str> {
-        policy::group_names(self.verdict(), &self.shared.settings.rules.groups).collect()
+        policy::group_names(self.verdict(), &self.state.settings.rules.groups).collect()
     }
 
     /// Returns the issuer, spelled as in the metadata.
@@ -159,7 +159,7 @@ impl<C> AuthenticatedRequest<C> {
 
     /// Returns whether the subject is in this group.
     pub fn has_group(&self, group: &str) -> bool {
-        let mut names = policy::group_names(self.verdict(), &self.shared.settings.rules.groups);
+        let mut names = policy::group_names(self.verdict(), &self.state.settings.rules.groups);
         names.any(|name| name == group)
     }
 
@@ -199,7 +199,7 @@ impl<C> AuthenticatedRequest<C> {
         groups: impl IntoIterator<Item = S>,
     ) -> Result<(), Rejection> {
         let groups: Vec<S> = groups.into_iter().collect();
-        let fulfilled = policy::in_groups(self.verdict(), &self.shared.settings.rules, &groups);
+        let fulfilled = policy::in_groups(self.verdict(), &self.state.settings.rules, &groups);
         if fulfilled { Ok(()) } else { Err(self.reject(AuthError::new(AuthErrorKind::InsufficientGroups))) }
     }
 
@@ -209,7 +209,7 @@ impl<C> AuthenticatedRequest<C> {
     }
 
     fn reject(&self, error: AuthError) -> Rejection {
-        self.shared.answers.reject(error, &self.request)
+        self.state.rejections.reject(error, &self.request)
     }
 }
 
@@ -243,16 +243,16 @@ impl AuthenticatedRequest {
     /// # Errors
     /// As the extractor.
     pub fn try_from_request(request: &HttpRequest) -> Result<Self, Rejection> {
-        let session = request.extensions().get::<AuthContext>().cloned();
-        let Some(session) = session else {
+        let context = request.extensions().get::<AuthContext>().cloned();
+        let Some(context) = context else {
             return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
-        let AuthContext { shared, authenticated, via: _ } = session;
+        let AuthContext { state, authenticated, via: _ } = context;
         let Some(authenticated) = authenticated else {
-            return Err(shared.answers.reject(AuthError::new(AuthErrorKind::MissingToken), request));
+            return Err(state.rejections.reject(AuthError::new(AuthErrorKind::MissingToken), request));
         };
         let claims = authenticated.valid.claims.clone();
-        Ok(Self { request: request.clone(), shared, authenticated, claims })
+        Ok(Self { request: request.clone(), state, authenticated, claims })
     }
 }
 
@@ -263,8 +263,8 @@ impl<C> AuthenticatedRequest<C> {
     /// Rejects the request with 401 if the claims do not deserialize into `D`.
     pub fn with_claims<D: DeserializeOwned + 'static>(self) -> Result<AuthenticatedRequest<D>, Rejection> {
         let claims = claims_as::<D>(self.verdict()).map_err(|error| self.reject(error))?;
-        let Self { request, shared, authenticated, .. } = self;
-        Ok(AuthenticatedRequest { request, shared, authenticated, claims })
+        let Self { request, state, authenticated, .. } = self;
+        Ok(AuthenticatedRequest { request, state, authenticated, claims })
     }
 }
 

@@ -38,10 +38,10 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Introspection of one configuration, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Introspection {
-    observer: Arc<Telemetry>,
+    telemetry: Arc<Telemetry>,
     client: ClientSettings,
     pub(crate) cache: Cache,
-    pub(crate) gate: ConcurrencyLimit,
+    pub(crate) concurrency_limit: ConcurrencyLimit,
     breaker: CircuitBreaker,
     /// Runs one health check at a time. The result is `true` if the check ended with a verdict.
     checks: Arc<SingleFlight<(), bool>>,
@@ -53,7 +53,7 @@ pub(crate) struct Introspection {
     /// assertions.
     clock_skew: i64,
     assertion_audience: ClientAssertionAudience,
-    flights: Arc<SingleFlight<CacheKey, TimedVerdict>>,
+    single_flight: Arc<SingleFlight<CacheKey, TimedVerdict>>,
 }
 
 /// A verdict, and the time on the monotonic clock at which its call was sent.
@@ -77,25 +77,25 @@ impl Introspection {
         hooks: &Hooks,
         limits: CallLimits,
         clock: &Arc<dyn Clock>,
-        observer: &Arc<Telemetry>,
+        telemetry: &Arc<Telemetry>,
     ) -> Option<Self> {
         Some(Self {
-            observer: Arc::clone(observer),
+            telemetry: Arc::clone(telemetry),
             client: settings.client.clone()?,
-            cache: cache_of(settings, hooks),
-            gate: ConcurrencyLimit::new(ConcurrencyLimits {
+            cache: new_cache(settings, hooks),
+            concurrency_limit: ConcurrencyLimit::new(ConcurrencyLimits {
                 calls: settings.tuning.max_calls,
                 waiting: settings.tuning.max_waiting,
                 queue_timeout: QUEUE_TIMEOUT,
             }),
-            breaker: CircuitBreaker::new(Arc::clone(&observer.issuer)),
+            breaker: CircuitBreaker::new(Arc::clone(&telemetry.issuer)),
             checks: Arc::default(),
             check_room: WaitingRoom::new(settings.tuning.max_waiting),
             limits,
             clock: Arc::clone(clock),
             clock_skew: settings.rules.clock_skew,
             assertion_audience: settings.tuning.client_assertion_audience,
-            flights: Arc::default(),
+            single_flight: Arc::default(),
         })
     }
 
@@ -139,7 +139,7 @@ impl Introspection {
             async move { this.introspect(key, &token, token_expires_at, &client, deadline, target).await }
         };
         let TimedVerdict { verdict, sent } =
-            Box::pin(self.flights.join(key, deadline, &self.gate.room, call)).await?;
+            Box::pin(self.single_flight.join(key, deadline, &self.concurrency_limit.room, call)).await?;
         let now = self.clock.monotonic();
         let age = Age::new(now.saturating_sub(sent), now);
         Ok((AgedVerdict { verdict, age: Some(age) }, VerdictSource::Introspection))
@@ -147,13 +147,13 @@ impl Introspection {
 
     /// Evicts one token under all of its keys. Later requests do not join a call in flight, because it started
     /// before the eviction.
-    pub(crate) async fn evict(&self, names: &TokenKeys) -> Result<(), CacheError> {
-        let evicted = self.cache.evict(&names.keys).await;
-        for key in &names.keys {
-            self.flights.forget(key);
+    pub(crate) async fn evict(&self, token_keys: &TokenKeys) -> Result<(), CacheError> {
+        let evicted = self.cache.evict(&token_keys.keys).await;
+        for key in &token_keys.keys {
+            self.single_flight.detach(key);
         }
         // The verdict may be cached under a key that is no longer known.
-        if !names.is_complete && !self.clear() {
+        if !token_keys.is_complete && !self.clear() {
             let lost =
                 "the introspection endpoint has changed so often that earlier keys are no longer known";
             return evicted.and(Err(CacheError::new(lost)));
@@ -165,14 +165,14 @@ impl Introspection {
     /// in flight, because the subject of a call is not known before its response.
     pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
         let evicted = self.cache.evict_subject(subject);
-        self.flights.forget_all();
+        self.single_flight.detach_all();
         evicted
     }
 
     /// Evicts all verdicts. Returns `false` if the store cannot be emptied.
     pub(crate) fn clear(&self) -> bool {
         let cleared = self.cache.clear();
-        self.flights.forget_all();
+        self.single_flight.detach_all();
         cleared
     }
 
@@ -195,7 +195,7 @@ impl Introspection {
         // it, because the wait may be long.
         let now = || self.clock.monotonic();
         self.breaker.check_admission(&key, now)?;
-        let pass = self.gate.enter(deadline).await?;
+        let permit = self.concurrency_limit.enter(deadline).await?;
         let target = target.await?;
         match self.breaker.try_acquire(&key, now)? {
             Admission::Call => {}
@@ -211,8 +211,8 @@ impl Introspection {
         }
         let ticket = self.cache.ticket(key, ClockReading::now(&*self.clock)).expiring_at(token_expires_at);
         let started = ticket.sent().monotonic;
-        let call = self.observer.call("introspection");
-        self.observer.in_flight(self.gate.in_flight());
+        let call = self.telemetry.call("introspection");
+        self.telemetry.in_flight(self.concurrency_limit.in_flight());
         let outcome = self.call(token, client, &target, self.limits.until(deadline)).await;
         call.end(&outcome);
         if self.breaker.record(key, &outcome, now()) {
@@ -222,30 +222,30 @@ impl Introspection {
             self.breaker.record_verdict(started);
         }
         if matches!(outcome, Ok(Verdict::Active(_))) {
-            self.breaker.remember(key);
+            self.breaker.record_active(key);
         }
         // Neither a health check nor a slow store may use up a permit.
-        drop(pass);
-        self.observer.in_flight(self.gate.in_flight());
+        drop(permit);
+        self.telemetry.in_flight(self.concurrency_limit.in_flight());
         let outcome = match outcome {
             Err(failure) => Err(self.attribute(failure, client, &target).await),
             outcome => outcome,
         };
         if let Err(error) = &outcome {
             // Reported even if no request waits for the result any more.
-            self.observer.failed(error);
+            self.telemetry.failed(error);
         }
         self.observe_pause();
         let verdict = outcome?;
-        let answer = TimedVerdict { verdict, sent: started };
-        let (this, verdict) = (Arc::clone(self), answer.verdict.clone());
+        let timed = TimedVerdict { verdict, sent: started };
+        let (this, verdict) = (Arc::clone(self), timed.verdict.clone());
         // A separate task, so that it still checks after the deadline whether the token was evicted in the
         // meantime.
         let insert = rt::spawn(async move {
             this.cache.insert(&ticket, &verdict, || ClockReading::now(&*this.clock)).await;
         });
         let _is_in_time = deadline.wait(insert).await;
-        Ok(answer)
+        Ok(timed)
     }
 
     /// Decides whether a failure that the response does not explain is the fault of the token. It is, if the server
@@ -260,12 +260,12 @@ impl Introspection {
         let Some(evidence) = failure.could_be_the_tokens() else { return failure };
         // The verdict of an earlier call may be older than the failure, and the server may have changed in between.
         let failed = self.clock.monotonic();
-        let known = || self.breaker.gives_verdicts(failed, evidence, self.clock.monotonic());
-        let gives_verdicts = match known() {
+        let gives_verdicts = || self.breaker.gives_verdicts(failed, evidence, self.clock.monotonic());
+        let gives_verdicts = match gives_verdicts() {
             Some(known) => known,
             None => match self.check_health(client, target).await {
                 // Other calls may have returned verdicts in the meantime.
-                Ok(gave_a_verdict) => gave_a_verdict || known() == Some(true),
+                Ok(gave_a_verdict) => gave_a_verdict || gives_verdicts() == Some(true),
                 Err(error) => return error,
             },
         };
@@ -298,11 +298,11 @@ impl Introspection {
         let started = self.clock.monotonic();
         self.breaker.start_check(started);
         let limits = CallLimits { deadline: self.limits.deadline.min(CHECK_DEADLINE), ..self.limits };
-        let call = self.observer.call("health_check");
+        let call = self.telemetry.call("health_check");
         let outcome = self.call(&BearerToken::random(), client, target, limits).await;
         call.end(&outcome);
         if let Err(error) = &outcome {
-            self.observer.failed(error);
+            self.telemetry.failed(error);
         }
         self.breaker.finish_check(started, &outcome, self.clock.monotonic());
         self.observe_pause();
@@ -310,7 +310,7 @@ impl Introspection {
     }
 
     fn observe_pause(&self) {
-        self.observer.paused(self.breaker_state() != CircuitState::Closed);
+        self.telemetry.paused(self.breaker_state() != CircuitState::Closed);
     }
 
     /// Sends one introspection request. Introspection is idempotent, so the request is sent again if a kept-alive
@@ -357,7 +357,7 @@ impl Introspection {
     }
 }
 
-fn cache_of(settings: &Settings, hooks: &Hooks) -> Cache {
+fn new_cache(settings: &Settings, hooks: &Hooks) -> Cache {
     match (settings.tuning.introspection_cache, &hooks.cache) {
         (None, _) => Cache::Off,
         (Some(lifetime), Some(store)) => {

@@ -38,7 +38,7 @@ pub(crate) struct IssuerMetadata {
     pub(crate) metadata: Metadata,
     /// The issuer as text, for client assertions.
     pub(crate) issuer: Arc<str>,
-    keyer: Arc<CacheKeyHasher>,
+    hasher: Arc<CacheKeyHasher>,
     /// The time at which an endpoint of earlier metadata becomes too old, if one is used.
     good_until: Option<Duration>,
 }
@@ -57,8 +57,8 @@ impl IssuerMetadata {
     fn new(metadata: Metadata, keys: &KeyHistory, good_until: Option<Duration>) -> Self {
         let endpoint = metadata.introspection_endpoint.usable();
         let endpoint = endpoint.map(|endpoint| endpoint.uri.to_string()).unwrap_or_default();
-        let keyer = keys.keyer(&metadata.issuer, &endpoint);
-        Self { issuer: metadata.issuer.as_str().into(), keyer, metadata, good_until }
+        let hasher = keys.hasher(&metadata.issuer, &endpoint);
+        Self { issuer: metadata.issuer.as_str().into(), hasher, metadata, good_until }
     }
 
     /// Returns whether the server publishes keys, even if the address cannot be used.
@@ -68,15 +68,15 @@ impl IssuerMetadata {
 
     /// Returns the cache key of a token. It differs for every issuer, endpoint, client and token.
     pub(crate) fn key(&self, token: &str) -> CacheKey {
-        self.keyer.key(token)
+        self.hasher.key(token)
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct MetadataCache {
     discovery: Arc<Discovery>,
-    kept: Arc<RefreshingCache<IssuerMetadata>>,
-    observer: Arc<Telemetry>,
+    cache: Arc<RefreshingCache<IssuerMetadata>>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// The endpoint of the last good metadata, and the time at which it becomes too old.
@@ -94,15 +94,15 @@ struct Discovery {
     last_good_introspection_endpoint: LastGood,
     last_good_jwks_uri: LastGood,
     max_stale: Duration,
-    refusals: LogThrottle,
-    kept_endpoints: LogThrottle,
+    metadata_warnings: LogThrottle,
+    endpoint_warnings: LogThrottle,
     /// The configured client authentication method, if the endpoint is discovered.
     auth_method: Option<&'static str>,
     warned_of_auth_method: AtomicBool,
 }
 
 impl MetadataCache {
-    pub(crate) fn new(settings: &Settings, limits: CallLimits, observer: &Arc<Telemetry>) -> Self {
+    pub(crate) fn new(settings: &Settings, limits: CallLimits, telemetry: &Arc<Telemetry>) -> Self {
         let client = settings.client.as_ref();
         let discovery = Discovery {
             issuer: settings.issuer.clone(),
@@ -120,8 +120,8 @@ impl MetadataCache {
             last_good_introspection_endpoint: LastGood::default(),
             last_good_jwks_uri: LastGood::default(),
             max_stale: settings.tuning.max_stale,
-            refusals: LogThrottle::default(),
-            kept_endpoints: LogThrottle::default(),
+            metadata_warnings: LogThrottle::default(),
+            endpoint_warnings: LogThrottle::default(),
             auth_method: client
                 .filter(|_| settings.introspection_endpoint.is_none())
                 .map(|client| client.authentication.method()),
@@ -132,17 +132,17 @@ impl MetadataCache {
             stale_if_error: settings.tuning.max_stale,
             min_refetch_interval: settings.tuning.metadata_lifetime,
         };
-        let kept = if discovery.needs.introspection || discovery.needs.jwks {
-            RefreshingCache::new("metadata", lifetimes, settings.tuning.max_waiting, Arc::clone(observer))
+        let cache = if discovery.needs.introspection || discovery.needs.jwks {
+            RefreshingCache::new("metadata", lifetimes, settings.tuning.max_waiting, Arc::clone(telemetry))
         } else {
-            RefreshingCache::fixed("metadata", discovery.given(), Arc::clone(observer))
+            RefreshingCache::fixed("metadata", discovery.given(), Arc::clone(telemetry))
         };
-        Self { discovery: Arc::new(discovery), kept: Arc::new(kept), observer: Arc::clone(observer) }
+        Self { discovery: Arc::new(discovery), cache: Arc::new(cache), telemetry: Arc::clone(telemetry) }
     }
 
     /// Returns the last good metadata, whatever its age.
     pub(crate) fn load_full(&self) -> Option<Arc<Fetched<IssuerMetadata>>> {
-        self.kept.load_full()
+        self.cache.load_full()
     }
 
     /// Returns every key under which a token may be cached, including those of earlier metadata.
@@ -151,13 +151,13 @@ impl MetadataCache {
     }
 
     /// Applies a function to the metadata, if it needs no refresh.
-    pub(crate) fn with_fresh<T>(&self, look: impl FnOnce(&IssuerMetadata) -> T) -> Option<T> {
-        self.kept.with_fresh(self.observer.clock.monotonic(), look)
+    pub(crate) fn with_fresh<T>(&self, read: impl FnOnce(&IssuerMetadata) -> T) -> Option<T> {
+        self.cache.with_fresh(self.telemetry.clock.monotonic(), read)
     }
 
     /// Borrows the last good metadata, whatever its age.
     pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<IssuerMetadata>>>> {
-        self.kept.load()
+        self.cache.load()
     }
 
     /// Applies a function to the last good metadata, whatever its age. Fetches it only if there is none.
@@ -165,12 +165,12 @@ impl MetadataCache {
         &self,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
-        look: impl Fn(&IssuerMetadata) -> T,
+        read: impl Fn(&IssuerMetadata) -> T,
     ) -> Result<T, AuthError> {
-        let known = self.load().as_deref().map(|known| look(&known.document));
+        let known = self.load().as_deref().map(|known| read(&known.document));
         match known {
             Some(seen) => Ok(seen),
-            None => Ok(look(&Box::pin(self.get(client(), Reader::request(deadline))).await?.document)),
+            None => Ok(read(&Box::pin(self.get(client(), Reader::request(deadline))).await?.document)),
         }
     }
 
@@ -185,30 +185,30 @@ impl MetadataCache {
         client: awc::Client,
         reader: Reader,
     ) -> impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>> + use<> {
-        let (discovery, kept) = (Arc::clone(&self.discovery), Arc::clone(&self.kept));
-        let observer = Arc::clone(&self.observer);
+        let (discovery, cache) = (Arc::clone(&self.discovery), Arc::clone(&self.cache));
+        let telemetry = Arc::clone(&self.telemetry);
         let fetch = move || {
             let (discovery, client) = (Arc::clone(&discovery), client.clone());
-            let now = observer.clock.monotonic();
-            Arc::clone(&observer).fetch("metadata", async move { discovery.fetch(&client, now).await })
+            let now = telemetry.clock.monotonic();
+            Arc::clone(&telemetry).fetch("metadata", async move { discovery.fetch(&client, now).await })
         };
-        async move { kept.get(fetch, reader).await }
+        async move { cache.get(fetch, reader).await }
     }
 
     /// Returns the number of requests that wait for the metadata.
     pub(crate) fn waiting(&self) -> usize {
-        self.kept.waiting()
+        self.cache.waiting()
     }
 }
 
 impl Discovery {
     /// Fetches the metadata. `now` is the time at which the fetch starts.
     async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<IssuerMetadata, AuthError> {
-        let mut refused = Vec::new();
-        let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits, &mut refused).await;
-        if !refused.is_empty() {
-            let level = self.refusals.level_at(now, log::Level::Error);
-            discovery::log_refused(&self.issuer, &refused, level);
+        let mut errors = Vec::new();
+        let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits, &mut errors).await;
+        if !errors.is_empty() {
+            let level = self.metadata_warnings.level_at(now, log::Level::Error);
+            discovery::log_errors(&self.issuer, &errors, level);
         }
         let found = found?;
         self.compare_auth_method(&found);
@@ -228,7 +228,7 @@ impl Discovery {
         let mut last_good = last_good.lock().unwrap_or_else(PoisonError::into_inner);
         match (&published, &*last_good) {
             (PublishedEndpoint::Unusable(error), Some((endpoint, until))) if now < *until => {
-                let level = self.kept_endpoints.level_at(now, log::Level::Warn);
+                let level = self.endpoint_warnings.level_at(now, log::Level::Warn);
                 let (issuer, fault) = (self.issuer.as_str(), error.kind().fault());
                 log::log!(
                     target: crate::LOG, level, event = "endpoint_kept", issuer, fault;

@@ -39,8 +39,8 @@ pub(crate) struct JwtValidator {
     keys: Arc<RefreshingCache<FetchedKeySet>>,
     rules: JwtRules,
     limits: CallLimits,
-    observer: Arc<Telemetry>,
-    remembered: Option<VerifiedTokens>,
+    telemetry: Arc<Telemetry>,
+    verified_tokens: Option<VerifiedTokens>,
     api_rules: policy::Rules,
     /// Whether a JWT is introspected after its signature is verified.
     introspects: bool,
@@ -79,7 +79,7 @@ fn no_keys(error: AuthError) -> Result<Verification, AuthError> {
 }
 
 impl JwtValidator {
-    pub(crate) fn new(settings: &Settings, limits: CallLimits, observer: &Arc<Telemetry>) -> Self {
+    pub(crate) fn new(settings: &Settings, limits: CallLimits, telemetry: &Arc<Telemetry>) -> Self {
         let introspects = settings.tuning.introspect_jwt_tokens;
         let lifetimes = Lifetimes {
             max_age: settings.tuning.jwks_lifetime,
@@ -91,27 +91,27 @@ impl JwtValidator {
                 "key_set",
                 lifetimes,
                 settings.tuning.max_waiting,
-                Arc::clone(observer),
+                Arc::clone(telemetry),
             )),
-            observer: Arc::clone(observer),
+            telemetry: Arc::clone(telemetry),
             rules: JwtRules::new(&settings.tuning),
             api_rules: settings.rules.clone(),
             introspects,
             limits,
-            remembered: settings.tuning.remember_jwts.then(VerifiedTokens::new).flatten(),
+            verified_tokens: settings.tuning.remember_jwts.then(VerifiedTokens::new).flatten(),
         }
     }
 
     /// Returns the claims of a token whose signature was verified before, if the keys need no refresh. Does not
     /// wait.
     pub(crate) fn lookup(&self, tag: Option<&TokenTag>, now: Duration) -> Option<Claims> {
-        let (remembered, tag) = (self.remembered.as_ref()?, tag?);
-        self.keys.with_fresh(now, |keys| remembered.get(tag, &keys.id))?
+        let (verified_tokens, tag) = (self.verified_tokens.as_ref()?, tag?);
+        self.keys.with_fresh(now, |keys| verified_tokens.get(tag, &keys.id))?
     }
 
     /// Returns the tag under which a verified token is cached; `None` if verified tokens are not cached.
     pub(crate) fn tag(&self, token: &str) -> Option<TokenTag> {
-        self.remembered.as_ref().filter(|_| token.len() <= MAX_TOKEN)?.tag(token)
+        self.verified_tokens.as_ref().filter(|_| token.len() <= MAX_TOKEN)?.tag(token)
     }
 
     /// Returns whether JWTs are introspected after their signature is verified.
@@ -136,7 +136,7 @@ impl JwtValidator {
         jwt.check_header(&self.rules).map_err(AuthError::token)?;
         match self.verify(&jwt, tag, metadata, client, deadline).await? {
             Verification::Yes(claims, _) if self.introspects => {
-                let now = self.observer.clock.unix_time();
+                let now = self.telemetry.clock.unix_time();
                 let current = metadata.load();
                 policy::check_present(&claims, &self.api_rules, metadata.issuer(current.as_deref()), now)?;
                 let skew = self.api_rules.clock_skew;
@@ -159,17 +159,19 @@ impl JwtValidator {
         deadline: Deadline,
     ) -> Result<Verification, AuthError> {
         let fetch = || {
-            let of_fetch = Deadline::after(self.limits.deadline);
-            let metadata = metadata.get(client(), Reader::task(of_fetch));
-            let fetching = fetch(metadata, client(), self.limits, of_fetch, self.keys.load_full());
-            Arc::clone(&self.observer).fetch("key_set", fetching)
+            let fetch_deadline = Deadline::after(self.limits.deadline);
+            let metadata = metadata.get(client(), Reader::task(fetch_deadline));
+            let fetching = fetch(metadata, client(), self.limits, fetch_deadline, self.keys.load_full());
+            Arc::clone(&self.telemetry).fetch("key_set", fetching)
         };
         let mut current = match self.keys.get(fetch, Reader::request(deadline)).await {
             Ok(current) => current,
             Err(error) => return no_keys(error),
         };
-        let remembered = self.remembered.as_ref().zip(tag);
-        if let Some(claims) = remembered.and_then(|(known, tag)| known.get(&tag, &current.document.id)) {
+        let verified_tokens = self.verified_tokens.as_ref().zip(tag);
+        if let Some(claims) =
+            verified_tokens.and_then(|(verified_tokens, tag)| verified_tokens.get(&tag, &current.document.id))
+        {
             return Ok(Verification::Yes(claims, VerdictSource::RememberedSignature));
         }
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
@@ -191,10 +193,10 @@ impl JwtValidator {
             return Ok(Verification::NoKeys(AuthError::upstream(UpstreamFault::NoKeys)));
         }
         let claims = outcome.map_err(|fault| jwt.error(fault, &current.document.set))?;
-        if let Some((known, tag)) = remembered
+        if let Some((verified_tokens, tag)) = verified_tokens
             && self.fits_api(&claims, metadata)
         {
-            known.insert(tag, claims.clone(), current.document.id);
+            verified_tokens.insert(tag, claims.clone(), current.document.id);
         }
         Ok(Verification::Yes(claims, VerdictSource::Signature))
     }
@@ -202,7 +204,7 @@ impl JwtValidator {
     /// Returns whether any route can accept a token now. Other tokens are not cached.
     fn fits_api(&self, claims: &Claims, metadata: &MetadataCache) -> bool {
         let check = if self.introspects { policy::check_present } else { policy::check_token };
-        let now = self.observer.clock.unix_time();
+        let now = self.telemetry.clock.unix_time();
         let current = metadata.load();
         check(claims, &self.api_rules, metadata.issuer(current.as_deref()), now).is_ok()
     }
@@ -219,22 +221,22 @@ impl JwtValidator {
 
     /// Evicts one token.
     pub(crate) fn evict(&self, token: &str) {
-        if let Some(remembered) = &self.remembered {
-            remembered.evict(token);
+        if let Some(verified_tokens) = &self.verified_tokens {
+            verified_tokens.evict(token);
         }
     }
 
     /// Evicts every token.
     pub(crate) fn clear(&self) {
-        if let Some(remembered) = &self.remembered {
-            remembered.clear();
+        if let Some(verified_tokens) = &self.verified_tokens {
+            verified_tokens.clear();
         }
     }
 
     /// Evicts every token of a subject.
     pub(crate) fn evict_subject(&self, subject: &str) {
-        if let Some(remembered) = &self.remembered {
-            remembered.evict_subject(subject);
+        if let Some(verified_tokens) = &self.verified_tokens {
+            verified_tokens.evict_subject(subject);
         }
     }
 }
@@ -248,13 +250,13 @@ pub(crate) fn may_be_jwt(token: &str) -> bool {
 /// Fetches the key set from the `jwks_uri` of the current metadata. The future is detached from the request that
 /// starts it.
 async fn fetch(
-    known: impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>>,
+    metadata: impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>>,
     client: awc::Client,
     limits: CallLimits,
     deadline: Deadline,
-    last_known: Option<Arc<Fetched<FetchedKeySet>>>,
+    last_key_set: Option<Arc<Fetched<FetchedKeySet>>>,
 ) -> Result<FetchedKeySet, AuthError> {
-    let endpoint = known.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
+    let endpoint = metadata.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
     let reply = http::get(&client, &endpoint.uri, limits.until(deadline)).await?;
     // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
     if !reply.is_ok() {
@@ -262,14 +264,14 @@ async fn fetch(
     }
     let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
     // Any caller can cause a fetch, so a key is reported only once while it stays in the set.
-    let reported = last_known.as_ref().map_or(&[][..], |last| last.document.set.reported());
+    let reported = last_key_set.as_ref().map_or(&[][..], |last| last.document.set.reported());
     for skipped in set.reported().iter().filter(|skipped| !reported.contains(skipped)) {
         log_skipped(skipped);
     }
-    let (keys, passed_over) = (set.len(), set.skipped());
+    let (keys, skipped) = (set.len(), set.skipped());
     log::debug!(
-        target: crate::LOG, event = "keys_fetched", keys, passed_over;
-        "key set: {keys} keys, {passed_over} passed over"
+        target: crate::LOG, event = "keys_fetched", keys, skipped;
+        "key set: {keys} keys, {skipped} skipped"
     );
     let mut id = [0; 32];
     id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());

@@ -82,9 +82,9 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     async fn call(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-        let State { observer, answers, .. } = &**self.worker.shared;
+        let State { telemetry, rejections, .. } = &**self.worker.state;
         let outcome = self.protect.authenticate(&request, &self.worker).await;
-        observer.decided(outcome.as_ref().map(AuthContext::via));
+        telemetry.decided(outcome.as_ref().map(AuthContext::via));
         match outcome {
             Ok(context) => {
                 request.extensions_mut().insert(context);
@@ -92,7 +92,7 @@ where
             }
             // Returns a response and not an `Err`, because an error skips the outer middleware, such as CORS.
             Err(denial) => {
-                let rejection = answers.reject(denial, request.request());
+                let rejection = rejections.reject(denial, request.request());
                 Ok(request.into_response(rejection.error_response()).map_into_right_body())
             }
         }

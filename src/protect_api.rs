@@ -35,7 +35,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a handle protects nothing until it is wrapped around an app, scope, resource or route"]
 pub struct ProtectApi {
-    pub(crate) shared: Arc<State>,
+    pub(crate) state: Arc<State>,
     pub(crate) mount: Arc<Mount>,
 }
 
@@ -115,8 +115,8 @@ impl ProtectApi {
         ProtectApiBuilder::new(issuer.into(), audience.into())
     }
 
-    pub(crate) fn from_state(shared: Arc<State>) -> Self {
-        Self { shared, mount: Arc::default() }
+    pub(crate) fn from_state(state: Arc<State>) -> Self {
+        Self { state, mount: Arc::default() }
     }
 
     /// Requires **all** of these scopes, in addition to those already required. A token that lacks one is rejected
@@ -174,7 +174,7 @@ impl ProtectApi {
 
     /// Reports the state of metadata, keys, introspection and caches. Makes no call.
     pub fn status(&self) -> Status {
-        self.shared.validator.status()
+        self.state.validator.status()
     }
 
     /// Evicts this token from all caches, for example after a revocation event. The next request with it is
@@ -186,7 +186,7 @@ impl ProtectApi {
     /// then.
     pub async fn evict(&self, token: &str) -> Result<(), CacheError> {
         match BearerToken::resolved(token, usize::MAX) {
-            Ok(token) => self.shared.validator.evict(&token).await,
+            Ok(token) => self.state.validator.evict(&token).await,
             // A malformed token was never cached.
             Err(_) => Ok(()),
         }
@@ -197,7 +197,7 @@ impl ProtectApi {
     /// # Errors
     /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be searched: its entries stay.
     pub fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
-        self.shared.validator.evict_subject(subject)
+        self.state.validator.evict_subject(subject)
     }
 
     /// Evicts every token from all caches.
@@ -205,14 +205,14 @@ impl ProtectApi {
     /// # Errors
     /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be cleared from here: its entries stay.
     pub fn clear_caches(&self) -> Result<(), CacheError> {
-        self.shared.validator.clear()
+        self.state.validator.clear()
     }
 
     /// Returns a handle for another mount: these requirements, changed.
     fn mounted(&self, change: impl FnOnce(&mut Mount)) -> Self {
         let mut mount = (*self.mount).clone();
         change(&mut mount);
-        Self { shared: Arc::clone(&self.shared), mount: Arc::new(mount) }
+        Self { state: Arc::clone(&self.state), mount: Arc::new(mount) }
     }
 }
 
@@ -229,7 +229,7 @@ fn parse_scopes<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Vec<Scope
 impl fmt::Debug for ProtectApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProtectApi")
-            .field("settings", &self.shared.settings)
+            .field("settings", &self.state.settings)
             .field("mount", &self.mount)
             .finish()
     }

@@ -108,7 +108,7 @@ pub(crate) struct RejectionBuilder {
     warnings: LogThrottle,
     errors: LogThrottle,
     /// The telemetry of the configuration; `None` on a route without a mount.
-    observer: Option<Arc<Telemetry>>,
+    telemetry: Option<Arc<Telemetry>>,
 }
 
 impl fmt::Debug for RejectionBuilder {
@@ -122,8 +122,8 @@ impl RejectionBuilder {
         Self { challenge, renderer, ..Self::default() }
     }
 
-    pub(crate) fn with_telemetry(mut self, observer: Arc<Telemetry>) -> Self {
-        self.observer = Some(observer);
+    pub(crate) fn with_telemetry(mut self, telemetry: Arc<Telemetry>) -> Self {
+        self.telemetry = Some(telemetry);
         self
     }
 
@@ -135,8 +135,8 @@ impl RejectionBuilder {
     /// Turns a decision or an error into a rejection, and logs it.
     pub(crate) fn reject(&self, denial: impl Into<Denial>, request: &HttpRequest) -> Rejection {
         let denial = denial.into();
-        if let Some(observer) = &self.observer {
-            observer.failed(&denial.error);
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.failed(&denial.error);
         }
         let error = self.log(denial);
         let challenge = challenge(&self.challenge, &error);
@@ -176,7 +176,7 @@ impl RejectionBuilder {
             let separator = if cause.is_empty() { "" } else { ": " };
             let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
             let reference = error.reference().unwrap_or_default();
-            let issuer = self.observer.as_ref().map_or("", |observer| &observer.issuer);
+            let issuer = self.telemetry.as_ref().map_or("", |telemetry| &telemetry.issuer);
             log::log!(
                 target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
                 "request refused: {error}{separator}{cause} [{reference}]"
@@ -302,8 +302,8 @@ mod tests {
     use super::*;
     use crate::error::{RequestFault, SetupFault, TokenFault, UpstreamFault};
 
-    fn answer(answers: &RejectionBuilder, error: AuthError) -> HttpResponse {
-        answers.reject(error, &TestRequest::default().to_http_request()).error_response()
+    fn respond(rejections: &RejectionBuilder, error: AuthError) -> HttpResponse {
+        rejections.reject(error, &TestRequest::default().to_http_request()).error_response()
     }
 
     #[actix_web::test]
@@ -346,7 +346,7 @@ mod tests {
             (AuthError::upstream(UpstreamFault::TimedOut), 503, None, "service unavailable"),
             (AuthError::setup(SetupFault::Refused), 500, None, "internal server error"),
         ] {
-            let response = answer(&realm, error.clone());
+            let response = respond(&realm, error.clone());
             assert_eq!(response.status().as_u16(), status, "{error}");
             assert_eq!(
                 response.headers().get(WWW_AUTHENTICATE).map(|value| value.to_str().unwrap()),
@@ -364,14 +364,14 @@ mod tests {
     async fn retry_after_is_rounded_up() {
         let error =
             AuthError::upstream(UpstreamFault::Paused).with_retry_after(Some(Duration::from_millis(1_200)));
-        assert_eq!(answer(&RejectionBuilder::default(), error).headers().get(RETRY_AFTER).unwrap(), "2");
+        assert_eq!(respond(&RejectionBuilder::default(), error).headers().get(RETRY_AFTER).unwrap(), "2");
     }
 
     #[actix_web::test]
     async fn a_renderer_changes_the_body_and_nothing_else() {
         let renderer = |error: &AuthError, _: &HttpRequest| ErrorBody::text(format!("no: {error}"));
-        let answers = RejectionBuilder::new(Challenge::default(), Some(Arc::new(renderer)));
-        let response = answer(&answers, AuthError::token(TokenFault::Inactive));
+        let rejections = RejectionBuilder::new(Challenge::default(), Some(Arc::new(renderer)));
+        let response = respond(&rejections, AuthError::token(TokenFault::Inactive));
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.headers().contains_key(WWW_AUTHENTICATE));
         assert_eq!(to_bytes(response.into_body()).await.unwrap(), "no: the token is not active");
@@ -380,8 +380,8 @@ mod tests {
     #[actix_web::test]
     async fn a_reference_is_shown_only_where_that_is_switched_on() {
         let shows = RejectionBuilder::default().with_visible_reference(true);
-        for (answers, shown) in [(&shows, true), (&RejectionBuilder::default(), false)] {
-            let response = answer(answers, AuthError::token(TokenFault::Inactive));
+        for (rejections, shown) in [(&shows, true), (&RejectionBuilder::default(), false)] {
+            let response = respond(rejections, AuthError::token(TokenFault::Inactive));
             let reference = response.extensions().get::<AuthError>().unwrap().reference().map(str::to_owned);
             let bytes = to_bytes(response.into_body()).await.unwrap();
             let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
@@ -391,8 +391,8 @@ mod tests {
             );
             assert_eq!(body.get("reference").is_some(), shown);
         }
-        let one = answer(&shows, AuthError::token(TokenFault::Inactive));
-        let two = answer(&shows, AuthError::token(TokenFault::Inactive));
+        let one = respond(&shows, AuthError::token(TokenFault::Inactive));
+        let two = respond(&shows, AuthError::token(TokenFault::Inactive));
         let of = |response: &HttpResponse| {
             response.extensions().get::<AuthError>().unwrap().reference().map(str::to_owned)
         };
@@ -402,8 +402,8 @@ mod tests {
 
     #[actix_web::test]
     async fn problem_json_has_type_title_and_status() {
-        let answers = RejectionBuilder::new(Challenge::default(), Some(Arc::new(ProblemJson)));
-        let response = answer(&answers, AuthError::new(AuthErrorKind::InsufficientScope));
+        let rejections = RejectionBuilder::new(Challenge::default(), Some(Arc::new(ProblemJson)));
+        let response = respond(&rejections, AuthError::new(AuthErrorKind::InsufficientScope));
         assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "application/problem+json");
         let body: serde_json::Value =
             serde_json::from_slice(&to_bytes(response.into_body()).await.unwrap()).unwrap();

@@ -83,7 +83,7 @@ pub(crate) struct Telemetry {
     failures: LastFailure,
     rejections: Rejections,
     #[cfg(feature = "metrics")]
-    series: Metrics,
+    metrics: Metrics,
 }
 
 #[cfg_attr(
@@ -98,7 +98,7 @@ impl Telemetry {
             failures: LastFailure::default(),
             rejections: Rejections::default(),
             #[cfg(feature = "metrics")]
-            series: Metrics::new(issuer),
+            metrics: Metrics::new(issuer),
         })
     }
 
@@ -119,8 +119,8 @@ impl Telemetry {
         }
         #[cfg(feature = "metrics")]
         match decision {
-            Ok(Some(via)) => self.series.allowed(via),
-            Ok(None) | Err(_) => self.series.decision(outcome, fault, via),
+            Ok(Some(via)) => self.metrics.allowed(via),
+            Ok(None) | Err(_) => self.metrics.decision(outcome, fault, via),
         }
     }
 
@@ -135,19 +135,19 @@ impl Telemetry {
 
     /// Reports the start of a call to the authorization server.
     pub(crate) fn call(self: &Arc<Self>, name: &'static str) -> CallTimer {
-        CallTimer { name, observer: Arc::clone(self), started: Instant::now() }
+        CallTimer { name, telemetry: Arc::clone(self), started: Instant::now() }
     }
 
     /// Reports the number of introspection calls in flight.
     pub(crate) fn in_flight(&self, count: usize) {
         #[cfg(feature = "metrics")]
-        self.series.in_flight(count);
+        self.metrics.in_flight(count);
     }
 
     /// Reports whether the circuit breaker is open.
     pub(crate) fn paused(&self, paused: bool) {
         #[cfg(feature = "metrics")]
-        self.series.paused(paused);
+        self.metrics.paused(paused);
     }
 
     /// Reports the fetch of a document.
@@ -167,7 +167,7 @@ impl Telemetry {
 
     fn fetched(&self, call: &'static str, unix_time: i64) {
         #[cfg(feature = "metrics")]
-        self.series.fetched(call, unix_time);
+        self.metrics.fetched(call, unix_time);
     }
 }
 
@@ -175,7 +175,7 @@ impl Telemetry {
 #[derive(Debug)]
 pub(crate) struct CallTimer {
     name: &'static str,
-    observer: Arc<Telemetry>,
+    telemetry: Arc<Telemetry>,
     started: Instant,
 }
 
@@ -186,10 +186,10 @@ impl CallTimer {
             (self.name, outcome.as_ref().map_or_else(|error| error.kind().fault(), |_| "answered"));
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         log::trace!(
-            target: crate::LOG, event = "called", issuer = &*self.observer.issuer, call, outcome, millis;
+            target: crate::LOG, event = "called", issuer = &*self.telemetry.issuer, call, outcome, millis;
             "called the authorization server"
         );
         #[cfg(feature = "metrics")]
-        self.observer.series.call(call, outcome, elapsed);
+        self.telemetry.metrics.call(call, outcome, elapsed);
     }
 }

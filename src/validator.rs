@@ -62,7 +62,7 @@ pub(crate) struct Validator {
     /// The longest time that a request waits for calls, fetches and the store together.
     timeout: Duration,
     warned_of_opaque_tokens: AtomicBool,
-    observer: Arc<Telemetry>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Validator {
@@ -70,20 +70,20 @@ impl Validator {
         settings: &Settings,
         hooks: &Hooks,
         clock: &Arc<dyn Clock>,
-        observer: &Arc<Telemetry>,
+        telemetry: &Arc<Telemetry>,
     ) -> Self {
         let limits = CallLimits {
             deadline: settings.tuning.response_timeout,
             max_body: settings.tuning.max_response_size,
         };
         Self {
-            metadata: MetadataCache::new(settings, limits, observer),
-            introspection: Introspection::new(settings, hooks, limits, clock, observer).map(Arc::new),
-            local: JwtValidator::new(settings, limits, observer),
+            metadata: MetadataCache::new(settings, limits, telemetry),
+            introspection: Introspection::new(settings, hooks, limits, clock, telemetry).map(Arc::new),
+            local: JwtValidator::new(settings, limits, telemetry),
             has_own_store: hooks.cache.is_some(),
             timeout: settings.tuning.response_timeout,
             warned_of_opaque_tokens: AtomicBool::new(false),
-            observer: Arc::clone(observer),
+            telemetry: Arc::clone(telemetry),
         }
     }
 
@@ -110,16 +110,16 @@ impl Validator {
     /// Looks a token up without waiting and without fresh metadata, so that cached verdicts outlive an outage of the
     /// issuer.
     fn lookup(&self, token: &BearerToken, max_age: Option<Duration>) -> Lookup {
-        let known = self.metadata.load();
-        let Some(known) = known.as_deref().map(|known| &known.document) else {
+        let metadata = self.metadata.load();
+        let Some(metadata) = metadata.as_deref().map(|metadata| &metadata.document) else {
             return Lookup::Missed(LookupKeys::default());
         };
         let text = token.as_str();
-        if let Some(local) = self.local(known.has_keys()).filter(|local| !local.introspects())
+        if let Some(local) = self.local(metadata.has_keys()).filter(|local| !local.introspects())
             && jwt::may_be_jwt(text)
         {
             let tag = local.tag(text);
-            return match local.lookup(tag.as_ref(), self.observer.clock.monotonic()) {
+            return match local.lookup(tag.as_ref(), self.telemetry.clock.monotonic()) {
                 Some(claims) => {
                     Lookup::Found(AgedVerdict::without_age(claims), VerdictSource::RememberedSignature)
                 }
@@ -127,8 +127,8 @@ impl Validator {
             };
         }
         let Some(introspection) = &self.introspection else { return Lookup::Missed(LookupKeys::default()) };
-        let key = known.key(text);
-        match introspection.lookup(&key, ClockReading::now(&*self.observer.clock), max_age) {
+        let key = metadata.key(text);
+        match introspection.lookup(&key, ClockReading::now(&*self.telemetry.clock), max_age) {
             Some(verdict) => Lookup::Found(verdict, VerdictSource::Cache),
             None => Lookup::Missed(LookupKeys { tag: None, key: Some(key) }),
         }
@@ -163,7 +163,9 @@ impl Validator {
         };
         let key = match keys.key {
             Some(key) => key,
-            None => self.metadata.with_current(&client, deadline, |known| known.key(token.as_str())).await?,
+            None => {
+                self.metadata.with_current(&client, deadline, |metadata| metadata.key(token.as_str())).await?
+            }
         };
         if let Some(hit) = introspection.cached(&key, max_age, deadline).await {
             return Ok((hit, VerdictSource::Cache));
@@ -213,25 +215,28 @@ impl Validator {
     pub(crate) fn status(&self) -> Status {
         let introspection = self.introspection.as_ref();
         let count = |count: fn(&ConcurrencyLimit) -> usize| {
-            introspection.map_or(0, |introspection| count(&introspection.gate))
+            introspection.map_or(0, |introspection| count(&introspection.concurrency_limit))
         };
         Status {
             metadata_known: self.metadata.load_full().is_some(),
             keys_known: self.local.knows_keys(),
             introspection: introspection
-                .map_or(IntrospectionState::Off, |known| known.breaker_state().into()),
+                .map_or(IntrospectionState::Off, |introspection| introspection.breaker_state().into()),
             calls_in_flight: count(ConcurrencyLimit::in_flight),
             most_calls_in_flight: count(ConcurrencyLimit::most_in_flight),
             calls_waiting: self.waiting(),
             cached_verdicts: introspection.map_or(0, |introspection| introspection.cache.len()),
-            last_error: self.observer.last_error(),
+            last_error: self.telemetry.last_error(),
         }
     }
 
     /// Returns the number of requests that wait for a call or a fetch of another request, or for a free place to
     /// call.
     fn waiting(&self) -> usize {
-        let calls = self.introspection.as_ref().map_or(0, |introspection| introspection.gate.room.waiting());
+        let calls = self
+            .introspection
+            .as_ref()
+            .map_or(0, |introspection| introspection.concurrency_limit.room.waiting());
         let keys = self.local.waiting();
         calls + self.metadata.waiting() + keys
     }
@@ -277,7 +282,7 @@ impl Validator {
     fn unsupported(&self) -> AuthError {
         if !self.warned_of_opaque_tokens.swap(true, Ordering::Relaxed) {
             log::warn!(
-                target: crate::LOG, event = "opaque_token_without_client", issuer = &*self.observer.issuer;
+                target: crate::LOG, event = "opaque_token_without_client", issuer = &*self.telemetry.issuer;
                 "an opaque token came, but there are no client credentials to introspect it with: it is refused, \
                  and so will be all others"
             );
@@ -287,8 +292,8 @@ impl Validator {
 }
 
 impl IntrospectionTarget {
-    fn from_metadata(known: &IssuerMetadata) -> Result<Self, AuthError> {
-        let endpoint = known.metadata.introspection_endpoint.require("introspection_endpoint")?.clone();
-        Ok(Self { issuer: Arc::clone(&known.issuer), endpoint })
+    fn from_metadata(metadata: &IssuerMetadata) -> Result<Self, AuthError> {
+        let endpoint = metadata.metadata.introspection_endpoint.require("introspection_endpoint")?.clone();
+        Ok(Self { issuer: Arc::clone(&metadata.issuer), endpoint })
     }
 }

@@ -26,7 +26,7 @@ struct Seen {
 struct EndpointHistory {
     issuer: String,
     url: String,
-    keyer: Arc<CacheKeyHasher>,
+    hasher: Arc<CacheKeyHasher>,
 }
 
 /// The keys of one token.
@@ -44,28 +44,28 @@ impl KeyHistory {
     }
 
     /// Returns the key hasher of this endpoint, which becomes the newest one.
-    pub(crate) fn keyer(&self, issuer: &str, url: &str) -> Arc<CacheKeyHasher> {
+    pub(crate) fn hasher(&self, issuer: &str, url: &str) -> Arc<CacheKeyHasher> {
         let mut seen = self.lock();
         let same = |known: &EndpointHistory| known.issuer == issuer && known.url == url;
         let known = seen.endpoints.iter().position(same).map(|place| seen.endpoints.remove(place));
         let endpoint = known.unwrap_or_else(|| EndpointHistory {
             issuer: issuer.to_owned(),
             url: url.to_owned(),
-            keyer: Arc::new(CacheKeyHasher::new(issuer, url, &self.client_id)),
+            hasher: Arc::new(CacheKeyHasher::new(issuer, url, &self.client_id)),
         });
-        let keyer = Arc::clone(&endpoint.keyer);
+        let hasher = Arc::clone(&endpoint.hasher);
         if seen.endpoints.len() >= MAX_REMEMBERED {
             seen.endpoints.remove(0);
             seen.has_forgotten = true;
         }
         seen.endpoints.push(endpoint);
-        keyer
+        hasher
     }
 
     /// Returns every key under which this process may have cached a token.
     pub(crate) fn keys(&self, token: &str) -> TokenKeys {
         let seen = self.lock();
-        let keys = seen.endpoints.iter().rev().map(|endpoint| endpoint.keyer.key(token)).collect();
+        let keys = seen.endpoints.iter().rev().map(|endpoint| endpoint.hasher.key(token)).collect();
         TokenKeys { keys, is_complete: !seen.has_forgotten }
     }
 
@@ -84,11 +84,11 @@ mod tests {
         let history = KeyHistory::new("api");
         let key = |url| CacheKeyHasher::new("https://as.example.test", url, "api").key("token");
         for url in ["/a", "/b", "/a", "/a"] {
-            assert_eq!(history.keyer("https://as.example.test", url).key("token"), key(url));
+            assert_eq!(history.hasher("https://as.example.test", url).key("token"), key(url));
         }
         let both = TokenKeys { keys: vec![key("/a"), key("/b")], is_complete: true };
         assert_eq!(history.keys("token"), both);
-        history.keyer("https://other.example.test", "/a");
+        history.hasher("https://other.example.test", "/a");
         assert_eq!(history.keys("token").keys.len(), 3);
     }
 
@@ -96,11 +96,11 @@ mod tests {
     fn endpoints_are_bounded_in_number_and_a_forgotten_one_is_told() {
         let history = KeyHistory::new("api");
         for number in 0..MAX_REMEMBERED {
-            history.keyer("issuer", &number.to_string());
+            history.hasher("issuer", &number.to_string());
         }
-        history.keyer("issuer", "0");
+        history.hasher("issuer", "0");
         assert!(history.keys("token").is_complete);
-        history.keyer("issuer", "one more");
+        history.hasher("issuer", "one more");
         let TokenKeys { keys, is_complete } = history.keys("token");
         assert_eq!((keys.len(), is_complete), (MAX_REMEMBERED, false));
         assert!(

@@ -33,7 +33,7 @@ pub(super) struct WatchedFiles<T> {
     make: fn(&[Content]) -> Result<T, String>,
     every: Duration,
     current: ArcSwapOption<T>,
-    look: Mutex<LastRead>,
+    last_read: Mutex<LastRead>,
 }
 
 /// The result of the last read.
@@ -50,7 +50,13 @@ impl<T> WatchedFiles<T> {
         every: Duration,
         make: fn(&[Content]) -> Result<T, String>,
     ) -> Self {
-        Self { paths: paths.into(), make, every, current: ArcSwapOption::empty(), look: Mutex::default() }
+        Self {
+            paths: paths.into(),
+            make,
+            every,
+            current: ArcSwapOption::empty(),
+            last_read: Mutex::default(),
+        }
     }
 
     pub(super) fn paths(&self) -> &[PathBuf] {
@@ -61,32 +67,34 @@ impl<T> WatchedFiles<T> {
     /// a good value. The error names the file and contains no part of its content.
     pub(super) fn get(&self) -> Result<Arc<T>, String> {
         let current = self.current.load_full();
-        let mut look = match (self.look.try_lock(), &current) {
-            (Ok(look), _) => look,
+        let mut last_read = match (self.last_read.try_lock(), &current) {
+            (Ok(last_read), _) => last_read,
             (Err(TryLockError::Poisoned(poisoned)), _) => poisoned.into_inner(),
             // Another thread is reading; the current value is recent enough.
             (Err(TryLockError::WouldBlock), Some(current)) => return Ok(Arc::clone(current)),
-            (Err(TryLockError::WouldBlock), None) => self.look.lock().unwrap_or_else(PoisonError::into_inner),
+            (Err(TryLockError::WouldBlock), None) => {
+                self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
+            }
         };
-        match (self.current.load_full(), look.at) {
+        match (self.current.load_full(), last_read.at) {
             (Some(current), Some(at)) if at.elapsed() < self.every => Ok(current),
-            (current, _) => self.refresh(&mut look, current),
+            (current, _) => self.refresh(&mut last_read, current),
         }
     }
 
-    fn refresh(&self, look: &mut LastRead, current: Option<Arc<T>>) -> Result<Arc<T>, String> {
-        look.at = Some(Instant::now());
-        match (self.reload(look), current) {
+    fn refresh(&self, last_read: &mut LastRead, current: Option<Arc<T>>) -> Result<Arc<T>, String> {
+        last_read.at = Some(Instant::now());
+        match (self.reload(last_read), current) {
             (Ok(fresh), current) => {
-                if look.failing {
-                    look.failing = false;
+                if last_read.failing {
+                    last_read.failing = false;
                     log::info!(target: crate::LOG, event = "credential_renewed"; "{self:?} can be used again");
                 }
                 fresh.or(current).ok_or_else(|| format!("{self:?} was not read"))
             }
             (Err(problem), Some(current)) => {
-                if !look.failing {
-                    look.failing = true;
+                if !last_read.failing {
+                    last_read.failing = true;
                     log::warn!(target: crate::LOG, event = "credential_kept"; "{problem}; the last good content stays in use");
                 }
                 Ok(current)
@@ -96,16 +104,16 @@ impl<T> WatchedFiles<T> {
     }
 
     /// Reads the files. Returns `None` if the content has not changed and was good.
-    fn reload(&self, look: &mut LastRead) -> Result<Option<Arc<T>>, String> {
+    fn reload(&self, last_read: &mut LastRead) -> Result<Option<Arc<T>>, String> {
         let contents = self.paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
         let digest = digest(&contents);
-        if let Some((tried, outcome)) = &look.tried
+        if let Some((tried, outcome)) = &last_read.tried
             && tried.as_ref() == digest.as_ref()
         {
             return outcome.clone().map(|()| None);
         }
         let made = (self.make)(&contents).map_err(|problem| format!("{self:?}: {problem}"));
-        look.tried = Some((digest, made.as_ref().map(|_| ()).map_err(Clone::clone)));
+        last_read.tried = Some((digest, made.as_ref().map(|_| ()).map_err(Clone::clone)));
         let fresh = Arc::new(made?);
         self.current.store(Some(Arc::clone(&fresh)));
         Ok(Some(fresh))

@@ -187,7 +187,7 @@ fn is_response<T>(result: &Result<T, AuthError>) -> bool {
 }
 
 fn clamped(retry_after: Option<Duration>) -> Option<Duration> {
-    retry_after.map(|asked| asked.min(LONGEST_RETRY_AFTER)).filter(|asked| !asked.is_zero())
+    retry_after.map(|requested| requested.min(LONGEST_RETRY_AFTER)).filter(|requested| !requested.is_zero())
 }
 
 impl CircuitBreaker {
@@ -275,7 +275,8 @@ impl CircuitBreaker {
                 }
             }
             CallOutcome::Failing(_) | CallOutcome::TimedOut => {
-                let retry_after = if let CallOutcome::Failing(asked) = outcome { asked } else { None };
+                let retry_after =
+                    if let CallOutcome::Failing(requested) = outcome { requested } else { None };
                 state.backoff.failed(key, retry_after, now);
                 state.failures = state.failures.saturating_add(1);
                 let is_suspicious = state.failures >= SUSPICIOUS_FAILURES
@@ -291,8 +292,8 @@ impl CircuitBreaker {
     }
 
     /// Records that the token of this key is active. In a pause, active tokens have a separate share of the calls.
-    pub(crate) fn remember(&self, key: CacheKey) {
-        self.state().reduced_rate.remember(key);
+    pub(crate) fn record_active(&self, key: CacheKey) {
+        self.state().reduced_rate.record_active(key);
     }
 
     /// Records the start of a health check.

@@ -77,11 +77,11 @@ impl ConcurrencyLimit {
     pub(crate) async fn enter(&self, deadline: Deadline) -> Result<Permit<'_>, AuthError> {
         // `try_acquire` fails while requests are queued: a released permit goes to the first of them.
         if let Ok(permit) = self.permits.try_acquire() {
-            return Ok(self.pass(permit));
+            return Ok(self.counted(permit));
         }
         let _queued = self.room.enter()?;
         match deadline.half().at_most(self.limits.queue_timeout).wait(self.permits.acquire()).await {
-            Some(Ok(permit)) => Ok(self.pass(permit)),
+            Some(Ok(permit)) => Ok(self.counted(permit)),
             // The semaphore is never closed.
             Some(Err(_)) | None => Err(AuthError::upstream(UpstreamFault::Saturated)),
         }
@@ -97,7 +97,7 @@ impl ConcurrencyLimit {
         self.most_in_flight.load(Ordering::Relaxed)
     }
 
-    fn pass<'a>(&'a self, permit: SemaphorePermit<'a>) -> Permit<'a> {
+    fn counted<'a>(&'a self, permit: SemaphorePermit<'a>) -> Permit<'a> {
         let count = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_in_flight.fetch_max(count, Ordering::Relaxed);
         Permit { _counted: Counted(&self.in_flight), _permit: permit }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::error::AuthErrorKind;
 
-    fn gate(calls: usize, waiting: usize, queue_timeout: u64) -> ConcurrencyLimit {
+    fn limit(calls: usize, waiting: usize, queue_timeout: u64) -> ConcurrencyLimit {
         ConcurrencyLimit::new(ConcurrencyLimits {
             calls,
             waiting,
@@ -135,89 +135,89 @@ mod tests {
 
     #[actix_web::test]
     async fn a_place_is_given_back_when_the_pass_is_dropped() {
-        let gate = gate(2, 0, LONG);
-        let (first, second) = (gate.enter(long()).await.unwrap(), gate.enter(long()).await.unwrap());
-        assert_eq!((gate.in_flight(), gate.room.waiting()), (2, 0));
+        let limit = limit(2, 0, LONG);
+        let (first, second) = (limit.enter(long()).await.unwrap(), limit.enter(long()).await.unwrap());
+        assert_eq!((limit.in_flight(), limit.room.waiting()), (2, 0));
         drop(first);
-        assert_eq!(gate.in_flight(), 1);
-        let third = gate.enter(long()).await.unwrap();
+        assert_eq!(limit.in_flight(), 1);
+        let third = limit.enter(long()).await.unwrap();
         drop((second, third));
-        assert_eq!((gate.in_flight(), gate.most_in_flight()), (0, 2));
+        assert_eq!((limit.in_flight(), limit.most_in_flight()), (0, 2));
     }
 
     #[actix_web::test]
     async fn past_the_queue_the_answer_is_saturated_at_once() {
-        let gate = Arc::new(gate(1, 1, LONG));
-        let pass = gate.enter(long()).await.unwrap();
+        let limit = Arc::new(limit(1, 1, LONG));
+        let permit = limit.enter(long()).await.unwrap();
         let waiter = rt::spawn({
-            let gate = gate.clone();
-            async move { gate.enter(long()).await.map(drop) }
+            let limit = limit.clone();
+            async move { limit.enter(long()).await.map(drop) }
         });
-        while gate.room.waiting() == 0 {
+        while limit.room.waiting() == 0 {
             yield_now().await;
         }
-        let error = gate.enter(long()).await.unwrap_err();
+        let error = limit.enter(long()).await.unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
         assert!(error.is_retryable());
-        drop(pass);
+        drop(permit);
         assert!(waiter.await.unwrap().is_ok());
-        assert_eq!((gate.in_flight(), gate.room.waiting()), (0, 0));
+        assert_eq!((limit.in_flight(), limit.room.waiting()), (0, 0));
     }
 
     #[actix_web::test]
     async fn past_the_patience_the_answer_is_saturated() {
-        let gate = gate(1, 8, 5);
-        let pass = gate.enter(long()).await.unwrap();
-        let error = gate.enter(long()).await.unwrap_err();
+        let limit = limit(1, 8, 5);
+        let permit = limit.enter(long()).await.unwrap();
+        let error = limit.enter(long()).await.unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
-        assert_eq!((gate.in_flight(), gate.room.waiting()), (1, 0));
-        drop(pass);
-        assert!(gate.enter(long()).await.is_ok());
+        assert_eq!((limit.in_flight(), limit.room.waiting()), (1, 0));
+        drop(permit);
+        assert!(limit.enter(long()).await.is_ok());
     }
 
     #[actix_web::test]
     async fn past_half_of_the_time_until_the_deadline_the_answer_is_saturated() {
-        let gate = gate(1, 8, LONG);
-        let _pass = gate.enter(long()).await.unwrap();
+        let limit = limit(1, 8, LONG);
+        let _pass = limit.enter(long()).await.unwrap();
         let deadline = Deadline::after(Duration::from_millis(400));
-        let error = gate.enter(deadline).await.unwrap_err();
+        let error = limit.enter(deadline).await.unwrap_err();
         assert_eq!(error.kind(), AuthErrorKind::Upstream(UpstreamFault::Saturated));
-        assert_eq!(gate.room.waiting(), 0);
+        assert_eq!(limit.room.waiting(), 0);
     }
 
     #[actix_web::test]
     async fn a_dropped_waiter_leaves_no_trace() {
-        let gate = Arc::new(gate(1, 1, LONG));
-        let pass = gate.enter(long()).await.unwrap();
+        let limit = Arc::new(limit(1, 1, LONG));
+        let permit = limit.enter(long()).await.unwrap();
         let waiter = rt::spawn({
-            let gate = gate.clone();
-            async move { gate.enter(long()).await.map(drop) }
+            let limit = limit.clone();
+            async move { limit.enter(long()).await.map(drop) }
         });
-        while gate.room.waiting() == 0 {
+        while limit.room.waiting() == 0 {
             yield_now().await;
         }
         waiter.abort();
         assert!(waiter.await.unwrap_err().is_cancelled());
-        assert_eq!(gate.room.waiting(), 0);
-        drop(pass);
-        assert!(gate.enter(long()).await.is_ok());
-        assert_eq!(gate.in_flight(), 0);
+        assert_eq!(limit.room.waiting(), 0);
+        drop(permit);
+        assert!(limit.enter(long()).await.is_ok());
+        assert_eq!(limit.in_flight(), 0);
     }
 
     #[actix_web::test]
     async fn a_gate_for_no_calls_still_lets_one_through() {
-        assert!(gate(0, 0, LONG).enter(long()).await.is_ok());
-        assert!(gate(usize::MAX, usize::MAX, LONG).enter(long()).await.is_ok());
+        assert!(limit(0, 0, LONG).enter(long()).await.is_ok());
+        assert!(limit(usize::MAX, usize::MAX, LONG).enter(long()).await.is_ok());
     }
 
     #[test]
     fn workers_together_keep_the_bound() {
         const CALLS: usize = 4;
-        let gate = gate(CALLS, 1024, LONG);
+        let limit = limit(CALLS, 1024, LONG);
         let inside = AtomicUsize::new(0);
         let served = AtomicUsize::new(0);
         let one_call = || async {
-            let _pass = gate.enter(long()).await.unwrap();
+            let _pass = limit.enter(long()).await.unwrap();
             assert!(inside.fetch_add(1, Ordering::SeqCst) < CALLS);
             yield_now().await;
             inside.fetch_sub(1, Ordering::SeqCst);
@@ -235,7 +235,10 @@ mod tests {
             }
         });
         assert_eq!(served.into_inner(), 4 * 50 * 20);
-        assert_eq!((gate.in_flight(), gate.room.waiting(), gate.permits.available_permits()), (0, 0, CALLS));
-        assert_eq!(gate.most_in_flight(), CALLS);
+        assert_eq!(
+            (limit.in_flight(), limit.room.waiting(), limit.permits.available_permits()),
+            (0, 0, CALLS)
+        );
+        assert_eq!(limit.most_in_flight(), CALLS);
     }
 }

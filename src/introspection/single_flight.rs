@@ -71,9 +71,9 @@ impl<K, V> fmt::Debug for SingleFlight<K, V> {
 
 impl<K: Eq + Hash, V> SingleFlight<K, V> {
     /// Removes this call, but not a later one with the same key.
-    fn remove(&self, key: &K, flight: &Arc<InFlight<V>>) {
+    fn remove(&self, key: &K, in_flight: &Arc<InFlight<V>>) {
         let mut calls = lock(&self.calls);
-        if calls.get(key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+        if calls.get(key).is_some_and(|known| Arc::ptr_eq(known, in_flight)) {
             calls.remove(key);
         }
     }
@@ -102,16 +102,16 @@ where
     {
         let (mut failure, mut has_replaced, mut place) = (None, false, None);
         loop {
-            let (flight, leads) = self.join_or_start(&key, &call);
+            let (in_flight, leads) = self.join_or_start(&key, &call);
             if leads {
                 drop(place.take());
             } else if place.is_none() {
                 place = Some(room.enter()?);
             }
             let outcome = if leads || has_replaced {
-                Some(flight.outcome().await)
+                Some(in_flight.outcome().await)
             } else {
-                deadline.half().wait(flight.outcome()).await
+                deadline.half().wait(in_flight.outcome()).await
             };
             match outcome {
                 Some(Some(Ok(value))) => return Ok(value.clone()),
@@ -121,7 +121,7 @@ where
                 // The call was lost. The next request that waits starts a new one.
                 Some(None) => {}
                 None => {
-                    self.remove(&key, &flight);
+                    self.remove(&key, &in_flight);
                     has_replaced = true;
                 }
             }
@@ -129,12 +129,12 @@ where
     }
 
     /// Lets no further request join the call for this key. Requests that already wait get its outcome.
-    pub(crate) fn forget(&self, key: &K) {
+    pub(crate) fn detach(&self, key: &K) {
         lock(&self.calls).remove(key);
     }
 
     /// The same for all keys.
-    pub(crate) fn forget_all(&self) {
+    pub(crate) fn detach_all(&self) {
         lock(&self.calls).clear();
     }
 
@@ -143,27 +143,30 @@ where
     where
         F: Future<Output = Result<V, AuthError>> + 'static,
     {
-        let flight = {
+        let in_flight = {
             let mut calls = lock(&self.calls);
-            if let Some(flight) = calls.get(key) {
-                return (Arc::clone(flight), false);
+            if let Some(in_flight) = calls.get(key) {
+                return (Arc::clone(in_flight), false);
             }
-            let flight = Arc::new(InFlight { outcome: OnceLock::new(), completed: Notify::new() });
-            calls.insert(key.clone(), Arc::clone(&flight));
-            flight
+            let in_flight = Arc::new(InFlight { outcome: OnceLock::new(), completed: Notify::new() });
+            calls.insert(key.clone(), Arc::clone(&in_flight));
+            in_flight
         };
-        let place =
-            InFlightGuard { flights: Arc::clone(self), key: key.clone(), flight: Arc::clone(&flight) };
+        let guard = InFlightGuard {
+            single_flight: Arc::clone(self),
+            key: key.clone(),
+            in_flight: Arc::clone(&in_flight),
+        };
         // Boxed: the future has kilobytes, which would otherwise be moved into the closure, into the task, and into
         // memory aligned for tasks.
-        let calling = Box::pin(call());
+        let future = Box::pin(call());
         // Not part of the future of the request that leads: actix does not poll that future while its client reads
         // responses slowly, and all other requests would wait.
         rt::spawn(async move {
-            let outcome = calling.await;
-            place.complete(outcome);
+            let outcome = future.await;
+            guard.complete(outcome);
         });
-        (flight, true)
+        (in_flight, true)
     }
 }
 
@@ -179,24 +182,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The entry of a call in the map. It is dropped with the task of the call, also after a panic. Then the entry is
 /// removed and the waiting requests are woken.
 struct InFlightGuard<K: Eq + Hash, V> {
-    flights: Arc<SingleFlight<K, V>>,
+    single_flight: Arc<SingleFlight<K, V>>,
     key: K,
-    flight: Arc<InFlight<V>>,
+    in_flight: Arc<InFlight<V>>,
 }
 
 impl<K: Eq + Hash, V> InFlightGuard<K, V> {
     /// Removes the entry before waking the waiters, so that later requests start a new call.
     fn complete(&self, outcome: Result<V, AuthError>) {
-        self.flights.remove(&self.key, &self.flight);
-        self.flight.complete(Some(outcome));
+        self.single_flight.remove(&self.key, &self.in_flight);
+        self.in_flight.complete(Some(outcome));
     }
 }
 
 impl<K: Eq + Hash, V> Drop for InFlightGuard<K, V> {
     fn drop(&mut self) {
-        if self.flight.outcome.get().is_none() {
-            self.flights.remove(&self.key, &self.flight);
-            self.flight.complete(None);
+        if self.in_flight.outcome.get().is_none() {
+            self.single_flight.remove(&self.key, &self.in_flight);
+            self.in_flight.complete(None);
         }
     }
 }

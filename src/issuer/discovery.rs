@@ -89,14 +89,14 @@ impl RequiredEndpoints {
 
 /// Fetches the metadata within one deadline. Returns the first document with the needed endpoints. Another document
 /// adds the endpoints that the first one lacks: some servers publish an OIDC document without
-/// `introspection_endpoint` and an RFC 8414 document with it. Errors that [`log_refused`] should report are added
-/// to `refused`.
+/// `introspection_endpoint` and an RFC 8414 document with it. Errors that [`log_errors`] should report are added
+/// to `errors`.
 pub(crate) async fn fetch(
     client: &awc::Client,
     issuer: &IssuerUrl,
     needs: &RequiredEndpoints,
     limits: CallLimits,
-    refused: &mut Vec<AuthError>,
+    errors: &mut Vec<AuthError>,
 ) -> Result<Metadata, AuthError> {
     let deadline = Deadline::after(limits.deadline);
     let mut found: Option<Metadata> = None;
@@ -117,7 +117,7 @@ pub(crate) async fn fetch(
             }
             Err(error) if is_absence(&error) => {
                 if matches!(error.kind(), AuthErrorKind::Misconfigured(_)) {
-                    refused.push(error.clone());
+                    errors.push(error.clone());
                 }
                 absence.get_or_insert(error);
             }
@@ -131,7 +131,7 @@ pub(crate) async fn fetch(
     }
     let Some(metadata) = found else { return Err(absence.unwrap_or_else(|| bad_answer("no metadata"))) };
     let unusable = metadata.unusable(needs);
-    refused.extend_from_slice(&unusable);
+    errors.extend_from_slice(&unusable);
     match interruption.clone().or_else(|| unusable.into_iter().next()) {
         // No endpoint is usable: the metadata is fetched again soon, and the last good metadata stays in use.
         Some(error) if !metadata.has_any(needs) => Err(error),
@@ -271,13 +271,13 @@ async fn document(
 }
 
 /// Reports in one log record why documents, or endpoints in them, are not used.
-pub(crate) fn log_refused(issuer: &IssuerUrl, refused: &[AuthError], level: log::Level) {
-    let Some(first) = refused.first() else { return };
+pub(crate) fn log_errors(issuer: &IssuerUrl, errors: &[AuthError], level: log::Level) {
+    let Some(first) = errors.first() else { return };
     let text = |error: &AuthError| match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     };
-    let texts = refused.iter().map(text).collect::<Vec<_>>().join("; ");
+    let texts = errors.iter().map(text).collect::<Vec<_>>().join("; ");
     let (issuer, fault) = (issuer.as_str(), first.kind().fault());
     log::log!(target: crate::LOG, level, event = "metadata_refused", issuer, fault; "{texts}");
 }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The longest wait for the fetch of another reader, and the longest wait at all while there is an older document.
-const PATIENCE: Duration = Duration::from_secs(3);
+const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// The times for which a document is used.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub(crate) trait Document: Send + Sync + 'static {
 pub(crate) struct RefreshingCache<T> {
     name: &'static str,
     lifetimes: Lifetimes,
-    observer: Arc<Telemetry>,
+    telemetry: Arc<Telemetry>,
     current: ArcSwapOption<Fetched<T>>,
     state: Mutex<CacheState>,
     /// Notifies waiting readers that a fetch has ended.
@@ -94,11 +94,11 @@ pub(crate) struct Fetched<T> {
 }
 
 impl<T: Document> Fetched<T> {
-    fn new(document: T, asked_at: Duration, lifetimes: Lifetimes, number: u64) -> Self {
+    fn new(document: T, requested_at: Duration, lifetimes: Lifetimes, number: u64) -> Self {
         let good_until = document.good_until().unwrap_or(Duration::MAX);
-        let after = |age| asked_at.saturating_add(age).min(good_until);
+        let after = |age| requested_at.saturating_add(age).min(good_until);
         let refresh_at =
-            if document.interruption().is_some() { asked_at } else { after(lifetimes.without_refresh()) };
+            if document.interruption().is_some() { requested_at } else { after(lifetimes.without_refresh()) };
         Self {
             refresh_at,
             stale_at: after(lifetimes.max_age),
@@ -138,7 +138,7 @@ impl Reader {
 #[derive(Default)]
 struct CacheState {
     /// The number of the running fetch.
-    under_way: Option<u64>,
+    running: Option<u64>,
     last_number: u64,
     failure: Option<FailedFetch>,
     /// The start of the last fetch.
@@ -169,12 +169,12 @@ impl<T: Document> RefreshingCache<T> {
         name: &'static str,
         lifetimes: Lifetimes,
         max_waiting: usize,
-        observer: Arc<Telemetry>,
+        telemetry: Arc<Telemetry>,
     ) -> Self {
         Self {
             name,
             lifetimes,
-            observer,
+            telemetry,
             current: ArcSwapOption::empty(),
             state: Mutex::default(),
             ended: watch::Sender::new(()),
@@ -185,13 +185,13 @@ impl<T: Document> RefreshingCache<T> {
     }
 
     /// Returns a cache with a document that is never fetched.
-    pub(crate) fn fixed(name: &'static str, document: T, observer: Arc<Telemetry>) -> Self {
+    pub(crate) fn fixed(name: &'static str, document: T, telemetry: Arc<Telemetry>) -> Self {
         let forever = Lifetimes {
             max_age: Duration::MAX,
             stale_if_error: Duration::MAX,
             min_refetch_interval: Duration::MAX,
         };
-        let this = Self::new(name, forever, 0, observer);
+        let this = Self::new(name, forever, 0, telemetry);
         this.current.store(Some(Arc::new(Fetched::new(document, Duration::ZERO, forever, 0))));
         this
     }
@@ -212,10 +212,10 @@ impl<T: Document> RefreshingCache<T> {
     }
 
     /// Applies a function to the document, if it needs no refresh at this time.
-    pub(crate) fn with_fresh<R>(&self, now: Duration, look: impl FnOnce(&T) -> R) -> Option<R> {
+    pub(crate) fn with_fresh<R>(&self, now: Duration, read: impl FnOnce(&T) -> R) -> Option<R> {
         let current = self.current.load();
         let current = current.as_deref()?;
-        (now < current.refresh_at).then(|| look(&current.document))
+        (now < current.refresh_at).then(|| read(&current.document))
     }
 
     /// Returns the current document while it is fresh, otherwise a new one. `fetch` runs on the calling worker.
@@ -241,14 +241,14 @@ impl<T: Document> RefreshingCache<T> {
         }
         let last_good = known.clone().filter(|current| self.now() < current.expires_at);
         let deadline = match last_good {
-            Some(_) => reader.deadline.at_most(PATIENCE),
+            Some(_) => reader.deadline.at_most(MAX_WAIT),
             None => reader.deadline,
         };
         let outcome = self.next(known.as_ref(), fetch, Reader { deadline, ..reader }).await;
         match (outcome, last_good) {
             (Ok(Some(newer)), _) => Ok(newer),
             (_, Some(last_good)) => Ok(last_good),
-            (Ok(None), None) => Err(self.refusal()),
+            (Ok(None), None) => Err(self.last_error()),
             (Err(error), None) => Err(error),
         }
     }
@@ -265,22 +265,22 @@ impl<T: Document> RefreshingCache<T> {
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
-        let cooling = {
+        let is_recent = {
             let state = self.state();
             // After a failure, the pause limits the fetches instead.
-            state.under_way.is_none() && state.failure.is_none() && self.is_recent(state.last_start)
+            state.running.is_none() && state.failure.is_none() && self.is_recent(state.last_start)
         };
-        let newer = if cooling {
+        let newer = if is_recent {
             self.newer(Some(seen))
         } else {
             self.next(Some(seen), fetch, Reader { deadline, kind: ReaderKind::Renewer }).await?
         };
         let failing = newer.is_none() && self.state().failure.is_some();
-        if failing { Err(self.refusal()) } else { Ok(newer) }
+        if failing { Err(self.last_error()) } else { Ok(newer) }
     }
 
     /// Returns the error of the last fetch, with the time until the next one.
-    fn refusal(&self) -> AuthError {
+    fn last_error(&self) -> AuthError {
         match self.state().failure.clone() {
             Some(failure) => {
                 let pause = failure.resume_at.saturating_sub(self.now());
@@ -322,14 +322,15 @@ impl<T: Document> RefreshingCache<T> {
             } else if place.is_none() {
                 place = self.room(kind).map(WaitingRoom::enter).transpose()?;
             }
-            let patience = if is_own || has_replaced { deadline } else { deadline.half().at_most(PATIENCE) };
+            let wait_until =
+                if is_own || has_replaced { deadline } else { deadline.half().at_most(MAX_WAIT) };
             let end = async {
-                while self.newer(seen).is_none() && self.state().under_way == Some(number) {
+                while self.newer(seen).is_none() && self.state().running == Some(number) {
                     // This fails only without a sender, and `self` contains the sender.
                     let _ = ended.changed().await;
                 }
             };
-            let has_ended = patience.wait(end).await.is_some();
+            let has_ended = wait_until.wait(end).await.is_some();
             match (has_ended, is_own) {
                 (true, true) if self.newer(seen).is_some() || self.state().failure.is_some() => {
                     return Ok(self.newer(seen));
@@ -355,7 +356,7 @@ impl<T: Document> RefreshingCache<T> {
     }
 
     fn now(&self) -> Duration {
-        self.observer.clock.monotonic()
+        self.telemetry.clock.monotonic()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, CacheState> {

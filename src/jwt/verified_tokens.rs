@@ -88,7 +88,7 @@ impl VerifiedTokens {
     }
 
     pub(crate) fn evict_subject(&self, subject: &str) {
-        self.tokens.retain(|_, verified| verified.claims.subject() != Some(subject));
+        self.tokens.retain(|_, token| token.claims.subject() != Some(subject));
     }
 
     pub(crate) fn clear(&self) {
@@ -114,40 +114,40 @@ mod tests {
         Claims::from_members(Map::from_iter([("sub".to_owned(), Value::from(subject))])).unwrap()
     }
 
-    fn remembered(tokens: &[&str]) -> VerifiedTokens {
-        let remembered = VerifiedTokens::new().unwrap();
+    fn verified(tokens: &[&str]) -> VerifiedTokens {
+        let verified = VerifiedTokens::new().unwrap();
         for token in tokens {
-            remembered.insert(remembered.tag(token).unwrap(), claims(token), [1; 32]);
+            verified.insert(verified.tag(token).unwrap(), claims(token), [1; 32]);
         }
-        remembered
+        verified
     }
 
-    fn subject(remembered: &VerifiedTokens, token: &str, key_set: KeySetId) -> Option<String> {
-        let claims = remembered.get(&remembered.tag(token).unwrap(), &key_set)?;
+    fn subject(verified: &VerifiedTokens, token: &str, key_set: KeySetId) -> Option<String> {
+        let claims = verified.get(&verified.tag(token).unwrap(), &key_set)?;
         claims.subject().map(str::to_owned)
     }
 
     #[test]
     fn a_token_is_known_with_the_keys_that_verified_it_only() {
-        let remembered = remembered(&["alice", "bob"]);
-        assert_eq!(subject(&remembered, "alice", [1; 32]).as_deref(), Some("alice"));
-        assert_eq!(subject(&remembered, "alice", [2; 32]), None);
-        assert_eq!(subject(&remembered, "alic", [1; 32]), None);
+        let verified = verified(&["alice", "bob"]);
+        assert_eq!(subject(&verified, "alice", [1; 32]).as_deref(), Some("alice"));
+        assert_eq!(subject(&verified, "alice", [2; 32]), None);
+        assert_eq!(subject(&verified, "alic", [1; 32]), None);
     }
 
     #[test]
     fn what_is_evicted_is_not_known() {
-        let known = |remembered: &VerifiedTokens| {
-            ["alice", "bob"].map(|token| subject(remembered, token, [1; 32]).is_some())
+        let cached = |verified: &VerifiedTokens| {
+            ["alice", "bob"].map(|token| subject(verified, token, [1; 32]).is_some())
         };
-        let by_token = remembered(&["alice", "bob"]);
+        let by_token = verified(&["alice", "bob"]);
         by_token.evict("alice");
-        assert_eq!(known(&by_token), [false, true]);
-        let by_subject = remembered(&["alice", "bob"]);
+        assert_eq!(cached(&by_token), [false, true]);
+        let by_subject = verified(&["alice", "bob"]);
         by_subject.evict_subject("bob");
-        assert_eq!(known(&by_subject), [true, false]);
+        assert_eq!(cached(&by_subject), [true, false]);
         by_subject.clear();
-        assert_eq!(known(&by_subject), [false, false]);
+        assert_eq!(cached(&by_subject), [false, false]);
     }
 
     #[test]
@@ -155,12 +155,12 @@ mod tests {
         let fill = |count: usize, members: usize| {
             let members = (0..members).map(|n| (format!("{n}"), Value::Array(vec![Value::from(1); 4])));
             let claims = Claims::from_members(members.collect()).unwrap();
-            let remembered = remembered(&[]);
+            let verified = verified(&[]);
             for n in 0..count {
-                let tag = remembered.tag(&n.to_string()).unwrap();
-                remembered.insert(tag, claims.clone(), [1; 32]);
+                let tag = verified.tag(&n.to_string()).unwrap();
+                verified.insert(tag, claims.clone(), [1; 32]);
             }
-            (remembered.tokens.len(), claims.footprint())
+            (verified.tokens.len(), claims.footprint())
         };
         let (held, size) = fill(1_000, 500);
         assert!((100..1_000).contains(&held) && held * size <= 64 << 20, "{held} of {size} bytes");
@@ -170,13 +170,13 @@ mod tests {
 
     #[test]
     fn another_process_has_other_tags() {
-        let tag = |remembered: &VerifiedTokens| remembered.tag("token").unwrap().0;
-        assert_ne!(tag(&remembered(&[])), tag(&remembered(&[])));
+        let tag = |verified: &VerifiedTokens| verified.tag("token").unwrap().0;
+        assert_ne!(tag(&verified(&[])), tag(&verified(&[])));
     }
 
     #[test]
     fn debug_tells_the_number() {
-        assert_eq!(format!("{:?}", remembered(&["alice"])), "VerifiedTokens { tokens: 1, .. }");
+        assert_eq!(format!("{:?}", verified(&["alice"])), "VerifiedTokens { tokens: 1, .. }");
     }
 
     proptest! {
@@ -184,8 +184,8 @@ mod tests {
         /// block.
         #[test]
         fn tags_are_equal_only_for_equal_tokens(one in "[ab\\x00]{0,40}", other in "[ab\\x00]{0,40}") {
-            let remembered = remembered(&[]);
-            prop_assert_eq!(remembered.tag(&one) == remembered.tag(&other), one == other);
+            let verified = verified(&[]);
+            prop_assert_eq!(verified.tag(&one) == verified.tag(&other), one == other);
         }
     }
 }

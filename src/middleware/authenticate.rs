@@ -27,14 +27,14 @@ use crate::{
 /// The state of one worker for one configuration.
 #[derive(Debug)]
 pub(crate) struct WorkerContext {
-    pub(crate) shared: LocalState,
+    pub(crate) state: LocalState,
     client: WorkerClient,
 }
 
 impl WorkerContext {
     pub(crate) fn new(protect: &ProtectApi) -> Self {
-        let shared = &protect.shared;
-        Self { client: shared.worker_client(), shared: Rc::new(Arc::clone(shared)) }
+        let state = &protect.state;
+        Self { client: state.worker_client(), state: Rc::new(Arc::clone(state)) }
     }
 }
 
@@ -46,24 +46,24 @@ impl ProtectApi {
         worker: &WorkerContext,
     ) -> Result<AuthContext, Denial> {
         if self.mount.allows_preflight && is_preflight(request) {
-            return Ok(AuthContext::anonymous(&worker.shared));
+            return Ok(AuthContext::anonymous(&worker.state));
         }
         let certificate = self.certificate(request)?;
         if let Some(outer) = self.outer_caller(request) {
             self.authorize(&outer.valid, VerdictSource::OuterMount, certificate.as_ref())?;
-            return Ok(AuthContext::inherited(&worker.shared, outer));
+            return Ok(AuthContext::inherited(&worker.state, outer));
         }
         let Some(token) = self.token(request).await? else { return Ok(self.without_token(worker)?) };
         let client =
-            || worker.client.choose(self.shared.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
-        let valid = self.shared.validator.validate(&token, self.mount.max_age, client).await?;
+            || worker.client.choose(self.state.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
+        let valid = self.state.validator.validate(&token, self.mount.max_age, client).await?;
         self.authorize(&valid, valid.via, certificate.as_ref())?;
-        Ok(AuthContext::new(&worker.shared, Caller { valid, token }))
+        Ok(AuthContext::new(&worker.state, Caller { valid, token }))
     }
 
     fn without_token(&self, worker: &WorkerContext) -> Result<AuthContext, AuthError> {
         if self.mount.is_optional {
-            Ok(AuthContext::anonymous(&worker.shared))
+            Ok(AuthContext::anonymous(&worker.state))
         } else {
             Err(AuthError::new(AuthErrorKind::MissingToken))
         }
@@ -74,9 +74,9 @@ impl ProtectApi {
     fn outer_caller(&self, request: &ServiceRequest) -> Option<Rc<Caller>> {
         let extensions = request.extensions();
         let outer =
-            extensions.get::<AuthContext>().filter(|context| context.is_of(&self.shared))?.authenticated()?;
+            extensions.get::<AuthContext>().filter(|context| context.is_of(&self.state))?.authenticated()?;
         let is_fresh = match (self.mount.max_age, outer.valid.age) {
-            (Some(max_age), Some(age)) => age.at(self.shared.clock.monotonic()) <= max_age,
+            (Some(max_age), Some(age)) => age.at(self.state.clock.monotonic()) <= max_age,
             _ => true,
         };
         is_fresh.then(|| Rc::clone(outer))
@@ -84,7 +84,7 @@ impl ProtectApi {
 
     /// Extracts the token: from the token resolver if it returns one, otherwise from the `Authorization` header.
     async fn token(&self, request: &ServiceRequest) -> Result<Option<BearerToken>, AuthError> {
-        let State { settings, hooks, .. } = &*self.shared;
+        let State { settings, hooks, .. } = &*self.state;
         let max_length = settings.tuning.max_token_length;
         if let Some(resolver) = &hooks.token_resolver {
             let resolved = resolver(request.request()).await;
@@ -102,7 +102,7 @@ impl ProtectApi {
     /// Returns the caller's certificate: from the certificate resolver if there is one, otherwise from the TLS
     /// connection.
     fn certificate(&self, request: &ServiceRequest) -> Result<Option<CertificateThumbprint>, AuthError> {
-        match &self.shared.hooks.certificate_resolver {
+        match &self.state.hooks.certificate_resolver {
             None => Ok(certificate::of_connection(request.request())),
             Some(resolver) => resolver
                 .resolve(request.request())
@@ -117,7 +117,7 @@ impl ProtectApi {
         via: VerdictSource,
         certificate: Option<&CertificateThumbprint>,
     ) -> Result<(), Denial> {
-        let State { settings, validator, clock, .. } = &*self.shared;
+        let State { settings, validator, clock, .. } = &*self.state;
         let metadata = validator.metadata.load();
         let issuer = validator.metadata.issuer(metadata.as_deref());
         let now = clock.unix_time();

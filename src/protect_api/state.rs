@@ -22,10 +22,10 @@ use crate::{
 pub(crate) struct State {
     /// Identifies the configuration, to compare the mounts of one request and the clients of one worker.
     pub(crate) id: u64,
-    pub(crate) observer: Arc<Telemetry>,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) settings: Settings,
     pub(crate) hooks: Hooks,
-    pub(crate) answers: RejectionBuilder,
+    pub(crate) rejections: RejectionBuilder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) validator: Validator,
 }
@@ -40,16 +40,16 @@ impl State {
     pub(crate) fn obtain(settings: Settings, hooks: Hooks) -> Arc<Self> {
         // No code panics while it holds the lock. Even after a panic the list would be valid.
         let mut alive = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-        alive.retain(|shared| shared.strong_count() > 0);
-        let equal = |shared: &Arc<Self>| shared.settings == settings && shared.hooks.same(&hooks);
-        if let Some(shared) = alive.iter().filter_map(Weak::upgrade).find(equal) {
-            return shared;
+        alive.retain(|state| state.strong_count() > 0);
+        let equal = |state: &Arc<Self>| state.settings == settings && state.hooks.same(&hooks);
+        if let Some(state) = alive.iter().filter_map(Weak::upgrade).find(equal) {
+            return state;
         }
-        let shared = Arc::new(Self::new(settings, hooks));
-        alive.push(Arc::downgrade(&shared));
+        let state = Arc::new(Self::new(settings, hooks));
+        alive.push(Arc::downgrade(&state));
         drop(alive);
-        Summary::new(&shared.settings, &shared.hooks).log();
-        shared
+        Summary::new(&state.settings, &state.hooks).log();
+        state
     }
 
     pub(crate) fn uses_mtls(&self) -> bool {
@@ -84,18 +84,18 @@ impl State {
 
     fn new(settings: Settings, hooks: Hooks) -> Self {
         let clock = hooks.clock();
-        let observer = Telemetry::new(settings.issuer.as_str(), Arc::clone(&clock));
+        let telemetry = Telemetry::new(settings.issuer.as_str(), Arc::clone(&clock));
         let challenge = Challenge::new(
             settings.tuning.realm.as_deref(),
             settings.tuning.resource_metadata.as_ref().map(UrlText::as_str),
         );
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            validator: Validator::new(&settings, &hooks, &clock, &observer),
-            answers: RejectionBuilder::new(challenge, hooks.renderer.clone())
-                .with_telemetry(Arc::clone(&observer))
+            validator: Validator::new(&settings, &hooks, &clock, &telemetry),
+            rejections: RejectionBuilder::new(challenge, hooks.renderer.clone())
+                .with_telemetry(Arc::clone(&telemetry))
                 .with_visible_reference(settings.tuning.error_reference),
-            observer,
+            telemetry,
             clock,
             settings,
             hooks,

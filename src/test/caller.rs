@@ -69,10 +69,10 @@ pub fn bearer(token: &str) -> (&'static str, String) {
 impl ProtectApi {
     #[track_caller]
     fn session_for_test(&self, claims: Value) -> AuthContext {
-        let shared = &self.shared;
-        let now = shared.clock.unix_time();
+        let state = &self.state;
+        let now = state.clock.unix_time();
         let defaults = json!({
-            "iss": shared.validator.metadata.issuer(shared.validator.metadata.load().as_deref()), "aud": shared.settings.rules.audience, "sub": "test-subject",
+            "iss": state.validator.metadata.issuer(state.validator.metadata.load().as_deref()), "aud": state.settings.rules.audience, "sub": "test-subject",
             "iat": now, "exp": now + LIFETIME,
         });
         let mut members: Map<String, Value> = expect_ok(serde_json::from_value(defaults), "make claims");
@@ -83,9 +83,9 @@ impl ProtectApi {
         let claims = expect_ok(Claims::from_members(members), "take the claims of a test");
         let token = expect_ok(BearerToken::resolved("token-of-a-test", usize::MAX), "make a token");
         let valid = expect_ok(
-            shared.validator.valid_token(AgedVerdict::without_age(claims), VerdictSource::Introspection),
+            state.validator.valid_token(AgedVerdict::without_age(claims), VerdictSource::Introspection),
             "take the claims of a test",
         );
-        AuthContext::new(&Rc::new(Arc::clone(shared)), Caller { valid, token })
+        AuthContext::new(&Rc::new(Arc::clone(state)), Caller { valid, token })
     }
 }

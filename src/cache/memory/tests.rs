@@ -225,9 +225,9 @@ fn spray(tokens: u64) {
     for key in &good {
         put(&cache, *key, &active(json!({"sub": "alice"})), at(0, 0));
     }
-    let keyer = CacheKeyHasher::new("i", "e", "c");
+    let hasher = CacheKeyHasher::new("i", "e", "c");
     for number in 0..tokens {
-        put(&cache, keyer.key(&number.to_string()), &Verdict::Inactive, at(1, 1));
+        put(&cache, hasher.key(&number.to_string()), &Verdict::Inactive, at(1, 1));
         assert!(cache.len() <= 100 + 1000);
     }
     assert!(good.iter().all(|key| cache.get(key, at(2, 2), None).is_some()));

@@ -14,7 +14,7 @@ const TOKENS: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// A failure is ignored after this time.
-const FORGOTTEN: Duration = Duration::from_secs(30);
+const MAX_FAILURE_AGE: Duration = Duration::from_secs(30);
 
 /// The tokens that failed lately, by their cache keys.
 #[derive(Debug)]
@@ -43,30 +43,30 @@ impl Backoff {
 
     /// Returns whether this token failed lately.
     pub(crate) fn has_failed(&self, key: &CacheKey, now: Duration) -> bool {
-        self.0.get(key).is_some_and(|failing| failing.is_remembered(now))
+        self.0.get(key).is_some_and(|failing| failing.is_current(now))
     }
 
     pub(crate) fn failed(&mut self, key: CacheKey, retry_after: Option<Duration>, now: Duration) {
-        let before = self.0.get(&key).filter(|failing| failing.is_remembered(now));
+        let before = self.0.get(&key).filter(|failing| failing.is_current(now));
         let failures = before.map_or(0, |failing| failing.failures).saturating_add(1);
         let pause = match failures {
             1 | 2 => Duration::ZERO,
             _ => FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(3).min(8)).min(LONGEST_PAUSE),
         };
-        let until = now.saturating_add(retry_after.map_or(pause, |asked| asked.max(pause)));
+        let until = now.saturating_add(retry_after.map_or(pause, |requested| requested.max(pause)));
         self.0.insert(key, Failing { failures, last: now, until });
     }
 
     pub(crate) fn succeeded(&mut self, key: &CacheKey) {
         if !self.0.is_empty() {
-            let _forgotten = self.0.remove(key);
+            let _removed = self.0.remove(key);
         }
     }
 }
 
 impl Failing {
-    fn is_remembered(&self, now: Duration) -> bool {
-        now < self.until.max(self.last.saturating_add(FORGOTTEN))
+    fn is_current(&self, now: Duration) -> bool {
+        now < self.until.max(self.last.saturating_add(MAX_FAILURE_AGE))
     }
 }
 

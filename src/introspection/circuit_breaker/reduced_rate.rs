@@ -50,7 +50,7 @@ impl ReducedRate {
     }
 
     /// Records that a token is active.
-    pub(crate) fn remember(&mut self, key: CacheKey) {
+    pub(crate) fn record_active(&mut self, key: CacheKey) {
         self.known_tokens.insert(key, ());
     }
 
@@ -146,7 +146,7 @@ mod tests {
     fn a_bounded_number_of_tokens_is_remembered() {
         let mut rate = ReducedRate::new();
         for number in 0..100_000 {
-            rate.remember(CacheKey::numbered(number));
+            rate.record_active(CacheKey::numbered(number));
         }
         assert!(rate.known_tokens.len() <= KNOWN_TOKENS, "{}", rate.known_tokens.len());
         assert!(rate.is_known(&CacheKey::numbered(99_999)));

@@ -239,7 +239,7 @@ fn each_failed_check_doubles_the_pause_up_to_the_longest() {
 /// Returns a breaker that has been open since 100 s because of a health check with this result.
 fn opened_by(error: AuthError) -> CircuitBreaker {
     let breaker = CircuitBreaker::new("issuer");
-    breaker.remember(key(1));
+    breaker.record_active(key(1));
     breaker.finish_check(secs(100), &ended(Some(error)), secs(100));
     assert_eq!(state(&breaker, 100), CircuitState::Open);
     breaker

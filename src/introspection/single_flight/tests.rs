@@ -24,7 +24,7 @@ async fn never() -> Result<usize, AuthError> {
 
 #[actix_web::test]
 async fn many_wait_for_one_call() {
-    let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+    let (single_flight, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
     let call = || {
         let calls = Arc::clone(&calls);
         async move {
@@ -32,12 +32,12 @@ async fn many_wait_for_one_call() {
             Ok(calls.fetch_add(1, Ordering::SeqCst))
         }
     };
-    let outcomes = join_all((0..200).map(|_| flights.join(1, soon(), roomy(), call))).await;
+    let outcomes = join_all((0..200).map(|_| single_flight.join(1, soon(), roomy(), call))).await;
     assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 0));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
-    assert!(lock(&flights.calls).is_empty());
+    assert!(lock(&single_flight.calls).is_empty());
     assert_eq!(
-        flights.join(1, soon(), roomy(), call).await.unwrap(),
+        single_flight.join(1, soon(), roomy(), call).await.unwrap(),
         1,
         "a later request makes a call of its own"
     );
@@ -45,7 +45,7 @@ async fn many_wait_for_one_call() {
 
 #[actix_web::test]
 async fn a_failure_gives_each_waiter_one_try_of_its_own_together() {
-    let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+    let (single_flight, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
     let failing = || {
         let calls = Arc::clone(&calls);
         async move {
@@ -54,14 +54,14 @@ async fn a_failure_gives_each_waiter_one_try_of_its_own_together() {
             Err::<usize, _>(AuthError::upstream(UpstreamFault::TimedOut))
         }
     };
-    let outcomes = join_all((0..50).map(|_| flights.join(1, soon(), roomy(), failing))).await;
+    let outcomes = join_all((0..50).map(|_| single_flight.join(1, soon(), roomy(), failing))).await;
     assert!(outcomes.into_iter().all(|outcome| outcome.is_err()));
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
 #[actix_web::test]
 async fn a_dropped_leader_leaves_its_call_running() {
-    let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+    let (single_flight, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
     let call = || {
         let calls = Arc::clone(&calls);
         async move {
@@ -69,15 +69,15 @@ async fn a_dropped_leader_leaves_its_call_running() {
             Ok(calls.fetch_add(1, Ordering::SeqCst) + 7)
         }
     };
-    let leader = tokio::time::timeout(Duration::from_millis(1), flights.join(1, soon(), roomy(), call));
+    let leader = tokio::time::timeout(Duration::from_millis(1), single_flight.join(1, soon(), roomy(), call));
     assert!(leader.await.is_err(), "its client went away");
-    assert_eq!(flights.join(1, soon(), roomy(), call).await.unwrap(), 7);
+    assert_eq!(single_flight.join(1, soon(), roomy(), call).await.unwrap(), 7);
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[actix_web::test]
 async fn a_forgotten_call_is_joined_by_nobody_and_takes_no_later_ones_place() {
-    let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+    let (single_flight, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
     let call = |millis| {
         let calls = Arc::clone(&calls);
         move || {
@@ -90,39 +90,39 @@ async fn a_forgotten_call_is_joined_by_nobody_and_takes_no_later_ones_place() {
         }
     };
     let early = rt::spawn({
-        let (flights, call) = (Arc::clone(&flights), call(20));
-        async move { flights.join(1, soon(), roomy(), call).await }
+        let (single_flight, call) = (Arc::clone(&single_flight), call(20));
+        async move { single_flight.join(1, soon(), roomy(), call).await }
     });
     tokio::task::yield_now().await;
-    flights.forget(&1);
+    single_flight.detach(&1);
     let late = rt::spawn({
-        let (flights, call) = (Arc::clone(&flights), call(60));
-        async move { flights.join(1, soon(), roomy(), call).await }
+        let (single_flight, call) = (Arc::clone(&single_flight), call(60));
+        async move { single_flight.join(1, soon(), roomy(), call).await }
     });
     assert_eq!(early.await.unwrap().unwrap(), 0);
-    assert_eq!(lock(&flights.calls).len(), 1, "the later call is still there");
-    assert_eq!(flights.join(1, soon(), roomy(), call(0)).await.unwrap(), 1, "and is joined");
+    assert_eq!(lock(&single_flight.calls).len(), 1, "the later call is still there");
+    assert_eq!(single_flight.join(1, soon(), roomy(), call(0)).await.unwrap(), 1, "and is joined");
     assert_eq!(late.await.unwrap().unwrap(), 1);
 }
 
 #[actix_web::test]
 async fn a_panicking_call_leaves_no_stuck_place() {
-    let flights = Numbers::default();
+    let single_flight = Numbers::default();
     let panics = || async {
         assert!(std::hint::black_box(false), "on purpose");
         Ok(0)
     };
-    assert!(flights.join(1, soon(), roomy(), panics).await.is_err());
-    assert!(lock(&flights.calls).is_empty());
-    assert_eq!(flights.join(1, soon(), roomy(), || async { Ok(3) }).await.unwrap(), 3);
+    assert!(single_flight.join(1, soon(), roomy(), panics).await.is_err());
+    assert!(lock(&single_flight.calls).is_empty());
+    assert_eq!(single_flight.join(1, soon(), roomy(), || async { Ok(3) }).await.unwrap(), 3);
 }
 
 #[test]
 fn waiters_on_other_threads_are_served() {
-    let (flights, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
+    let (single_flight, calls) = (Numbers::default(), Arc::new(AtomicUsize::new(0)));
     let workers: Vec<_> = (0..4)
         .map(|_| {
-            let (flights, calls) = (Arc::clone(&flights), Arc::clone(&calls));
+            let (single_flight, calls) = (Arc::clone(&single_flight), Arc::clone(&calls));
             std::thread::spawn(move || {
                 rt::System::new().block_on(async move {
                     let call = || {
@@ -132,7 +132,7 @@ fn waiters_on_other_threads_are_served() {
                             Ok(calls.fetch_add(1, Ordering::SeqCst))
                         }
                     };
-                    join_all((0..10).map(|_| flights.join(1, soon(), roomy(), call))).await
+                    join_all((0..10).map(|_| single_flight.join(1, soon(), roomy(), call))).await
                 })
             })
         })
@@ -145,8 +145,8 @@ fn waiters_on_other_threads_are_served() {
 
 #[test]
 fn a_worker_that_stops_with_its_call_does_not_hang_the_others() {
-    let flights = Numbers::default();
-    let leaders = Arc::clone(&flights);
+    let single_flight = Numbers::default();
+    let leaders = Arc::clone(&single_flight);
     let gone = std::thread::spawn(move || {
         rt::System::new().block_on(async move {
             let _ =
@@ -154,14 +154,14 @@ fn a_worker_that_stops_with_its_call_does_not_hang_the_others() {
         });
     });
     gone.join().unwrap();
-    let value = rt::System::new().block_on(flights.join(1, soon(), roomy(), || async { Ok(5) }));
+    let value = rt::System::new().block_on(single_flight.join(1, soon(), roomy(), || async { Ok(5) }));
     assert_eq!(value.unwrap(), 5);
 }
 
 #[test]
 fn a_waiter_is_told_when_the_leaders_worker_stops() {
-    let flights = Numbers::default();
-    let (leaders, (aboard, departed)) = (Arc::clone(&flights), std::sync::mpsc::channel());
+    let single_flight = Numbers::default();
+    let (leaders, (aboard, departed)) = (Arc::clone(&single_flight), std::sync::mpsc::channel());
     let leader = std::thread::spawn(move || {
         rt::System::new().block_on(async move {
             let _ =
@@ -173,7 +173,7 @@ fn a_waiter_is_told_when_the_leaders_worker_stops() {
     departed.recv().unwrap();
     let outcome = rt::System::new().block_on(async {
         let own = || async { Ok(5) };
-        tokio::time::timeout(Duration::from_secs(30), flights.join(1, soon(), roomy(), own)).await
+        tokio::time::timeout(Duration::from_secs(30), single_flight.join(1, soon(), roomy(), own)).await
     });
     assert_eq!(outcome.unwrap().unwrap(), 5);
     leader.join().unwrap();
@@ -181,7 +181,7 @@ fn a_waiter_is_told_when_the_leaders_worker_stops() {
 
 #[actix_web::test]
 async fn a_bounded_number_of_requests_waits_for_the_call_of_another_one() {
-    let (flights, room) = (Numbers::default(), WaitingRoom::new(10));
+    let (single_flight, room) = (Numbers::default(), WaitingRoom::new(10));
     let (release, released) = tokio::sync::watch::channel(false);
     let call = || {
         let mut released = released.clone();
@@ -192,7 +192,7 @@ async fn a_bounded_number_of_requests_waits_for_the_call_of_another_one() {
     };
     let ended = AtomicUsize::new(0);
     let requests = join_all((0..3000).map(|_| async {
-        let outcome = flights.join(1, soon(), &room, call).await;
+        let outcome = single_flight.join(1, soon(), &room, call).await;
         ended.fetch_add(1, Ordering::SeqCst);
         outcome.map_err(|error| error.kind())
     }));
@@ -212,11 +212,12 @@ async fn a_bounded_number_of_requests_waits_for_the_call_of_another_one() {
 
 #[actix_web::test]
 async fn a_dropped_waiter_gives_its_place_back() {
-    let (flights, room) = (Numbers::default(), WaitingRoom::new(1));
-    let leader = tokio::time::timeout(Duration::from_millis(1), flights.join(1, soon(), &room, never));
+    let (single_flight, room) = (Numbers::default(), WaitingRoom::new(1));
+    let leader = tokio::time::timeout(Duration::from_millis(1), single_flight.join(1, soon(), &room, never));
     assert!(leader.await.is_err());
     for _ in 0..3 {
-        let waiter = tokio::time::timeout(Duration::from_millis(1), flights.join(1, soon(), &room, never));
+        let waiter =
+            tokio::time::timeout(Duration::from_millis(1), single_flight.join(1, soon(), &room, never));
         assert!(waiter.await.is_err(), "it had a place");
     }
     assert_eq!(room.waiting(), 0);
@@ -224,8 +225,8 @@ async fn a_dropped_waiter_gives_its_place_back() {
 
 #[test]
 fn a_call_whose_worker_is_blocked_is_replaced_by_those_who_wait_for_it() {
-    let flights = Numbers::default();
-    let (leaders, (leads, led)) = (Arc::clone(&flights), std::sync::mpsc::channel());
+    let single_flight = Numbers::default();
+    let (leaders, (leads, led)) = (Arc::clone(&single_flight), std::sync::mpsc::channel());
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
     let leader = std::thread::spawn(move || {
         rt::System::new().block_on(async move {
@@ -245,19 +246,19 @@ fn a_call_whose_worker_is_blocked_is_replaced_by_those_who_wait_for_it() {
     let outcomes = rt::System::new().block_on(async {
         let own = || async { Ok(2) };
         let deadline = Deadline::after(Duration::from_millis(400));
-        join_all((0..5).map(|_| flights.join(1, deadline, roomy(), own))).await
+        join_all((0..5).map(|_| single_flight.join(1, deadline, roomy(), own))).await
     });
     assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == 2));
     unblock.send(()).unwrap();
     assert_eq!(leader.join().unwrap().unwrap(), 1, "the leader has its own verdict");
-    assert!(lock(&flights.calls).is_empty());
+    assert!(lock(&single_flight.calls).is_empty());
 }
 
 #[test]
 fn a_call_that_is_lost_again_and_again_is_made_by_the_next_one_who_waits() {
-    let flights = Numbers::default();
+    let single_flight = Numbers::default();
     for _ in 0..5 {
-        let (leaders, (leads, led)) = (Arc::clone(&flights), std::sync::mpsc::channel());
+        let (leaders, (leads, led)) = (Arc::clone(&single_flight), std::sync::mpsc::channel());
         let leader = std::thread::spawn(move || {
             rt::System::new().block_on(async move {
                 let call =
@@ -269,6 +270,6 @@ fn a_call_that_is_lost_again_and_again_is_made_by_the_next_one_who_waits() {
         led.recv().unwrap();
         leader.join().unwrap();
     }
-    let value = rt::System::new().block_on(flights.join(1, soon(), roomy(), || async { Ok(5) }));
+    let value = rt::System::new().block_on(single_flight.join(1, soon(), roomy(), || async { Ok(5) }));
     assert_eq!(value.unwrap(), 5);
 }

@@ -23,15 +23,15 @@ pub(crate) struct Fetch {
 }
 
 /// Marks a fetch as ended when dropped: at the end of its task, after a panic, or with its worker.
-struct Running<T: Document> {
-    refreshed: Arc<RefreshingCache<T>>,
+struct RunningFetch<T: Document> {
+    cache: Arc<RefreshingCache<T>>,
     number: u64,
 }
 
-impl<T: Document> Drop for Running<T> {
+impl<T: Document> Drop for RunningFetch<T> {
     fn drop(&mut self) {
-        self.refreshed.clear(self.number);
-        self.refreshed.ended.send_replace(());
+        self.cache.clear(self.number);
+        self.cache.ended.send_replace(());
     }
 }
 
@@ -44,22 +44,22 @@ impl<T: Document> RefreshingCache<T> {
         let started_at = self.now();
         let number = {
             let mut state = self.state();
-            if let Some(number) = state.under_way {
+            if let Some(number) = state.running {
                 return Some(Fetch { number, is_own: false });
             }
             if state.failure.as_ref().is_some_and(|failure| started_at < failure.resume_at) {
                 return None;
             }
             state.last_number += 1;
-            state.under_way = Some(state.last_number);
+            state.running = Some(state.last_number);
             state.last_start = Some(started_at);
             state.last_number
         };
-        let running = Running { refreshed: Arc::clone(self), number };
+        let running = RunningFetch { cache: Arc::clone(self), number };
         let fetching = fetch();
         rt::spawn(async move {
             let outcome = fetching.await;
-            running.refreshed.store_result(outcome, started_at, number);
+            running.cache.store_result(outcome, started_at, number);
             drop(running);
         });
         Some(Fetch { number, is_own: true })
@@ -86,8 +86,8 @@ impl<T: Document> RefreshingCache<T> {
     /// Marks this fetch as ended, if it is the running one.
     fn clear(&self, number: u64) {
         let mut state = self.state();
-        if state.under_way == Some(number) {
-            state.under_way = None;
+        if state.running == Some(number) {
+            state.running = None;
         }
     }
 
@@ -103,8 +103,8 @@ impl<T: Document> RefreshingCache<T> {
         match outcome {
             Ok(document) => {
                 state.failure = document.interruption().map(|error| self.fail(error.clone(), failures));
-                let dated = Fetched::new(document, started_at, self.lifetimes, number);
-                self.current.store(Some(Arc::new(dated)));
+                let fetched = Fetched::new(document, started_at, self.lifetimes, number);
+                self.current.store(Some(Arc::new(fetched)));
             }
             Err(error) => state.failure = Some(self.fail(error, failures)),
         }
@@ -112,11 +112,11 @@ impl<T: Document> RefreshingCache<T> {
 
     /// Reports a failure. Returns it with the time of the next fetch.
     fn fail(&self, error: AuthError, failures: u32) -> FailedFetch {
-        self.observer.failed(&error);
+        self.telemetry.failed(&error);
         let own = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE);
-        let asked = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
-        let pause = own.max(asked);
-        let (issuer, call, fault) = (&*self.observer.issuer, self.name, error.kind().fault());
+        let requested = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let pause = own.max(requested);
+        let (issuer, call, fault) = (&*self.telemetry.issuer, self.name, error.kind().fault());
         let level = self.warnings.level_at(self.now(), log::Level::Warn);
         log::log!(
             target: crate::LOG, level, event = "fetch_failed", issuer, call, fault;
