@@ -179,7 +179,7 @@ impl RejectionBuilder {
             let issuer = self.telemetry.as_ref().map_or("", |telemetry| &telemetry.issuer);
             log::log!(
                 target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
-                "request refused: {error}{separator}{cause} [{reference}]"
+                "request rejected: {error}{separator}{cause} [{reference}]"
             );
         }
         error

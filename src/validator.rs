@@ -273,7 +273,7 @@ impl Validator {
         self.local.clear();
         match &self.introspection {
             Some(introspection) if !introspection.clear() => {
-                Err(CacheError::new("the store cannot be emptied from here"))
+                Err(CacheError::new("the store cannot be cleared from this process"))
             }
             _ => Ok(()),
         }
@@ -283,8 +283,8 @@ impl Validator {
         if !self.warned_of_opaque_tokens.swap(true, Ordering::Relaxed) {
             log::warn!(
                 target: crate::LOG, event = "opaque_token_without_client", issuer = &*self.telemetry.issuer;
-                "an opaque token came, but there are no client credentials to introspect it with: it is refused, \
-                 and so will be all others"
+                "an opaque token was rejected: no client credentials are configured to introspect it; all other \
+                 opaque tokens are rejected too"
             );
         }
         AuthError::token(TokenFault::Unsupported).with_source("introspection is not configured")

@@ -308,7 +308,7 @@ impl CustomStore {
     ) -> Result<T, CacheError> {
         match tokio::time::timeout(self.deadline, call).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(CacheError::new("no answer within the deadline")),
+            Err(_) => Err(CacheError::new("no response within the deadline")),
         }
     }
 

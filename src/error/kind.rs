@@ -159,13 +159,13 @@ pub enum UpstreamFault {
     #[display("the authorization server is unreachable")]
     Unreachable,
     /// No complete response before the deadline.
-    #[display("the authorization server did not answer in time")]
+    #[display("the authorization server did not respond in time")]
     TimedOut,
     /// The authorization server responded with 408, 429 or 5xx.
     #[display("the authorization server is overloaded or failing")]
     Failing,
     /// The response does not follow the protocol: not JSON, too large, truncated, or without `active`.
-    #[display("the authorization server gave a broken answer")]
+    #[display("the authorization server sent an invalid response")]
     BadAnswer,
     /// No usable signing keys.
     #[display("the authorization server's keys are not available")]
@@ -183,7 +183,7 @@ pub enum UpstreamFault {
 #[non_exhaustive]
 pub enum SetupFault {
     /// The introspection endpoint responded with 400, 401, 403, 404 or another unexpected status.
-    #[display("the introspection endpoint refused our request")]
+    #[display("the introspection endpoint rejected the request")]
     Refused,
     /// The metadata names another issuer than the configuration.
     #[display("the metadata names another issuer")]

@@ -373,7 +373,7 @@ impl CircuitBreaker {
             if is_logged {
                 log::info!(
                     target: crate::LOG, event = "introspection_resumed", issuer = &*self.issuer;
-                    "the authorization server answers again"
+                    "the authorization server responds again"
                 );
             }
         }

@@ -21,7 +21,7 @@ pub(super) fn read(reply: &Reply) -> Result<Verdict, AuthError> {
         return Err(refusal(reply));
     }
     if !reply.is_json() {
-        let error = bad_answer("an introspection answer that is not JSON by its content type");
+        let error = bad_answer("an introspection response that is not JSON by its content type");
         // Perhaps an error page of a gateway about this token. An empty response is no page.
         let is_page = !reply.body.is_empty();
         return Err(if is_page { error.possibly_token_specific(Evidence::Current) } else { error });
@@ -40,8 +40,8 @@ fn refusal(reply: &Reply) -> AuthError {
     let members = JsonObject::read(without_byte_order_mark(&reply.body)).ok();
     let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));
     let because = match code {
-        Some(code) => format!("it answered {} ({code})", reply.status),
-        None => format!("it answered {}", reply.status),
+        Some(code) => format!("status {} ({code})", reply.status),
+        None => format!("status {}", reply.status),
     };
     let refused = AuthError::setup(SetupFault::Refused).with_source(because);
     match (reply.status, code) {
@@ -76,18 +76,21 @@ fn is_error_code(code: &str) -> bool {
 /// Parses a verdict. `active` must be the JSON boolean: a response with `"true"` is rejected.
 fn parse(body: &[u8]) -> Result<Verdict, AuthError> {
     let body = without_byte_order_mark(body);
-    let members = JsonObject::read(body)
-        .map_err(|error| bad_answer(format!("an introspection answer that is no JSON object: {error}")))?;
+    let members = JsonObject::read(body).map_err(|error| {
+        bad_answer(format!("an introspection response that is not a JSON object: {error}"))
+    })?;
     match members.get("active") {
         Some(JsonValue::Other(Value::Bool(true))) => {}
         Some(JsonValue::Other(Value::Bool(false))) => return Ok(Verdict::Inactive),
-        _ => return Err(bad_answer("an introspection answer whose `active` is no boolean")),
+        _ => return Err(bad_answer("an introspection response whose `active` is not a boolean")),
     }
     // The server sent the response, so a claim of a wrong type is the server's fault and not the caller's.
     let claims = Claims::from_introspection(&members, body)
-        .map_err(|claim| bad_answer(format!("an introspection answer in which {claim}")))?;
+        .map_err(|claim| bad_answer(format!("an introspection response in which {claim}")))?;
     if let Some(name) = misshapen(&members) {
-        return Err(bad_answer(format!("an introspection answer in which the claim `{name}` is malformed")));
+        return Err(bad_answer(format!(
+            "an introspection response in which the claim `{name}` is malformed"
+        )));
     }
     if token_type::said_by(&members).any(token_type::says_another_type) {
         return Err(AuthError::new(AuthErrorKind::InvalidToken(TokenFault::Type)));

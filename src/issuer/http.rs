@@ -195,11 +195,11 @@ where
     if is_failing(status) {
         let after = retry_after(response.headers());
         return Err(AuthError::upstream(UpstreamFault::Failing)
-            .with_source(format!("it answered {}", status.as_u16()))
+            .with_source(format!("status {}", status.as_u16()))
             .with_retry_after(after));
     }
     if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(bad_answer("a compressed body, which was not asked for"));
+        return Err(bad_answer("a compressed body, which was not requested"));
     }
     let is_json = is_json(response.headers());
     let announced = content_length(response.headers());
@@ -255,7 +255,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn timed_out(limits: CallLimits) -> AuthError {
     AuthError::upstream(UpstreamFault::TimedOut)
-        .with_source(format!("no complete answer within {:?}", limits.deadline))
+        .with_source(format!("no complete response within {:?}", limits.deadline))
 }
 
 fn body_fault(error: &PayloadError, limits: CallLimits) -> AuthError {

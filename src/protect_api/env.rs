@@ -127,7 +127,7 @@ impl VariableReader<'_> {
                 continue;
             }
             if !KNOWN.contains(&name.as_str()) {
-                log::warn!(target: crate::LOG, event = "unknown_variable"; "{}{name} is not a variable that is known here: it is ignored", self.prefix);
+                log::warn!(target: crate::LOG, event = "unknown_variable"; "{}{name} is not a known variable and is ignored", self.prefix);
                 continue;
             }
             match value.into_string() {

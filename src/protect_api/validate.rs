@@ -166,7 +166,11 @@ impl ProtectApiBuilder {
             check.problem("algorithms", "", "is an empty list: no JWT could pass");
         }
         if self.hooks.cache.is_some() && tuning.introspection_cache.is_none() {
-            check.problem("cache_store", "", "is set, but introspection_cache is not: nothing would be kept");
+            check.problem(
+                "cache_store",
+                "",
+                "is set without introspection_cache_duration: no verdict would be cached",
+            );
         }
         self.check_verdict_durations(check);
         let (realm, metadata) = (tuning.realm.as_deref(), tuning.resource_metadata.as_ref());

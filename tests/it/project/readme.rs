@@ -116,9 +116,9 @@ async fn the_log_of_the_program_has_the_reason_of_each_rejection() {
     ] {
         assert_eq!(status(method, format!("{base}{path}"), token).await, expected, "{path} {token:?}");
         if expected != 200 {
-            let line = program.line_with("request refused: ");
+            let line = program.line_with("request rejected: ");
             assert!(line.contains("DEBUG actix_protect_api]"), "{line}");
-            assert!(line.contains(&format!("request refused: {reason}")), "{line}");
+            assert!(line.contains(&format!("request rejected: {reason}")), "{line}");
         }
     }
 }
@@ -132,7 +132,7 @@ async fn the_log_of_the_program_has_the_reason_of_a_500() {
     let base = program.base();
     let token = issuer.opaque(json!({}));
     assert_eq!(status(Method::GET, format!("{base}/api/data"), Some(&token)).await, 500);
-    let line = program.line_with("request refused: ");
+    let line = program.line_with("request rejected: ");
     assert!(line.contains("ERROR"), "{line}");
-    assert!(line.contains("the introspection endpoint refused our request: it answered 401"), "{line}");
+    assert!(line.contains("the introspection endpoint rejected the request: status 401"), "{line}");
 }

@@ -21,9 +21,9 @@ use crate::support::{app::Call, folder::Folder, service::introspecting, time::ev
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "the introspection endpoint refused our request: it answered 401…" => wrong_credentials,
-        "the introspection endpoint refused our request: it answered 403 (unauthorized_client)" => may_not_introspect,
-        "the introspection endpoint refused our request: it answered 404" => another_endpoint,
+        "the introspection endpoint rejected the request: status 401…" => wrong_credentials,
+        "the introspection endpoint rejected the request: status 403 (unauthorized_client)" => may_not_introspect,
+        "the introspection endpoint rejected the request: status 404" => another_endpoint,
         "the metadata names another issuer: configured is \"…\", stated is \"…\"" => another_name,
         "the metadata lacks an endpoint that is needed: …" => lacking_endpoint,
         "an endpoint is neither https nor on loopback: …" => insecure_endpoint,

@@ -81,7 +81,7 @@ impl Row {
             Line::Logged(record) if is_refusal => {
                 let reference = record.value("reference");
                 assert_eq!(reference.len(), 16, "{record}");
-                fits(&format!("request refused: {quote} [{reference}]"), &record.text)
+                fits(&format!("request rejected: {quote} [{reference}]"), &record.text)
             }
             Line::Logged(record) => fits(quote, &record.text),
         }

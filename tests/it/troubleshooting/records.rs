@@ -23,7 +23,7 @@ use crate::support::{
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "…_TIMEOUTS is not a variable that is known here: it is ignored" => misspelt_variable,
+        "…_TIMEOUTS is not a known variable and is ignored" => misspelt_variable,
         "the client secret that signs assertions should have at least 32 bytes" => short_secret,
         "fetching the metadata failed, next try in 1s: …" => documents_unavailable,
         "fetching the metadata failed, next try in 1s: … no metadata at …/.well-known/openid-configuration (status 404)" => lacking_path,
@@ -32,7 +32,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "calls to the authorization server are paused for 1s" => pause,
         "the store of introspection verdicts failed, which counts as a miss: …" => failing_store,
         "…; the last good content stays in use" => missing_file,
-        "an opaque token came, but there are no client credentials to introspect it with…" => opaque_without_client,
+        "an opaque token was rejected: no client credentials are configured to introspect it…" => opaque_without_client,
         "no token was accepted while at least 10 were rejected: …" => no_token_accepted,
         "the authorization server may reject introspection requests: …" => auth_method,
     }

@@ -16,9 +16,9 @@ use crate::support::{net::unused_address, service::introspecting};
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
         "the authorization server is unreachable: …" => unreachable,
-        "the authorization server did not answer in time: …" => late,
-        "the authorization server is overloaded or failing: it answered 503" => failing,
-        "the authorization server gave a broken answer: …" => broken,
+        "the authorization server did not respond in time: …" => late,
+        "the authorization server is overloaded or failing: status 503" => failing,
+        "the authorization server sent an invalid response: …" => broken,
         "the authorization server's keys are not available" => no_keys,
         "too many calls to the authorization server are under way" => saturated,
         "calls to the authorization server are paused after repeated failures" => paused,
