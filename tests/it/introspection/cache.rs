@@ -12,7 +12,9 @@ use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{
-    service::{Api, NO_SCOPE, OK, Outcome, api, introspecting, setup, timed_issuer, token, upstream},
+    service::{
+        Api, NO_SCOPE, OK, Outcome, api, introspecting, setup, status_of, timed_issuer, token, upstream,
+    },
     store::{Mode, Store},
     time::seconds,
 };
@@ -688,11 +690,7 @@ async fn a_mount_with_max_age_takes_no_older_verdict_from_an_outer_mount() {
             .service(web::resource("/cached").route(web::get().to(actix_web::HttpResponse::Ok)));
         let app = actix_web::test::init_service(app).await;
         let good = issuer.opaque(json!({ "exp": null }));
-        let status = async |path: &str| {
-            let request = actix_web::test::TestRequest::get().uri(path);
-            let request = request.insert_header(("Authorization", format!("Bearer {good}"))).to_request();
-            actix_web::test::call_service(&app, request).await.status().as_u16()
-        };
+        let status = async |path: &str| status_of(&app, path, &good).await;
         assert_eq!((status("/cached").await, calls(&issuer)), (200, 1));
         issuer.revoke(&good);
         clock.advance(Duration::from_millis(900));
@@ -714,15 +712,12 @@ async fn a_mount_with_max_age_counts_the_time_of_the_outer_mounts_call() {
         issuer.reset_counters();
         let good = issuer.opaque(json!({ "exp": null }));
         issuer.fault(Endpoint::Introspection, Fault::hold());
-        let request = actix_web::test::TestRequest::get().uri("/three");
-        let request = request.insert_header(("Authorization", format!("Bearer {good}"))).to_request();
         let meanwhile = async {
             issuer.received(Endpoint::Introspection, 1).await;
             clock.advance(seconds(late));
             issuer.release(Endpoint::Introspection);
         };
-        let (response, ()) =
-            futures_util::future::join(actix_web::test::call_service(&app, request), meanwhile).await;
-        assert_eq!((response.status().as_u16(), calls(&issuer)), (200, expected), "{late} s");
+        let (status, ()) = futures_util::future::join(status_of(&app, "/three", &good), meanwhile).await;
+        assert_eq!((status, calls(&issuer)), (200, expected), "{late} s");
     }
 }

@@ -18,10 +18,8 @@ use crate::support::{
     logs,
     net::unused_address,
     service::{Api, OK, api, api_with, introspecting, timed_issuer, token, upstream},
-    time::seconds,
+    time::{PATIENCE, seconds},
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends tokens that fail in this way until introspection pauses. Returns how many failed.
 pub(crate) async fn pauses(api: &Api, fault: UpstreamFault) -> usize {

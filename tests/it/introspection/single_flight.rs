@@ -19,10 +19,10 @@ use super::circuit_breaker;
 use crate::support::{
     server::Server,
     service::{Api, OK, Outcome, api, introspecting, token, upstream},
+    time::PATIENCE,
 };
 
 const TTL: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// With a cache and without: sharing calls does not need one.
 fn caching(issuer: &TestIssuer, caches: bool) -> actix_protect_api::ProtectApi {

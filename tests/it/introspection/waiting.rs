@@ -29,9 +29,8 @@ use tokio::{
 use crate::support::{
     app::serve,
     service::{Api, OK, Outcome, api, introspecting, jwts_only, timed_issuer, token, upstream},
+    time::PATIENCE,
 };
-
-const GUARD: Duration = Duration::from_secs(30);
 
 fn count(outcomes: &[Outcome], outcome: Outcome) -> usize {
     outcomes.iter().filter(|seen| **seen == outcome).count()
@@ -54,7 +53,7 @@ async fn crowd(protect: &ProtectApi, issuer: &TestIssuer, held: Endpoint, tokens
         assert_eq!(protect.status().calls_waiting, 10, "the leader does not count");
         issuer.clear_faults();
     };
-    let (outcomes, ()) = timeout(GUARD, join(requests, meanwhile)).await.expect("too many wait");
+    let (outcomes, ()) = timeout(PATIENCE, join(requests, meanwhile)).await.expect("too many wait");
     assert_eq!(protect.status().calls_waiting, 0);
     outcomes
 }
@@ -115,7 +114,7 @@ async fn jwts_with_an_unknown_key_wait_in_bounds_and_hold_up_nobody_with_a_known
         assert_eq!(api.outcome(&issuer.opaque(json!({}))).await, OK);
         issuer.clear_faults();
     };
-    let (strangers, ()) = timeout(GUARD, join(strangers, meanwhile)).await.expect("too many wait");
+    let (strangers, ()) = timeout(PATIENCE, join(strangers, meanwhile)).await.expect("too many wait");
     let unknown = token(TokenFault::UnknownKey);
     assert_eq!((count(&strangers, unknown), count(&strangers, upstream(Saturated))), (11, 89));
     assert_eq!(issuer.count(Endpoint::Jwks), 2);
@@ -184,7 +183,7 @@ impl Blocked {
     fn block(&self) {
         let (unblock, unblocked) = mpsc::channel();
         self.lock().push(unblock);
-        let _ = unblocked.recv_timeout(GUARD);
+        let _ = unblocked.recv_timeout(PATIENCE);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<()>>> {
@@ -261,7 +260,7 @@ async fn a_blocked_worker_holds_up_no_request_of_another_one() {
         };
         issuer.fault(held, Fault::hold().always());
         connections[leader].send("/", &token).await;
-        timeout(GUARD, issuer.received(held, 1)).await.expect("no call was made");
+        timeout(PATIENCE, issuer.received(held, 1)).await.expect("no call was made");
         connections[blocker].send("/block", "").await;
         while blocked.lock().is_empty() {
             rt::time::sleep(Duration::from_millis(2)).await;
@@ -269,11 +268,11 @@ async fn a_blocked_worker_holds_up_no_request_of_another_one() {
         issuer.clear_faults();
         connections[follower].send("/", &token).await;
         let (status, _) =
-            timeout(GUARD, connections[follower].receive()).await.expect("a request does not end");
+            timeout(PATIENCE, connections[follower].receive()).await.expect("a request does not end");
         assert_eq!((status, issuer.count(held)), (200, 2), "{held:?}");
         for unblock in blocked.lock().drain(..) {
             unblock.send(()).expect("the worker was not blocked any more");
         }
-        timeout(GUARD, connections[leader].receive()).await.expect("the leader hangs");
+        timeout(PATIENCE, connections[leader].receive()).await.expect("the leader hangs");
     }
 }

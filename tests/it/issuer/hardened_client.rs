@@ -3,7 +3,6 @@
 use std::{
     io::{Read as _, Write as _},
     sync::mpsc,
-    time::Duration,
 };
 
 use actix_protect_api::hardened_client;
@@ -11,9 +10,7 @@ use actix_web::rt::{net::TcpStream, time::timeout};
 use awc::{Client, ClientRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::net::serving;
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::support::{net::serving, time::PATIENCE};
 
 async fn read_until(stream: &mut TcpStream, end: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut read = Vec::new();

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use actix_http::Request;
 use actix_protect_api::{
     AuthError, AuthErrorKind, AuthenticatedRequest, ClientAuthentication, ProtectApi, ProtectApiBuilder,
     SetupFault, TokenFault, UpstreamFault,
@@ -10,7 +11,7 @@ use actix_protect_api::{
 };
 use actix_web::{
     App, HttpResponse, body,
-    dev::Service as _,
+    dev::{Service, ServiceResponse},
     http::header,
     test::{self, TestRequest},
     web,
@@ -109,6 +110,18 @@ impl Api {
     pub(crate) async fn outcome_at(&self, path: &str, token: &str) -> Outcome {
         self.get(path, token).await.outcome()
     }
+}
+
+/// Returns the status of a request to an application in the thread of the test. An empty token is no header.
+pub(crate) async fn status_of<S, B>(app: &S, path: &str, token: &str) -> u16
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
+{
+    let mut request = TestRequest::get().uri(path);
+    if !token.is_empty() {
+        request = request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")));
+    }
+    test::call_service(app, request.to_request()).await.status().as_u16()
 }
 
 async fn claims(caller: AuthenticatedRequest) -> web::Json<actix_protect_api::Claims> {

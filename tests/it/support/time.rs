@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use actix_web::rt::time::sleep;
 
+/// No test waits longer than this for a response. It is long, because a machine under load is slow.
+pub(crate) const PATIENCE: Duration = seconds(30);
+
 pub(crate) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use actix_protect_api::{AuthenticatedRequest, ClientAuthentication, ProtectApi, test::TestIssuer};
-use actix_web::{App, HttpResponse, http::header::AUTHORIZATION, test, web};
+use actix_protect_api::{AuthenticatedRequest, test::TestIssuer};
+use actix_web::{App, HttpResponse, test, web};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use serde_json::json;
+
+use crate::support::service::{introspecting, status_of};
 
 #[actix_web::test]
 async fn decisions_calls_and_ages_are_recorded_without_tokens_or_claims() {
@@ -14,8 +16,7 @@ async fn decisions_calls_and_ages_are_recorded_without_tokens_or_claims() {
     let _guard = metrics::set_default_local_recorder(&recorder);
 
     let issuer = TestIssuer::start();
-    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience())
-        .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
+    let protect = introspecting(&issuer)
         .introspection_cache_duration(std::time::Duration::from_secs(60))
         .realm("metrics")
         .build()
@@ -29,26 +30,18 @@ async fn decisions_calls_and_ages_are_recorded_without_tokens_or_claims() {
     let jwt = issuer.jwt(json!({ "sub": "alice-in-a-claim", "scope": "read" }));
     let poor = issuer.opaque(json!({ "sub": "alice-in-a-claim" }));
     for (token, status) in [
-        (Some(&*opaque), 200),
-        (Some(&*opaque), 200),
-        (Some(&*jwt), 200),
-        (Some(&*jwt), 200),
-        (Some(&*poor), 403),
-        (Some("unknown-token"), 401),
-        (Some("unknown-token"), 401),
-        (Some(&*poor), 403),
-        (Some("not a token"), 400),
-        (None, 401),
+        (&*opaque, 200),
+        (&*opaque, 200),
+        (&*jwt, 200),
+        (&*jwt, 200),
+        (&*poor, 403),
+        ("unknown-token", 401),
+        ("unknown-token", 401),
+        (&*poor, 403),
+        ("not a token", 400),
+        ("", 401),
     ] {
-        let mut request = test::TestRequest::get().uri("/");
-        if let Some(token) = token {
-            request = request.insert_header((AUTHORIZATION, format!("Bearer {token}")));
-        }
-        assert_eq!(
-            test::call_service(&app, request.to_request()).await.status().as_u16(),
-            status,
-            "{token:?}"
-        );
+        assert_eq!(status_of(&app, "/", token).await, status, "{token:?}");
     }
 
     let seen: BTreeMap<String, DebugValue> = snapshotter

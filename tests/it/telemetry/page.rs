@@ -9,11 +9,7 @@ use actix_protect_api::{
     AuthenticatedRequest, CertificateBinding, ClientAuthentication, ProtectApi,
     test::{Algorithm, Endpoint, Fault, TestClock, TestIssuer, TestKey},
 };
-use actix_web::{
-    App,
-    test::{TestRequest, call_service, init_service},
-    web,
-};
+use actix_web::{App, test::init_service, web};
 use serde_json::json;
 
 use crate::{
@@ -21,7 +17,7 @@ use crate::{
     support::{
         app::{serve, whoami},
         logs, metering,
-        service::introspecting,
+        service::{introspecting, status_of},
     },
     troubleshooting::walk_the_page,
 };
@@ -114,11 +110,7 @@ async fn a_broad_run() {
     .await;
     for token in [issuer.opaque(json!({})), issuer.jwt(json!({})), String::new()] {
         for path in ["/", "/", "/in/in"] {
-            let mut request = TestRequest::get().uri(path);
-            if !token.is_empty() {
-                request = request.insert_header(("Authorization", format!("Bearer {token}")));
-            }
-            call_service(&app, request.to_request()).await;
+            status_of(&app, path, &token).await;
         }
     }
     // Keys that cannot be used.
@@ -126,9 +118,7 @@ async fn a_broad_run() {
     odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));
     let protect = introspecting(&odd).build().unwrap();
     let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
-    let request =
-        TestRequest::get().insert_header(("Authorization", format!("Bearer {}", odd.jwt(json!({})))));
-    assert_eq!(call_service(&app, request.to_request()).await.status(), 503);
+    assert_eq!(status_of(&app, "/", &odd.jwt(json!({}))).await, 503);
     // A document of another issuer, and a connection that is reset.
     let elsewhere = TestIssuer::start();
     elsewhere.set_metadata(|mut metadata| {
@@ -140,8 +130,7 @@ async fn a_broad_run() {
     let protect = ProtectApi::builder(elsewhere.issuer(), elsewhere.audience()).clock(clock.clone());
     let app = init_service(App::new().wrap(protect.build().unwrap()).route("/", web::get().to(anyone))).await;
     for _ in 0..2 {
-        let request = TestRequest::get().insert_header(("Authorization", "Bearer a"));
-        assert_eq!(call_service(&app, request.to_request()).await.status(), 500);
+        assert_eq!(status_of(&app, "/", "a").await, 500);
         clock.advance(second);
     }
     // An endpoint that becomes unusable.
@@ -149,10 +138,9 @@ async fn a_broad_run() {
     let protect =
         introspecting(&turning).clock(clock.clone()).metadata_cache_duration(second).build().unwrap();
     let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
-    let authorization = ("Authorization", format!("Bearer {}", turning.opaque(json!({}))));
+    let opaque = turning.opaque(json!({}));
     for _ in 0..3 {
-        let request = TestRequest::get().insert_header(authorization.clone());
-        assert_eq!(call_service(&app, request.to_request()).await.status(), 200);
+        assert_eq!(status_of(&app, "/", &opaque).await, 200);
         turning.set_metadata(|mut metadata| {
             metadata["introspection_endpoint"] = false.into();
             metadata

@@ -7,7 +7,7 @@ use actix_protect_api::{ProtectApi, test::TestIssuer};
 use actix_web::{App, test, web};
 use serde_json::json;
 
-use crate::support::{app::whoami, child, folder::Folder, logs};
+use crate::support::{app::whoami, child, folder::Folder, logs, service::status_of};
 
 const TOKEN: &str = "PROTECT_API_TEST_TOKEN";
 
@@ -81,11 +81,10 @@ async fn child_calls_an_api() {
     let Ok(token) = env::var(TOKEN) else { return };
     logs::capture();
     let app = App::new().wrap(ProtectApi::from_env()).route("/", web::get().to(whoami));
-    let request = test::TestRequest::get().insert_header(("Authorization", format!("Bearer {token}")));
-    let response = test::call_service(&test::init_service(app).await, request.to_request()).await;
+    let status = status_of(&test::init_service(app).await, "/", &token).await;
     for record in logs::records() {
         let pairs: Vec<_> = record.pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
         println!("RECORD {}\t{}\t{}\t{}", record.level, record.target, record.text, pairs.join("\t"));
     }
-    println!("STATUS {}", response.status().as_u16());
+    println!("STATUS {status}");
 }
