@@ -212,7 +212,7 @@ impl ClientAuthentication {
         }
         let proof = match (ClientCredential::new(self.0.method, client_id, &secret), last) {
             (Ok(proof), _) => Arc::new(proof),
-            // The new content is unusable. The last good credential is kept, and this content is not tried again.
+            // The new content is unusable. The last good credential stays in use, and this content is not tried again.
             (Err(problem), Some(last)) => {
                 log::warn!(target: crate::LOG, event = "credential_kept"; "{source:?}: {problem}; the last good content stays in use");
                 Arc::clone(&last.proof)

@@ -14,7 +14,7 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> std::io::Result<()> {
-//!     env_logger::init(); // the log says why a request was rejected
+//!     env_logger::init(); // the log contains the reason of each rejection
 //!     // Reads `MONOCLOUD_BACKEND_…` variables. Panics with all problems of the configuration.
 //!     let protect = ProtectApi::from_env();
 //!     HttpServer::new(move || {

@@ -28,7 +28,7 @@ impl IssuerUrl {
         if !plain || !is_secure(&url) {
             return Err(EXPECTED);
         }
-        // The text is kept as written: issuers are compared byte by byte, and `url` would normalize it.
+        // The text is stored as written: issuers are compared byte by byte, and `url` would normalize it.
         let base = text.strip_suffix('/').unwrap_or(&text).to_owned();
         let path = url.path().trim_end_matches('/').to_owned();
         let origin = url.origin().ascii_serialization();

@@ -206,7 +206,7 @@ fn pooled_as(uri: &Uri, has_tls: bool, closes: bool) -> Option<Uri> {
     };
     let authority = uri.authority()?;
     let kind = match scheme {
-        // No connection is kept under this name.
+        // The pool contains no connection under this name.
         _ if closes => "once",
         TLS => TLS,
         _ if !authority.as_str().contains('@') => return None,

@@ -22,7 +22,7 @@ use crate::support::{
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "a revoked token still works" => revoked,
+        "a revoked token is still accepted" => revoked,
         "a browser shows a CORS error and no status" => cors,
         "caches are not shared between workers" => two_configurations,
         "`optional()` rejects a request" => optional,

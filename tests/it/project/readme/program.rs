@@ -13,7 +13,7 @@ async fn publish(caller: AuthenticatedRequest) -> String {
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
-    env_logger::init(); // the log says why a request was rejected
+    env_logger::init(); // the log contains the reason of each rejection
     let protect = ProtectApi::from_env();
 
     HttpServer::new(move || {
