@@ -2,10 +2,12 @@
 //! `response.rs` maps them to statuses and challenges.
 
 mod config;
+mod description;
 mod kind;
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
+pub(crate) use self::description::Description;
 pub use self::{
     config::{ConfigError, ConfigProblem},
     kind::{AuthErrorKind, RequestFault, SetupFault, TokenFault, UpstreamFault},
@@ -25,6 +27,8 @@ struct AuthErrorInner {
     required_scopes: Box<str>,
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
+    /// The URL that was called, without the parts that may be secret.
+    url: Option<Box<str>>,
     possibly_token_specific: Option<Evidence>,
     is_before_sending: bool,
 }
@@ -46,6 +50,7 @@ impl AuthError {
             required_scopes: "".into(),
             retry_after: None,
             reference: None,
+            url: None,
             possibly_token_specific: None,
             is_before_sending: false,
         }))
@@ -81,6 +86,21 @@ impl AuthError {
     /// Adds the reference that links the response to its log record.
     pub(crate) fn with_reference(self, reference: String) -> Self {
         self.with(|inner| inner.reference = Some(reference.into()))
+    }
+
+    /// Adds the URL that was called. Its text must not contain secrets.
+    pub(crate) fn with_url(self, url: impl fmt::Display) -> Self {
+        self.with(|inner| inner.url = Some(url.to_string().into()))
+    }
+
+    /// Returns the text of this error with its cause.
+    pub(crate) fn text(&self) -> String {
+        self.0.source.as_ref().map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
+    }
+
+    /// Returns the text of this error for a log record about the configuration with this issuer.
+    pub(crate) fn describe<'e>(&'e self, issuer: &'e str) -> Description<'e> {
+        Description::new(self, self.0.url.as_deref().unwrap_or(issuer))
     }
 
     /// Marks a failure that a single token may have caused, although it looks like a failure of the server or the

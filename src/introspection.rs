@@ -323,12 +323,12 @@ impl Introspection {
         limits: CallLimits,
     ) -> Result<Verdict, AuthError> {
         let bounds = limits.starting_now();
-        match self.send(token, client, target, bounds, Reuse::Allowed).await {
-            Err(CallFailure::ClosedEarly(_)) => {
-                read(&self.send(token, client, target, bounds, Reuse::No).await?)
-            }
-            outcome => read(&outcome?),
-        }
+        let reply = match self.send(token, client, target, bounds, Reuse::Allowed).await {
+            Err(CallFailure::ClosedEarly(_)) => self.send(token, client, target, bounds, Reuse::No).await,
+            outcome => outcome,
+        };
+        let verdict = reply.map_err(AuthError::from).and_then(|reply| read(&reply));
+        verdict.map_err(|error| error.with_url(&target.endpoint))
     }
 
     async fn send(

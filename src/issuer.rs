@@ -232,7 +232,8 @@ impl Discovery {
                 let (issuer, fault) = (self.issuer.as_str(), error.kind().fault());
                 log::log!(
                     target: crate::LOG, level, event = "endpoint_kept", issuer, fault;
-                    "{name} of the new metadata cannot be used, the last good one stays in use: {error}"
+                    "{name} of the new metadata cannot be used, the last good one stays in use: {}",
+                    error.describe(issuer)
                 );
                 return (PublishedEndpoint::Usable(endpoint.clone()), Some(*until));
             }
@@ -256,10 +257,11 @@ impl Discovery {
             && !self.warned_of_auth_method.swap(true, Ordering::Relaxed)
         {
             let published: String = published.join(", ").chars().take(200).collect();
+            let issuer = self.issuer.as_str();
             log::warn!(
-                target: crate::LOG, event = "auth_method_not_published", issuer = self.issuer.as_str(), method;
+                target: crate::LOG, event = "auth_method_not_published", issuer, method;
                 "the authorization server may reject introspection requests: it does not publish the client \
-                 authentication method {method:?}, only {published:?}"
+                 authentication method {method:?}, only {published:?} ({issuer})"
             );
         }
     }

@@ -30,7 +30,7 @@ use crate::{
         refresh::{Document, Fetched, Lifetimes, Reader, RefreshingCache},
     },
     policy,
-    settings::Settings,
+    settings::{EndpointUrl, Settings},
     telemetry::{Telemetry, VerdictSource},
 };
 
@@ -257,21 +257,23 @@ async fn fetch(
     last_key_set: Option<Arc<Fetched<FetchedKeySet>>>,
 ) -> Result<FetchedKeySet, AuthError> {
     let endpoint = metadata.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
-    let reply = http::get(&client, &endpoint.uri, limits.until(deadline)).await?;
+    let reply = http::get(&client, &endpoint.uri, limits.until(deadline)).await;
+    let reply = reply.map_err(|error| error.with_url(&endpoint))?;
     // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
     if !reply.is_ok() {
         return Err(bad_answer(format!("no key set at {endpoint} (status {})", reply.status)));
     }
-    let set = KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
+    let set =
+        KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()).with_url(&endpoint))?;
     // Any caller can cause a fetch, so a key is reported only once while it stays in the set.
     let reported = last_key_set.as_ref().map_or(&[][..], |last| last.document.set.reported());
     for skipped in set.reported().iter().filter(|skipped| !reported.contains(skipped)) {
-        log_skipped(skipped);
+        log_skipped(skipped, &endpoint);
     }
     let (keys, skipped) = (set.len(), set.skipped());
     log::debug!(
         target: crate::LOG, event = "keys_fetched", keys, skipped;
-        "key set: {keys} keys, {skipped} skipped"
+        "key set: {keys} keys, {skipped} skipped ({endpoint})"
     );
     let mut id = [0; 32];
     id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
@@ -280,11 +282,11 @@ async fn fetch(
 
 /// Logs a key that is not used. Keys for encryption and keys of new types are usual. A malformed key was meant to
 /// be used, and its tokens are rejected.
-fn log_skipped(SkippedKey { kid, reason }: &SkippedKey) {
+fn log_skipped(SkippedKey { kid, reason }: &SkippedKey, endpoint: &EndpointUrl) {
     let level = if *reason == Unusable::Malformed { log::Level::Warn } else { log::Level::Debug };
     let kid = kid.as_str();
     log::log!(
         target: crate::LOG, level, event = "key_skipped", kid;
-        "a key of the key set cannot be used: {reason}"
+        "a key of the key set cannot be used: {reason} (kid {kid:?}, {endpoint})"
     );
 }

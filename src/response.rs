@@ -172,14 +172,14 @@ impl RejectionBuilder {
         let is_logged = log::log_enabled!(target: crate::LOG, level);
         let error = if is_logged || self.shows_reference { error.with_reference(reference()) } else { error };
         if is_logged {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            let separator = if cause.is_empty() { "" } else { ": " };
             let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
             let reference = error.reference().unwrap_or_default();
             let issuer = self.telemetry.as_ref().map_or("", |telemetry| &telemetry.issuer);
+            let text =
+                if error.is_client_fault() { error.text() } else { error.describe(issuer).to_string() };
             log::log!(
                 target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
-                "request rejected: {error}{separator}{cause} [{reference}]"
+                "request rejected: {text} [{reference}]"
             );
         }
         error

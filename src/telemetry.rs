@@ -109,7 +109,7 @@ impl Telemetry {
             Ok(None) => ("anonymous", "", ""),
             Err(denial) => (denial.error.kind().class(), denial.error.kind().fault(), denial.via()),
         };
-        log::trace!(target: crate::LOG, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided");
+        log::trace!(target: crate::LOG, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided: {outcome}, fault {fault:?}, via {via:?}");
         match decision {
             Ok(Some(_)) => self.rejections.note_accepted(),
             Ok(None) => {}
@@ -187,7 +187,7 @@ impl CallTimer {
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         log::trace!(
             target: crate::LOG, event = "called", issuer = &*self.telemetry.issuer, call, outcome, millis;
-            "called the authorization server"
+            "called the authorization server: {call}, {outcome}, {millis} ms"
         );
         #[cfg(feature = "metrics")]
         self.telemetry.metrics.call(call, outcome, elapsed);

@@ -281,10 +281,11 @@ impl Validator {
 
     fn unsupported(&self) -> AuthError {
         if !self.warned_of_opaque_tokens.swap(true, Ordering::Relaxed) {
+            let issuer = &*self.telemetry.issuer;
             log::warn!(
-                target: crate::LOG, event = "opaque_token_without_client", issuer = &*self.telemetry.issuer;
+                target: crate::LOG, event = "opaque_token_without_client", issuer;
                 "an opaque token was rejected: no client credentials are configured to introspect it; all other \
-                 opaque tokens are rejected too"
+                 opaque tokens are rejected too ({issuer})"
             );
         }
         AuthError::token(TokenFault::Unsupported).with_source("introspection is not configured")

@@ -271,7 +271,7 @@ impl CircuitBreaker {
                 state.failed_connections = state.failed_connections.saturating_add(1);
                 let is_closed = matches!(state.phase, Phase::Closed);
                 if is_closed && state.failed_connections >= FAILED_CONNECTIONS {
-                    self.open(&mut state, OpenPeriod::new(FIRST_PAUSE), now, now);
+                    self.open(&mut state, OpenPeriod::new(FIRST_PAUSE), now, now, result.as_ref().err());
                 }
             }
             CallOutcome::Failing(_) | CallOutcome::TimedOut => {
@@ -327,7 +327,7 @@ impl CircuitBreaker {
         };
         // Measured from the start of the check, so that a server that hangs is not paused longer than one that
         // responds.
-        self.open(&mut state, period, started, now);
+        self.open(&mut state, period, started, now, result.as_ref().err());
     }
 
     /// Records the start of a caller's call that ended with a verdict.
@@ -371,16 +371,24 @@ impl CircuitBreaker {
         if let Phase::Open { is_logged, .. } = state.phase {
             state.phase = Phase::Closed;
             if is_logged {
+                let issuer = &*self.issuer;
                 log::info!(
-                    target: crate::LOG, event = "introspection_resumed", issuer = &*self.issuer;
-                    "the authorization server responds again"
+                    target: crate::LOG, event = "introspection_resumed", issuer;
+                    "the authorization server responds again ({issuer})"
                 );
             }
         }
     }
 
-    /// Opens the breaker for this period, counted from `since`.
-    fn open(&self, state: &mut Circuit, period: OpenPeriod, since: Duration, now: Duration) {
+    /// Opens the breaker for this period, counted from `since`. `cause` is the last failure, for the log.
+    fn open(
+        &self,
+        state: &mut Circuit,
+        period: OpenPeriod,
+        since: Duration,
+        now: Duration,
+        cause: Option<&AuthError>,
+    ) {
         let OpenPeriod { base_pause, lasting, is_reduced } = period;
         let was_logged = matches!(state.phase, Phase::Open { is_logged: true, .. });
         // A server that fails from time to time must not fill the log.
@@ -388,10 +396,11 @@ impl CircuitBreaker {
         let until = since.saturating_add(lasting);
         state.phase = Phase::Open { until, base_pause, is_reduced, is_logged: was_logged || is_due };
         state.reduced_rate.restart(now);
-        if is_due {
+        if is_due && let Some(cause) = cause {
+            let (issuer, fault) = (&*self.issuer, cause.kind().fault());
             log::warn!(
-                target: crate::LOG, event = "introspection_paused", issuer = &*self.issuer;
-                "calls to the authorization server are paused for {lasting:?}"
+                target: crate::LOG, event = "introspection_paused", issuer, fault;
+                "calls to the authorization server are paused for {lasting:?}: {}", cause.describe(issuer)
             );
         }
     }

@@ -262,23 +262,19 @@ async fn document(
 ) -> Result<Metadata, AuthError> {
     let endpoint = EndpointUrl::parse(url)
         .map_err(|expected| AuthError::setup(SetupFault::InsecureEndpoint).with_source(expected))?;
-    let reply = http::get(client, &endpoint.uri, limits).await?;
+    let reply = http::get(client, &endpoint.uri, limits).await.map_err(|error| error.with_url(&endpoint))?;
     // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
     if !reply.is_ok() {
         return Err(bad_answer(format!("no metadata at {url} (status {})", reply.status)));
     }
-    Metadata::parse(&reply.body, issuer, needs)
+    Metadata::parse(&reply.body, issuer, needs).map_err(|error| error.with_url(&endpoint))
 }
 
 /// Reports in one log record why documents, or endpoints in them, are not used.
 pub(crate) fn log_errors(issuer: &IssuerUrl, errors: &[AuthError], level: log::Level) {
     let Some(first) = errors.first() else { return };
-    let text = |error: &AuthError| match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
-    let texts = errors.iter().map(text).collect::<Vec<_>>().join("; ");
     let (issuer, fault) = (issuer.as_str(), first.kind().fault());
+    let texts = errors.iter().map(|error| error.describe(issuer).to_string()).collect::<Vec<_>>().join("; ");
     log::log!(target: crate::LOG, level, event = "metadata_refused", issuer, fault; "{texts}");
 }
 

@@ -1,7 +1,6 @@
 //! Warns of misconfigurations that are visible only as rejected tokens. Other rejections are logged at debug level.
 
 use std::{
-    error::Error as _,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
@@ -86,10 +85,9 @@ impl Rejections {
     pub(crate) fn note_rejected(&self, error: &AuthError, issuer: &str, now: impl FnOnce() -> Duration) {
         if let Some(advice) = self.advice(error.kind(), now) {
             let fault = error.kind().fault();
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             log::warn!(
                 target: crate::LOG, event = "no_token_accepted", issuer, fault;
-                "no token was accepted while at least {MANY} were rejected: {error}{cause}; {advice}"
+                "no token was accepted while at least {MANY} were rejected: {}; {advice}", error.describe(issuer)
             );
         }
     }

@@ -120,13 +120,9 @@ impl<T: Document> RefreshingCache<T> {
         let level = self.warnings.level_at(self.now(), log::Level::Warn);
         log::log!(
             target: crate::LOG, level, event = "fetch_failed", issuer, call, fault;
-            "fetching the {} failed, next try in {pause:?}: {error}{}", call.replace('_', " "), cause(&error)
+            "fetching the {} failed, next try in {pause:?}: {}", call.replace('_', " "), error.describe(issuer)
         );
         let resume_at = self.now().saturating_add(pause);
         FailedFetch { error, count: failures.saturating_add(1), resume_at }
     }
-}
-
-fn cause(error: &AuthError) -> String {
-    std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
 }

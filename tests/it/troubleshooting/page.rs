@@ -81,7 +81,13 @@ impl Row {
             Line::Logged(record) if is_refusal => {
                 let reference = record.value("reference");
                 assert_eq!(reference.len(), 16, "{record}");
-                fits(&format!("request rejected: {quote} [{reference}]"), &record.text)
+                // The text of a 500 and a 503 names the fault, and the server if one is concerned.
+                let server = if record.value("issuer").is_empty() { "" } else { ", http…" };
+                let suffix = match self.section {
+                    "500" | "503" => format!(" ({}{server})", record.value("fault")),
+                    _ => String::new(),
+                };
+                fits(&format!("request rejected: {quote}{suffix} [{reference}]"), &record.text)
             }
             Line::Logged(record) => fits(quote, &record.text),
         }
