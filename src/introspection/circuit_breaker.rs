@@ -12,6 +12,7 @@
 mod tests;
 
 mod backoff;
+mod log_records;
 mod reduced_rate;
 
 use std::{
@@ -371,11 +372,7 @@ impl CircuitBreaker {
         if let Phase::Open { is_logged, .. } = state.phase {
             state.phase = Phase::Closed;
             if is_logged {
-                let issuer = &*self.issuer;
-                log::info!(
-                    target: crate::LOG, event = "introspection_resumed", issuer;
-                    "the authorization server responds again ({issuer})"
-                );
+                log_records::resumed(&self.issuer);
             }
         }
     }
@@ -397,11 +394,7 @@ impl CircuitBreaker {
         state.phase = Phase::Open { until, base_pause, is_reduced, is_logged: was_logged || is_due };
         state.reduced_rate.restart(now);
         if is_due && let Some(cause) = cause {
-            let (issuer, fault) = (&*self.issuer, cause.kind().fault());
-            log::warn!(
-                target: crate::LOG, event = "introspection_paused", issuer, fault;
-                "calls to the authorization server are paused for {lasting:?}: {}", cause.describe(issuer)
-            );
+            log_records::paused(&self.issuer, lasting, cause);
         }
     }
 
