@@ -326,8 +326,7 @@ impl CircuitBreaker {
             lasting: retry_after.unwrap_or(base_pause),
             is_reduced: retry_after.is_none() && is_response(result),
         };
-        // Measured from the start of the check, so that a server that hangs is not paused longer than one that
-        // responds.
+        // From the start of the check: a server that hangs is not paused longer than one that responds.
         self.open(&mut state, period, started, now, result.as_ref().err());
     }
 
