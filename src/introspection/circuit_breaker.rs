@@ -387,7 +387,6 @@ impl CircuitBreaker {
     ) {
         let OpenPeriod { base_pause, lasting, is_reduced } = period;
         let was_logged = matches!(state.phase, Phase::Open { is_logged: true, .. });
-        // A server that fails from time to time must not fill the log.
         let is_due = self.warnings.is_due_at(now);
         let until = since.saturating_add(lasting);
         state.phase = Phase::Open { until, base_pause, is_reduced, is_logged: was_logged || is_due };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::error::AuthError;
 
-/// Logs that calls are paused for this time after this failure.
+/// Logs that calls are paused for this time after this failure. The caller throttles it: a server that fails from time to
+/// time must not fill the log.
 pub(super) fn paused(issuer: &str, pause: Duration, cause: &AuthError) {
     let fault = cause.kind().fault();
     log::warn!(
