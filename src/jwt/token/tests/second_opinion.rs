@@ -269,7 +269,7 @@ fn is_accepted(keys: &KeySet, token: &str) -> bool {
         .is_ok_and(|claims| policy::check_token(&claims, &rules, ISSUER, now).is_ok())
 }
 
-/// Returns whether `jsonwebtoken` accepts the token with a key of the set that the header may mean.
+/// Checks that `jsonwebtoken` accepts the token with a key of the set that the header may mean.
 fn second_opinion(keys: &JwkSet, token: &str) -> Result<(), String> {
     let text = |error: jsonwebtoken::errors::Error| error.to_string();
     let header = decode_header(token).map_err(text)?;
