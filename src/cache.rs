@@ -97,6 +97,11 @@ pub(crate) enum Cache {
 }
 
 impl Cache {
+    /// Returns whether a lookup or an insertion may wait for a custom store.
+    pub(crate) fn may_wait(&self) -> bool {
+        matches!(self, Self::Custom(_))
+    }
+
     /// Returns the verdict on a token, unless there is none, it has expired, or it is older than `max_age`.
     pub(crate) async fn get(
         &self,
@@ -135,6 +140,8 @@ impl Cache {
     }
 
     /// Caches a verdict, unless its token was evicted since the ticket was drawn.
+    ///
+    /// Waits only if [`may_wait`](Self::may_wait).
     pub(crate) async fn insert(
         &self,
         ticket: &Ticket,

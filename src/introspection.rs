@@ -18,7 +18,7 @@ use self::{
 use crate::{
     bearer::BearerToken,
     cache::{
-        Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, TokenKeys, Verdict,
+        Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, Ticket, TokenKeys, Verdict,
         VerdictCache,
     },
     client_auth::ClientAssertionAudience,
@@ -238,14 +238,20 @@ impl Introspection {
         self.observe_pause();
         let verdict = outcome?;
         let timed = TimedVerdict { verdict, sent: started };
-        let (this, verdict) = (Arc::clone(self), timed.verdict.clone());
-        // A separate task, so that it still checks after the deadline whether the token was evicted in the
-        // meantime.
-        let insert = rt::spawn(async move {
-            this.cache.insert(&ticket, &verdict, || ClockReading::now(&*this.clock)).await;
-        });
-        let _is_in_time = deadline.wait(insert).await;
+        self.insert(ticket, &timed.verdict, deadline).await;
         Ok(timed)
+    }
+
+    /// Caches a verdict.
+    async fn insert(self: &Arc<Self>, ticket: Ticket, verdict: &Verdict, deadline: Deadline) {
+        let now = |this: &Self| ClockReading::now(&*this.clock);
+        if !self.cache.may_wait() {
+            return self.cache.insert(&ticket, verdict, || now(self)).await;
+        }
+        // A separate task, so that it still checks after the deadline whether the token was evicted in the meantime.
+        let (this, verdict) = (Arc::clone(self), verdict.clone());
+        let insert = rt::spawn(async move { this.cache.insert(&ticket, &verdict, || now(&this)).await });
+        let _is_in_time = deadline.wait(insert).await;
     }
 
     /// Decides whether a failure that the response does not explain is the fault of the token. It is, if the server

@@ -101,7 +101,8 @@ impl Validator {
             Lookup::Missed(keys) => {
                 let deadline = Deadline::after(self.timeout);
                 // Boxed, so that the future of a request with a cached verdict stays small.
-                Box::pin(deadline.bound(self.obtain(deadline, token, keys, max_age, client))).await?
+                let obtain = Box::pin(self.obtain(deadline, token, keys, max_age, client));
+                deadline.bound(obtain).await?
             }
         };
         self.valid_token(verdict, via)
