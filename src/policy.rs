@@ -15,8 +15,8 @@ use crate::{
 /// The rules for every token of one API.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
-    /// The audience that `aud` must contain.
-    pub(crate) audience: String,
+    /// The audiences of this API. `aud` must contain one of them.
+    pub(crate) audiences: Vec<String>,
     /// Whether `iss` and `aud` may be absent. RFC 7662 makes them optional in introspection responses; accepting
     /// that is a decision of the operator.
     pub(crate) accept_missing_issuer: bool,
@@ -128,10 +128,15 @@ fn check_parties(
         if !accept_missing_audience {
             return refused(TokenFault::MissingClaim, "`aud`".to_owned());
         }
-    } else if !claims.audience().contains(&rules.audience) {
-        return refused(TokenFault::Audience, format!("expected {:?}", rules.audience));
+    } else if !rules.audiences.iter().any(|audience| claims.audience().contains(audience)) {
+        return refused(TokenFault::Audience, format!("expected {}", quoted(&rules.audiences)));
     }
     Ok(())
+}
+
+/// Returns the texts in quotes, separated by `or`.
+pub(crate) fn quoted(texts: &[String]) -> String {
+    texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" or ")
 }
 
 fn check_times(claims: &Claims, rules: &Rules, now: i64) -> Result<(), AuthError> {

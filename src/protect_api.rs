@@ -5,6 +5,7 @@ pub(crate) mod env;
 pub(crate) mod state;
 mod summary;
 mod validate;
+mod variables;
 
 pub use self::builder::{Dangerous, ProtectApiBuilder};
 
@@ -89,7 +90,7 @@ impl ProtectApi {
     /// # Errors
     /// Lists every problem, naming the variable.
     pub fn try_from_env_with_prefix(prefix: &str) -> Result<Self, ConfigError> {
-        env::from_process(prefix)
+        Self::builder_from_env_with_prefix(prefix).build()
     }
 
     /// Reads the given variables instead of those of the process. Their names start with the prefix.
@@ -104,7 +105,7 @@ impl ProtectApi {
         N: Into<OsString>,
         V: Into<OsString>,
     {
-        env::from_variables(prefix, variables.into_iter().map(|(name, value)| (name.into(), value.into())))
+        Self::builder_from_variables(prefix, variables).build()
     }
 
     /// Starts a configuration in code.
@@ -112,7 +113,34 @@ impl ProtectApi {
     /// `issuer` is the authorization server's identifier: an https URL (`http` is for loopback hosts), or a bare host.
     /// `audience` is this API's identifier, which `aud` must contain.
     pub fn builder(issuer: impl Into<String>, audience: impl Into<String>) -> ProtectApiBuilder {
-        ProtectApiBuilder::new(issuer.into(), audience.into())
+        ProtectApiBuilder::new().issuer(issuer).audience(audience)
+    }
+
+    /// Starts a configuration with the variables `MONOCLOUD_BACKEND_*`, which code can override:
+    /// `ProtectApi::builder_from_env().renderer(ProblemJson).build()`.
+    ///
+    /// The problems of the variables are reported by [`build`](ProtectApiBuilder::build). A required variable may be
+    /// missing if code sets the same setting.
+    pub fn builder_from_env() -> ProtectApiBuilder {
+        Self::builder_from_env_with_prefix(env::PREFIX)
+    }
+
+    /// Like [`builder_from_env`](Self::builder_from_env), with another prefix.
+    pub fn builder_from_env_with_prefix(prefix: &str) -> ProtectApiBuilder {
+        env::from_process(prefix)
+    }
+
+    /// Like [`builder_from_env`](Self::builder_from_env), with the given variables instead of those of the process. Their
+    /// names start with the prefix.
+    pub fn builder_from_variables<N, V>(
+        prefix: &str,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> ProtectApiBuilder
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        env::from_variables(prefix, variables.into_iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     pub(crate) fn from_state(state: Arc<State>) -> Self {

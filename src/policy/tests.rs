@@ -8,7 +8,7 @@ const ISSUER: &str = "https://as.example.test";
 
 fn rules() -> Rules {
     Rules {
-        audience: "https://api.example.test".to_owned(),
+        audiences: vec!["https://api.example.test".to_owned()],
         accept_missing_issuer: false,
         accept_missing_audience: false,
         required_claims: Vec::new(),

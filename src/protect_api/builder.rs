@@ -14,22 +14,22 @@ use crate::{
     certificate::{CertificateBinding, CertificateResolver, ResolverError},
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::Clock,
-    error::{ConfigError, ConfigProblem},
-    protect_api::{ProtectApi, state::State, validate::SettingNames},
+    error::ConfigError,
+    protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
     response::ErrorRenderer,
     settings::{ClientSettings, Hooks, TokenFuture, Tuning},
 };
 
-/// Builds a [`ProtectApi`] in code. [`ProtectApi::from_env`] reads the same settings from variables.
+/// Builds a [`ProtectApi`] in code, or from variables and code together: [`ProtectApi::builder_from_env`].
 ///
-/// Issuer and audience are required and therefore positional. Every other setting has a safe default.
+/// Issuer and audience are required. Every other setting has a safe default.
 /// [`build`](Self::build) validates everything and reports all problems at once.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProtectApiBuilder {
-    pub(crate) issuer: UrlText,
-    pub(crate) audience: String,
+    pub(crate) issuer: Option<UrlText>,
+    pub(crate) audiences: Vec<String>,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<UrlText>,
     pub(crate) jwks_uri: Option<UrlText>,
@@ -44,15 +44,15 @@ pub struct ProtectApiBuilder {
     pub(crate) binding: CertificateBinding,
     pub(crate) tuning: Tuning,
     pub(crate) hooks: Hooks,
-    /// The names used to report problems: builder methods or variables.
-    pub(crate) names: SettingNames,
+    /// The variables that were read, if the builder was made from variables.
+    pub(crate) source: Option<VariableSource>,
 }
 
 impl ProtectApiBuilder {
-    pub(crate) fn new(issuer: String, audience: String) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            issuer: issuer.into(),
-            audience,
+            issuer: None,
+            audiences: Vec::new(),
             client: None,
             introspection_endpoint: None,
             jwks_uri: None,
@@ -67,12 +67,26 @@ impl ProtectApiBuilder {
             binding: CertificateBinding::default(),
             tuning: Tuning::default(),
             hooks: Hooks::default(),
-            names: SettingNames::default(),
+            source: None,
         }
     }
 
-    pub(crate) fn reported_as(mut self, names: SettingNames) -> Self {
-        self.names = names;
+    /// Sets the identifier of the authorization server: an https URL (`http` is for loopback hosts), or a bare host.
+    /// Default: none, it is required.
+    pub fn issuer(mut self, url: impl Into<String>) -> Self {
+        self.issuer = Some(url.into().into());
+        self
+    }
+
+    /// Sets the identifier of this API, which the token's `aud` must contain. Default: none, it is required.
+    pub fn audience(self, audience: impl Into<String>) -> Self {
+        self.audiences([audience])
+    }
+
+    /// Sets several identifiers of this API. The token's `aud` must contain one of them. Default: none, one audience is
+    /// required.
+    pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.audiences = audiences.into_iter().map(Into::into).collect();
         self
     }
 
@@ -371,12 +385,8 @@ impl ProtectApiBuilder {
     /// # Errors
     /// Lists every problem of the configuration.
     pub fn build(self) -> Result<ProtectApi, ConfigError> {
-        self.build_with(Vec::new())
-    }
-
-    pub(crate) fn build_with(self, problems: Vec<ConfigProblem>) -> Result<ProtectApi, ConfigError> {
         let hooks = self.hooks.clone();
-        let settings = self.validate(problems)?;
+        let settings = self.validate()?;
         Ok(ProtectApi::from_state(State::obtain(settings, hooks)))
     }
 }

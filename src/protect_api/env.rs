@@ -1,110 +1,140 @@
-//! Reads the environment variables. No other module reads them.
+//! Reads the variables of the process, or given ones.
 
-use std::{collections::BTreeSet, ffi::OsString, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+};
 
 use serde::Deserialize;
 
+use super::variables::VARIABLES;
 use crate::{
     client_auth::{ClientAuthentication, ClientIdentity, SecretSource},
-    error::{ConfigError, ConfigProblem},
-    protect_api::{ProtectApi, builder::ProtectApiBuilder, validate::SettingNames},
+    error::ConfigProblem,
+    protect_api::builder::ProtectApiBuilder,
     secret::Secret,
 };
 
 pub(crate) const PREFIX: &str = "MONOCLOUD_BACKEND_";
 
-/// Reads the variables of the process.
-pub(crate) fn from_process(prefix: &str) -> Result<ProtectApi, ConfigError> {
+/// Reads the variables of the process whose names start with the prefix.
+pub(crate) fn from_process(prefix: &str) -> ProtectApiBuilder {
     from_variables(prefix, std::env::vars_os())
 }
 
-/// Reads the given variables. Those without the prefix are ignored.
+/// Reads the given variables whose names start with the prefix.
 pub(crate) fn from_variables(
     prefix: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<ProtectApi, ConfigError> {
-    let mut reader = VariableReader { prefix, problems: Vec::new() };
+) -> ProtectApiBuilder {
+    let mut reader = VariableReader { prefix, problems: Vec::new(), unknown: Vec::new() };
     let values = reader.values(variables);
-    let builder = reader.builder(values);
-    builder.reported_as(SettingNames::variables(prefix)).build_with(reader.problems)
+    let mut builder = ProtectApiBuilder::new();
+    for variable in VARIABLES {
+        let Some(value) = values.get(variable.name) else { continue };
+        match variable.parse(value) {
+            Ok(change) => builder = change(builder),
+            Err(message) => reader.problem(variable.name, message),
+        }
+    }
+    let names: BTreeSet<String> = values.keys().cloned().collect();
+    // Every field is an optional string, and no name occurs twice or in two letter cases: this cannot fail.
+    let client = envy::from_iter(values).unwrap_or_default();
+    if let Some((id, authentication)) = reader.client(&client) {
+        builder = builder.client(id, authentication);
+    }
+    builder.source = Some(VariableSource {
+        prefix: prefix.to_owned(),
+        names,
+        problems: reader.problems,
+        unknown: reader.unknown,
+    });
+    builder
 }
 
-/// Every variable, without its prefix and in lower case.
+/// The variables from which a builder was made.
+#[derive(Debug)]
+pub(crate) struct VariableSource {
+    prefix: String,
+    /// The names of the variables that are set, without the prefix.
+    names: BTreeSet<String>,
+    pub(crate) problems: Vec<ConfigProblem>,
+    /// The names that no setting has, without the prefix.
+    unknown: Vec<String>,
+}
+
+impl VariableSource {
+    /// Returns the variable of a builder method, if the variable is set or `is_missing`.
+    pub(crate) fn variable(&self, method: &str, is_missing: bool) -> Option<String> {
+        let is_set = |name: &&str| is_missing || self.names.contains(*name);
+        let name = match method {
+            "client" => CLIENT_VARIABLES.into_iter().find(is_set),
+            method => VARIABLES
+                .iter()
+                .find(|variable| variable.method == method)
+                .map(|found| found.name)
+                .filter(is_set),
+        };
+        name.map(|name| format!("{}{name}", self.prefix))
+    }
+
+    /// Returns the full name of one of these variables: the first that is set.
+    pub(crate) fn first_set(&self, names: &[&str]) -> Option<String> {
+        names.iter().find(|name| self.names.contains(**name)).map(|name| format!("{}{name}", self.prefix))
+    }
+
+    /// Describes each unknown variable, with the known name that resembles it most.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = ConfigProblem> + use<'_> {
+        self.unknown.iter().map(|name| {
+            let message = match nearest(name) {
+                Some(known) => format!("is not a known variable, is {}{known} meant?", self.prefix),
+                None => "is not a known variable".to_owned(),
+            };
+            ConfigProblem::new(format!("{}{name}", self.prefix), message)
+        })
+    }
+}
+
+/// Returns the known name that resembles an unknown one most.
+fn nearest(unknown: &str) -> Option<&'static str> {
+    // Names of the issuer in other products, which resemble ours in nothing.
+    if ["ISSUER", "ISSUER_URL", "ISSUER_URI", "AUTHORITY", "DOMAIN"].contains(&unknown) {
+        return Some("TENANT_DOMAIN");
+    }
+    let known = VARIABLES.iter().map(|variable| variable.name).chain(CLIENT_VARIABLES);
+    let similar = known.map(|name| (strsim::normalized_damerau_levenshtein(unknown, name), name));
+    let (similarity, name) = similar.max_by(|left, right| left.0.total_cmp(&right.0))?;
+    (similarity >= 0.6).then_some(name)
+}
+
+/// The variables of the client credentials, which belong together.
 #[derive(Default, Deserialize)]
-struct Values {
-    tenant_domain: Option<String>,
-    audience: Option<String>,
+struct ClientVariables {
     client_id: Option<String>,
     client_secret: Option<String>,
     client_secret_file: Option<String>,
     client_auth_method: Option<String>,
     client_secret_basic_encoding: Option<String>,
-    client_assertion_audience: Option<String>,
     client_certificate_file: Option<String>,
     client_key_file: Option<String>,
     spiffe_jwt_file: Option<String>,
-    trust_store_id: Option<String>,
-    groups_claim: Option<String>,
-    groups_match_all: Option<String>,
-    clock_skew: Option<String>,
-    clock_tolerance: Option<String>,
-    jwks_cache_duration: Option<String>,
-    metadata_cache_duration: Option<String>,
-    introspect_jwt_tokens: Option<String>,
-    validate_certificate_binding: Option<String>,
-    response_timeout: Option<String>,
-    introspection_cache_duration: Option<String>,
-    inactive_cache_duration: Option<String>,
-    accept_missing_issuer: Option<String>,
-    dangerously_accept_missing_audience: Option<String>,
-    required_claims: Option<String>,
-    realm: Option<String>,
 }
 
-/// The names of all variables. Another name with the prefix is reported as unknown.
-const KNOWN: [&str; 27] = [
-    "TENANT_DOMAIN",
-    "AUDIENCE",
+const CLIENT_VARIABLES: [&str; 8] = [
     "CLIENT_ID",
     "CLIENT_SECRET",
     "CLIENT_SECRET_FILE",
     "CLIENT_AUTH_METHOD",
     "CLIENT_SECRET_BASIC_ENCODING",
-    "CLIENT_ASSERTION_AUDIENCE",
     "CLIENT_CERTIFICATE_FILE",
     "CLIENT_KEY_FILE",
     "SPIFFE_JWT_FILE",
-    "TRUST_STORE_ID",
-    "GROUPS_CLAIM",
-    "GROUPS_MATCH_ALL",
-    "CLOCK_SKEW",
-    "CLOCK_TOLERANCE",
-    "JWKS_CACHE_DURATION",
-    "METADATA_CACHE_DURATION",
-    "INTROSPECT_JWT_TOKENS",
-    "VALIDATE_CERTIFICATE_BINDING",
-    "RESPONSE_TIMEOUT",
-    "INTROSPECTION_CACHE_DURATION",
-    "INACTIVE_CACHE_DURATION",
-    "ACCEPT_MISSING_ISSUER",
-    "DANGEROUSLY_ACCEPT_MISSING_AUDIENCE",
-    "REQUIRED_CLAIMS",
-    "REALM",
-];
-
-/// Variables for which an empty value is an error. Their default may be a weaker check than intended, or (for the
-/// method) may send a private key as if it were a secret. Every other variable is treated as unset if it is empty.
-const NEVER_EMPTY: [&str; 5] = [
-    "CLIENT_AUTH_METHOD",
-    "GROUPS_MATCH_ALL",
-    "INTROSPECT_JWT_TOKENS",
-    "VALIDATE_CERTIFICATE_BINDING",
-    "REQUIRED_CLAIMS",
 ];
 
 struct VariableReader<'p> {
     prefix: &'p str,
     problems: Vec<ConfigProblem>,
+    unknown: Vec<String>,
 }
 
 impl VariableReader<'_> {
@@ -112,10 +142,13 @@ impl VariableReader<'_> {
         self.problems.push(ConfigProblem::new(format!("{}{variable}", self.prefix), message));
     }
 
-    /// Returns the values of known variables with the prefix that are Unicode and not blank. Other variables of the
-    /// process may have any value.
-    fn values(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Values {
-        let mut ours = Vec::new();
+    /// Returns the values of the known variables with the prefix that are not blank. Other variables of the process may
+    /// have any bytes.
+    fn values(
+        &mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for (name, value) in variables {
             let Some(name) = name.to_str().and_then(|name| name.strip_prefix(self.prefix)).map(str::to_owned)
@@ -126,134 +159,30 @@ impl VariableReader<'_> {
                 self.problem(&name, "is set twice");
                 continue;
             }
-            if !KNOWN.contains(&name.as_str()) {
-                log::warn!(target: crate::LOG, event = "unknown_variable"; "{}{name} is not a known variable and is ignored", self.prefix);
+            let setting = VARIABLES.iter().find(|variable| variable.name == name);
+            if setting.is_none() && !CLIENT_VARIABLES.contains(&name.as_str()) {
+                self.unknown.push(name);
                 continue;
             }
+            // With an empty method, a private key could be sent as if it were a secret.
+            let must_not_be_empty =
+                setting.map_or(name == "CLIENT_AUTH_METHOD", super::variables::Variable::must_not_be_empty);
             match value.into_string() {
-                Ok(value) if value.trim().is_empty() && NEVER_EMPTY.contains(&name.as_str()) => {
+                Ok(value) if value.trim().is_empty() && must_not_be_empty => {
                     self.problem(&name, "is empty: it decides which check is made, so set it or remove it");
                 }
                 Ok(value) if value.trim().is_empty() => {}
-                Ok(value) => ours.push((name, value.trim().to_owned())),
+                Ok(value) => {
+                    values.insert(name, value.trim().to_owned());
+                }
                 Err(_) => self.problem(&name, "is not Unicode"),
             }
         }
-        // Every field is an optional string, and no name occurs twice or in two letter cases, so this cannot fail.
-        envy::from_iter(ours).unwrap_or_default()
+        values
     }
 
-    fn builder(&mut self, values: Values) -> ProtectApiBuilder {
-        for (variable, value) in [("TENANT_DOMAIN", &values.tenant_domain), ("AUDIENCE", &values.audience)] {
-            if value.is_none() {
-                self.problem(variable, "is missing");
-            }
-        }
-        let client = self.client(&values);
-        // A placeholder keeps the builder from reporting a missing value a second time.
-        let issuer = values.tenant_domain.unwrap_or_else(|| "missing.invalid".to_owned());
-        let audience = values.audience.unwrap_or_else(|| "missing".to_owned());
-        let mut builder = ProtectApiBuilder::new(issuer, audience);
-        if let Some((id, authentication)) = client {
-            builder = builder.client(id, authentication);
-        }
-        if let Some(id) = values.trust_store_id {
-            builder = builder.trust_store_id(id);
-        }
-        if let Some(claim) = values.groups_claim {
-            builder = builder.groups_claim(claim);
-        }
-        if let Some(names) = values.required_claims {
-            let names = names.split([',', ' ', '\t', '\n', '\r']).filter(|name| !name.is_empty());
-            let names: Vec<_> = names.collect();
-            if names.is_empty() {
-                self.problem("REQUIRED_CLAIMS", "names no claim");
-            }
-            builder = builder.required_claims(names);
-        }
-        if let Some(realm) = values.realm {
-            builder = builder.realm(realm);
-        }
-        if let Some(all) = self.boolean("GROUPS_MATCH_ALL", values.groups_match_all) {
-            builder = builder.groups_match_all(all);
-        }
-        if let Some(introspect) = self.boolean("INTROSPECT_JWT_TOKENS", values.introspect_jwt_tokens) {
-            builder = builder.introspect_jwt_tokens(introspect);
-        }
-        if let Some(accept) = self.boolean("ACCEPT_MISSING_ISSUER", values.accept_missing_issuer) {
-            builder = builder.accept_missing_issuer(accept);
-        }
-        if self.boolean("DANGEROUSLY_ACCEPT_MISSING_AUDIENCE", values.dangerously_accept_missing_audience)
-            == Some(true)
-        {
-            builder = builder.dangerous().accept_missing_audience();
-        }
-        if let Some(skew) = self.seconds("CLOCK_SKEW", values.clock_skew) {
-            builder = builder.clock_skew(skew);
-        }
-        if let Some(tolerance) = self.seconds("CLOCK_TOLERANCE", values.clock_tolerance) {
-            builder = builder.clock_tolerance(tolerance);
-        }
-        if let Some(lifetime) = self.seconds("JWKS_CACHE_DURATION", values.jwks_cache_duration) {
-            builder = builder.jwks_cache_duration(lifetime);
-        }
-        if let Some(lifetime) = self.seconds("METADATA_CACHE_DURATION", values.metadata_cache_duration) {
-            builder = builder.metadata_cache_duration(lifetime);
-        }
-        if let Some(duration) =
-            self.seconds("INTROSPECTION_CACHE_DURATION", values.introspection_cache_duration)
-        {
-            builder = builder.introspection_cache_duration(duration);
-        }
-        if let Some(audience) =
-            self.parsed("CLIENT_ASSERTION_AUDIENCE", values.client_assertion_audience, "issuer or endpoint")
-        {
-            builder = builder.client_assertion_audience(audience);
-        }
-        if let Some(duration) = self.seconds("INACTIVE_CACHE_DURATION", values.inactive_cache_duration) {
-            builder = builder.inactive_cache_duration(duration);
-        }
-        if let Some(milliseconds) =
-            self.parsed("RESPONSE_TIMEOUT", values.response_timeout, "a whole number of milliseconds")
-        {
-            builder = builder.response_timeout(Duration::from_millis(milliseconds));
-        }
-        let wanted = "when_present, required or dangerously_ignore";
-        if let Some(binding) =
-            self.parsed("VALIDATE_CERTIFICATE_BINDING", values.validate_certificate_binding, wanted)
-        {
-            builder = builder.certificate_binding(binding);
-        }
-        builder
-    }
-
-    fn boolean(&mut self, variable: &str, value: Option<String>) -> Option<bool> {
-        let value = value?;
-        match value.to_ascii_lowercase().as_str() {
-            "true" | "1" => Some(true),
-            "false" | "0" => Some(false),
-            _ => {
-                self.problem(variable, format!("is {value:?}, expected true or false"));
-                None
-            }
-        }
-    }
-
-    fn seconds(&mut self, variable: &str, value: Option<String>) -> Option<Duration> {
-        self.parsed(variable, value, "a whole number of seconds").map(Duration::from_secs)
-    }
-
-    fn parsed<T: FromStr>(&mut self, variable: &str, value: Option<String>, wanted: &str) -> Option<T> {
-        let value = value?;
-        let parsed = value.parse().ok();
-        if parsed.is_none() {
-            self.problem(variable, format!("is {value:?}, expected {wanted}"));
-        }
-        parsed
-    }
-
-    /// Returns the id and the credentials of the client, for its authentication method.
-    fn client(&mut self, values: &Values) -> Option<(String, ClientAuthentication)> {
+    /// Returns the client's id and credentials, as its authentication method needs them.
+    fn client(&mut self, values: &ClientVariables) -> Option<(String, ClientAuthentication)> {
         let method = values.client_auth_method.as_deref().unwrap_or("client_secret_post");
         let Some(id) = values.client_id.clone() else {
             for (variable, value) in [
@@ -316,7 +245,7 @@ impl VariableReader<'_> {
         Some((id, authentication))
     }
 
-    fn secret(&mut self, values: &Values, method: &str) -> Option<SecretSource> {
+    fn secret(&mut self, values: &ClientVariables, method: &str) -> Option<SecretSource> {
         match (&values.client_secret, &values.client_secret_file) {
             (Some(secret), None) => Some(Secret::from(secret.as_str()).into()),
             (None, Some(path)) => Some(SecretSource::file(path)),
@@ -342,7 +271,7 @@ impl VariableReader<'_> {
         }
     }
 
-    fn identity(&mut self, values: &Values, method: &str) -> Option<ClientIdentity> {
+    fn identity(&mut self, values: &ClientVariables, method: &str) -> Option<ClientIdentity> {
         let files = [
             ("CLIENT_CERTIFICATE_FILE", &values.client_certificate_file),
             ("CLIENT_KEY_FILE", &values.client_key_file),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     certificate::CertificateBinding,
+    policy::quoted,
     settings::{EndpointUrl, Hooks, Settings},
 };
 
@@ -21,7 +22,8 @@ impl<'s> Summary<'s> {
 
     /// Logs the configuration.
     pub(crate) fn log(&self) {
-        let (issuer, audience) = (self.settings.issuer.as_str(), self.settings.rules.audience.as_str());
+        let (issuer, audience) = (self.settings.issuer.as_str(), self.settings.rules.audiences.join(" "));
+        let audience = audience.as_str();
         let (client_id, auth_method) = self.client().unwrap_or_default();
         let (jwts, opaque_tokens) = (self.jwts(), self.opaque_tokens());
         let introspection_endpoint = self.introspection_endpoint();
@@ -89,8 +91,8 @@ fn endpoint(configured: Option<&EndpointUrl>, is_discovered: bool) -> String {
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (issuer, audience, tuning) =
-            (self.settings.issuer.as_str(), &self.settings.rules.audience, &self.settings.tuning);
-        write!(f, "configured: issuer {issuer}, audience {audience:?}")?;
+            (self.settings.issuer.as_str(), quoted(&self.settings.rules.audiences), &self.settings.tuning);
+        write!(f, "configured: issuer {issuer}, audience {audience}")?;
         if let Some((id, method)) = self.client() {
             write!(f, ", client {id:?} with {method}")?;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     error::{ConfigError, ConfigProblem},
     policy::{GroupsClaim, Rules},
-    protect_api::builder::ProtectApiBuilder,
+    protect_api::{builder::ProtectApiBuilder, env::VariableSource},
     redact::UrlText,
     response::challenge::is_quotable,
     settings::{ClientSettings, EndpointUrl, IssuerUrl, Settings, Tuning},
@@ -13,11 +13,12 @@ use crate::{
 
 impl ProtectApiBuilder {
     /// Validates the settings. No other code validates them, and the returned settings are valid.
-    pub(crate) fn validate(self, problems: Vec<ConfigProblem>) -> Result<Settings, ConfigError> {
-        let mut check = Check { problems, names: self.names.clone() };
-        let issuer = check.parsed("issuer", "TENANT_DOMAIN", &self.issuer, IssuerUrl::parse);
+    pub(crate) fn validate(mut self) -> Result<Settings, ConfigError> {
+        let source = self.source.take();
+        let mut check = Check::new(source.as_ref());
+        let issuer = self.check_issuer(&mut check);
         let mut parse_endpoint = |name, url: &Option<UrlText>| {
-            url.as_ref().and_then(|url| check.parsed(name, "", url, EndpointUrl::parse))
+            url.as_ref().and_then(|url| check.parsed(name, url, EndpointUrl::parse))
         };
         let introspection_endpoint = parse_endpoint("introspection_endpoint", &self.introspection_endpoint);
         let jwks_uri = parse_endpoint("jwks_uri", &self.jwks_uri);
@@ -25,16 +26,15 @@ impl ProtectApiBuilder {
         self.check_rules(&mut check);
         self.check_tuning(&mut check);
         let most = Duration::from_secs(3600);
-        let clock_skew = check.seconds("clock_skew", "CLOCK_SKEW", self.clock_skew, most);
-        let clock_tolerance = check.seconds("clock_tolerance", "CLOCK_TOLERANCE", self.clock_tolerance, most);
+        let clock_skew = check.seconds("clock_skew", self.clock_skew, most);
+        let clock_tolerance = check.seconds("clock_tolerance", self.clock_tolerance, most);
         let tuning = self.tuning;
-        let issuer = match issuer {
-            Some(issuer) if check.problems.is_empty() => issuer,
-            _ => return Err(ConfigError::new(check.problems)),
-        };
+        check.finish()?;
+        // Without an issuer there was a problem.
+        let Some(issuer) = issuer else { return Err(ConfigError::new(Vec::new())) };
         Ok(Settings {
             rules: Rules {
-                audience: self.audience,
+                audiences: self.audiences,
                 accept_missing_issuer: self.accept_missing_issuer,
                 accept_missing_audience: self.accept_missing_audience,
                 required_claims: self.required_claims,
@@ -58,66 +58,76 @@ impl ProtectApiBuilder {
         })
     }
 
-    fn check_client(&self, check: &mut Check) {
+    fn check_issuer(&self, check: &mut Check<'_>) -> Option<IssuerUrl> {
+        let Some(url) = &self.issuer else {
+            check.missing("issuer", "the URL of the authorization server");
+            return None;
+        };
+        if url.as_str().contains("/.well-known/") {
+            check.problem("issuer", format!("is {url:?}, expected the issuer, without `/.well-known/…`"));
+            return None;
+        }
+        check.parsed("issuer", url, IssuerUrl::parse)
+    }
+
+    fn check_client(&self, check: &mut Check<'_>) {
         check.client(self.client.as_ref());
         let cannot_introspect = "there are no client credentials to introspect with";
         if self.client.is_none() && self.tuning.introspect_jwt_tokens {
-            check.problem(
-                "introspect_jwt_tokens",
-                "INTROSPECT_JWT_TOKENS",
-                format!("is true, but {cannot_introspect}"),
-            );
+            check.problem("introspect_jwt_tokens", format!("is true, but {cannot_introspect}"));
+        }
+        if self.client.is_none() && self.tuning.introspection_cache.is_some() {
+            check.problem("introspection_cache_duration", format!("is set, but {cannot_introspect}"));
         }
         if self.client.is_none() && self.introspection_endpoint.is_some() {
-            check.problem("introspection_endpoint", "", format!("is set, but {cannot_introspect}"));
+            check.problem("introspection_endpoint", format!("is set, but {cannot_introspect}"));
         }
         let uses_mtls = self.client.as_ref().is_some_and(|client| client.authentication.uses_mtls());
         if self.trust_store.is_some() && !uses_mtls {
             let message = "is set, but the client authentication method does not use mutual TLS";
-            check.problem("trust_store_id", "TRUST_STORE_ID", message);
+            check.problem("trust_store_id", message);
         }
         if uses_mtls && !cfg!(feature = "rustls") {
-            check.problem(
-                "client",
-                "CLIENT_AUTH_METHOD",
-                "uses mutual TLS, which needs the crate's feature `rustls`",
-            );
+            check.problem("client", "uses mutual TLS, which needs the crate's feature `rustls`");
         }
     }
 
-    fn check_rules(&self, check: &mut Check) {
-        if self.audience.trim().is_empty() {
-            let message = "is missing or empty, expected the identifier of this API, as in `aud`";
-            check.problem("audience", "AUDIENCE", message);
+    fn check_rules(&self, check: &mut Check<'_>) {
+        if self.audiences.iter().all(|audience| audience.trim().is_empty()) {
+            check.missing("audience", "the identifier of this API, as in `aud`");
+        }
+        // In code an identifier may have a space. In a variable it is usually meant as a list.
+        let is_list = |audience: &&String| audience.contains([',', ' ', '\t', '\n']);
+        if check.is_variable("audience")
+            && let Some(list) = self.audiences.iter().find(is_list)
+        {
+            let message =
+                format!("is {list:?}, expected one identifier; the variable AUDIENCES takes several");
+            check.problem("audience", message);
+        }
+        if check.is_variable("audience") && check.is_variable("audiences") {
+            check.problem("audiences", "is set, but AUDIENCE is set too, expected one of them");
         }
         if self.required_claims.iter().any(|name| name.trim().is_empty()) {
             let message = "contains an empty name, expected are names of claims";
-            check.problem("required_claims", "REQUIRED_CLAIMS", message);
+            check.problem("required_claims", message);
         }
         if self.groups_claim.trim().is_empty() {
-            check.problem(
-                "groups_claim",
-                "GROUPS_CLAIM",
-                "is empty, expected a claim's name or a JSON pointer",
-            );
+            check.problem("groups_claim", "is empty, expected a claim's name or a JSON pointer");
         }
         if !GroupsClaim::is_well_formed(&self.groups_claim) {
-            check.problem(
-                "groups_claim",
-                "GROUPS_CLAIM",
+            check.problem("groups_claim",
                 "starts with `/` and is not a JSON pointer: each `~` in it must be followed by `0` or `1` (RFC 6901)",
             );
         }
     }
 
-    fn check_verdict_durations(&self, check: &mut Check) {
+    fn check_verdict_durations(&self, check: &mut Check<'_>) {
         let tuning = &self.tuning;
         let (active, inactive) = (tuning.introspection_cache.unwrap_or_default(), tuning.inactive_cache);
         if inactive.is_some_and(|inactive| inactive > active) {
             let seen = inactive.unwrap_or_default();
-            check.problem(
-                "inactive_cache_duration",
-                "INACTIVE_CACHE_DURATION",
+            check.problem("inactive_cache_duration",
                 format!("is {seen:?}, expected at most the duration of the introspection cache, which is {active:?}"),
             );
         }
@@ -131,26 +141,26 @@ impl ProtectApiBuilder {
             if !duration.is_zero() && duration < Duration::from_secs(1) {
                 let message =
                     format!("is {duration:?}, expected at least 1s: the store keeps ages in whole seconds");
-                check.problem(method, "", message);
+                check.problem(method, message);
             }
         }
     }
 
-    fn check_tuning(&self, check: &mut Check) {
+    fn check_tuning(&self, check: &mut Check<'_>) {
         let tuning = &self.tuning;
         let (second, hour, day) =
             (Duration::from_secs(1), Duration::from_secs(3600), Duration::from_secs(86_400));
         let (instant, two_minutes) = (Duration::from_millis(1), Duration::from_secs(120));
         let verdicts = tuning.introspection_cache.unwrap_or_default();
-        for (method, variable, value, least, most) in [
-            ("metadata_cache_duration", "METADATA_CACHE_DURATION", tuning.metadata_lifetime, second, day),
-            ("jwks_cache_duration", "JWKS_CACHE_DURATION", tuning.jwks_lifetime, second, day),
-            ("jwks_cooldown", "", tuning.jwks_cooldown, second, hour),
-            ("max_stale", "", tuning.max_stale, second, 7 * day),
-            ("response_timeout", "RESPONSE_TIMEOUT", tuning.response_timeout, instant, two_minutes),
-            ("introspection_cache_duration", "INTROSPECTION_CACHE_DURATION", verdicts, Duration::ZERO, day),
+        for (method, value, least, most) in [
+            ("metadata_cache_duration", tuning.metadata_lifetime, second, day),
+            ("jwks_cache_duration", tuning.jwks_lifetime, second, day),
+            ("jwks_cooldown", tuning.jwks_cooldown, second, hour),
+            ("max_stale", tuning.max_stale, second, 7 * day),
+            ("response_timeout", tuning.response_timeout, instant, two_minutes),
+            ("introspection_cache_duration", verdicts, Duration::ZERO, day),
         ] {
-            check.range(method, variable, value, least, most);
+            check.range(method, value, least, most);
         }
         for (method, value) in [
             ("max_response_size", tuning.max_response_size),
@@ -159,16 +169,15 @@ impl ProtectApiBuilder {
             ("cache_entries", tuning.cache_entries),
         ] {
             if value == 0 {
-                check.problem(method, "", "is 0, expected at least 1");
+                check.problem(method, "is 0, expected at least 1");
             }
         }
         if tuning.algorithms.is_empty() {
-            check.problem("algorithms", "", "is an empty list: no JWT could pass");
+            check.problem("algorithms", "is an empty list: no JWT could pass");
         }
         if self.hooks.cache.is_some() && tuning.introspection_cache.is_none() {
             check.problem(
                 "cache_store",
-                "",
                 "is set without introspection_cache_duration: no verdict would be cached",
             );
         }
@@ -176,105 +185,110 @@ impl ProtectApiBuilder {
         let (realm, metadata) = (tuning.realm.as_deref(), tuning.resource_metadata.as_ref());
         if metadata.is_some_and(UrlText::may_hold_credentials) {
             let message = "may hold credentials, expected a URL without: every caller can read it";
-            check.problem("resource_metadata", "", message);
+            check.problem("resource_metadata", message);
         }
-        for (method, variable, value) in
-            [("realm", "REALM", realm), ("resource_metadata", "", metadata.map(UrlText::as_str))]
-        {
+        for (method, value) in [("realm", realm), ("resource_metadata", metadata.map(UrlText::as_str))] {
             if value.is_some_and(|value| !is_quotable(value)) {
-                check.problem(
-                    method,
-                    variable,
-                    "has characters outside printable ASCII, which a header cannot carry",
-                );
+                check.problem(method, "has characters outside printable ASCII, which a header cannot carry");
             }
         }
     }
 }
 
-/// The name of each setting: the builder method or the variable.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SettingNames {
-    /// The prefix of the variables; `None` for builder methods.
-    prefix: Option<String>,
-}
-
-impl SettingNames {
-    pub(crate) fn variables(prefix: &str) -> Self {
-        Self { prefix: Some(prefix.to_owned()) }
-    }
-
-    fn name(&self, method: &str, variable: &str) -> String {
-        match &self.prefix {
-            Some(prefix) => format!("{prefix}{variable}"),
-            None => method.to_owned(),
-        }
-    }
-}
-
 /// Collects the problems of a configuration.
-struct Check {
+struct Check<'s> {
     problems: Vec<ConfigProblem>,
-    names: SettingNames,
+    source: Option<&'s VariableSource>,
 }
 
-impl Check {
-    fn problem(&mut self, method: &str, variable: &str, message: impl Into<String>) {
-        self.problems.push(ConfigProblem::new(self.names.name(method, variable), message));
+impl<'s> Check<'s> {
+    /// Starts with the problems of the variables.
+    fn new(source: Option<&'s VariableSource>) -> Self {
+        Self { problems: source.map(|source| source.problems.clone()).unwrap_or_default(), source }
+    }
+
+    /// Returns the name of a setting for its operator: of the variable, if one is set, otherwise of the builder method.
+    fn name(&self, method: &str) -> String {
+        self.source.and_then(|source| source.variable(method, false)).unwrap_or_else(|| method.to_owned())
+    }
+
+    /// Returns whether the variable of this method is set.
+    fn is_variable(&self, method: &str) -> bool {
+        self.source.is_some_and(|source| source.variable(method, false).is_some())
+    }
+
+    fn problem(&mut self, method: &str, message: impl Into<String>) {
+        self.problems.push(ConfigProblem::new(self.name(method), message));
+    }
+
+    /// Reports a required setting that is missing.
+    fn missing(&mut self, method: &str, expected: &str) {
+        let variable = self.source.and_then(|source| source.variable(method, true));
+        let name = variable.unwrap_or_else(|| method.to_owned());
+        self.problems.push(ConfigProblem::new(name, format!("is missing, expected {expected}")));
+    }
+
+    /// Ends with an error if there are problems. It names the unknown variables too, because one of them may be the
+    /// misspelt name of a missing one. Without problems, unknown variables are logged.
+    fn finish(mut self) -> Result<(), ConfigError> {
+        let unknown = self.source.into_iter().flat_map(VariableSource::unknown);
+        if self.problems.is_empty() {
+            for problem in unknown {
+                log::warn!(target: crate::LOG, event = "unknown_variable"; "{problem}; it is ignored");
+            }
+            return Ok(());
+        }
+        self.problems.extend(unknown);
+        Err(ConfigError::new(self.problems))
     }
 
     fn parsed<T>(
         &mut self,
         method: &str,
-        variable: &str,
         url: &UrlText,
         parse: impl FnOnce(&str) -> Result<T, &'static str>,
     ) -> Option<T> {
         match parse(url.as_str()) {
             Ok(value) => Some(value),
             Err(expected) => {
-                self.problem(method, variable, format!("is {url:?}, expected {expected}"));
+                self.problem(method, format!("is {url:?}, expected {expected}"));
                 None
             }
         }
     }
 
-    fn seconds(&mut self, method: &str, variable: &str, value: Duration, most: Duration) -> i64 {
+    fn seconds(&mut self, method: &str, value: Duration, most: Duration) -> i64 {
         if value > most || value.subsec_nanos() > 0 {
-            self.problem(
-                method,
-                variable,
-                format!("is {value:?}, expected whole seconds up to {}", most.as_secs()),
-            );
+            self.problem(method, format!("is {value:?}, expected whole seconds up to {}", most.as_secs()));
         }
         i64::try_from(value.as_secs()).unwrap_or(i64::MAX)
     }
 
-    fn range(&mut self, method: &str, variable: &str, value: Duration, least: Duration, most: Duration) {
+    fn range(&mut self, method: &str, value: Duration, least: Duration, most: Duration) {
         if !(least..=most).contains(&value) {
             // `Duration` prints zero as "0ns", which no operator writes.
             let seen = if value.is_zero() { "0s".to_owned() } else { format!("{value:?}") };
-            self.problem(
-                method,
-                variable,
-                format!("is {seen}, expected a duration from {least:?} to {most:?}"),
-            );
+            self.problem(method, format!("is {seen}, expected a duration from {least:?} to {most:?}"));
         }
     }
 
     fn client(&mut self, client: Option<&ClientSettings>) {
         let Some(client) = client else { return };
         if client.id.is_empty() {
-            self.problem("client", "CLIENT_ID", "is empty");
+            self.problem("client", "has an empty id");
         }
         if let Err(message) = client.authentication.check(&client.id) {
             let method = client.authentication.method();
-            let variable = match method {
-                "spiffe_jwt" => "SPIFFE_JWT_FILE",
-                _ if client.authentication.uses_mtls() => "CLIENT_CERTIFICATE_FILE",
-                _ => "CLIENT_SECRET",
+            let variables = match method {
+                "spiffe_jwt" => ["SPIFFE_JWT_FILE"].as_slice(),
+                _ if client.authentication.uses_mtls() => &["CLIENT_CERTIFICATE_FILE"],
+                _ => &["CLIENT_SECRET", "CLIENT_SECRET_FILE"],
             };
-            self.problem("client", variable, format!("does not fit {method}: {message}"));
+            let name = self.source.and_then(|source| source.first_set(variables));
+            self.problems.push(ConfigProblem::new(
+                name.unwrap_or_else(|| "client".to_owned()),
+                format!("does not fit {method}: {message}"),
+            ));
         }
     }
 }

@@ -72,7 +72,7 @@ impl ProtectApi {
         let state = &self.state;
         let now = state.clock.unix_time();
         let defaults = json!({
-            "iss": state.validator.metadata.issuer(state.validator.metadata.load().as_deref()), "aud": state.settings.rules.audience, "sub": "test-subject",
+            "iss": state.validator.metadata.issuer(state.validator.metadata.load().as_deref()), "aud": state.settings.rules.audiences, "sub": "test-subject",
             "iat": now, "exp": now + LIFETIME,
         });
         let mut members: Map<String, Value> = expect_ok(serde_json::from_value(defaults), "make claims");

@@ -6,9 +6,7 @@ const BUILDER: &str = include_str!("../builder.rs");
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
 /// Rows of `docs/configuration.md` that are not methods of the builder.
-const OTHER_ROWS: [&str; 9] = [
-    "TENANT_DOMAIN",
-    "AUDIENCE",
+const OTHER_ROWS: [&str; 7] = [
     "CLIENT_SECRET",
     "CLIENT_SECRET_FILE",
     "CLIENT_AUTH_METHOD",
@@ -71,8 +69,8 @@ where
 /// Each setting with the default of the code. The patterns name all fields, so that a new setting cannot be omitted.
 fn defaults() -> Vec<Documented> {
     let ProtectApiBuilder {
-        issuer: _,
-        audience: _,
+        issuer,
+        audiences,
         client,
         introspection_endpoint,
         jwks_uri,
@@ -87,11 +85,15 @@ fn defaults() -> Vec<Documented> {
         binding,
         tuning,
         hooks,
-        names: _,
-    } = ProtectApiBuilder::new(String::new(), String::new());
+        source: _,
+    } = ProtectApiBuilder::new();
+    assert!(audiences.is_empty());
     assert!(required_claims.is_empty());
     assert!(!accept_missing_audience);
     let mut defaults = vec![
+        absent("issuer", issuer.as_ref(), "required", "none, it is required"),
+        documented("audience", "required", "none, it is required"),
+        documented("audiences", "`AUDIENCE`", "none, one audience is required"),
         absent("client", client.as_ref(), "none", "none"),
         absent("introspection_endpoint", introspection_endpoint.as_ref(), "discovered", "discovered"),
         absent("jwks_uri", jwks_uri.as_ref(), "discovered", "discovered"),

@@ -1,10 +1,10 @@
 //! The configuration from variables: the setting of each variable, and the message for a wrong value. The effects of the
 //! settings are tested in `builder.rs`.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, time::Duration};
 
 use actix_protect_api::{
-    ClientAuthentication, ConfigError, ProtectApi,
+    ClientAuthentication, ConfigError, ProtectApi, ProtectApiBuilder,
     test::{Algorithm, Endpoint, TestIssuer, TestKey},
 };
 use actix_web::{App, web};
@@ -84,7 +84,23 @@ fn every_variable_sets_its_setting() {
     for (name, value, part) in [
         ("TENANT_DOMAIN", "https://other.example.test/t/", "\"https://other.example.test/t/\""),
         ("TENANT_DOMAIN", "http://127.0.0.1:8081", "\"http://127.0.0.1:8081\""),
-        ("AUDIENCE", "https://api.example.test", "audience: \"https://api.example.test\""),
+        ("AUDIENCE", "https://api.example.test", "audiences: [\"https://api.example.test\"]"),
+        ("AUDIENCES", "api://one, api://two", "audiences: [\"api://one\", \"api://two\"]"),
+        ("INTROSPECTION_ENDPOINT", "https://other.example.test/introspect", "other.example.test/introspect"),
+        ("JWKS_URI", "https://other.example.test/keys", "other.example.test/keys"),
+        ("ALGORITHMS", "ES256,EdDSA", "algorithms: [ES256, EdDSA]"),
+        ("REQUIRE_AT_JWT", "true", "require_at_jwt: true"),
+        ("REMEMBER_JWTS", "false", "remember_jwts: false"),
+        ("JWKS_COOLDOWN", "13", "jwks_cooldown: 13s"),
+        ("MAX_STALE", "7200", "max_stale: 7200s"),
+        ("MAX_RESPONSE_SIZE", "2048", "max_response_size: 2048"),
+        ("MAX_TOKEN_LENGTH", "4096", "max_token_length: 4096"),
+        ("CACHE_ENTRIES", "17", "cache_entries: 17"),
+        ("CACHE_BYTES", "65536", "cache_bytes: 65536"),
+        ("MAX_CALLS", "18", "max_calls: 18"),
+        ("MAX_WAITING", "19", "max_waiting: 19"),
+        ("RESOURCE_METADATA", "https://api.example.test/meta", "api.example.test/meta"),
+        ("ERROR_REFERENCE", "true", "error_reference: true"),
         ("CLIENT_ID", "another", "id: \"another\""),
         ("CLIENT_ASSERTION_AUDIENCE", "endpoint", "client_assertion_audience: Endpoint"),
         ("GROUPS_CLAIM", "roles", "Name(\"roles\")"),
@@ -111,8 +127,9 @@ fn every_variable_sets_its_setting() {
     ] {
         assert!(!format!("{:?}", read_with_client(&[]).unwrap()).contains(part), "{part} is the default");
         let changes = [("CLIENT_ID", "me"), ("CLIENT_SECRET", SECRET)];
-        let changes: Vec<_> =
-            changes.into_iter().filter(|(one, _)| *one != name).chain([(name, value)]).collect();
+        let changes = changes.into_iter().filter(|(one, _)| *one != name).chain([(name, value)]);
+        let replaces_audience = (name == "AUDIENCES").then_some(("AUDIENCE", ""));
+        let changes: Vec<_> = changes.chain(replaces_audience).collect();
         let text = format!("{:?}", read(&changes).unwrap());
         assert!(text.contains(part), "{name}={value}: {text}");
         // White space around a value is not part of it.
@@ -139,7 +156,7 @@ fn every_variable_sets_its_setting() {
 
 #[test]
 fn a_list_without_a_claim_is_a_problem() {
-    only_problem(read(&[("REQUIRED_CLAIMS", " , ,")]), "REQUIRED_CLAIMS: ", "names no claim");
+    only_problem(read(&[("REQUIRED_CLAIMS", " , ,")]), "REQUIRED_CLAIMS: ", "expected names");
 }
 
 #[test]
@@ -217,7 +234,23 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
         ("METADATA_CACHE_DURATION", "86401", "from 1s to 86400s"),
         ("METADATA_CACHE_DURATION", "0x10", "whole number of seconds"),
         ("RESPONSE_TIMEOUT", "10s", "whole number of milliseconds"),
-        ("RESPONSE_TIMEOUT", "0", "from 1ms"),
+        (
+            "TENANT_DOMAIN",
+            "https://tenant.example.test/.well-known/openid-configuration",
+            "without `/.well-known/",
+        ),
+        ("AUDIENCE", "api://one,api://two", "AUDIENCES"),
+        ("AUDIENCE", "api://one api://two", "AUDIENCES"),
+        ("AUDIENCES", "api://one", "AUDIENCE is set too"),
+        ("ALGORITHMS", "RS256 HS256", "\"HS256\", which is not one of RS256"),
+        ("ALGORITHMS", ",", "expected names"),
+        ("INTROSPECTION_ENDPOINT", "http://tenant.example.test/introspect", "an https URL"),
+        ("JWKS_URI", "keys", "an https URL"),
+        ("MAX_CALLS", "0", "at least 1"),
+        ("MAX_STALE", "0", "from 1s"),
+        ("CACHE_BYTES", "64M", "whole number of bytes"),
+        ("RESPONSE_TIMEOUT", "0", "at least 100 milliseconds"),
+        ("RESPONSE_TIMEOUT", "10", "at least 100 milliseconds"),
         ("RESPONSE_TIMEOUT", "120001", "to 120s"),
         ("INTROSPECTION_CACHE_DURATION", "86401", "86400s"),
         ("INTROSPECTION_CACHE_DURATION", "1e3", "whole number of seconds"),
@@ -285,6 +318,63 @@ fn another_prefix_is_another_set_of_variables() {
     let error = ProtectApi::try_from_variables("OTHER_", variables).unwrap_err();
     let names: Vec<_> = error.problems().iter().map(|problem| problem.name.as_str()).collect();
     assert_eq!(names, ["OTHER_TENANT_DOMAIN", "OTHER_AUDIENCE"]);
+}
+
+fn builder(variables: &[(&str, &str)]) -> ProtectApiBuilder {
+    let named = variables.iter().map(|(name, value)| (format!("{PREFIX}{name}"), *value));
+    ProtectApi::builder_from_variables(PREFIX, named)
+}
+
+#[test]
+fn code_overrides_variables() {
+    let variables = [("TENANT_DOMAIN", "tenant.example.test"), ("AUDIENCE", "my-api"), ("CLOCK_SKEW", "5")];
+    let text = format!("{:?}", builder(&variables).clock_skew(Duration::from_secs(7)).realm("posts").build());
+    assert!(text.contains("clock_skew: 7") && text.contains("realm: Some(\"posts\")"), "{text}");
+    assert!(text.contains("tenant.example.test") && text.contains("my-api"), "{text}");
+    // A required variable may be missing if code sets the same setting.
+    let text = format!("{:?}", builder(&[]).issuer("code.example.test").audience("code-api").build());
+    assert!(text.contains("code.example.test") && text.contains("code-api"), "{text}");
+}
+
+#[test]
+fn problems_of_variables_are_kept_for_build() {
+    let built = builder(&[("CLOCK_SKEW", "soon"), ("AUDIENCE", "my-api")]).max_calls(0).build();
+    let error = built.unwrap_err();
+    let names: Vec<_> = error.problems().iter().map(|problem| problem.name.as_str()).collect();
+    let expected = ["MONOCLOUD_BACKEND_CLOCK_SKEW", "MONOCLOUD_BACKEND_TENANT_DOMAIN", "max_calls"];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn an_error_names_an_unknown_variable_and_the_nearest_known_one() {
+    for (unknown, known) in [
+        ("ISSUER", Some("TENANT_DOMAIN")),
+        ("TENENT_DOMAIN", Some("TENANT_DOMAIN")),
+        ("CLIENT_SECRET_PATH", Some("CLIENT_SECRET_FILE")),
+        ("JWKS_URL", Some("JWKS_URI")),
+        ("XYZ", None),
+    ] {
+        let error = builder(&[(unknown, "hunter2"), ("AUDIENCE", "my-api")]).build().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("MONOCLOUD_BACKEND_TENANT_DOMAIN: is missing"), "{text}");
+        let expected = known.map_or_else(
+            || format!("{PREFIX}{unknown}: is not a known variable"),
+            |known| format!("{PREFIX}{unknown}: is not a known variable, is {PREFIX}{known} meant?"),
+        );
+        assert!(error.problems().iter().any(|problem| problem.to_string() == expected), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn an_error_names_the_variable_that_is_set() {
+    let set = [("CLIENT_ID", "me"), ("CLIENT_SECRET_FILE", "/nowhere/secret")];
+    only_problem(read(&set), "CLIENT_SECRET_FILE: ", "/nowhere/secret");
+    only_problem(
+        read(&[("INTROSPECTION_CACHE_DURATION", "60")]),
+        "INTROSPECTION_CACHE_DURATION: ",
+        "no client",
+    );
 }
 
 #[test]

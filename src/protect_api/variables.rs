@@ -1,0 +1,210 @@
+//! The variables of the plain settings: for each, its name, the builder method with the same effect, and its form.
+
+use std::{str::FromStr, time::Duration};
+
+use super::builder::ProtectApiBuilder as Builder;
+use crate::{algorithm::Algorithm, certificate::CertificateBinding, client_auth::ClientAssertionAudience};
+
+/// The variable of one setting.
+pub(super) struct Variable {
+    /// The name, without the prefix.
+    pub(super) name: &'static str,
+    /// The builder method with the same effect.
+    pub(super) method: &'static str,
+    form: Form,
+}
+
+/// The form of a value, and the builder method that takes it.
+enum Form {
+    Text(fn(Builder, String) -> Builder),
+    /// A list, separated by commas or white space.
+    List(fn(Builder, Vec<String>) -> Builder),
+    Boolean(fn(Builder, bool) -> Builder),
+    /// Like `Boolean`, but an empty value is an error, because the default may be a weaker check than the intended one.
+    Check(fn(Builder, bool) -> Builder),
+    Seconds(fn(Builder, Duration) -> Builder),
+    Milliseconds(fn(Builder, Duration) -> Builder),
+    Number(fn(Builder, usize) -> Builder),
+    Bytes(fn(Builder, u64) -> Builder),
+    Algorithms(fn(Builder, Vec<Algorithm>) -> Builder),
+    Binding(fn(Builder, CertificateBinding) -> Builder),
+    AssertionAudience(fn(Builder, ClientAssertionAudience) -> Builder),
+}
+
+/// The least value of a variable in milliseconds. A smaller one was probably meant in seconds.
+const LEAST_MILLISECONDS: u64 = 100;
+
+/// Every plain setting.
+pub(super) const VARIABLES: &[Variable] = &[
+    variable("TENANT_DOMAIN", "issuer", Form::Text(Builder::issuer)),
+    variable("AUDIENCE", "audience", Form::Text(Builder::audience)),
+    variable("AUDIENCES", "audiences", Form::List(Builder::audiences)),
+    variable("TRUST_STORE_ID", "trust_store_id", Form::Text(Builder::trust_store_id)),
+    variable("INTROSPECTION_ENDPOINT", "introspection_endpoint", Form::Text(Builder::introspection_endpoint)),
+    variable("JWKS_URI", "jwks_uri", Form::Text(Builder::jwks_uri)),
+    variable(
+        "CLIENT_ASSERTION_AUDIENCE",
+        "client_assertion_audience",
+        Form::AssertionAudience(Builder::client_assertion_audience),
+    ),
+    variable("GROUPS_CLAIM", "groups_claim", Form::Text(Builder::groups_claim)),
+    variable("GROUPS_MATCH_ALL", "groups_match_all", Form::Check(Builder::groups_match_all)),
+    variable("REQUIRED_CLAIMS", "required_claims", Form::List(Builder::required_claims)),
+    variable("CLOCK_SKEW", "clock_skew", Form::Seconds(Builder::clock_skew)),
+    variable("CLOCK_TOLERANCE", "clock_tolerance", Form::Seconds(Builder::clock_tolerance)),
+    variable("ACCEPT_MISSING_ISSUER", "accept_missing_issuer", Form::Boolean(Builder::accept_missing_issuer)),
+    variable(
+        "DANGEROUSLY_ACCEPT_MISSING_AUDIENCE",
+        "dangerous().accept_missing_audience",
+        Form::Boolean(accept_missing_audience),
+    ),
+    variable(
+        "VALIDATE_CERTIFICATE_BINDING",
+        "certificate_binding",
+        Form::Binding(Builder::certificate_binding),
+    ),
+    variable("INTROSPECT_JWT_TOKENS", "introspect_jwt_tokens", Form::Check(Builder::introspect_jwt_tokens)),
+    variable("ALGORITHMS", "algorithms", Form::Algorithms(Builder::algorithms)),
+    variable("REQUIRE_AT_JWT", "require_at_jwt", Form::Check(Builder::require_at_jwt)),
+    variable("REMEMBER_JWTS", "remember_jwts", Form::Boolean(Builder::remember_jwts)),
+    variable(
+        "METADATA_CACHE_DURATION",
+        "metadata_cache_duration",
+        Form::Seconds(Builder::metadata_cache_duration),
+    ),
+    variable("JWKS_CACHE_DURATION", "jwks_cache_duration", Form::Seconds(Builder::jwks_cache_duration)),
+    variable("JWKS_COOLDOWN", "jwks_cooldown", Form::Seconds(Builder::jwks_cooldown)),
+    variable("MAX_STALE", "max_stale", Form::Seconds(Builder::max_stale)),
+    variable("RESPONSE_TIMEOUT", "response_timeout", Form::Milliseconds(Builder::response_timeout)),
+    variable("MAX_RESPONSE_SIZE", "max_response_size", Form::Number(Builder::max_response_size)),
+    variable("MAX_TOKEN_LENGTH", "max_token_length", Form::Number(Builder::max_token_length)),
+    variable(
+        "INTROSPECTION_CACHE_DURATION",
+        "introspection_cache_duration",
+        Form::Seconds(Builder::introspection_cache_duration),
+    ),
+    variable(
+        "INACTIVE_CACHE_DURATION",
+        "inactive_cache_duration",
+        Form::Seconds(Builder::inactive_cache_duration),
+    ),
+    variable("CACHE_ENTRIES", "cache_entries", Form::Number(Builder::cache_entries)),
+    variable("CACHE_BYTES", "cache_bytes", Form::Bytes(Builder::cache_bytes)),
+    variable("MAX_CALLS", "max_calls", Form::Number(Builder::max_calls)),
+    variable("MAX_WAITING", "max_waiting", Form::Number(Builder::max_waiting)),
+    variable("REALM", "realm", Form::Text(Builder::realm)),
+    variable("RESOURCE_METADATA", "resource_metadata", Form::Text(Builder::resource_metadata)),
+    variable("ERROR_REFERENCE", "error_reference", Form::Boolean(Builder::error_reference)),
+];
+
+const fn variable(name: &'static str, method: &'static str, form: Form) -> Variable {
+    Variable { name, method, form }
+}
+
+fn accept_missing_audience(builder: Builder, accept: bool) -> Builder {
+    if accept { builder.dangerous().accept_missing_audience() } else { builder }
+}
+
+impl Variable {
+    /// Returns whether an empty value is an error. For the other variables it means that the variable is not set.
+    pub(super) fn must_not_be_empty(&self) -> bool {
+        matches!(self.form, Form::Check(_) | Form::Binding(_) | Form::List(_) | Form::Algorithms(_))
+    }
+
+    /// Parses a value and returns the change of the builder.
+    ///
+    /// # Errors
+    /// Says what the value is and what is expected.
+    pub(super) fn parse(&self, value: &str) -> Result<Change, String> {
+        let whole = |unit: &str| parsed::<u64>(value, &format!("a whole number of {unit}"));
+        Ok(match self.form {
+            Form::Text(set) => change(set, value.to_owned()),
+            Form::List(set) => change(set, names(value)?),
+            Form::Boolean(set) | Form::Check(set) => change(set, boolean(value)?),
+            Form::Seconds(set) => change(set, Duration::from_secs(whole("seconds")?)),
+            Form::Milliseconds(set) => change(set, milliseconds(whole("milliseconds")?)?),
+            Form::Number(set) => change(set, parsed(value, "a whole number")?),
+            Form::Bytes(set) => change(set, whole("bytes")?),
+            Form::Algorithms(set) => {
+                change(set, names(value)?.iter().map(|name| algorithm(name)).collect::<Result<_, _>>()?)
+            }
+            Form::Binding(set) => change(set, parsed(value, "when_present, required or dangerously_ignore")?),
+            Form::AssertionAudience(set) => change(set, parsed(value, "issuer or endpoint")?),
+        })
+    }
+}
+
+/// A change of the builder.
+pub(super) type Change = Box<dyn FnOnce(Builder) -> Builder>;
+
+fn change<T: 'static>(set: fn(Builder, T) -> Builder, value: T) -> Change {
+    Box::new(move |builder| set(builder, value))
+}
+
+fn parsed<T: FromStr>(value: &str, expected: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("is {value:?}, expected {expected}"))
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(format!("is {value:?}, expected true or false")),
+    }
+}
+
+fn milliseconds(value: u64) -> Result<Duration, String> {
+    if value < LEAST_MILLISECONDS {
+        return Err(format!(
+            "is {value}, expected at least {LEAST_MILLISECONDS} milliseconds (3 s are 3000)"
+        ));
+    }
+    Ok(Duration::from_millis(value))
+}
+
+fn names(value: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = value
+        .split([',', ' ', '\t', '\n', '\r'])
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if names.is_empty() {
+        return Err(format!("is {value:?}, expected names, separated by commas or spaces"));
+    }
+    Ok(names)
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, String> {
+    name.parse().map_err(|unknown| format!("contains {name:?}, which is {unknown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VARIABLES;
+
+    /// Methods that take code or credentials. The credentials have variables that belong together.
+    const WITHOUT_VARIABLE: [&str; 9] = [
+        "async_token_resolver",
+        "build",
+        "cache_store",
+        "certificate_resolver",
+        "client",
+        "clock",
+        "dangerous",
+        "renderer",
+        "token_resolver",
+    ];
+
+    #[test]
+    fn every_plain_setting_has_a_method_and_a_variable() {
+        let (builder, _) = include_str!("builder.rs").split_once("\npub struct Dangerous").unwrap();
+        let methods = builder.split("\n    pub fn ").skip(1);
+        let mut methods: Vec<_> = methods.filter_map(|text| text.split(['(', '<']).next()).collect();
+        methods.push("dangerous().accept_missing_audience");
+        methods.sort_unstable();
+        let mut known: Vec<_> = VARIABLES.iter().map(|variable| variable.method).collect();
+        known.extend(WITHOUT_VARIABLE);
+        known.sort_unstable();
+        assert_eq!(methods, known);
+    }
+}
