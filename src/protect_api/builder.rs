@@ -1,24 +1,20 @@
 //! The builder: every setting, its default and its effect.
 
+mod hooks;
+mod limits;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
-
-use actix_web::HttpRequest;
-use futures_util::future::ready;
+use std::time::Duration;
 
 use crate::{
     algorithm::Algorithm,
-    cache::IntrospectionCache,
-    certificate::{CertificateBinding, CertificateResolver, ResolverError},
+    certificate::CertificateBinding,
     client_auth::{ClientAssertionAudience, ClientAuthentication},
-    clock::Clock,
     error::ConfigError,
     protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
-    response::ErrorRenderer,
-    settings::{ClientSettings, Hooks, TokenFuture, Tuning},
+    settings::{ClientSettings, Hooks, Tuning},
 };
 
 /// Builds a [`ProtectApi`] in code, or from variables and code together: [`ProtectApi::builder_from_env`].
@@ -201,112 +197,6 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets how long the metadata is used before it is fetched again: from 1 s to a day. Default: 300 s.
-    pub fn metadata_cache_duration(mut self, lifetime: Duration) -> Self {
-        self.tuning.metadata_lifetime = lifetime;
-        self
-    }
-
-    /// Sets how long the key set is used before it is fetched again: from 1 s to a day. A withdrawn key is accepted
-    /// for at most this time. Default: 300 s.
-    pub fn jwks_cache_duration(mut self, lifetime: Duration) -> Self {
-        self.tuning.jwks_lifetime = lifetime;
-        self
-    }
-
-    /// Sets the minimum time between two fetches of the key set that are caused by an unknown `kid`. Default: 30 s.
-    pub fn jwks_cooldown(mut self, cooldown: Duration) -> Self {
-        self.tuning.jwks_cooldown = cooldown;
-        self
-    }
-
-    /// Sets the maximum age of metadata and keys while fetching them fails. Above this age, requests are rejected
-    /// with 503. At least as long as both cache durations. Default: 1 h.
-    pub fn max_stale(mut self, age: Duration) -> Self {
-        self.tuning.max_stale = age;
-        self
-    }
-
-    /// Sets the maximum time for everything that one request waits for: metadata, keys, the queue for a call, the
-    /// call itself and a cache store. A request that waits longer is rejected with 503. From 1 ms to 2 minutes.
-    /// Default: 10 s.
-    ///
-    /// Each call to the authorization server has this deadline at most, from connecting to the last byte of the
-    /// body. The time of a token resolver is not included.
-    pub fn response_timeout(mut self, deadline: Duration) -> Self {
-        self.tuning.response_timeout = deadline;
-        self
-    }
-
-    /// Sets the maximum size of a response of the authorization server in bytes: introspection responses, metadata
-    /// and key sets. Default: 1 MiB.
-    pub fn max_response_size(mut self, bytes: usize) -> Self {
-        self.tuning.max_response_size = bytes;
-        self
-    }
-
-    /// Sets the maximum length of a token in bytes. A longer token is rejected with 400. Default: 16 KiB, twice the
-    /// limit of common servers for all headers together.
-    pub fn max_token_length(mut self, bytes: usize) -> Self {
-        self.tuning.max_token_length = bytes;
-        self
-    }
-
-    /// Sets the maximum time for which verdicts of introspection are cached (and never past `exp`): **a revoked
-    /// token is still accepted during that time**. Default: 0 s, which caches none. Concurrent requests with one
-    /// token share one call nevertheless.
-    pub fn introspection_cache_duration(mut self, duration: Duration) -> Self {
-        self.tuning.introspection_cache = Some(duration).filter(|duration| !duration.is_zero());
-        self
-    }
-
-    /// Sets the maximum time for which the verdict "inactive" is cached. An authorization server with replicas may
-    /// respond "inactive" for a token that it has just issued, and **that token is then rejected during this
-    /// time**. With zero, none is cached, and each request with such a token causes a call. At most
-    /// [`introspection_cache_duration`](Self::introspection_cache_duration). Default: 2 s, or that duration if it
-    /// is shorter.
-    pub fn inactive_cache_duration(mut self, duration: Duration) -> Self {
-        self.tuning.inactive_cache = Some(duration);
-        self
-    }
-
-    /// Sets the maximum number of active tokens in the in-memory cache, and of inactive ones. Default: 10 000.
-    pub fn cache_entries(mut self, entries: usize) -> Self {
-        self.tuning.cache_entries = entries;
-        self
-    }
-
-    /// Sets the maximum memory of the claims in the in-memory cache, in bytes. Default: 64 MiB.
-    pub fn cache_bytes(mut self, bytes: u64) -> Self {
-        self.tuning.cache_bytes = bytes;
-        self
-    }
-
-    /// Sets a custom store for verdicts, for example one shared by several processes. Requires
-    /// [`introspection_cache_duration`](Self::introspection_cache_duration) of at least 1 s: its entries have their age in whole seconds, and
-    /// an entry that may be too old is not used. Default: in memory.
-    pub fn cache_store(mut self, store: impl IntrospectionCache + 'static) -> Self {
-        self.hooks.cache = Some(Arc::new(store));
-        self
-    }
-
-    /// Sets the maximum number of introspection calls in flight, over all workers. Default: 64. This is less than
-    /// the 100 connections of one worker's pool, so that no call waits inside the HTTP client.
-    pub fn max_calls(mut self, calls: usize) -> Self {
-        self.tuning.max_calls = calls;
-        self
-    }
-
-    /// Sets the maximum number of requests that wait for introspection: for a free call, or for the call of another
-    /// request with the same token. Further requests are rejected with 503 at once. Default: 1024.
-    ///
-    /// The same limit applies to requests that wait for metadata, to those that wait for keys, and to JWTs with an
-    /// unknown `kid` that wait for a newer key set. Each of them is counted separately.
-    pub fn max_waiting(mut self, requests: usize) -> Self {
-        self.tuning.max_waiting = requests;
-        self
-    }
-
     /// Sets the `realm` of challenges. Default: none.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.tuning.realm = Some(realm.into());
@@ -326,48 +216,6 @@ impl ProtectApiBuilder {
     /// no.
     pub fn error_reference(mut self, show: bool) -> Self {
         self.tuning.error_reference = show;
-        self
-    }
-
-    /// Sets the renderer of rejection bodies. Default: `{"message":"unauthorized"}` and similar.
-    pub fn renderer(mut self, renderer: impl ErrorRenderer + 'static) -> Self {
-        self.hooks.renderer = Some(Arc::new(renderer));
-        self
-    }
-
-    /// Sets a function that reads the token from another place than the `Authorization` header, such as a cookie or
-    /// a WebSocket subprotocol.
-    ///
-    /// `Ok(None)` falls back to the header. `Ok(Some(token))` is the token, with white space trimmed, even if it is
-    /// empty. An error is logged, and the request is rejected with 401. Browsers send cookies automatically:
-    /// protect against cross-site request forgery. Default: the `Authorization` header.
-    pub fn token_resolver<F>(self, resolver: F) -> Self
-    where
-        F: Fn(&HttpRequest) -> Result<Option<String>, ResolverError> + Send + Sync + 'static,
-    {
-        self.async_token_resolver(move |request| Box::pin(ready(resolver(request))))
-    }
-
-    /// Sets an async [`token_resolver`](Self::token_resolver): `|request| Box::pin(async move { … })`. It must not
-    /// keep a clone of the request.
-    pub fn async_token_resolver<F>(mut self, resolver: F) -> Self
-    where
-        F: for<'r> Fn(&'r HttpRequest) -> TokenFuture<'r> + Send + Sync + 'static,
-    {
-        self.hooks.token_resolver = Some(Arc::new(resolver));
-        self
-    }
-
-    /// Sets the source of the caller's certificate if a proxy terminates TLS. Default: the TLS connection, if
-    /// [`certificate::on_connect`](crate::certificate::on_connect) is installed.
-    pub fn certificate_resolver(mut self, resolver: impl CertificateResolver + 'static) -> Self {
-        self.hooks.certificate_resolver = Some(Arc::new(resolver));
-        self
-    }
-
-    /// Sets the clock. Default: [`SystemClock`](crate::SystemClock).
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.hooks.clock = Some(Arc::new(clock));
         self
     }
 

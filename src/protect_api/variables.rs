@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn every_plain_setting_has_a_method_and_a_variable() {
         let (builder, _) = include_str!("builder.rs").split_once("\npub struct Dangerous").unwrap();
-        let methods = builder.split("\n    pub fn ").skip(1);
+        let parts = [builder, include_str!("builder/hooks.rs"), include_str!("builder/limits.rs")];
+        let methods = parts.into_iter().flat_map(|part| part.split("\n    pub fn ").skip(1));
         let mut methods: Vec<_> = methods.filter_map(|text| text.split(['(', '<']).next()).collect();
         methods.push("dangerous().accept_missing_audience");
         methods.sort_unstable();

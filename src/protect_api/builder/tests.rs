@@ -2,7 +2,8 @@
 
 use super::*;
 
-const BUILDER: &str = include_str!("../builder.rs");
+const BUILDER: &str =
+    concat!(include_str!("../builder.rs"), include_str!("hooks.rs"), include_str!("limits.rs"));
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
 /// Rows of `docs/configuration.md` that are not methods of the builder.

@@ -116,11 +116,10 @@ fn nothing_prints() {
 
 /// The limit in lines, and the files that are still longer, with their limits: these are to be split.
 const LONGEST: usize = 350;
-const STILL_LONGER: [(&str, usize); 5] = [
+const STILL_LONGER: [(&str, usize); 4] = [
     ("introspection.rs", 370),
     ("introspection/circuit_breaker.rs", 450),
     ("issuer/refresh.rs", 370),
-    ("protect_api/builder.rs", 400),
     ("protect_api/env.rs", 370),
 ];
 

@@ -342,11 +342,29 @@ fn every_option_is_used_in_a_test() {
             }
         }
     }
-    let builder = fs::read_to_string(root.join("src/protect_api/builder.rs")).unwrap();
+    let files = ["builder.rs", "builder/hooks.rs", "builder/limits.rs"];
+    let read = |file| fs::read_to_string(root.join("src/protect_api").join(file)).unwrap();
+    let builder = files.map(read).concat();
     let options: Vec<_> =
         builder.split("\n    pub fn ").skip(1).map(|rest| rest.split(['(', '<']).next().unwrap()).collect();
     assert!(options.len() > 30, "the options were not found");
     let unused: Vec<_> =
         options.into_iter().filter(|option| !tests.contains(&format!(".{option}("))).collect();
     assert!(unused.is_empty(), "{unused:?}");
+}
+
+#[actix_web::test]
+async fn one_of_several_audiences_is_enough() {
+    let issuer = TestIssuer::start();
+    let app = serving(ProtectApi::builder(issuer.issuer(), "unused").audiences(["api://one", "api://two"]));
+    for (audience, expected) in [
+        (json!("api://one"), 200),
+        (json!("api://two"), 200),
+        (json!(["other", "api://two"]), 200),
+        (json!("unused"), 401),
+        (json!("api://one api://two"), 401),
+    ] {
+        let token = issuer.jwt(json!({ "sub": "alice", "aud": audience }));
+        assert_eq!(status(&app, &token).await, expected, "{audience}");
+    }
 }

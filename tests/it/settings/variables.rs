@@ -479,6 +479,7 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         let variable = match method {
             "tls_client_auth" | "self_signed_tls_client_auth" | "spiffe_x509" => "CLIENT_CERTIFICATE_FILE: ",
             "spiffe_jwt" => "SPIFFE_JWT_FILE: ",
+            _ if wrong.iter().any(|(name, _)| *name == "CLIENT_SECRET_FILE") => "CLIENT_SECRET_FILE: ",
             _ => "CLIENT_SECRET: ",
         };
         only_problem(read(&[&base[..], &wrong].concat()), variable, method);
@@ -510,7 +511,7 @@ async fn a_secret_may_be_in_a_file_instead() {
     for (name, content) in [("empty", ""), ("blank", "\n")] {
         let path = folder.file(name, content);
         let changes = [("CLIENT_ID", "me"), ("CLIENT_SECRET_FILE", path.as_str())];
-        only_problem(read(&changes), "CLIENT_SECRET: ", "client_secret_post");
+        only_problem(read(&changes), "CLIENT_SECRET_FILE: ", "client_secret_post");
     }
 }
 
