@@ -517,7 +517,7 @@ async fn a_secret_may_be_in_a_file_instead() {
 
 #[test]
 fn the_builder_reports_by_the_names_of_its_methods() {
-    let seconds = std::time::Duration::from_secs;
+    let seconds = Duration::from_secs;
     let error = ProtectApi::builder("http://tenant.example.test", " ")
         .client("", ClientAuthentication::client_secret_post(""))
         .introspection_endpoint("http://tenant.example.test/i")
@@ -525,7 +525,7 @@ fn the_builder_reports_by_the_names_of_its_methods() {
         .trust_store_id("ts1")
         .groups_claim(" ")
         .algorithms([])
-        .clock_skew(std::time::Duration::from_millis(1500))
+        .clock_skew(Duration::from_millis(1500))
         .clock_tolerance(seconds(3601))
         .metadata_cache_duration(seconds(0))
         .jwks_cache_duration(seconds(86_401))
