@@ -209,7 +209,7 @@ impl<C> AuthenticatedRequest<C> {
     }
 
     fn reject(&self, error: AuthError) -> Rejection {
-        self.state.rejections.reject(error, &self.request)
+        self.state.rejections.reject_in_handler(error, &self.request)
     }
 }
 
@@ -249,7 +249,8 @@ impl AuthenticatedRequest {
         };
         let AuthContext { state, authenticated, via: _ } = context;
         let Some(authenticated) = authenticated else {
-            return Err(state.rejections.reject(AuthError::new(AuthErrorKind::MissingToken), request));
+            let error = AuthError::new(AuthErrorKind::MissingToken);
+            return Err(state.rejections.reject_in_handler(error, request));
         };
         let claims = authenticated.valid.claims.clone();
         Ok(Self { request: request.clone(), state, authenticated, claims })

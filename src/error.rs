@@ -17,10 +17,10 @@ pub use self::{
 ///
 /// An opaque type: match, log and count its [`kind`](Self::kind). The text contains neither the token nor the value
 /// of a claim, and does not repeat the text of its [`source`](StdError::source). A clone is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AuthError(Arc<AuthErrorInner>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct AuthErrorInner {
     kind: AuthErrorKind,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -169,6 +169,13 @@ impl AuthError {
     /// one.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+}
+
+/// Shows the fault only, because some middleware logs the errors of responses with `Debug`.
+impl fmt::Debug for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthError").field("fault", &self.0.kind.fault()).finish_non_exhaustive()
     }
 }
 

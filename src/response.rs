@@ -4,7 +4,13 @@
 
 pub(crate) mod challenge;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
@@ -20,7 +26,7 @@ use serde_json::json;
 use self::challenge::Challenge;
 use crate::{
     error::{AuthError, AuthErrorKind},
-    telemetry::{Denial, Telemetry, log_throttle::LogThrottle},
+    telemetry::{Denial, Telemetry, VerdictSource, log_throttle::LogThrottle},
 };
 
 /// Renders the body of rejections. It cannot change the status or the headers.
@@ -138,7 +144,19 @@ impl RejectionBuilder {
         if let Some(telemetry) = &self.telemetry {
             telemetry.failed(&denial.error);
         }
-        let error = self.log(denial);
+        self.build(self.log(denial), request)
+    }
+
+    /// Turns the error of a handler or an extractor under a mount into a rejection. It is logged and counted when it
+    /// becomes a response, because the handler may ignore it. The caller of the API caused it, so its level is debug.
+    pub(crate) fn reject_in_handler(&self, error: AuthError, request: &HttpRequest) -> Rejection {
+        let is_logged = log::log_enabled!(target: crate::LOG, log::Level::Debug);
+        let error = if is_logged || self.shows_reference { error.with_reference(reference()) } else { error };
+        let report = self.telemetry.clone().map(|telemetry| Report { telemetry, is_done: false.into() });
+        Rejection { report, ..self.build(error, request) }
+    }
+
+    fn build(&self, error: AuthError, request: &HttpRequest) -> Rejection {
         let challenge = challenge(&self.challenge, &error);
         let body = match &self.renderer {
             Some(renderer) => renderer.render(&error, request),
@@ -147,7 +165,7 @@ impl RejectionBuilder {
                 error.reference().filter(|_| self.shows_reference),
             ),
         };
-        Rejection { error, challenge, body }
+        Rejection { error, challenge, body: Box::new(body), report: None }
     }
 
     /// Logs faults of the caller at debug level, faults of the authorization server as warnings, and faults of the
@@ -172,28 +190,63 @@ impl RejectionBuilder {
         let is_logged = log::log_enabled!(target: crate::LOG, level);
         let error = if is_logged || self.shows_reference { error.with_reference(reference()) } else { error };
         if is_logged {
-            let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
-            let reference = error.reference().unwrap_or_default();
-            let issuer = self.telemetry.as_ref().map_or("", |telemetry| &telemetry.issuer);
-            let text =
-                if error.is_client_fault() { error.text() } else { error.describe(issuer).to_string() };
-            log::log!(
-                target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
-                "request rejected: {text} [{reference}]"
-            );
+            log_rejection(level, self.telemetry.as_deref(), &error, via);
         }
         error
     }
 }
 
+fn log_rejection(level: log::Level, telemetry: Option<&Telemetry>, error: &AuthError, via: &'static str) {
+    let (status, fault) = (status(error.kind()).as_u16(), error.kind().fault());
+    let reference = error.reference().unwrap_or_default();
+    let issuer = telemetry.map_or("", |telemetry| &telemetry.issuer);
+    let text = if error.is_client_fault() { error.text() } else { error.describe(issuer).to_string() };
+    log::log!(
+        target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
+        "request rejected: {text} [{reference}]"
+    );
+}
+
+/// The report of a rejection by a handler, which is due once.
+struct Report {
+    telemetry: Arc<Telemetry>,
+    is_done: AtomicBool,
+}
+
+impl Report {
+    fn send(&self, error: &AuthError) {
+        if self.is_done.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let denial = Denial::new(error.clone(), VerdictSource::Handler);
+        self.telemetry.decided(Err(&denial));
+        if log::log_enabled!(target: crate::LOG, log::Level::Debug) {
+            log_rejection(log::Level::Debug, Some(&self.telemetry), error, denial.via());
+        }
+    }
+}
+
 /// A rejection, ready to be sent. Extractors and the `require_*` methods return it as their error.
 ///
-/// Return it from a handler with `?`, or read [`error`](Self::error) and continue.
-#[derive(Debug)]
+/// Return it from a handler with `?`, or read [`error`](Self::error) and continue. It is logged and counted when it
+/// becomes a response. `Debug` shows the status and the [fault](AuthErrorKind::fault).
 pub struct Rejection {
     error: AuthError,
     challenge: Option<HeaderValue>,
-    body: ErrorBody,
+    body: Box<ErrorBody>,
+    /// `None` if it was reported when it was created.
+    report: Option<Report>,
+}
+
+/// Short, because some middleware logs the errors of responses with `Debug`.
+impl fmt::Debug for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.error.kind();
+        f.debug_struct("Rejection")
+            .field("status", &status(kind).as_u16())
+            .field("fault", &kind.fault())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Rejection {
@@ -217,6 +270,9 @@ impl ResponseError for Rejection {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
+        if let Some(report) = &self.report {
+            report.send(&self.error);
+        }
         let mut response = HttpResponse::build(self.status_code());
         // Rejections must not be cached: they concern one caller at one time.
         response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
@@ -358,6 +414,16 @@ mod tests {
             let bytes = to_bytes(response.into_body()).await.unwrap();
             assert_eq!(bytes, format!("{{\"message\":\"{body}\"}}"));
         }
+    }
+
+    #[test]
+    fn debug_is_short() {
+        let rejections = RejectionBuilder::new(Challenge::new(Some("api"), None), None);
+        let request = TestRequest::default().to_http_request();
+        let error = AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes("a b");
+        assert_eq!(format!("{error:?}"), r#"AuthError { fault: "insufficient_scope", .. }"#);
+        let rejection = rejections.reject(error, &request);
+        assert_eq!(format!("{rejection:?}"), r#"Rejection { status: 403, fault: "insufficient_scope", .. }"#);
     }
 
     #[actix_web::test]

@@ -31,9 +31,12 @@ pub(crate) enum VerdictSource {
     Signature,
     /// A signature that was verified for an earlier request.
     RememberedSignature,
+    /// Not a source: a handler or an extractor rejected a request that a mount had accepted.
+    Handler,
 }
 
 impl VerdictSource {
+    /// The sources of accepted requests.
     #[cfg(feature = "metrics")]
     const ALL: [Self; 5] =
         [Self::OuterMount, Self::Introspection, Self::Cache, Self::Signature, Self::RememberedSignature];
@@ -45,6 +48,7 @@ impl VerdictSource {
             Self::Cache => "cache",
             Self::Signature => "signature",
             Self::RememberedSignature => "remembered_signature",
+            Self::Handler => "handler",
         }
     }
 }
@@ -102,7 +106,7 @@ impl Telemetry {
         })
     }
 
-    /// Reports one decision: allowed, anonymous, or rejected.
+    /// Reports one decision of a mount (allowed, anonymous, or rejected), or a rejection by a handler.
     pub(crate) fn decided(&self, decision: Result<Option<VerdictSource>, &Denial>) {
         let (outcome, fault, via) = match decision {
             Ok(Some(via)) => ("allowed", "", via.name()),

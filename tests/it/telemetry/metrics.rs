@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use actix_protect_api::{AuthenticatedRequest, test::TestIssuer};
+use actix_protect_api::{
+    AuthError, AuthenticatedRequest, ProtectApi, Rejection, RequiredScopes, Scoped, test::TestIssuer,
+};
 use actix_web::{App, HttpResponse, test, web};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use serde_json::json;
 
-use crate::support::service::{introspecting, status_of};
+use crate::support::{
+    logs,
+    service::{introspecting, status_of},
+};
 
 #[actix_web::test]
 async fn decisions_calls_and_ages_are_recorded_without_tokens_or_claims() {
@@ -91,4 +96,94 @@ async fn decisions_calls_and_ages_are_recorded_without_tokens_or_claims() {
             assert!(!name.contains(secret), "{name}");
         }
     }
+}
+
+struct Write;
+
+impl RequiredScopes for Write {
+    const SCOPES: &'static [&'static str] = &["write"];
+}
+
+#[derive(serde::Deserialize)]
+struct Employee {
+    #[serde(rename = "department")]
+    _department: String,
+}
+
+#[actix_web::test]
+async fn rejections_by_handlers_are_counted_and_logged_once_they_are_responses() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    logs::capture();
+    let issuer = TestIssuer::start();
+    let protect = ProtectApi::builder(issuer.issuer(), issuer.audience()).build().unwrap();
+    let required = |caller: AuthenticatedRequest| async move {
+        caller.require_groups(["staff"])?;
+        Ok::<_, Rejection>("")
+    };
+    let ignoring = |caller: AuthenticatedRequest| async move {
+        assert!(caller.require_scopes(["write"]).is_err());
+        ""
+    };
+    let app = test::init_service(
+        App::new()
+            .wrap(protect.optional())
+            .route("/scoped", web::get().to(|_: Scoped<Write>| async { "" }))
+            .route("/required", web::get().to(required))
+            .route("/typed", web::get().to(|_: AuthenticatedRequest<Employee>| async { "" }))
+            .route("/caller", web::get().to(|_: AuthenticatedRequest| async { "" }))
+            .route("/anyone", web::get().to(|_: Option<AuthenticatedRequest>| async { "" }))
+            .route("/ignoring", web::get().to(ignoring)),
+    )
+    .await;
+    let refused = || {
+        logs::count(|record| record.value("event") == "refused" && record.value("issuer") == issuer.issuer())
+    };
+    let mut logged = 0;
+    for (path, has_token, status, fault) in [
+        ("/scoped", true, 403, "insufficient_scope"),
+        ("/required", true, 403, "insufficient_groups"),
+        ("/typed", true, 401, "claims"),
+        ("/caller", false, 401, "missing_token"),
+        ("/anyone", false, 200, ""),
+        ("/ignoring", true, 200, ""),
+    ] {
+        let mut request = test::TestRequest::get().uri(path);
+        if has_token {
+            request = request.insert_header(issuer.bearer(json!({ "sub": "alice" })));
+        }
+        let response = test::call_service(&app, request.to_request()).await;
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let error = response.response().extensions().get::<AuthError>().map(|error| error.kind().fault());
+        assert_eq!(error.unwrap_or_default(), fault, "{path}");
+        logged += usize::from(status != 200);
+        assert_eq!(refused(), logged, "{path}");
+        if status != 200 {
+            let record = logs::last(|record| {
+                record.value("issuer") == issuer.issuer() && record.value("event") == "refused"
+            });
+            let record = record.unwrap();
+            assert_eq!((record.value("fault"), record.value("via")), (fault, "handler"), "{record}");
+            // Another conversion of the same error is no other rejection.
+            response.response().error().unwrap().as_response_error().error_response();
+            assert_eq!(refused(), logged, "{path}");
+        }
+    }
+    let mut counted: Vec<_> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter(|(key, ..)| {
+            key.key().name() == "protect_api_decisions_total"
+                && key.key().labels().any(|label| label.value() == "handler")
+        })
+        .map(|(key, _, _, value)| {
+            let fault = key.key().labels().find(|label| label.key() == "fault").unwrap().value().to_owned();
+            (fault, value)
+        })
+        .collect();
+    counted.sort_by(|one, other| one.0.cmp(&other.0));
+    let one = |fault: &str| (fault.to_owned(), DebugValue::Counter(1));
+    assert_eq!(counted, ["claims", "insufficient_groups", "insufficient_scope", "missing_token"].map(one));
 }
