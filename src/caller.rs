@@ -131,7 +131,8 @@ impl<C> AuthenticatedRequest<C> {
         policy::group_names(self.verdict(), &self.state.settings.rules.groups).collect()
     }
 
-    /// Returns the issuer, spelled as in the metadata.
+    /// Returns the `iss` of the token. If an introspection response has none, returns the issuer as the metadata spells
+    /// it.
     pub fn issuer(&self) -> &str {
         let ValidToken { claims, issuer, .. } = &self.authenticated.valid;
         claims.issuer().or(issuer.as_deref()).unwrap_or_default()

@@ -86,6 +86,7 @@ type LastGood = Mutex<Option<(EndpointUrl, Duration)>>;
 #[derive(Debug)]
 struct Discovery {
     issuer: IssuerUrl,
+    url: Option<EndpointUrl>,
     needs: RequiredEndpoints,
     limits: CallLimits,
     keys: KeyHistory,
@@ -106,6 +107,7 @@ impl MetadataCache {
         let client = settings.client.as_ref();
         let discovery = Discovery {
             issuer: settings.issuer.clone(),
+            url: settings.metadata_url.clone(),
             needs: RequiredEndpoints {
                 introspection: client.is_some() && settings.introspection_endpoint.is_none(),
                 jwks: !settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
@@ -205,7 +207,9 @@ impl Discovery {
     /// Fetches the metadata. `now` is the time at which the fetch starts.
     async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<IssuerMetadata, AuthError> {
         let mut errors = Vec::new();
-        let found = discovery::fetch(client, &self.issuer, &self.needs, self.limits, &mut errors).await;
+        let found =
+            discovery::fetch(client, &self.issuer, self.url.as_ref(), &self.needs, self.limits, &mut errors)
+                .await;
         if !errors.is_empty() {
             let level = self.metadata_warnings.level_at(now, log::Level::Error);
             discovery::log_errors(&self.issuer, &errors, level);

@@ -15,6 +15,8 @@ use crate::{
 /// The rules for every token of one API.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
+    /// The accepted values of `iss`, compared byte by byte. If empty, `iss` must be the issuer of the metadata.
+    pub(crate) token_issuers: Vec<String>,
     /// The audiences of this API. `aud` must contain one of them.
     pub(crate) audiences: Vec<String>,
     /// Whether `iss` and `aud` may be absent. RFC 7662 makes them optional in introspection responses; accepting
@@ -30,6 +32,16 @@ pub(crate) struct Rules {
     pub(crate) groups: GroupsClaim,
     pub(crate) groups_match_all: bool,
     pub(crate) binding: CertificateBinding,
+}
+
+impl Rules {
+    /// Returns whether tokens may have this `iss`. `issuer` is spelled as in the metadata.
+    fn accepts_issuer(&self, stated: &str, issuer: &str) -> bool {
+        match &*self.token_issuers {
+            [] => stated == issuer,
+            accepted => accepted.iter().any(|one| one == stated),
+        }
+    }
 }
 
 /// The location of the groups: a top-level claim by name, or any claim by JSON pointer (RFC 6901).
@@ -119,8 +131,11 @@ fn check_parties(
 ) -> Result<(), AuthError> {
     let refused = |fault, cause: String| Err(AuthError::token(fault).with_source(cause));
     match claims.issuer() {
-        Some(stated) if stated == issuer => {}
-        Some(_) => return refused(TokenFault::Issuer, format!("expected {issuer:?}")),
+        Some(stated) if rules.accepts_issuer(stated, issuer) => {}
+        Some(_) if rules.token_issuers.is_empty() => {
+            return refused(TokenFault::Issuer, format!("expected {issuer:?}"));
+        }
+        Some(_) => return refused(TokenFault::Issuer, format!("expected {}", quoted(&rules.token_issuers))),
         None if accept_missing_issuer => {}
         None => return refused(TokenFault::MissingClaim, "`iss`".to_owned()),
     }

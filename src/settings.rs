@@ -7,7 +7,10 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
-pub(crate) use self::{endpoint_url::EndpointUrl, issuer_url::IssuerUrl};
+pub(crate) use self::{
+    endpoint_url::EndpointUrl,
+    issuer_url::{IssuerUrl, has_placeholder},
+};
 use crate::{
     algorithm::Algorithm,
     cache::{CacheLimits, IntrospectionCache},
@@ -23,6 +26,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) issuer: IssuerUrl,
+    /// The only URL of the metadata, in place of the well-known ones.
+    pub(crate) metadata_url: Option<EndpointUrl>,
     pub(crate) rules: Rules,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<EndpointUrl>,

@@ -87,13 +87,14 @@ impl RequiredEndpoints {
     }
 }
 
-/// Fetches the metadata within one deadline. Returns the first document with the needed endpoints. Another document
+/// Fetches the metadata within one deadline, from this URL or from the well-known ones. Returns the first document with the needed endpoints. Another document
 /// adds the endpoints that the first one lacks: some servers publish an OIDC document without
 /// `introspection_endpoint` and an RFC 8414 document with it. Errors that [`log_errors`] should report are added
 /// to `errors`.
 pub(crate) async fn fetch(
     client: &awc::Client,
     issuer: &IssuerUrl,
+    url: Option<&EndpointUrl>,
     needs: &RequiredEndpoints,
     limits: CallLimits,
     errors: &mut Vec<AuthError>,
@@ -101,7 +102,8 @@ pub(crate) async fn fetch(
     let deadline = Deadline::after(limits.deadline);
     let mut found: Option<Metadata> = None;
     let (mut absence, mut interruption) = (None, None);
-    for url in issuer.well_known_urls() {
+    let urls = url.map_or_else(|| issuer.well_known_urls(), |url| vec![url.text.to_string()]);
+    for url in urls {
         // If another document times out, half of the time is left for the fetch of the keys.
         let until = if found.is_some() { deadline.half() } else { deadline };
         match document(client, issuer, &url, needs, limits.until(until)).await {
@@ -185,7 +187,13 @@ impl Metadata {
         faults.collect()
     }
 
-    fn parse(bytes: &[u8], issuer: &IssuerUrl, needs: &RequiredEndpoints) -> Result<Self, AuthError> {
+    /// Parses and validates a document. `is_local` is whether it comes from this machine.
+    fn parse(
+        bytes: &[u8],
+        issuer: &IssuerUrl,
+        is_local: bool,
+        needs: &RequiredEndpoints,
+    ) -> Result<Self, AuthError> {
         let members = strict_object(without_byte_order_mark(bytes))
             .map_err(|error| bad_answer(format!("metadata that is no JSON object: {error}")))?;
         let stated = members
@@ -203,9 +211,9 @@ impl Metadata {
             introspection_endpoint: published(
                 holder.filter(|_| needs.introspection),
                 "introspection_endpoint",
-                issuer,
+                is_local,
             ),
-            jwks_uri: published(needs.uses_jwks().then_some(&members), "jwks_uri", issuer),
+            jwks_uri: published(needs.uses_jwks().then_some(&members), "jwks_uri", is_local),
             introspection_auth_methods: auth_methods(&members),
             interruption: None,
         })
@@ -230,9 +238,9 @@ fn auth_methods(members: &Map<String, Value>) -> Option<Vec<String>> {
     Some(methods.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
-/// Returns a member that contains the URL of an endpoint. Plain http to this machine is allowed only for an issuer
-/// on this machine. Another issuer could otherwise send the client credentials to a local service.
-fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &IssuerUrl) -> PublishedEndpoint {
+/// Returns a member that contains the URL of an endpoint. Plain http to this machine is allowed only in a document
+/// from this machine. Another server could otherwise send the client credentials to a local service.
+fn published(members: Option<&Map<String, Value>>, name: &str, is_local: bool) -> PublishedEndpoint {
     let text = match members.and_then(|members| members.get(name)) {
         None | Some(Value::Null) => return PublishedEndpoint::Absent,
         Some(Value::String(text)) => text,
@@ -241,7 +249,7 @@ fn published(members: Option<&Map<String, Value>>, name: &str, issuer: &IssuerUr
         }
     };
     let expected = match EndpointUrl::parse(text) {
-        Ok(endpoint) if issuer.is_loopback || endpoint.uri.scheme_str() == Some("https") => {
+        Ok(endpoint) if is_local || endpoint.uri.scheme_str() == Some("https") => {
             return PublishedEndpoint::Usable(endpoint);
         }
         Ok(_) => "an https URL (http to a loopback host is for issuers on a loopback host only)",
@@ -265,9 +273,10 @@ async fn document(
     let reply = http::get(client, &endpoint.uri, limits).await.map_err(|error| error.with_url(&endpoint))?;
     // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
     if !reply.is_ok() {
-        return Err(bad_answer(format!("no metadata at {url} (status {})", reply.status)));
+        return Err(bad_answer(format!("no metadata at {endpoint} (status {})", reply.status)));
     }
-    Metadata::parse(&reply.body, issuer, needs).map_err(|error| error.with_url(&endpoint))
+    Metadata::parse(&reply.body, issuer, endpoint.is_loopback(), needs)
+        .map_err(|error| error.with_url(&endpoint))
 }
 
 /// Reports in one log record why documents, or endpoints in them, are not used.

@@ -8,6 +8,7 @@ const ISSUER: &str = "https://as.example.test";
 
 fn rules() -> Rules {
     Rules {
+        token_issuers: Vec::new(),
         audiences: vec!["https://api.example.test".to_owned()],
         accept_missing_issuer: false,
         accept_missing_audience: false,
@@ -82,6 +83,27 @@ fn issuer_is_compared_byte_by_byte_and_must_be_there() {
         decide(&json!({"iss": "https://evil"}), &lenient, &Requirements::default()),
         refused(TokenFault::Issuer)
     );
+}
+
+#[test]
+fn the_accepted_issuers_replace_that_of_the_metadata() {
+    let issuers = ["http://as.example.test/services/trust", "https://as.example.test/t/2"].map(str::to_owned);
+    let rules = Rules { token_issuers: issuers.to_vec(), ..rules() };
+    for good in &issuers {
+        assert_eq!(decide(&json!({"iss": good}), &rules, &Requirements::default()), Ok(()), "{good}");
+    }
+    for other in
+        [ISSUER, "http://as.example.test/services/trust/", "https://as.example.test/t/3", "", "https://evil"]
+    {
+        let decision = decide(&json!({"iss": other}), &rules, &Requirements::default());
+        assert_eq!(decision, refused(TokenFault::Issuer), "{other}");
+    }
+    let missing = decide(&json!({"iss": null}), &rules, &Requirements::default());
+    assert_eq!(missing, refused(TokenFault::MissingClaim));
+    let lenient = Rules { accept_missing_issuer: true, ..rules };
+    assert_eq!(decide(&json!({"iss": null}), &lenient, &Requirements::default()), Ok(()));
+    let other = decide(&json!({"iss": ISSUER}), &lenient, &Requirements::default());
+    assert_eq!(other, refused(TokenFault::Issuer));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod limits;
+mod metadata;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ use crate::{
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProtectApiBuilder {
     pub(crate) issuer: Option<UrlText>,
+    pub(crate) metadata_url: Option<UrlText>,
+    pub(crate) token_issuers: Vec<String>,
     pub(crate) audiences: Vec<String>,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<UrlText>,
@@ -48,6 +51,8 @@ impl ProtectApiBuilder {
     pub(crate) fn new() -> Self {
         Self {
             issuer: None,
+            metadata_url: None,
+            token_issuers: Vec::new(),
             audiences: Vec::new(),
             client: None,
             introspection_endpoint: None,

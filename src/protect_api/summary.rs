@@ -92,7 +92,14 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (issuer, audience, tuning) =
             (self.settings.issuer.as_str(), quoted(&self.settings.rules.audiences), &self.settings.tuning);
-        write!(f, "configured: issuer {issuer}, audience {audience}")?;
+        write!(f, "configured: issuer {issuer}")?;
+        if let Some(url) = &self.settings.metadata_url {
+            write!(f, " with metadata at {url}")?;
+        }
+        if !self.settings.rules.token_issuers.is_empty() {
+            write!(f, ", `iss` is {}", quoted(&self.settings.rules.token_issuers))?;
+        }
+        write!(f, ", audience {audience}")?;
         if let Some((id, method)) = self.client() {
             write!(f, ", client {id:?} with {method}")?;
         }

@@ -1,5 +1,7 @@
 //! Validates the settings. All problems are collected, under the names that the operator used.
 
+mod issuer;
+
 use std::time::Duration;
 
 use crate::{
@@ -8,7 +10,7 @@ use crate::{
     protect_api::{builder::ProtectApiBuilder, env::VariableSource},
     redact::UrlText,
     response::challenge::is_quotable,
-    settings::{ClientSettings, EndpointUrl, IssuerUrl, Settings, Tuning},
+    settings::{ClientSettings, EndpointUrl, Settings, Tuning},
 };
 
 impl ProtectApiBuilder {
@@ -22,6 +24,8 @@ impl ProtectApiBuilder {
         };
         let introspection_endpoint = parse_endpoint("introspection_endpoint", &self.introspection_endpoint);
         let jwks_uri = parse_endpoint("jwks_uri", &self.jwks_uri);
+        let metadata_url = parse_endpoint("metadata_url", &self.metadata_url);
+        self.check_token_issuers(issuer.as_ref(), &mut check);
         self.check_client(&mut check);
         self.check_rules(&mut check);
         self.check_tuning(&mut check);
@@ -34,6 +38,7 @@ impl ProtectApiBuilder {
         let Some(issuer) = issuer else { return Err(ConfigError::new(Vec::new())) };
         Ok(Settings {
             rules: Rules {
+                token_issuers: self.token_issuers,
                 audiences: self.audiences,
                 accept_missing_issuer: self.accept_missing_issuer,
                 accept_missing_audience: self.accept_missing_audience,
@@ -45,6 +50,7 @@ impl ProtectApiBuilder {
                 binding: self.binding,
             },
             issuer,
+            metadata_url,
             client: self.client,
             tuning: Tuning {
                 introspect_jwt_tokens: tuning.introspect_jwt_tokens
@@ -56,18 +62,6 @@ impl ProtectApiBuilder {
             jwks_uri,
             trust_store: self.trust_store,
         })
-    }
-
-    fn check_issuer(&self, check: &mut Check<'_>) -> Option<IssuerUrl> {
-        let Some(url) = &self.issuer else {
-            check.missing("issuer", "the URL of the authorization server");
-            return None;
-        };
-        if url.as_str().contains("/.well-known/") {
-            check.problem("issuer", format!("is {url:?}, expected the issuer, without `/.well-known/…`"));
-            return None;
-        }
-        check.parsed("issuer", url, IssuerUrl::parse)
     }
 
     fn check_client(&self, check: &mut Check<'_>) {

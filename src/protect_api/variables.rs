@@ -37,6 +37,8 @@ const LEAST_MILLISECONDS: u64 = 100;
 /// Every plain setting.
 pub(super) const VARIABLES: &[Variable] = &[
     variable("TENANT_DOMAIN", "issuer", Form::Text(Builder::issuer)),
+    variable("METADATA_URL", "metadata_url", Form::Text(Builder::metadata_url)),
+    variable("TOKEN_ISSUERS", "token_issuers", Form::List(Builder::token_issuers)),
     variable("AUDIENCE", "audience", Form::Text(Builder::audience)),
     variable("AUDIENCES", "audiences", Form::List(Builder::audiences)),
     variable("TRUST_STORE_ID", "trust_store_id", Form::Text(Builder::trust_store_id)),
@@ -198,7 +200,12 @@ mod tests {
     #[test]
     fn every_plain_setting_has_a_method_and_a_variable() {
         let (builder, _) = include_str!("builder.rs").split_once("\npub struct Dangerous").unwrap();
-        let parts = [builder, include_str!("builder/hooks.rs"), include_str!("builder/limits.rs")];
+        let parts = [
+            builder,
+            include_str!("builder/hooks.rs"),
+            include_str!("builder/limits.rs"),
+            include_str!("builder/metadata.rs"),
+        ];
         let methods = parts.into_iter().flat_map(|part| part.split("\n    pub fn ").skip(1));
         let mut methods: Vec<_> = methods.filter_map(|text| text.split(['(', '<']).next()).collect();
         methods.push("dangerous().accept_missing_audience");

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use actix_web::http::Uri;
 use url::Url;
 
-use super::issuer_url::is_secure;
+use super::issuer_url::{is_loopback, is_secure};
 use crate::redact::redacted;
 
 /// The URL of an endpoint: https or loopback, without fragment and credentials. `Debug` and `Display` print only
@@ -29,6 +29,11 @@ impl EndpointUrl {
         }
         let uri = url.as_str().parse().map_err(|_| EXPECTED)?;
         Ok(Self { uri, text: text.into() })
+    }
+
+    /// Returns whether the host is always this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        Url::parse(&self.text).is_ok_and(|url| is_loopback(&url))
     }
 }
 

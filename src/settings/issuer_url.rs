@@ -40,6 +40,12 @@ impl IssuerUrl {
         stated.strip_suffix('/').unwrap_or(stated) == self.base
     }
 
+    /// Returns whether the text has a placeholder, as in `https://login.microsoftonline.com/{tenantid}/v2.0`. No token
+    /// has such an issuer.
+    pub(crate) fn is_template(&self) -> bool {
+        has_placeholder(&self.text)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
@@ -57,6 +63,11 @@ impl IssuerUrl {
         }
         urls
     }
+}
+
+/// Returns whether an issuer has a placeholder.
+pub(crate) fn has_placeholder(issuer: &str) -> bool {
+    issuer.contains(['{', '}'])
 }
 
 /// Returns whether a URL has the scheme https, or a host that is always this machine.

@@ -36,6 +36,7 @@ mod issuer {
     mod discovery;
     mod framing;
     mod hardened_client;
+    mod metadata;
 }
 
 /// Mounts, requirements, extractors and guards.

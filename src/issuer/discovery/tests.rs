@@ -7,7 +7,8 @@ fn issuer(text: &str) -> IssuerUrl {
 }
 
 fn parse(issuer_text: &str, document: &str, needs: &RequiredEndpoints) -> Result<Metadata, AuthErrorKind> {
-    Metadata::parse(document.as_bytes(), &issuer(issuer_text), needs).map_err(|error| error.kind())
+    let issuer = issuer(issuer_text);
+    Metadata::parse(document.as_bytes(), &issuer, issuer.is_loopback, needs).map_err(|error| error.kind())
 }
 
 /// Returns the requirements of a configuration that needs both endpoints.
@@ -250,9 +251,9 @@ proptest! {
         other in ".{0,20}",
     ) {
         let issuer = issuer("https://a.test");
-        let _ = Metadata::parse(&bytes, &issuer, &both());
+        let _ = Metadata::parse(&bytes, &issuer, false, &both());
         let document = serde_json::json!({"issuer": "https://a.test", "introspection_endpoint": url, "jwks_uri": other}).to_string();
-        let metadata = Metadata::parse(document.as_bytes(), &issuer, &both()).unwrap();
+        let metadata = Metadata::parse(document.as_bytes(), &issuer, false, &both()).unwrap();
         for endpoint in [metadata.introspection_endpoint, metadata.jwks_uri] {
             prop_assert!(endpoint.usable().is_none_or(|endpoint| endpoint.uri.scheme_str() == Some("https")));
         }

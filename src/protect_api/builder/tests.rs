@@ -2,8 +2,12 @@
 
 use super::*;
 
-const BUILDER: &str =
-    concat!(include_str!("../builder.rs"), include_str!("hooks.rs"), include_str!("limits.rs"));
+const BUILDER: &str = concat!(
+    include_str!("../builder.rs"),
+    include_str!("hooks.rs"),
+    include_str!("limits.rs"),
+    include_str!("metadata.rs")
+);
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
 /// Rows of `docs/configuration.md` that are not methods of the builder.
@@ -71,6 +75,8 @@ where
 fn defaults() -> Vec<Documented> {
     let ProtectApiBuilder {
         issuer,
+        metadata_url,
+        token_issuers,
         audiences,
         client,
         introspection_endpoint,
@@ -89,10 +95,18 @@ fn defaults() -> Vec<Documented> {
         source: _,
     } = ProtectApiBuilder::new();
     assert!(audiences.is_empty());
+    assert!(token_issuers.is_empty());
     assert!(required_claims.is_empty());
     assert!(!accept_missing_audience);
     let mut defaults = vec![
         absent("issuer", issuer.as_ref(), "required", "none, it is required"),
+        absent(
+            "metadata_url",
+            metadata_url.as_ref(),
+            "the well-known URLs of the issuer",
+            "the well-known URLs of the issuer (OpenID Connect Discovery section 4, RFC 8414 section 3)",
+        ),
+        documented("token_issuers", "the issuer of the metadata", "the `issuer` of the metadata"),
         documented("audience", "required", "none, it is required"),
         documented("audiences", "`AUDIENCE`", "none, one audience is required"),
         absent("client", client.as_ref(), "none", "none"),

@@ -85,6 +85,12 @@ fn every_variable_sets_its_setting() {
         ("TENANT_DOMAIN", "https://other.example.test/t/", "\"https://other.example.test/t/\""),
         ("TENANT_DOMAIN", "http://127.0.0.1:8081", "\"http://127.0.0.1:8081\""),
         ("AUDIENCE", "https://api.example.test", "audiences: [\"https://api.example.test\"]"),
+        (
+            "METADATA_URL",
+            "https://other.example.test/meta?p=x",
+            "metadata_url: Some(\"https://other.example.test/meta?…\")",
+        ),
+        ("TOKEN_ISSUERS", "http://one https://two", "token_issuers: [\"http://one\", \"https://two\"]"),
         ("AUDIENCES", "api://one, api://two", "audiences: [\"api://one\", \"api://two\"]"),
         ("INTROSPECTION_ENDPOINT", "https://other.example.test/introspect", "other.example.test/introspect"),
         ("JWKS_URI", "https://other.example.test/keys", "other.example.test/keys"),
@@ -237,8 +243,13 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
         (
             "TENANT_DOMAIN",
             "https://tenant.example.test/.well-known/openid-configuration",
-            "without `/.well-known/",
+            "without `/.well-known/…`; METADATA_URL (in code `metadata_url`) takes",
         ),
+        ("TENANT_DOMAIN", "https://tenant.example.test/{tid}/v2.0", "also METADATA_URL and TOKEN_ISSUERS"),
+        ("METADATA_URL", "http://tenant.example.test/metadata", "an https URL"),
+        ("METADATA_URL", "https://me:hunter2@tenant.example.test/metadata", "credentials"),
+        ("TOKEN_ISSUERS", "https://tenant.example.test/{tid}", "exact values of `iss`"),
+        ("TOKEN_ISSUERS", ",", "expected names"),
         ("AUDIENCE", "api://one,api://two", "AUDIENCES"),
         ("AUDIENCE", "api://one api://two", "AUDIENCES"),
         ("AUDIENCES", "api://one", "AUDIENCE is set too"),
@@ -271,6 +282,23 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
     );
     let raw = [("CLIENT_AUTH_METHOD", "client_secret_basic"), ("CLIENT_SECRET_BASIC_ENCODING", "base64")];
     only_problem(read_with_client(&raw), "CLIENT_SECRET_BASIC_ENCODING: ", "form or raw");
+}
+
+#[test]
+fn an_issuer_template_needs_a_metadata_url_and_token_issuers() {
+    let template = ("TENANT_DOMAIN", "https://tenant.example.test/{tid}/v2.0");
+    let url = ("METADATA_URL", "https://tenant.example.test/metadata");
+    let issuers = ("TOKEN_ISSUERS", "https://tenant.example.test/1/v2.0");
+    assert!(read(&[template, url, issuers]).is_ok());
+    for incomplete in [[template, url], [template, issuers]] {
+        only_problem(read(&incomplete), "TENANT_DOMAIN: ", "also METADATA_URL and TOKEN_ISSUERS");
+    }
+    let no_issuer = ("ACCEPT_MISSING_ISSUER", "true");
+    only_problem(read(&[template, url, issuers, no_issuer]), "ACCEPT_MISSING_ISSUER: ", "is a template");
+    let endpoint = ("INTROSPECTION_ENDPOINT", "https://tenant.example.test/introspect");
+    only_problem(read_with_client(&[url, endpoint]), "METADATA_URL: ", "nothing is discovered");
+    let blank = ProtectApi::builder("tenant.example.test", "me").token_issuers([" "]).build();
+    assert!(blank.unwrap_err().to_string().contains("token_issuers: contains an empty text"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use actix_protect_api::{
     ConfigError, ProtectApi,
-    test::{Algorithm, TestIssuer, TestKey},
+    test::{Algorithm, Endpoint, TestIssuer, TestKey},
 };
 use serde_json::json;
 
@@ -18,6 +18,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
         "…AUDIENCE: is missing" => audience_is_missing,
         "…TENANT_DOMAIN: is \"http://…\", expected an https URL …" => domain_is_not_https,
+        "…TENANT_DOMAIN: is \"https://…\", expected the issuer, without …" => domain_is_a_document,
         "…CLIENT_ID: is missing, but …CLIENT_SECRET is set" => secret_without_client,
         "…CLIENT_SECRET: does not fit private_key_jwt: …" => key_that_is_none,
         "…INTROSPECT_JWT_TOKENS: is true, but there are no client credentials …" => introspection_without_client,
@@ -59,6 +60,14 @@ async fn domain_is_not_https() -> Walked {
     let https = "https://as.example.test";
     assert!(read(&issuer, &[("TENANT_DOMAIN", https)]).is_ok());
     walk(&issuer, &[("TENANT_DOMAIN", "http://as.example.test")], &[("TENANT_DOMAIN", issuer.issuer())]).await
+}
+
+async fn domain_is_a_document() -> Walked {
+    let issuer = TestIssuer::start();
+    let url = issuer.url(Endpoint::Discovery);
+    let both = [("TENANT_DOMAIN", issuer.issuer()), ("METADATA_URL", &url)];
+    let https = "https://as.example.test/.well-known/openid-configuration";
+    walk(&issuer, &[("TENANT_DOMAIN", https)], &both).await
 }
 
 async fn secret_without_client() -> Walked {

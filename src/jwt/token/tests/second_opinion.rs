@@ -255,6 +255,7 @@ fn token(keys: &Keys, algorithm: Algorithm, changes: &[Change]) -> String {
 /// Returns whether this crate accepts the token: its signature, its form and its claims.
 fn is_accepted(keys: &KeySet, token: &str) -> bool {
     let rules = Rules {
+        token_issuers: Vec::new(),
         audiences: vec![AUDIENCE.to_owned()],
         accept_missing_issuer: false,
         accept_missing_audience: false,
