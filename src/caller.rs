@@ -2,7 +2,12 @@
 
 pub(crate) mod scoped;
 
-pub use self::scoped::{RequiredScopes, Scoped};
+mod principal;
+
+pub use self::{
+    principal::Principal,
+    scoped::{RequiredScopes, Scoped},
+};
 
 use std::{
     any::Any,
@@ -62,6 +67,11 @@ impl AuthContext {
             authenticated: Some(authenticated),
             via: Some(VerdictSource::OuterMount),
         }
+    }
+
+    /// Returns the state of the issuer.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
     }
 
     pub(crate) fn via(&self) -> Option<VerdictSource> {
@@ -134,8 +144,13 @@ impl<C> AuthenticatedRequest<C> {
     /// Returns the `iss` of the token. If an introspection response has none, returns the issuer as the metadata spells
     /// it.
     pub fn issuer(&self) -> &str {
-        let ValidToken { claims, issuer, .. } = &self.authenticated.valid;
-        claims.issuer().or(issuer.as_deref()).unwrap_or_default()
+        self.authenticated.valid.issuer()
+    }
+
+    /// Returns issuer and subject together; `None` if the token has no subject. A subject is unique only within its issuer
+    /// (RFC 7519 section 4.1.2).
+    pub fn principal(&self) -> Option<Principal> {
+        Some(Principal { issuer: self.issuer().into(), subject: self.subject()?.into() })
     }
 
     /// Returns the audiences of the token.

@@ -7,6 +7,7 @@
 //! | Look up a setting: name, unit, default, bounds, reason | [`configuration`] |
 //! | Save calls, and see how long a revoked token is accepted | [`caching`] |
 //! | Require scopes and groups | [`scopes_and_groups`] |
+//! | Accept the tokens of several issuers | [`issuers`] |
 //! | Look up each response, and change its body | [`errors`] |
 //! | Read the log, export metrics, add a readiness probe | [`observability`] |
 //! | Call the API from a browser | [`cors`] |
@@ -35,6 +36,9 @@ pub mod caching {}
 
 #[doc = include_str!("../docs/scopes_and_groups.md")]
 pub mod scopes_and_groups {}
+
+#[doc = include_str!("../docs/issuers.md")]
+pub mod issuers {}
 
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}

@@ -1,18 +1,19 @@
 //! Token introspection (RFC 7662): fetches the verdict on a token from the authorization server.
 
+mod call;
 pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
 mod response;
 mod single_flight;
 
-use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use actix_web::rt;
 
 use self::{
     circuit_breaker::{Admission, CHECK_DEADLINE, CircuitBreaker, CircuitState},
     concurrency_limit::{ConcurrencyLimit, ConcurrencyLimits},
-    response::{read, unsupported},
+    response::unsupported,
     single_flight::SingleFlight,
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     clock::Clock,
     deadline::{Deadline, timed_out},
     error::AuthError,
-    issuer::http::{self, CallDeadline, CallFailure, CallLimits, Reply, Reuse},
+    issuer::http::CallLimits,
     settings::{ClientSettings, EndpointUrl, Hooks, Settings},
     telemetry::{Telemetry, VerdictSource},
     waiting_room::WaitingRoom,
@@ -317,49 +318,6 @@ impl Introspection {
 
     fn observe_pause(&self) {
         self.telemetry.paused(self.breaker_state() != CircuitState::Closed);
-    }
-
-    /// Sends one introspection request. Introspection is idempotent, so the request is sent again if a kept-alive
-    /// connection was closed. The second form is built anew, because a client assertion must not be used twice.
-    async fn call(
-        &self,
-        token: &BearerToken,
-        client: &awc::Client,
-        target: &IntrospectionTarget,
-        limits: CallLimits,
-    ) -> Result<Verdict, AuthError> {
-        let bounds = limits.starting_now();
-        let reply = match self.send(token, client, target, bounds, Reuse::Allowed).await {
-            Err(CallFailure::ClosedEarly(_)) => self.send(token, client, target, bounds, Reuse::No).await,
-            outcome => outcome,
-        };
-        let verdict = reply.map_err(AuthError::from).and_then(|reply| read(&reply));
-        verdict.map_err(|error| error.with_url(&target.endpoint))
-    }
-
-    async fn send(
-        &self,
-        token: &BearerToken,
-        client: &awc::Client,
-        target: &IntrospectionTarget,
-        bounds: CallDeadline,
-        reuse: Reuse,
-    ) -> Result<Reply, CallFailure> {
-        let ClientSettings { id, authentication } = &self.client;
-        // Capacity for the token, the hint, and a client's id and secret.
-        let mut form = String::with_capacity(token.as_str().len() + 256);
-        form.push_str("token_type_hint=access_token");
-        let mut form = form_urlencoded::Serializer::new(form);
-        form.append_pair("token", token.as_str());
-        let audience = match self.assertion_audience {
-            ClientAssertionAudience::Endpoint => Cow::from(&*target.endpoint.text),
-            ClientAssertionAudience::Issuer => Cow::from(&*target.issuer),
-        };
-        let authorization = authentication
-            .apply(id, &audience, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
-            .map_err(CallFailure::Other)?;
-        http::post_form(client, &target.endpoint.uri, authorization, form.finish().into(), bounds, reuse)
-            .await
     }
 }
 

@@ -241,6 +241,15 @@ impl JwtValidator {
     }
 }
 
+/// Returns the `iss` of a JWT, which is **not verified**: it may only select the issuer that verifies the token. Returns
+/// `None` for an opaque token.
+///
+/// # Errors
+/// For a malformed JWT, and for one without `iss`.
+pub(crate) fn unverified_issuer(token: &str) -> Result<Option<String>, TokenFault> {
+    Jwt::read(token)?.map(|jwt| jwt.unverified_issuer()).transpose()
+}
+
 /// Returns whether a token has at least two dots. Every other token is opaque. [`Jwt::read`] checks the exact
 /// number.
 pub(crate) fn may_be_jwt(token: &str) -> bool {

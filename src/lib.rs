@@ -173,7 +173,7 @@ pub mod guard {
     pub use crate::caller::scoped::{HasScopes, RequiredScopes, Scoped, has_scopes};
 }
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use caller::{AuthenticatedRequest, RequiredScopes, Scoped};
+pub use caller::{AuthenticatedRequest, Principal, RequiredScopes, Scoped};
 pub use certificate::{CertificateBinding, ResolverError};
 pub use claims::{Audience, Claims, MalformedClaim, Scope, Scopes};
 pub use client_auth::{
@@ -187,7 +187,7 @@ pub use error::{
 pub use issuer::hardened_client;
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
-pub use protect_api::{Dangerous, ProtectApi, ProtectApiBuilder};
+pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, ValidatedToken};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use secret::Secret;
 pub use telemetry::{IntrospectionState, LastError, Status};

@@ -16,11 +16,8 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use self::authenticate::WorkerContext;
-use crate::{
-    caller::AuthContext,
-    protect_api::{ProtectApi, state::State},
-};
+use self::authenticate::{Rejected, WorkerContext};
+use crate::protect_api::{ProtectApi, state::State};
 
 impl<S, B> Transform<S, ServiceRequest> for ProtectApi
 where
@@ -82,16 +79,16 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     async fn call(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-        let State { telemetry, rejections, .. } = &**self.worker.state;
-        let outcome = self.protect.authenticate(&request, &self.worker).await;
-        telemetry.decided(outcome.as_ref().map(AuthContext::via));
-        match outcome {
+        match self.protect.authenticate(&request, &self.worker).await {
             Ok(context) => {
+                context.state().telemetry.decided(Ok(context.via()));
                 request.extensions_mut().insert(context);
                 Ok(self.service.call(request).await?.map_into_left_body())
             }
             // Returns a response and not an `Err`, because an error skips the outer middleware, such as CORS.
-            Err(denial) => {
+            Err(Rejected { issuer, denial }) => {
+                let State { telemetry, rejections, .. } = &**issuer.state;
+                telemetry.decided(Err(&denial));
                 let rejection = rejections.reject(denial, request.request());
                 Ok(request.into_response(rejection.error_response()).map_into_right_body())
             }

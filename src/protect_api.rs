@@ -1,17 +1,25 @@
 //! [`ProtectApi`]: the handle of the application, and the requirements of each mount.
 
+mod any_of;
 mod builder;
 pub(crate) mod env;
+mod issuer_set;
 pub(crate) mod state;
 mod summary;
 mod validate;
+mod validated_token;
+pub(crate) mod validation;
 mod variables;
 
-pub use self::builder::{Dangerous, ProtectApiBuilder};
+pub use self::{
+    any_of::AnyOf,
+    builder::{Dangerous, ProtectApiBuilder},
+    validated_token::ValidatedToken,
+};
 
 use std::{ffi::OsString, fmt, sync::Arc, time::Duration};
 
-use self::state::State;
+use self::{issuer_set::IssuerSet, state::State};
 use crate::{
     bearer::BearerToken, cache::CacheError, claims::scope::Scope, error::ConfigError, policy::Requirements,
     telemetry::status::Status,
@@ -36,12 +44,15 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a handle protects nothing until it is wrapped around an app, scope, resource or route"]
 pub struct ProtectApi {
+    /// The state of the issuer; of the first one if there are several.
     pub(crate) state: Arc<State>,
+    /// All issuers, if there are several.
+    pub(crate) others: Option<Arc<IssuerSet>>,
     pub(crate) mount: Arc<Mount>,
 }
 
 /// The requirements of one mount.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mount {
     pub(crate) requirements: Requirements,
     pub(crate) is_optional: bool,
@@ -143,8 +154,40 @@ impl ProtectApi {
         env::from_variables(prefix, variables.into_iter().map(|(name, value)| (name.into(), value.into())))
     }
 
+    /// Accepts the tokens of several issuers behind one mount. The requirements of a mount are set on the result.
+    ///
+    /// - A **JWT** is validated by the issuer that its `iss` names, with the rules, credentials, keys and caches of this
+    ///   issuer only. A JWT of another issuer is rejected with 401, and nothing is fetched for it.
+    /// - An **opaque token** names no issuer. [`AnyOf`] has three ways to select one; without any of them it is rejected with
+    ///   401.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), actix_protect_api::ConfigError> {
+    /// use actix_protect_api::ProtectApi;
+    ///
+    /// let staff = ProtectApi::builder("staff.example.com", "my-api").build()?;
+    /// let partners = ProtectApi::builder("partners.example.com", "my-api").build()?;
+    /// let protect = ProtectApi::any_of([staff, partners]).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Two issuers may have users with the same `sub`: use [`principal`](crate::AuthenticatedRequest::principal) as the key
+    /// of a user.
+    pub fn any_of(issuers: impl IntoIterator<Item = Self>) -> AnyOf {
+        AnyOf::new(issuers.into_iter().collect())
+    }
+
+    /// Returns the states of all issuers.
+    pub(crate) fn states(&self) -> &[Arc<State>] {
+        match &self.others {
+            Some(others) => &others.states,
+            None => std::slice::from_ref(&self.state),
+        }
+    }
+
     pub(crate) fn from_state(state: Arc<State>) -> Self {
-        Self { state, mount: Arc::default() }
+        Self { state, others: None, mount: Arc::default() }
     }
 
     /// Requires **all** of these scopes, in addition to those already required. A token that lacks one is rejected
@@ -201,8 +244,17 @@ impl ProtectApi {
     }
 
     /// Reports the state of metadata, keys, introspection and caches. Makes no call.
+    ///
+    /// With several issuers: the state of the first one. See [`statuses`](Self::statuses).
     pub fn status(&self) -> Status {
         self.state.validator.status()
+    }
+
+    /// Returns each issuer with its state.
+    pub fn statuses(&self) -> Vec<(String, Status)> {
+        let status =
+            |state: &Arc<State>| (state.settings.issuer.as_str().to_owned(), state.validator.status());
+        self.states().iter().map(status).collect()
     }
 
     /// Evicts this token from all caches, for example after a revocation event. The next request with it is
@@ -214,7 +266,13 @@ impl ProtectApi {
     /// then.
     pub async fn evict(&self, token: &str) -> Result<(), CacheError> {
         match BearerToken::resolved(token, usize::MAX) {
-            Ok(token) => self.state.validator.evict(&token).await,
+            Ok(token) => {
+                let mut evicted = Ok(());
+                for state in self.states() {
+                    evicted = evicted.and(state.validator.evict(&token).await);
+                }
+                evicted
+            }
             // A malformed token was never cached.
             Err(_) => Ok(()),
         }
@@ -225,7 +283,8 @@ impl ProtectApi {
     /// # Errors
     /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be searched: its entries stay.
     pub fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
-        self.state.validator.evict_subject(subject)
+        let evict = |state: &Arc<State>| state.validator.evict_subject(subject);
+        self.states().iter().map(evict).fold(Ok(()), Result::and)
     }
 
     /// Evicts every token from all caches.
@@ -233,14 +292,14 @@ impl ProtectApi {
     /// # Errors
     /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be cleared from here: its entries stay.
     pub fn clear_caches(&self) -> Result<(), CacheError> {
-        self.state.validator.clear()
+        self.states().iter().map(|state| state.validator.clear()).fold(Ok(()), Result::and)
     }
 
     /// Returns a handle for another mount: these requirements, changed.
     fn mounted(&self, change: impl FnOnce(&mut Mount)) -> Self {
         let mut mount = (*self.mount).clone();
         change(&mut mount);
-        Self { state: Arc::clone(&self.state), mount: Arc::new(mount) }
+        Self { state: Arc::clone(&self.state), others: self.others.clone(), mount: Arc::new(mount) }
     }
 }
 
@@ -258,6 +317,7 @@ impl fmt::Debug for ProtectApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProtectApi")
             .field("settings", &self.state.settings)
+            .field("others", &self.others)
             .field("mount", &self.mount)
             .finish()
     }

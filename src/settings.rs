@@ -94,6 +94,13 @@ impl Default for Tuning {
     }
 }
 
+impl Settings {
+    /// Returns whether tokens with this `iss` belong to this configuration.
+    pub(crate) fn accepts_issuer(&self, issuer: &str) -> bool {
+        self.issuer.accepts(issuer)
+    }
+}
+
 impl Tuning {
     /// Returns the limits of the in-memory cache.
     pub(crate) fn cache_limits(&self) -> CacheLimits {

@@ -40,6 +40,13 @@ pub(crate) struct ValidToken {
     pub(crate) via: VerdictSource,
 }
 
+impl ValidToken {
+    /// Returns the issuer, spelled as in the metadata.
+    pub(crate) fn issuer(&self) -> &str {
+        self.claims.issuer().or(self.issuer.as_deref()).unwrap_or_default()
+    }
+}
+
 /// The result of a lookup in the caches.
 enum Lookup {
     Found(AgedVerdict, VerdictSource),

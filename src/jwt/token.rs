@@ -112,6 +112,13 @@ impl<'t> Jwt<'t> {
         Ok(claims)
     }
 
+    /// Returns the `iss` of the payload without any verification.
+    pub(super) fn unverified_issuer(&self) -> Result<String, TokenFault> {
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
+        let members = JsonObject::read(&payload).map_err(|_| TokenFault::Malformed)?;
+        members.text("iss").map(str::to_owned).ok_or(TokenFault::MissingClaim)
+    }
+
     /// Checks only the header, which needs no key.
     ///
     /// # Errors

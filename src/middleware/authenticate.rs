@@ -18,68 +18,109 @@ use crate::{
     certificate::{self, CertificateThumbprint},
     error::{AuthError, AuthErrorKind, TokenFault},
     issuer::http::WorkerClient,
-    policy,
-    protect_api::{ProtectApi, state::State},
+    protect_api::{ProtectApi, state::State, validation::Validation},
     telemetry::{Denial, VerdictSource},
-    validator::ValidToken,
 };
 
-/// The state of one worker for one configuration.
+/// The state of one worker for one mount.
 #[derive(Debug)]
 pub(crate) struct WorkerContext {
+    /// The issuer; the first one if there are several.
+    pub(crate) first: IssuerContext,
+    others: Vec<IssuerContext>,
+}
+
+/// The state of one worker for one issuer.
+#[derive(Debug)]
+pub(crate) struct IssuerContext {
     pub(crate) state: LocalState,
     client: WorkerClient,
 }
 
 impl WorkerContext {
     pub(crate) fn new(protect: &ProtectApi) -> Self {
-        let state = &protect.state;
+        let others = protect.states().iter().skip(1);
+        Self { first: IssuerContext::new(&protect.state), others: others.map(IssuerContext::new).collect() }
+    }
+
+    /// Returns the context of the issuer with this index.
+    fn issuer(&self, index: usize) -> &IssuerContext {
+        index.checked_sub(1).and_then(|index| self.others.get(index)).unwrap_or(&self.first)
+    }
+}
+
+impl IssuerContext {
+    fn new(state: &Arc<State>) -> Self {
         Self { client: state.worker_client(), state: Rc::new(Arc::clone(state)) }
     }
+
+    fn client(&self, request: &ServiceRequest) -> awc::Client {
+        self.client.choose(self.state.uses_mtls(), request.app_data::<web::Data<awc::Client>>())
+    }
+}
+
+/// A rejected request, and the issuer whose configuration decided.
+pub(crate) struct Rejected<'w> {
+    pub(crate) issuer: &'w IssuerContext,
+    pub(crate) denial: Denial,
 }
 
 impl ProtectApi {
     /// Authenticates a request.
-    pub(crate) async fn authenticate(
+    pub(crate) async fn authenticate<'w>(
         &self,
         request: &ServiceRequest,
-        worker: &WorkerContext,
-    ) -> Result<AuthContext, Denial> {
+        worker: &'w WorkerContext,
+    ) -> Result<AuthContext, Rejected<'w>> {
+        let first = &worker.first;
+        let rejected = |error: AuthError| Rejected { issuer: first, denial: error.into() };
         if self.mount.allows_preflight && is_preflight(request) {
-            return Ok(AuthContext::anonymous(&worker.state));
+            return Ok(AuthContext::anonymous(&first.state));
         }
-        let certificate = self.certificate(request)?;
-        if let Some(outer) = self.outer_caller(request) {
-            self.authorize(&outer.valid, VerdictSource::OuterMount, certificate.as_ref())?;
-            return Ok(AuthContext::inherited(&worker.state, outer));
+        let certificate = self.certificate(request).map_err(rejected)?;
+        let certificate = certificate.as_ref();
+        if let Some((index, outer)) = self.outer_caller(request) {
+            let issuer = worker.issuer(index);
+            return match self.authorize(&issuer.state, &outer.valid, VerdictSource::OuterMount, certificate) {
+                Ok(()) => Ok(AuthContext::inherited(&issuer.state, outer)),
+                Err(denial) => Err(Rejected { issuer, denial }),
+            };
         }
-        let Some(token) = self.token(request).await? else { return Ok(self.without_token(worker)?) };
-        let client =
-            || worker.client.choose(self.state.uses_mtls(), request.app_data::<web::Data<awc::Client>>());
-        let valid = self.state.validator.validate(&token, self.mount.max_age, client).await?;
-        self.authorize(&valid, valid.via, certificate.as_ref())?;
-        Ok(AuthContext::new(&worker.state, Caller { valid, token }))
+        let Some(token) = self.token(request).await.map_err(rejected)? else {
+            return self.without_token(worker).map_err(rejected);
+        };
+        let validation = Validation {
+            token: &token,
+            certificate,
+            request: Some(request.request()),
+            client: |index| worker.issuer(index).client(request),
+        };
+        match self.validate_token(validation).await {
+            Ok((index, valid)) => Ok(AuthContext::new(&worker.issuer(index).state, Caller { valid, token })),
+            Err((index, denial)) => Err(Rejected { issuer: worker.issuer(index), denial }),
+        }
     }
 
     fn without_token(&self, worker: &WorkerContext) -> Result<AuthContext, AuthError> {
         if self.mount.is_optional {
-            Ok(AuthContext::anonymous(&worker.state))
+            Ok(AuthContext::anonymous(&worker.first.state))
         } else {
             Err(AuthError::new(AuthErrorKind::MissingToken))
         }
     }
 
-    /// Returns the caller that an outer mount of the same configuration authenticated, if its verdict is fresh enough
-    /// for this mount.
-    fn outer_caller(&self, request: &ServiceRequest) -> Option<Rc<Caller>> {
+    /// Returns the caller that an outer mount of the same configuration authenticated, and the index of its issuer, if
+    /// the verdict is fresh enough for this mount.
+    fn outer_caller(&self, request: &ServiceRequest) -> Option<(usize, Rc<Caller>)> {
         let extensions = request.extensions();
-        let outer =
-            extensions.get::<AuthContext>().filter(|context| context.is_of(&self.state))?.authenticated()?;
+        let context = extensions.get::<AuthContext>()?;
+        let index = self.states().iter().position(|state| context.is_of(state))?;
+        let outer = context.authenticated()?;
         let is_fresh = match (self.mount.max_age, outer.valid.age) {
             (Some(max_age), Some(age)) => age.at(self.state.clock.monotonic()) <= max_age,
             _ => true,
         };
-        is_fresh.then(|| Rc::clone(outer))
+        is_fresh.then(|| (index, Rc::clone(outer)))
     }
 
     /// Extracts the token: from the token resolver if it returns one, otherwise from the `Authorization` header.
@@ -108,21 +149,6 @@ impl ProtectApi {
                 .resolve(request.request())
                 .map_err(|error| AuthError::token(TokenFault::Resolver).with_source(error)),
         }
-    }
-
-    /// Applies the policy of this mount to a valid token.
-    fn authorize(
-        &self,
-        valid: &ValidToken,
-        via: VerdictSource,
-        certificate: Option<&CertificateThumbprint>,
-    ) -> Result<(), Denial> {
-        let State { settings, validator, clock, .. } = &*self.state;
-        let metadata = validator.metadata.load();
-        let issuer = validator.metadata.issuer(metadata.as_deref());
-        let now = clock.unix_time();
-        policy::check(&valid.claims, &settings.rules, &self.mount.requirements, issuer, now, certificate)
-            .map_err(|error| Denial::new(error, via))
     }
 }
 

@@ -25,7 +25,7 @@ impl IssuerUrl {
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none();
-        if !plain || !is_secure(&url) {
+        if !plain || !is_secure(&url) || text.contains(char::is_whitespace) {
             return Err(EXPECTED);
         }
         // The text is stored as written: issuers are compared byte by byte, and `url` would normalize it.

@@ -45,6 +45,7 @@ mod authorization {
     mod guards;
     mod mounts;
     mod requirements;
+    mod several_issuers;
 }
 
 /// Responses to rejected requests.

@@ -116,12 +116,8 @@ fn nothing_prints() {
 
 /// The limit in lines, and the files that are still longer, with their limits: these are to be split.
 const LONGEST: usize = 350;
-const STILL_LONGER: [(&str, usize); 4] = [
-    ("introspection.rs", 370),
-    ("introspection/circuit_breaker.rs", 450),
-    ("issuer/refresh.rs", 370),
-    ("protect_api/env.rs", 370),
-];
+const STILL_LONGER: [(&str, usize); 3] =
+    [("introspection/circuit_breaker.rs", 450), ("issuer/refresh.rs", 370), ("protect_api/env.rs", 370)];
 
 #[test]
 fn no_file_is_too_long() {

@@ -1,0 +1,116 @@
+//! The builder for several issuers behind one mount.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+
+use super::{
+    Mount, ProtectApi,
+    issuer_set::{IssuerSet, KnownTokens, OpaqueResolver},
+    state::State,
+};
+use crate::error::{ConfigError, ConfigProblem};
+
+/// The maximum number of issuers that are tried for one opaque token.
+const MAX_TRIED: usize = 3;
+
+/// Builds a [`ProtectApi`] that accepts the tokens of several issuers; see [`ProtectApi::any_of`].
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct AnyOf {
+    issuers: Vec<ProtectApi>,
+    prefixes: Vec<(String, ProtectApi)>,
+    resolver: Option<Arc<OpaqueResolver>>,
+    order: Vec<ProtectApi>,
+}
+
+impl AnyOf {
+    pub(super) fn new(issuers: Vec<ProtectApi>) -> Self {
+        Self { issuers, prefixes: Vec::new(), resolver: None, order: Vec::new() }
+    }
+
+    /// Sends opaque tokens with this prefix to this issuer.
+    pub fn opaque_prefix(mut self, prefix: impl Into<String>, issuer: &ProtectApi) -> Self {
+        self.prefixes.push((prefix.into(), issuer.clone()));
+        self
+    }
+
+    /// Sets a function that returns the issuer's URL for a request with an opaque token, for example by its path or
+    /// host. `None` rejects the request with 401. Prefixes come first.
+    ///
+    /// **The caller chooses the request**, so take only parts that the application trusts. The issuer still has to report
+    /// the token as active.
+    pub fn opaque_by_request<F>(mut self, resolver: F) -> Self
+    where
+        F: Fn(&HttpRequest) -> Option<String> + Send + Sync + 'static,
+    {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Sets the issuers that introspect all other opaque tokens, one after the other, until one knows the token. At most
+    /// three. The issuer that knew a token is cached, and introspects it from then on.
+    ///
+    /// **Each of these issuers sees the tokens of those after it**, and a random token causes one call to each of them.
+    /// Without this setting, other opaque tokens are rejected with 401.
+    pub fn opaque_in_order<'p>(mut self, issuers: impl IntoIterator<Item = &'p ProtectApi>) -> Self {
+        self.order = issuers.into_iter().cloned().collect();
+        self
+    }
+
+    /// Creates the handle. Renderer, resolvers and limits for requests are those of the first issuer.
+    ///
+    /// # Errors
+    /// Lists every problem: no issuer, two configurations of one issuer, an issuer with the requirements of a mount, a
+    /// route to an issuer that is not in the list, or more than three issuers in order.
+    pub fn build(self) -> Result<ProtectApi, ConfigError> {
+        let mut problems = Vec::new();
+        let mut problem = |message: String| problems.push(ConfigProblem::new("any_of", message));
+        let mut states: Vec<Arc<State>> = Vec::new();
+        for issuer in &self.issuers {
+            let name = issuer.state.settings.issuer.as_str();
+            if *issuer.mount != Mount::default() {
+                problem(format!("{name} has requirements, expected them on the result of `any_of`"));
+            }
+            if issuer.others.is_some() {
+                problem(format!("{name} is itself a handle for several issuers"));
+            }
+            if states.iter().any(|other| other.settings.accepts_issuer(name)) {
+                problem(format!("{name} is configured twice"));
+            }
+            states.push(Arc::clone(&issuer.state));
+        }
+        if self.order.len() > MAX_TRIED {
+            problem(format!(
+                "opaque_in_order has {} issuers, expected at most {MAX_TRIED}",
+                self.order.len()
+            ));
+        }
+        let mut index = |issuer: &ProtectApi| {
+            let found = states.iter().position(|state| Arc::ptr_eq(state, &issuer.state));
+            if found.is_none() {
+                let name = issuer.state.settings.issuer.as_str();
+                problem(format!("{name} is not in the list of issuers, but opaque tokens are sent to it"));
+            }
+            found
+        };
+        let prefixes =
+            self.prefixes.iter().filter_map(|(prefix, issuer)| Some((prefix.clone(), index(issuer)?)));
+        let prefixes = prefixes.collect();
+        let order = self.order.iter().filter_map(&mut index).collect();
+        let Some(first) = states.first().cloned() else {
+            return Err(ConfigError::new(vec![ConfigProblem::new("any_of", "has no issuer")]));
+        };
+        if !problems.is_empty() {
+            return Err(ConfigError::new(problems));
+        }
+        let others =
+            IssuerSet { states, prefixes, resolver: self.resolver, order, known: KnownTokens::new() };
+        Ok(ProtectApi { state: first, others: Some(Arc::new(others)), mount: Arc::default() })
+    }
+}
+
+impl std::fmt::Debug for AnyOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnyOf").field("issuers", &self.issuers).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! Several issuers behind one mount: selects the issuer that validates a token.
+
+use std::{fmt, sync::Arc};
+
+use actix_web::HttpRequest;
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+
+use super::{
+    ProtectApi,
+    state::State,
+    validation::{OfIssuer, Validation},
+};
+use crate::{
+    error::{AuthError, AuthErrorKind, TokenFault},
+    jwt,
+    telemetry::Denial,
+    validator::ValidToken,
+};
+
+/// The number of opaque tokens whose issuer is cached.
+const CACHED_TOKENS: usize = 10_000;
+
+/// Returns the URL of the issuer of a request with an opaque token; `None` rejects the request with 401.
+pub(crate) type OpaqueResolver = dyn Fn(&HttpRequest) -> Option<String> + Send + Sync;
+
+/// The issuers of a mount. A JWT is validated by the issuer that its `iss` names. An opaque token names no issuer.
+pub(crate) struct IssuerSet {
+    /// All issuers. The first one is also `ProtectApi::state`.
+    pub(super) states: Vec<Arc<State>>,
+    /// Opaque tokens with this prefix belong to the issuer with this index.
+    pub(super) prefixes: Vec<(String, usize)>,
+    pub(super) resolver: Option<Arc<OpaqueResolver>>,
+    /// The issuers that are tried, in this order, for all other opaque tokens.
+    pub(super) order: Vec<usize>,
+    /// The issuer that accepted or knew an opaque token, by the digest of the token.
+    pub(super) known: KnownTokens,
+}
+
+/// The issuers of opaque tokens, by the SHA-256 digest of the token.
+pub(super) struct KnownTokens(Cache<[u8; 32], usize>);
+
+impl KnownTokens {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(CACHED_TOKENS))
+    }
+
+    fn digest(token: &str) -> [u8; 32] {
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        key
+    }
+}
+
+impl IssuerSet {
+    pub(super) async fn validate<C: Fn(usize) -> awc::Client>(
+        &self,
+        protect: &ProtectApi,
+        validation: &Validation<'_, C>,
+    ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
+        let token = validation.token.as_str();
+        match self.issuer_of_jwt(token) {
+            Ok(Some(index)) => return self.validate_with(protect, index, validation).await,
+            Ok(None) => {}
+            Err(error) => return Err((0, error.into())),
+        }
+        if let Some((_, index)) = self.prefixes.iter().find(|(prefix, _)| token.starts_with(prefix)) {
+            return self.validate_with(protect, *index, validation).await;
+        }
+        if let Some(resolver) = &self.resolver {
+            let named = validation.request.and_then(|request| resolver(request));
+            let index = named.and_then(|named| self.index_of(&named));
+            return match index {
+                Some(index) => self.validate_with(protect, index, validation).await,
+                None => Err((0, self.unknown_issuer().into())),
+            };
+        }
+        self.try_in_order(protect, validation).await
+    }
+
+    /// Tries the issuers one after the other. An issuer that does not know the token is not the last word, and neither
+    /// is one that fails: another one may know the token.
+    async fn try_in_order<C: Fn(usize) -> awc::Client>(
+        &self,
+        protect: &ProtectApi,
+        validation: &Validation<'_, C>,
+    ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
+        let digest = KnownTokens::digest(validation.token.as_str());
+        if let Some(index) = self.known.0.get(&digest) {
+            return self.validate_with(protect, index, validation).await;
+        }
+        let (mut failure, mut unknown) = (None, None);
+        for index in self.order.iter().copied() {
+            match self.validate_with(protect, index, validation).await {
+                Err((_, denial)) if is_unknown(denial.error.kind()) => unknown = Some((index, denial)),
+                Err((_, denial)) if is_ours(denial.error.kind()) => failure = Some((index, denial)),
+                decided => {
+                    self.known.0.insert(digest, index);
+                    return decided;
+                }
+            }
+        }
+        // If one of the issuers failed, it may be the one that knows the token.
+        Err(failure.or(unknown).unwrap_or_else(|| (0, self.unknown_issuer().into())))
+    }
+
+    async fn validate_with<C: Fn(usize) -> awc::Client>(
+        &self,
+        protect: &ProtectApi,
+        index: usize,
+        validation: &Validation<'_, C>,
+    ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
+        let Some(state) = self.states.get(index) else { return Err((0, self.unknown_issuer().into())) };
+        match protect.validate_with(state, index, validation).await {
+            Ok(valid) => Ok((index, valid)),
+            Err(denial) => Err((index, denial)),
+        }
+    }
+
+    /// Returns the issuer that the unverified `iss` of a JWT names; `None` for an opaque token. The issuer then verifies
+    /// the token with its own keys and rules, so a false `iss` gains nothing.
+    ///
+    /// # Errors
+    /// If no configured issuer has this name. Nothing is fetched for such a token.
+    fn issuer_of_jwt(&self, token: &str) -> Result<Option<usize>, AuthError> {
+        match jwt::unverified_issuer(token).map_err(AuthError::token)? {
+            None => Ok(None),
+            Some(named) => self.index_of(&named).map(Some).ok_or_else(|| self.unknown_issuer()),
+        }
+    }
+
+    pub(super) fn index_of(&self, issuer: &str) -> Option<usize> {
+        self.states.iter().position(|state| state.settings.accepts_issuer(issuer))
+    }
+
+    fn unknown_issuer(&self) -> AuthError {
+        let names: Vec<_> = self.states.iter().map(|state| state.settings.issuer.as_str()).collect();
+        AuthError::token(TokenFault::Issuer).with_source(format!("expected one of {}", names.join(", ")))
+    }
+}
+
+/// Returns whether the issuer does not know the token.
+fn is_unknown(kind: AuthErrorKind) -> bool {
+    matches!(kind, AuthErrorKind::InvalidToken(TokenFault::Inactive | TokenFault::Unsupported))
+}
+
+/// Returns whether the token could not be validated, so that it may be valid.
+fn is_ours(kind: AuthErrorKind) -> bool {
+    matches!(kind, AuthErrorKind::Misconfigured(_) | AuthErrorKind::Upstream(_))
+}
+
+impl fmt::Debug for IssuerSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.states.iter().map(|state| state.settings.issuer.as_str())).finish()
+    }
+}

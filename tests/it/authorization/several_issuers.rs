@@ -1,0 +1,237 @@
+//! Several issuers behind one mount, and tokens that do not come with an HTTP request.
+
+use actix_protect_api::{
+    AuthErrorKind, AuthenticatedRequest, ProtectApi, TokenFault,
+    test::{Endpoint, Fault, JwtOptions, TestIssuer},
+};
+use actix_web::{App, web};
+use serde_json::json;
+
+use crate::support::{
+    app::{TestApp, serve, whoami},
+    service::introspecting,
+};
+
+/// Two issuers with different audiences.
+struct Pair {
+    staff: TestIssuer,
+    partners: TestIssuer,
+    staff_api: ProtectApi,
+    partners_api: ProtectApi,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let start = |audience: &str| TestIssuer::builder().audience(audience).start();
+        let (staff, partners) = (start("staff-api"), start("partners-api"));
+        let build = |issuer: &TestIssuer| introspecting(issuer).build().unwrap();
+        Self { staff_api: build(&staff), partners_api: build(&partners), staff, partners }
+    }
+
+    fn both(&self) -> [ProtectApi; 2] {
+        [self.staff_api.clone(), self.partners_api.clone()]
+    }
+
+    fn calls(&self) -> usize {
+        [&self.staff, &self.partners]
+            .into_iter()
+            .flat_map(|issuer| {
+                [Endpoint::Introspection, Endpoint::Jwks, Endpoint::Discovery]
+                    .map(|endpoint| issuer.count(endpoint))
+            })
+            .sum()
+    }
+}
+
+async fn principal(caller: AuthenticatedRequest) -> String {
+    caller.principal().map(|principal| principal.to_string()).unwrap_or_default()
+}
+
+fn serving(protect: ProtectApi) -> TestApp {
+    serve!(move || {
+        let inner = web::scope("/inner").wrap(protect.scopes(["read"])).route("", web::get().to(whoami));
+        App::new()
+            .wrap(protect.clone())
+            .route("/", web::get().to(whoami))
+            .route("/principal", web::get().to(principal))
+            .service(inner)
+    })
+}
+
+async fn status(app: &TestApp, token: &str) -> u16 {
+    app.get("/").token(token).send().await.status
+}
+
+#[actix_web::test]
+async fn a_jwt_is_validated_by_the_issuer_that_it_names() {
+    let pair = Pair::start();
+    let app = serving(ProtectApi::any_of(pair.both()).build().unwrap());
+    for issuer in [&pair.staff, &pair.partners] {
+        let token = issuer.jwt(json!({ "sub": "alice" }));
+        app.get("/").token(&token).send().await.is(200, "alice");
+        let expected = format!("{} alice", issuer.issuer());
+        app.get("/principal").token(&token).send().await.is(200, &expected);
+    }
+}
+
+#[actix_web::test]
+async fn a_token_is_never_validated_by_the_rules_of_another_issuer() {
+    let pair = Pair::start();
+    let app = serving(ProtectApi::any_of(pair.both()).build().unwrap());
+    let issuers = [&pair.staff, &pair.partners];
+    for (signer, named, audience) in (0..8).map(|case: usize| (case % 2, case / 2 % 2, case / 4 % 2)) {
+        let claims =
+            json!({ "sub": "alice", "iss": issuers[named].issuer(), "aud": issuers[audience].audience() });
+        let token = issuers[signer].jwt(claims);
+        let expected = if signer == named && named == audience { 200 } else { 401 };
+        assert_eq!(status(&app, &token).await, expected, "signed by {signer}, of {named}, for {audience}");
+    }
+}
+
+#[actix_web::test]
+async fn a_jwt_of_an_unknown_issuer_causes_no_call() {
+    let pair = Pair::start();
+    let app = serving(ProtectApi::any_of(pair.both()).opaque_in_order(&pair.both()).build().unwrap());
+    let before = pair.calls();
+    for number in 0..50 {
+        let names = [json!(format!("https://{number}.example.test")), json!(null), json!(7), json!("")];
+        for name in names {
+            let token = pair.staff.jwt(json!({ "iss": name }));
+            assert_eq!(status(&app, &token).await, 401, "{name}");
+        }
+    }
+    // A malformed JWT is not opaque.
+    let token = pair.staff.jwt(json!({}));
+    let (header, _) = token.split_once('.').unwrap();
+    assert_eq!(status(&app, &format!("{header}.AAAA.AAAA")).await, 401);
+    assert_eq!(pair.calls(), before);
+}
+
+#[actix_web::test]
+async fn an_opaque_token_needs_a_route() {
+    let pair = Pair::start();
+    let app = serving(ProtectApi::any_of(pair.both()).build().unwrap());
+    let token = pair.staff.opaque(json!({}));
+    assert_eq!(status(&app, &token).await, 401);
+    assert_eq!(pair.calls(), 0);
+}
+
+#[actix_web::test]
+async fn opaque_tokens_are_routed_by_their_prefix() {
+    let pair = Pair::start();
+    let (staff, partners) = (pair.staff.opaque(json!({})), pair.partners.opaque(json!({})));
+    let prefix = partners.get(..8).unwrap();
+    assert!(!staff.starts_with(prefix));
+    let protect = ProtectApi::any_of(pair.both())
+        .opaque_prefix(prefix, &pair.partners_api)
+        .opaque_in_order([&pair.staff_api])
+        .build();
+    let app = serving(protect.unwrap());
+    assert_eq!((status(&app, &staff).await, status(&app, &partners).await), (200, 200));
+    let count = |issuer: &TestIssuer| issuer.count(Endpoint::Introspection);
+    assert_eq!((count(&pair.staff), count(&pair.partners)), (1, 1));
+}
+
+#[actix_web::test]
+async fn opaque_tokens_are_routed_by_the_request() {
+    let pair = Pair::start();
+    let partners = pair.partners.issuer().to_owned();
+    let protect = ProtectApi::any_of(pair.both())
+        .opaque_by_request(move |request| (request.path() == "/").then(|| partners.clone()))
+        .build();
+    let app = serving(protect.unwrap());
+    let (staff, partners) = (pair.staff.opaque(json!({})), pair.partners.opaque(json!({})));
+    assert_eq!((status(&app, &partners).await, status(&app, &staff).await), (200, 401));
+    assert_eq!(app.get("/principal").token(&partners).send().await.status, 401);
+    assert_eq!(pair.staff.count(Endpoint::Introspection), 0);
+}
+
+#[actix_web::test]
+async fn opaque_tokens_are_tried_in_order_and_the_issuer_that_knows_one_is_cached() {
+    let pair = Pair::start();
+    let protect = ProtectApi::any_of(pair.both()).opaque_in_order(&pair.both()).build().unwrap();
+    let app = serving(protect);
+    let token = pair.partners.opaque(json!({ "sub": "bob" }));
+    for _ in 0..3 {
+        app.get("/").token(&token).send().await.is(200, "bob");
+    }
+    let count = |issuer: &TestIssuer| issuer.count(Endpoint::Introspection);
+    assert_eq!((count(&pair.staff), count(&pair.partners)), (1, 3));
+    assert_eq!(status(&app, "unknown-to-both").await, 401);
+    assert_eq!((count(&pair.staff), count(&pair.partners)), (2, 4));
+    // A revoked token stays with its issuer.
+    pair.partners.revoke(&token);
+    assert_eq!(status(&app, &token).await, 401);
+    assert_eq!((count(&pair.staff), count(&pair.partners)), (2, 5));
+}
+
+#[actix_web::test]
+async fn an_issuer_that_fails_costs_the_tokens_of_the_others_nothing() {
+    let pair = Pair::start();
+    let app = serving(ProtectApi::any_of(pair.both()).opaque_in_order(&pair.both()).build().unwrap());
+    let (staff, partners) = (pair.staff.opaque(json!({})), pair.partners.opaque(json!({})));
+    pair.staff.fault(Endpoint::Introspection, Fault::status(500).always());
+    assert_eq!(status(&app, &partners).await, 200);
+    // The token may be valid: the first issuer could not say.
+    assert_eq!(status(&app, &staff).await, 503);
+}
+
+#[actix_web::test]
+async fn inner_mounts_reuse_the_verdict_of_the_issuer() {
+    let pair = Pair::start();
+    let app = serving(ProtectApi::any_of(pair.both()).opaque_in_order(&pair.both()).build().unwrap());
+    let token = pair.partners.opaque(json!({ "sub": "bob", "scope": "read" }));
+    app.get("/inner").token(&token).send().await.is(200, "bob");
+    assert_eq!(pair.partners.count(Endpoint::Introspection), 1);
+    let token = pair.partners.opaque(json!({ "sub": "bob" }));
+    assert_eq!(app.get("/inner").token(&token).send().await.status, 403);
+}
+
+#[actix_web::test]
+async fn every_problem_of_several_issuers_is_reported() {
+    let pair = Pair::start();
+    let [staff, partners] = pair.both();
+    let again = ProtectApi::builder(pair.staff.issuer(), "another-api").build().unwrap();
+    let error = ProtectApi::any_of([staff.clone(), again, staff.scopes(["read"])])
+        .opaque_in_order([&partners, &staff, &staff, &staff])
+        .build()
+        .unwrap_err();
+    let text = error.to_string();
+    for part in ["configured twice", "has requirements", "at most 3", "is not in the list of issuers"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(ProtectApi::any_of([]).build().unwrap_err().to_string().contains("no issuer"));
+}
+
+#[actix_web::test]
+async fn each_issuer_has_a_status() {
+    let pair = Pair::start();
+    let protect = ProtectApi::any_of(pair.both()).build().unwrap();
+    let statuses = protect.statuses();
+    let issuers: Vec<_> = statuses.iter().map(|(issuer, _)| issuer.as_str()).collect();
+    assert_eq!(issuers, [pair.staff.issuer(), pair.partners.issuer()]);
+}
+
+#[actix_web::test]
+async fn a_token_without_a_request_is_validated_with_the_same_rules() {
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).build().unwrap();
+    let opaque = issuer.opaque(json!({ "sub": "alice", "scope": "read" }));
+    let jwt = issuer.jwt(json!({ "sub": "alice" }));
+    for token in [&opaque, &jwt] {
+        let valid = protect.validate(token, None).await.unwrap();
+        assert_eq!((valid.subject(), valid.issuer()), (Some("alice"), issuer.issuer()));
+    }
+    let kind =
+        async |protect: &ProtectApi, token: &str| protect.validate(token, None).await.unwrap_err().kind();
+    let reads = protect.scopes(["read"]);
+    assert!(reads.validate(&opaque, None).await.is_ok());
+    assert_eq!(kind(&reads, &jwt).await, AuthErrorKind::InsufficientScope);
+    issuer.revoke(&opaque);
+    assert_eq!(kind(&protect, &opaque).await, AuthErrorKind::InvalidToken(TokenFault::Inactive));
+    for malformed in ["", " ", "a b", "a\r\nb"] {
+        assert_eq!(kind(&protect, malformed).await, AuthErrorKind::InvalidToken(TokenFault::Malformed));
+    }
+    let expired = issuer.jwt_with(JwtOptions::default(), json!({ "exp": 1 }));
+    assert_eq!(kind(&protect, &expired).await, AuthErrorKind::InvalidToken(TokenFault::Expired));
+}
