@@ -223,8 +223,9 @@ impl AsyncRead for Connection {
             ConnectionState::Spent => return Poll::Ready(Ok(())),
             ConnectionState::New | ConnectionState::Complete => {
                 // awc checks whether the connection is alive. If anything arrived, the connection is closed or
-                // cannot be trusted, and awc must not use it. `begin` finds bytes that the runtime was not notified of yet.
-                if this.stream.io().poll_read(cx, buf).is_pending() {
+                // cannot be trusted, and awc must not use it. The kernel may have bytes that the runtime was not
+                // notified of yet.
+                if this.stream.io().poll_read(cx, buf).is_pending() && is_silent(this.stream.socket()) {
                     return Poll::Pending;
                 }
                 buf.set_filled(before);

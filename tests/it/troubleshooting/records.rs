@@ -23,7 +23,7 @@ use crate::support::{
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "…_TIMEOUTS is not a known variable and is ignored" => misspelt_variable,
+        "…_TIMEOUTS: is not a known variable, …" => misspelt_variable,
         "the client secret that signs assertions should have at least 32 bytes" => short_secret,
         "fetching the metadata failed, next try in 1s: …" => documents_unavailable,
         "fetching the metadata failed, next try in 1s: … no metadata at …/.well-known/openid-configuration (status 404)…" => lacking_path,

@@ -16,7 +16,7 @@ use super::{
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "…AUDIENCE: is missing" => audience_is_missing,
+        "…AUDIENCE: is missing, expected …" => audience_is_missing,
         "…TENANT_DOMAIN: is \"http://…\", expected an https URL …" => domain_is_not_https,
         "…TENANT_DOMAIN: is \"https://…\", expected the issuer, without …" => domain_is_a_document,
         "…CLIENT_ID: is missing, but …CLIENT_SECRET is set" => secret_without_client,
