@@ -97,7 +97,15 @@ impl Default for Tuning {
 impl Settings {
     /// Returns whether tokens with this `iss` belong to this configuration.
     pub(crate) fn accepts_issuer(&self, issuer: &str) -> bool {
-        self.issuer.accepts(issuer)
+        let token_issuers = &self.rules.token_issuers;
+        token_issuers.iter().any(|accepted| accepted == issuer)
+            || (token_issuers.is_empty() && self.issuer.accepts(issuer))
+    }
+
+    /// Returns whether two configurations accept tokens with the same `iss`.
+    pub(crate) fn shares_issuer(&self, other: &Self) -> bool {
+        other.rules.token_issuers.iter().any(|issuer| self.accepts_issuer(issuer))
+            || (other.rules.token_issuers.is_empty() && self.accepts_issuer(other.issuer.as_str()))
     }
 }
 

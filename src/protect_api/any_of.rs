@@ -74,7 +74,7 @@ impl AnyOf {
             if issuer.others.is_some() {
                 problem(format!("{name} is itself a handle for several issuers"));
             }
-            if states.iter().any(|other| other.settings.accepts_issuer(name)) {
+            if states.iter().any(|other| other.settings.shares_issuer(&issuer.state.settings)) {
                 problem(format!("{name} is configured twice"));
             }
             states.push(Arc::clone(&issuer.state));

@@ -69,7 +69,8 @@ impl IssuerSet {
         }
         if let Some(resolver) = &self.resolver {
             let named = validation.request.and_then(|request| resolver(request));
-            let index = named.and_then(|named| self.index_of(&named));
+            let index = named
+                .and_then(|named| self.states.iter().position(|state| state.settings.issuer.accepts(&named)));
             return match index {
                 Some(index) => self.validate_with(protect, index, validation).await,
                 None => Err((0, self.unknown_issuer().into())),
@@ -125,12 +126,11 @@ impl IssuerSet {
     fn issuer_of_jwt(&self, token: &str) -> Result<Option<usize>, AuthError> {
         match jwt::unverified_issuer(token).map_err(AuthError::token)? {
             None => Ok(None),
-            Some(named) => self.index_of(&named).map(Some).ok_or_else(|| self.unknown_issuer()),
+            Some(named) => {
+                let index = self.states.iter().position(|state| state.settings.accepts_issuer(&named));
+                index.map(Some).ok_or_else(|| self.unknown_issuer())
+            }
         }
-    }
-
-    pub(super) fn index_of(&self, issuer: &str) -> Option<usize> {
-        self.states.iter().position(|state| state.settings.accepts_issuer(issuer))
     }
 
     fn unknown_issuer(&self) -> AuthError {

@@ -204,6 +204,30 @@ async fn every_problem_of_several_issuers_is_reported() {
 }
 
 #[actix_web::test]
+async fn a_jwt_is_routed_by_the_configured_values_of_iss() {
+    let pair = Pair::start();
+    let issuers = ["https://sts.example.test/one", "https://sts.example.test/two"];
+    let staff = introspecting(&pair.staff).token_issuers(issuers).build().unwrap();
+    let protect = ProtectApi::any_of([staff.clone(), pair.partners_api.clone()]).build().unwrap();
+    let app = serving(protect);
+    for issuer in issuers {
+        let token = |signer: &TestIssuer| {
+            signer.jwt(json!({ "sub": "alice", "iss": issuer, "aud": pair.staff.audience() }))
+        };
+        assert_eq!(status(&app, &token(&pair.staff)).await, 200);
+        assert_eq!(status(&app, &token(&pair.partners)).await, 401);
+    }
+    assert_eq!(
+        status(&app, &pair.staff.jwt(json!({}))).await,
+        401,
+        "the issuer of the metadata is not in the list"
+    );
+    let second = introspecting(&pair.partners).token_issuers([issuers[1]]).build().unwrap();
+    let error = ProtectApi::any_of([staff, second]).build().unwrap_err();
+    assert!(error.to_string().contains("configured twice"), "{error}");
+}
+
+#[actix_web::test]
 async fn each_issuer_has_a_status() {
     let pair = Pair::start();
     let protect = ProtectApi::any_of(pair.both()).build().unwrap();
