@@ -1,4 +1,5 @@
-//! Two authorization servers in one application, and a stricter configuration inside another one.
+//! Two authorization servers in one application: each on another path, and both on one path. And a stricter configuration
+//! inside another one.
 //!
 //! With settings from the environment: `ProtectApi::from_env_with_prefix("CUSTOMERS_")` and
 //! `ProtectApi::from_env_with_prefix("STAFF_")`.
@@ -29,13 +30,16 @@ struct Handles {
     customers: ProtectApi,
     staff: ProtectApi,
     payroll: ProtectApi,
+    /// Accepts the tokens of both.
+    both: ProtectApi,
 }
 
-/// The application: each scope has the handle of its authorization server.
+/// The application: each scope has the handle of its authorization server, and `/news` has that of both.
 fn serve(handles: Handles, listener: TcpListener) -> io::Result<Server> {
-    let Handles { customers, staff, payroll } = handles;
+    let Handles { customers, staff, payroll, both } = handles;
     let server = HttpServer::new(move || {
         App::new()
+            .service(web::scope("/news").wrap(both.clone()).route("", web::get().to(who)))
             .service(web::scope("/shop").wrap(customers.clone()).route("/orders", web::get().to(who)))
             .service(
                 web::scope("/office")
@@ -60,9 +64,15 @@ fn serve(handles: Handles, listener: TcpListener) -> io::Result<Server> {
 async fn main() -> Outcome {
     support::init_logger();
     let (customers, staff) = (TestIssuer::start(), TestIssuer::start());
+    let customers_api = protect(&customers, customers.audience())?;
+    let staff_api = protect(&staff, staff.audience())?;
     let handles = Handles {
-        customers: protect(&customers, customers.audience())?,
-        staff: protect(&staff, staff.audience())?,
+        // A JWT names its authorization server. For an opaque token, one is tried after the other.
+        both: ProtectApi::any_of([customers_api.clone(), staff_api.clone()])
+            .opaque_in_order([&customers_api, &staff_api])
+            .build()?,
+        customers: customers_api,
+        staff: staff_api,
         // The same authorization server with another audience is another configuration, which validates on its own.
         payroll: protect(&staff, PAYROLL)?,
     };
@@ -92,6 +102,9 @@ async fn main() -> Outcome {
             .token(&customer)
             .answers(401)
             .challenge("invalid_token"),
+        Call::get("a customer in the news", "/news").token(&customer_jwt).answers(200).body("alice of"),
+        Call::get("staff in the news", "/news").token(&clerk).answers(200).body("bob of"),
+        Call::get("nobody in the news", "/news").token("unknown").answers(401).challenge("invalid_token"),
         Call::get("nested: the outer one only", "/office/payroll/salaries").token(&clerk).answers(401),
         Call::get("nested: the inner one only", "/office/payroll/salaries").token(&only_payroll).answers(401),
         Call::get("nested: both, no scope", "/office/payroll/salaries")
