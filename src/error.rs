@@ -1,6 +1,7 @@
 //! The two error types: [`AuthError`] for requests, [`ConfigError`] for start-up. They do not depend on HTTP;
 //! `response.rs` maps them to statuses and challenges.
 
+mod check;
 mod config;
 mod description;
 mod kind;
@@ -9,6 +10,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 pub(crate) use self::description::Description;
 pub use self::{
+    check::CheckError,
     config::{ConfigError, ConfigProblem},
     kind::{AuthErrorKind, RequestFault, SetupFault, TokenFault, UpstreamFault},
 };

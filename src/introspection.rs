@@ -3,6 +3,7 @@
 mod call;
 pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
+mod health_check;
 mod response;
 mod single_flight;
 
@@ -11,7 +12,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use actix_web::rt;
 
 use self::{
-    circuit_breaker::{Admission, CHECK_DEADLINE, CircuitBreaker, CircuitState},
+    circuit_breaker::{Admission, CircuitBreaker, CircuitState},
     concurrency_limit::{ConcurrencyLimit, ConcurrencyLimits},
     response::unsupported,
     single_flight::SingleFlight,
@@ -36,6 +37,9 @@ use crate::{
 /// time, too.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The kind of call, for the last failure. A health check is of the same kind.
+const CALL: &str = "introspection";
+
 /// Introspection of one configuration, shared by all workers.
 #[derive(Debug)]
 pub(crate) struct Introspection {
@@ -46,6 +50,8 @@ pub(crate) struct Introspection {
     breaker: CircuitBreaker,
     /// Runs one health check at a time. The result is `true` if the check ended with a verdict.
     checks: Arc<SingleFlight<(), bool>>,
+    /// Runs one check of the credentials at a time. The result is that of the call.
+    credential_checks: Arc<SingleFlight<(), Result<(), AuthError>>>,
     /// The requests that wait for a health check. They are not counted as calls.
     check_room: WaitingRoom,
     limits: CallLimits,
@@ -91,6 +97,7 @@ impl Introspection {
             }),
             breaker: CircuitBreaker::new(Arc::clone(&telemetry.issuer)),
             checks: Arc::default(),
+            credential_checks: Arc::default(),
             check_room: WaitingRoom::new(settings.tuning.max_waiting),
             limits,
             clock: Arc::clone(clock),
@@ -221,6 +228,7 @@ impl Introspection {
         }
         if outcome.is_ok() {
             self.breaker.record_verdict(started);
+            self.telemetry.succeeded(CALL, started);
         }
         if matches!(outcome, Ok(Verdict::Active(_))) {
             self.breaker.record_active(key);
@@ -234,7 +242,7 @@ impl Introspection {
         };
         if let Err(error) = &outcome {
             // Reported even if no request waits for the result any more.
-            self.telemetry.failed(error);
+            self.telemetry.call_failed(CALL, error);
         }
         self.observe_pause();
         let verdict = outcome?;
@@ -277,43 +285,6 @@ impl Introspection {
             },
         };
         if gives_verdicts { unsupported(&failure) } else { failure.not_the_tokens() }
-    }
-
-    /// Introspects a random token. Returns whether the server gave a verdict on it. One health check runs at a
-    /// time, over all workers. Other requests share its result.
-    ///
-    /// # Errors
-    /// [`UpstreamFault::Saturated`](crate::error::UpstreamFault::Saturated) if too many requests wait for it.
-    fn check_health(
-        self: &Arc<Self>,
-        client: &awc::Client,
-        target: &IntrospectionTarget,
-    ) -> impl Future<Output = Result<bool, AuthError>> + 'static {
-        let (this, client, target) = (Arc::clone(self), client.clone(), target.clone());
-        // Boxed, because most calls need no health check.
-        Box::pin(async move {
-            let check = || {
-                let (this, client, target) = (Arc::clone(&this), client.clone(), target.clone());
-                async move { Ok(this.send_health_check(&client, &target).await) }
-            };
-            let deadline = Deadline::after(CHECK_DEADLINE * 2);
-            this.checks.join((), deadline, &this.check_room, check).await
-        })
-    }
-
-    async fn send_health_check(&self, client: &awc::Client, target: &IntrospectionTarget) -> bool {
-        let started = self.clock.monotonic();
-        self.breaker.start_check(started);
-        let limits = CallLimits { deadline: self.limits.deadline.min(CHECK_DEADLINE), ..self.limits };
-        let call = self.telemetry.call("health_check");
-        let outcome = self.call(&BearerToken::random(), client, target, limits).await;
-        call.end(&outcome);
-        if let Err(error) = &outcome {
-            self.telemetry.failed(error);
-        }
-        self.breaker.finish_check(started, &outcome, self.clock.monotonic());
-        self.observe_pause();
-        outcome.is_ok()
     }
 
     fn observe_pause(&self) {

@@ -9,6 +9,7 @@ pub(crate) mod tls;
 pub use self::http::hardened_client;
 
 use std::{
+    error::Error as _,
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
@@ -27,7 +28,7 @@ use self::{
 use crate::{
     cache::{CacheKey, CacheKeyHasher, KeyHistory, TokenKeys},
     deadline::Deadline,
-    error::AuthError,
+    error::{AuthError, AuthErrorKind, SetupFault},
     settings::{EndpointUrl, IssuerUrl, Settings},
     telemetry::{Telemetry, log_throttle::LogThrottle},
 };
@@ -197,6 +198,25 @@ impl MetadataCache {
         async move { cache.get(fetch, reader).await }
     }
 
+    /// Adds to an error of the introspection endpoint that the configured authentication method is not published.
+    pub(crate) fn with_unpublished_auth_method(
+        &self,
+        error: AuthError,
+        metadata: &IssuerMetadata,
+    ) -> AuthError {
+        let is_refused = error.kind() == AuthErrorKind::Misconfigured(SetupFault::Refused);
+        match self.discovery.unpublished_auth_method(&metadata.metadata).filter(|_| is_refused) {
+            None => error,
+            Some((method, published)) => {
+                let cause = error.source().map(|cause| format!("{cause}; ")).unwrap_or_default();
+                error.with_source(format!(
+                    "{cause}the server does not publish the client authentication method {method:?}, only \
+                     {published:?}"
+                ))
+            }
+        }
+    }
+
     /// Returns the number of requests that wait for the metadata.
     pub(crate) fn waiting(&self) -> usize {
         self.cache.waiting()
@@ -251,16 +271,18 @@ impl Discovery {
         (published, None)
     }
 
+    /// Returns the configured authentication method and the published ones, if it is not among them.
+    fn unpublished_auth_method(&self, found: &Metadata) -> Option<(&'static str, String)> {
+        let (method, published) = self.auth_method.zip(found.introspection_auth_methods.as_ref())?;
+        let is_published = published.iter().any(|one| one == method);
+        (!is_published).then(|| (method, published.join(", ").chars().take(200).collect()))
+    }
+
     /// Warns once if the server publishes authentication methods and the configured one is not among them. The
     /// method may still work, because metadata can be incomplete.
     fn compare_auth_method(&self, found: &Metadata) {
-        let (Some(method), Some(published)) = (self.auth_method, &found.introspection_auth_methods) else {
-            return;
-        };
-        if !published.iter().any(|one| one == method)
-            && !self.warned_of_auth_method.swap(true, Ordering::Relaxed)
-        {
-            let published: String = published.join(", ").chars().take(200).collect();
+        let Some((method, published)) = self.unpublished_auth_method(found) else { return };
+        if !self.warned_of_auth_method.swap(true, Ordering::Relaxed) {
             let issuer = self.issuer.as_str();
             log::warn!(
                 target: crate::LOG, event = "auth_method_not_published", issuer, method;

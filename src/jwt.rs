@@ -158,12 +158,7 @@ impl JwtValidator {
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
     ) -> Result<Verification, AuthError> {
-        let fetch = || {
-            let fetch_deadline = Deadline::after(self.limits.deadline);
-            let metadata = metadata.get(client(), Reader::task(fetch_deadline));
-            let fetching = fetch(metadata, client(), self.limits, fetch_deadline, self.keys.load_full());
-            Arc::clone(&self.telemetry).fetch("key_set", fetching)
-        };
+        let fetch = || self.fetch(metadata, client());
         let mut current = match self.keys.get(fetch, Reader::request(deadline)).await {
             Ok(current) => current,
             Err(error) => return no_keys(error),
@@ -199,6 +194,33 @@ impl JwtValidator {
             verified_tokens.insert(tag, claims.clone(), current.document.id);
         }
         Ok(Verification::Yes(claims, VerdictSource::Signature))
+    }
+
+    /// Fetches the key set. The future is detached from the request that starts it.
+    fn fetch(
+        &self,
+        metadata: &MetadataCache,
+        client: awc::Client,
+    ) -> impl Future<Output = Result<FetchedKeySet, AuthError>> + use<> {
+        let deadline = Deadline::after(self.limits.deadline);
+        let metadata = metadata.get(client.clone(), Reader::task(deadline));
+        let fetching = fetch(metadata, client, self.limits, deadline, self.keys.load_full());
+        Arc::clone(&self.telemetry).fetch("key_set", fetching)
+    }
+
+    /// Checks that there are usable keys. Fetches them if the cached ones are not fresh.
+    ///
+    /// # Errors
+    /// The failure of the fetch, or [`UpstreamFault::NoKeys`].
+    pub(crate) async fn check_keys(
+        &self,
+        metadata: &MetadataCache,
+        client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
+    ) -> Result<(), AuthError> {
+        let current = self.keys.get(|| self.fetch(metadata, client()), Reader::request(deadline)).await?;
+        let is_empty = current.document.set.is_empty();
+        if is_empty { Err(AuthError::upstream(UpstreamFault::NoKeys)) } else { Ok(()) }
     }
 
     /// Returns whether any route can accept a token now. Other tokens are not cached.

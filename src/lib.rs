@@ -107,7 +107,7 @@
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
 //! | shared verdict cache | [`cache`] |
-//! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`IntrospectionState`] |
+//! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`IntrospectionState`], [`CheckError`] |
 //! | the HTTP client for other calls | [`hardened_client`] |
 //! | authorization server for tests | `test` (feature `test-util`) |
 //! | guide | [`guide`] |
@@ -182,7 +182,8 @@ pub use client_auth::{
 };
 pub use clock::{Clock, SystemClock};
 pub use error::{
-    AuthError, AuthErrorKind, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault, UpstreamFault,
+    AuthError, AuthErrorKind, CheckError, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault,
+    UpstreamFault,
 };
 pub use issuer::hardened_client;
 #[doc(hidden)]

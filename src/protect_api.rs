@@ -2,6 +2,7 @@
 
 mod any_of;
 mod builder;
+mod check;
 pub(crate) mod env;
 mod issuer_set;
 pub(crate) mod state;

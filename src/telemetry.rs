@@ -11,7 +11,10 @@ pub(crate) mod status;
 
 pub use self::status::{IntrospectionState, LastError, Status};
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 #[cfg(feature = "metrics")]
 use self::metrics::Metrics;
@@ -128,9 +131,19 @@ impl Telemetry {
         }
     }
 
-    /// Reports a failure; see [`LastFailure::note`].
+    /// Reports the failure of a request; see [`LastFailure::note`].
     pub(crate) fn failed(&self, error: &AuthError) {
-        self.failures.note(error, &*self.clock);
+        self.failures.note(None, error, &*self.clock);
+    }
+
+    /// Reports the failure of a call or a fetch. The next success of the same kind ends it.
+    pub(crate) fn call_failed(&self, call: &'static str, error: &AuthError) {
+        self.failures.note(Some(call), error, &*self.clock);
+    }
+
+    /// Reports the success of a call or a fetch that started at this time on the monotonic clock.
+    pub(crate) fn succeeded(&self, call: &'static str, started: Duration) {
+        self.failures.end(call, started);
     }
 
     pub(crate) fn last_error(&self) -> Option<LastError> {

@@ -1,6 +1,8 @@
 //! Selects the validator of a token. A JWT is validated locally, or introspected if the settings require it. Every
 //! other token is opaque and is introspected.
 
+mod check;
+
 use std::{
     future::ready,
     sync::{

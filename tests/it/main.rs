@@ -65,6 +65,7 @@ mod settings {
 mod telemetry {
     mod metrics;
     mod page;
+    mod readiness;
     mod secrecy;
     mod status;
 }

@@ -102,6 +102,9 @@ impl<T: Document> RefreshingCache<T> {
         let failures = state.failure.take().map_or(0, |failure| failure.count);
         match outcome {
             Ok(document) => {
+                if document.interruption().is_none() {
+                    self.telemetry.succeeded(self.name, started_at);
+                }
                 state.failure = document.interruption().map(|error| self.fail(error.clone(), failures));
                 let fetched = Fetched::new(document, started_at, self.lifetimes, number);
                 self.current.store(Some(Arc::new(fetched)));
@@ -112,7 +115,7 @@ impl<T: Document> RefreshingCache<T> {
 
     /// Reports a failure. Returns it with the time of the next fetch.
     fn fail(&self, error: AuthError, failures: u32) -> FailedFetch {
-        self.telemetry.failed(&error);
+        self.telemetry.call_failed(self.name, &error);
         let own = (FIRST_PAUSE * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE);
         let requested = error.retry_after().unwrap_or_default().min(LONGEST_RETRY_AFTER);
         let pause = own.max(requested);

@@ -1,7 +1,7 @@
 //! Metadata from another URL than the well-known ones, and the accepted values of `iss`.
 
 use actix_protect_api::{
-    AuthenticatedRequest, SetupFault, TokenFault,
+    AuthenticatedRequest, ProtectApi, SetupFault, TokenFault,
     test::{Endpoint, Fault, TestIssuer},
 };
 use actix_web::web;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     app::serve,
-    service::{OK, api, introspecting, setup, token},
+    service::{Api, OK, api, introspecting, setup, token},
 };
 
 /// The issuer of the tokens. Nothing can be fetched from it.
@@ -107,4 +107,21 @@ async fn the_issuer_may_be_the_template_of_the_metadata() {
     publish_elsewhere(&issuer, tenants[0]);
     let other = api(settings().realm("another configuration")).await;
     assert_eq!(other.outcome(&issuer.jwt(json!({ "iss": tenants[0] }))).await, setup(SetupFault::Issuer));
+}
+
+#[actix_web::test]
+async fn with_several_issuers_a_jwt_goes_to_the_one_that_accepts_its_iss() {
+    let [one, two] = [TestIssuer::start(), TestIssuer::start()];
+    let iss = "http://one.example.test/services/trust";
+    let of = |issuer: &TestIssuer| introspecting(issuer).build().unwrap();
+    let renamed = introspecting(&one).token_issuers([iss]).build().unwrap();
+    let protect = ProtectApi::any_of([of(&two), renamed.clone()]).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    assert_eq!(api.outcome(&one.jwt(json!({ "iss": iss }))).await, OK);
+    assert_eq!(api.outcome(&two.jwt(json!({}))).await, OK);
+    let forged = two.jwt(json!({ "iss": iss }));
+    assert_eq!(api.outcome(&forged).await, token(TokenFault::Signature), "both keys have one `kid`");
+    let other = introspecting(&two).token_issuers([iss]).build().unwrap();
+    let twice = ProtectApi::any_of([renamed, other]).build().unwrap_err().to_string();
+    assert!(twice.contains("is configured twice"), "{twice}");
 }

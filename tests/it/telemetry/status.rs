@@ -88,7 +88,7 @@ async fn a_response_that_one_token_may_have_caused_is_no_failure() {
 }
 
 #[actix_web::test]
-async fn the_last_failure_stays_with_its_age_until_the_next() {
+async fn the_last_failure_stays_with_its_age_until_the_next_or_a_success() {
     let (issuer, clock) = (TestIssuer::start(), TestClock::new());
     let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
     let api = Api::of(&protect, None).await;
@@ -99,12 +99,14 @@ async fn the_last_failure_stays_with_its_age_until_the_next() {
     assert_eq!(api.get("/", &token).await.status, 503);
     assert_eq!(last(protect.status()), Some((upstream(UpstreamFault::BadAnswer), 0)));
     clock.advance(seconds(42));
-    assert!(api.outcome(&token).await.is_ok());
+    assert!(api.outcome(&issuer.jwt(json!({}))).await.is_ok());
     assert_eq!(
         last(protect.status()),
         Some((upstream(UpstreamFault::BadAnswer), 42)),
-        "success erases nothing"
+        "the fetch of the keys is another kind of call"
     );
+    assert!(api.outcome(&token).await.is_ok());
+    assert_eq!(last(protect.status()), None);
 
     issuer.fault(Endpoint::Introspection, Fault::status(401).with_body(r#"{"error":"invalid_client"}"#));
     assert_eq!(api.get("/", &token).await.status, 500);

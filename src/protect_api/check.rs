@@ -1,0 +1,34 @@
+//! The check of the configuration, for readiness probes and for the start of an application.
+
+use super::ProtectApi;
+use crate::error::CheckError;
+
+impl ProtectApi {
+    /// Checks the configuration with calls to the authorization server, without a caller's token:
+    ///
+    /// - The metadata and the keys are fetched, as far as the configuration needs them. A cached document that is not
+    ///   too old is not fetched again.
+    /// - A random token is introspected, if there is a [`client`](crate::ProtectApiBuilder::client). The verdict
+    ///   "inactive" shows that the endpoint accepts the credentials.
+    ///
+    /// The calls do not change the circuit breaker, and are no decisions in metrics. At most one introspection of a
+    /// random token runs at a time. The check uses the HTTP client of this crate, not one in the app data. Some
+    /// servers respond with a failure to every unknown token: for them, the check fails although they work.
+    ///
+    /// With several issuers, all of them are checked, one after the other.
+    ///
+    /// Must run in an actix runtime (`#[actix_web::main]`, a handler), because calls are tasks of a
+    /// `tokio::task::LocalSet`. The future is not `Send`.
+    ///
+    /// # Errors
+    /// The first failure. Its text names the reason and the URL, for the operator.
+    pub async fn check(&self) -> Result<(), CheckError> {
+        for state in self.states() {
+            let worker = state.worker_client();
+            let client = || worker.choose(state.uses_mtls(), None);
+            let outcome = Box::pin(state.validator.check(client)).await;
+            outcome.map_err(|error| CheckError::new(&error, state.settings.issuer.as_str()))?;
+        }
+        Ok(())
+    }
+}
