@@ -39,7 +39,9 @@ async fn data(caller: AuthenticatedRequest) -> actix_web::Result<impl Responder>
 /// contains the class of the error and not the cause.
 fn custom_body(error: &AuthError, request: &HttpRequest) -> ErrorBody {
     let code = match error.kind() {
-        AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups => "ACCESS_DENIED",
+        AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => {
+            "ACCESS_DENIED"
+        }
         AuthErrorKind::Upstream(_) | AuthErrorKind::Misconfigured(_) => "TRY_LATER",
         _ => "LOGIN_NEEDED",
     };

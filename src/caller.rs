@@ -125,7 +125,8 @@ impl<C> AuthenticatedRequest<C> {
         self.verdict().subject()
     }
 
-    /// Returns the client to which the token was issued (`client_id`, or `azp` if there is no `client_id`).
+    /// Returns the client to which the token was issued: the first of `client_id`, `azp`, `cid` and `appid` that is
+    /// present.
     pub fn client_id(&self) -> Option<&str> {
         self.verdict().client_id()
     }

@@ -92,7 +92,7 @@ impl Audience {
 impl Claims {
     /// Takes the members of a claims object and checks the form of the registered ones:
     ///
-    /// - `iss`, `sub`, `client_id`, `azp`: strings;
+    /// - `iss`, `sub`, `client_id`, `azp`: strings (`cid` and `appid` may have any form);
     /// - `aud`: a string or an array of strings;
     /// - `exp`, `nbf`, `iat`: numbers from 0 to the end of the year 9999 (a fraction is rounded to the safe side).
     ///   A later `exp` means "never" and is stored as that time;
@@ -130,7 +130,8 @@ impl Claims {
         self.0.subject.as_deref()
     }
 
-    /// Returns the client to which the token was issued: `client_id`, or `azp` if there is no `client_id`.
+    /// Returns the client to which the token was issued: the first of `client_id`, `azp`, `cid` (Okta) and `appid`
+    /// (Entra) that is present.
     pub fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
@@ -219,7 +220,8 @@ impl ClaimsInner {
         };
         let (issuer, subject, client_id, azp) =
             (text("iss")?, text("sub")?, text("client_id")?, text("azp")?);
-        let client = client_id.or(azp);
+        // The names of other servers. Elsewhere they may mean something else, so that another form is no fault.
+        let client = client_id.or(azp).or_else(|| members.text("cid")).or_else(|| members.text("appid"));
         let audience = match strings(members, "aud")? {
             Strings::None => Audience::default(),
             Strings::One(one) => Audience([one.into()].into()),

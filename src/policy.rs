@@ -1,10 +1,15 @@
 //! Checks whether a valid token is accepted on a route: a pure function of claims, rules, requirements, time and
 //! certificate. It runs on every request, also on a cache hit. Its result is never cached.
 
+mod claim_rule;
+mod parties;
+mod required_claim;
 #[cfg(test)]
 mod tests;
 
 use serde_json::Value;
+
+pub(crate) use self::{claim_rule::ClaimRule, parties::quoted, required_claim::RequiredClaim};
 
 use crate::{
     certificate::{self, CertificateBinding, CertificateThumbprint},
@@ -17,14 +22,18 @@ use crate::{
 pub(crate) struct Rules {
     /// The accepted values of `iss`, compared byte by byte. If empty, `iss` must be the issuer of the metadata.
     pub(crate) token_issuers: Vec<String>,
-    /// The audiences of this API. `aud` must contain one of them.
+    /// The audiences of this API. `aud` must contain one of them. Empty only if there are allowed clients.
     pub(crate) audiences: Vec<String>,
     /// Whether `iss` and `aud` may be absent. RFC 7662 makes them optional in introspection responses; accepting
     /// that is a decision of the operator.
     pub(crate) accept_missing_issuer: bool,
     pub(crate) accept_missing_audience: bool,
-    /// Claims that must be present, whatever their values.
-    pub(crate) required_claims: Vec<String>,
+    /// The clients whose tokens are accepted; empty accepts every client.
+    pub(crate) allowed_clients: Vec<String>,
+    pub(crate) required_claims: Vec<RequiredClaim>,
+    /// The longest time since `iat`, in seconds.
+    pub(crate) max_token_age: Option<i64>,
+    pub(crate) custom: Vec<ClaimRule>,
     /// Seconds by which the local clock is behind the issuer's clock. They are added to the current time.
     pub(crate) clock_skew: i64,
     /// The tolerance for `exp` and `nbf`, in seconds.
@@ -41,6 +50,12 @@ impl Rules {
             [] => stated == issuer,
             accepted => accepted.iter().any(|one| one == stated),
         }
+    }
+
+    /// Returns whether the clients take the place of the audience: a token without `aud` is then accepted from them,
+    /// and a token with any `aud` is rejected.
+    fn is_for_clients(&self) -> bool {
+        self.audiences.is_empty() && !self.allowed_clients.is_empty()
     }
 }
 
@@ -84,8 +99,9 @@ pub(crate) struct Requirements {
     pub(crate) groups: Vec<Vec<String>>,
 }
 
-/// Checks issuer, subject, audience, expiry, not-before, scopes, groups and certificate binding, in this order. So
-/// an expired token without the scope is rejected with 401, and a missing scope with a wrong certificate with 403.
+/// Checks issuer, audience, client, required claims, expiry, not-before, age, scopes, groups, claim rules and
+/// certificate binding, in this order. So an expired token without the scope is rejected with 401, and a missing scope
+/// with a wrong certificate with 403.
 /// (The shape of the subject was checked when the claims were parsed.) `now` is in seconds since 1970; `issuer` is
 /// spelled as in the metadata.
 pub(crate) fn check(
@@ -99,59 +115,26 @@ pub(crate) fn check(
     check_token(claims, rules, issuer, now)?;
     scopes(claims, requirements)?;
     groups(claims, rules, requirements)?;
+    rules.custom.iter().try_for_each(|rule| rule.check(claims))?;
     certificate::check(claims, rules.binding, certificate)
         .map_err(|fault| AuthError::token(TokenFault::Binding).with_source(fault))
 }
 
-/// Checks the part that is the same for every route: issuer, audience and times.
+/// Checks the part that is the same for every route: issuer, audience, client, required claims and times.
 pub(crate) fn check_token(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
-    check_parties(claims, rules, issuer, [rules.accept_missing_issuer, rules.accept_missing_audience])?;
-    // A claim that is `null` is treated as absent.
-    let is_missing = |name: &&String| claims.get(name).is_none_or(Value::is_null);
-    if let Some(missing) = rules.required_claims.iter().find(is_missing) {
-        return Err(AuthError::token(TokenFault::MissingClaim).with_source(format!("`{missing}`")));
+    parties::check(claims, rules, issuer, false)?;
+    rules.required_claims.iter().try_for_each(|required| required.check(claims))?;
+    if rules.max_token_age.is_some() && claims.issued_at().is_none() {
+        return Err(AuthError::token(TokenFault::MissingClaim).with_source("`iat`"));
     }
     check_times(claims, rules, now)
 }
 
-/// Checks the same rules for the claims that are present. For a JWT that is introspected: the response can contain
-/// the others.
+/// Checks issuer, audience, client and times for the claims that are present. For a JWT that is introspected: the
+/// response can contain the others, and the required claims are those of the response.
 pub(crate) fn check_present(claims: &Claims, rules: &Rules, issuer: &str, now: i64) -> Result<(), AuthError> {
-    check_parties(claims, rules, issuer, [true, true])?;
+    parties::check(claims, rules, issuer, true)?;
     check_times(claims, rules, now)
-}
-
-/// Checks issuer and audience. The error sources contain the expected values, which are configuration, and never
-/// values of the token.
-fn check_parties(
-    claims: &Claims,
-    rules: &Rules,
-    issuer: &str,
-    [accept_missing_issuer, accept_missing_audience]: [bool; 2],
-) -> Result<(), AuthError> {
-    let refused = |fault, cause: String| Err(AuthError::token(fault).with_source(cause));
-    match claims.issuer() {
-        Some(stated) if rules.accepts_issuer(stated, issuer) => {}
-        Some(_) if rules.token_issuers.is_empty() => {
-            return refused(TokenFault::Issuer, format!("expected {issuer:?}"));
-        }
-        Some(_) => return refused(TokenFault::Issuer, format!("expected {}", quoted(&rules.token_issuers))),
-        None if accept_missing_issuer => {}
-        None => return refused(TokenFault::MissingClaim, "`iss`".to_owned()),
-    }
-    if claims.audience().is_empty() {
-        if !accept_missing_audience {
-            return refused(TokenFault::MissingClaim, "`aud`".to_owned());
-        }
-    } else if !rules.audiences.iter().any(|audience| claims.audience().contains(audience)) {
-        return refused(TokenFault::Audience, format!("expected {}", quoted(&rules.audiences)));
-    }
-    Ok(())
-}
-
-/// Returns the texts in quotes, separated by `or`.
-pub(crate) fn quoted(texts: &[String]) -> String {
-    texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" or ")
 }
 
 fn check_times(claims: &Claims, rules: &Rules, now: i64) -> Result<(), AuthError> {
@@ -162,6 +145,20 @@ fn check_times(claims: &Claims, rules: &Rules, now: i64) -> Result<(), AuthError
     }
     if claims.not_before().is_some_and(|starts| starts > now.saturating_add(rules.clock_tolerance)) {
         return Err(AuthError::token(TokenFault::NotYetValid));
+    }
+    match (rules.max_token_age, claims.issued_at()) {
+        (Some(most), Some(issued)) => check_age(issued, most, now, rules.clock_tolerance),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the time since `iat`. A future `iat` is rejected, because the token would be accepted for longer.
+fn check_age(issued: i64, most: i64, now: i64, tolerance: i64) -> Result<(), AuthError> {
+    if issued > now.saturating_add(tolerance) {
+        return Err(AuthError::token(TokenFault::NotYetValid).with_source("`iat` is in the future"));
+    }
+    if issued.saturating_add(most) <= now.saturating_sub(tolerance) {
+        return Err(AuthError::token(TokenFault::TooOld));
     }
     Ok(())
 }

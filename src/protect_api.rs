@@ -128,6 +128,15 @@ impl ProtectApi {
         ProtectApiBuilder::new().issuer(issuer).audience(audience)
     }
 
+    /// Starts a configuration without an audience, for a server whose access tokens have no `aud`. Only tokens of these
+    /// clients are accepted; see [`allowed_clients`](ProtectApiBuilder::allowed_clients).
+    pub fn builder_for_clients(
+        issuer: impl Into<String>,
+        clients: impl IntoIterator<Item = impl Into<String>>,
+    ) -> ProtectApiBuilder {
+        ProtectApiBuilder::new().issuer(issuer).allowed_clients(clients)
+    }
+
     /// Starts a configuration with the variables `MONOCLOUD_BACKEND_*`, which code can override:
     /// `ProtectApi::builder_from_env().renderer(ProblemJson).build()`.
     ///

@@ -184,6 +184,7 @@ impl RejectionBuilder {
             | AuthErrorKind::InvalidToken(_)
             | AuthErrorKind::InsufficientScope
             | AuthErrorKind::InsufficientGroups
+            | AuthErrorKind::ClaimRule
             | AuthErrorKind::Upstream(_)
             | AuthErrorKind::Misconfigured(_) => log::Level::Debug,
         };
@@ -306,7 +307,9 @@ fn status(kind: AuthErrorKind) -> StatusCode {
     match kind {
         AuthErrorKind::InvalidRequest(_) => StatusCode::BAD_REQUEST,
         AuthErrorKind::MissingToken | AuthErrorKind::InvalidToken(_) => StatusCode::UNAUTHORIZED,
-        AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups => StatusCode::FORBIDDEN,
+        AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => {
+            StatusCode::FORBIDDEN
+        }
         AuthErrorKind::Upstream(_) => StatusCode::SERVICE_UNAVAILABLE,
         AuthErrorKind::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -316,7 +319,9 @@ fn message(kind: AuthErrorKind) -> &'static str {
     match kind {
         AuthErrorKind::InvalidRequest(_) => "bad request",
         AuthErrorKind::MissingToken | AuthErrorKind::InvalidToken(_) => "unauthorized",
-        AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups => "forbidden",
+        AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => {
+            "forbidden"
+        }
         AuthErrorKind::Upstream(_) => "service unavailable",
         AuthErrorKind::Misconfigured(_) => "internal server error",
     }
@@ -345,6 +350,9 @@ fn challenge(challenge: &Challenge, error: &AuthError) -> Option<HeaderValue> {
             "The subject is not in a required group",
             error.required_scopes(),
         )),
+        AuthErrorKind::ClaimRule => {
+            Some(challenge.error("insufficient_scope", "The access token does not grant this access", ""))
+        }
         AuthErrorKind::Upstream(_) | AuthErrorKind::Misconfigured(_) => None,
     }
 }
@@ -396,6 +404,14 @@ mod tests {
                 403,
                 Some(
                     "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"The subject is not in a required group\"",
+                ),
+                "forbidden",
+            ),
+            (
+                AuthError::new(AuthErrorKind::ClaimRule),
+                403,
+                Some(
+                    "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"The access token does not grant this access\"",
                 ),
                 "forbidden",
             ),

@@ -21,6 +21,9 @@ pub enum AuthErrorKind {
     /// The token is valid, but its subject is in none of the required groups. Rejected with 403.
     #[display("a required group is missing")]
     InsufficientGroups,
+    /// The token is valid, but a rule of the application for its claims is not met. Rejected with 403.
+    #[display("a claim rule is not met")]
+    ClaimRule,
     /// The authorization server is unavailable. Rejected with 503, because the token may be valid.
     #[display("{_0}")]
     Upstream(UpstreamFault),
@@ -31,7 +34,7 @@ pub enum AuthErrorKind {
 
 impl AuthErrorKind {
     /// Returns the class as a stable name for metrics and logs: one of `missing_token`, `invalid_request`,
-    /// `invalid_token`, `insufficient_scope`, `insufficient_groups`, `upstream`, `misconfigured`.
+    /// `invalid_token`, `insufficient_scope`, `insufficient_groups`, `claim_rule`, `upstream`, `misconfigured`.
     pub fn class(self) -> &'static str {
         match self {
             Self::MissingToken => "missing_token",
@@ -39,6 +42,7 @@ impl AuthErrorKind {
             Self::InvalidToken(_) => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::InsufficientGroups => "insufficient_groups",
+            Self::ClaimRule => "claim_rule",
             Self::Upstream(_) => "upstream",
             Self::Misconfigured(_) => "misconfigured",
         }
@@ -48,7 +52,9 @@ impl AuthErrorKind {
     /// reasons.
     pub fn fault(self) -> &'static str {
         match self {
-            Self::MissingToken | Self::InsufficientScope | Self::InsufficientGroups => self.class(),
+            Self::MissingToken | Self::InsufficientScope | Self::InsufficientGroups | Self::ClaimRule => {
+                self.class()
+            }
             Self::InvalidRequest(RequestFault::Malformed) => "malformed_credentials",
             Self::InvalidRequest(RequestFault::MultipleTokens) => "multiple_tokens",
             Self::InvalidRequest(RequestFault::TooLarge) => "too_large",
@@ -58,6 +64,9 @@ impl AuthErrorKind {
             Self::InvalidToken(TokenFault::NotYetValid) => "not_yet_valid",
             Self::InvalidToken(TokenFault::Issuer) => "issuer",
             Self::InvalidToken(TokenFault::Audience) => "audience",
+            Self::InvalidToken(TokenFault::Client) => "client",
+            Self::InvalidToken(TokenFault::ClaimValue) => "claim_value",
+            Self::InvalidToken(TokenFault::TooOld) => "too_old",
             Self::InvalidToken(TokenFault::MissingClaim) => "missing_claim",
             Self::InvalidToken(TokenFault::Signature) => "signature",
             Self::InvalidToken(TokenFault::UnknownKey) => "unknown_key",
@@ -112,7 +121,7 @@ pub enum TokenFault {
     /// `exp` has passed.
     #[display("the token has expired")]
     Expired,
-    /// `nbf` is in the future.
+    /// `nbf` is in the future; or `iat` is, and a maximum age is configured.
     #[display("the token is not valid yet")]
     NotYetValid,
     /// `iss` names another issuer.
@@ -121,6 +130,15 @@ pub enum TokenFault {
     /// `aud` does not contain this API.
     #[display("the token is meant for another audience")]
     Audience,
+    /// The token was issued to a client that is not allowed to call this API.
+    #[display("the token was issued to another client")]
+    Client,
+    /// A required claim has another value.
+    #[display("a claim has a value that is not accepted")]
+    ClaimValue,
+    /// The token was issued longer ago than this API accepts.
+    #[display("the token was issued too long ago")]
+    TooOld,
     /// A required claim is missing.
     #[display("a required claim is missing")]
     MissingClaim,

@@ -12,7 +12,10 @@ fn rules() -> Rules {
         audiences: vec!["https://api.example.test".to_owned()],
         accept_missing_issuer: false,
         accept_missing_audience: false,
+        allowed_clients: Vec::new(),
         required_claims: Vec::new(),
+        max_token_age: None,
+        custom: Vec::new(),
         clock_skew: 0,
         clock_tolerance: 60,
         groups: GroupsClaim::new("groups"),
@@ -141,7 +144,7 @@ fn audience_is_exact_and_must_be_there() {
 #[test]
 fn required_claims_must_be_present() {
     let required = |names: &[&str]| Rules {
-        required_claims: names.iter().map(ToString::to_string).collect(),
+        required_claims: names.iter().map(|name| RequiredClaim::with_any_value((*name).to_owned())).collect(),
         ..rules()
     };
     for (changes, names, expected) in [
@@ -300,6 +303,227 @@ fn the_earlier_check_decides() {
         decide(&json!({"cnf": {"jkt": "x"}}), &rules(), &Requirements::default()),
         refused(TokenFault::Binding)
     );
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn only_allowed_clients_pass() {
+    let only = Rules { allowed_clients: texts(&["spa", "cli"]), ..rules() };
+    for (changes, expected) in [
+        (json!({"client_id": "spa"}), Ok(())),
+        (json!({"azp": "cli"}), Ok(())),
+        (json!({"cid": "cli"}), Ok(())),
+        (json!({"appid": "cli"}), Ok(())),
+        (json!({"client_id": null, "azp": null, "appid": "cli"}), Ok(())),
+        (json!({"client_id": "other", "azp": "spa"}), refused(TokenFault::Client)),
+        (json!({"azp": "other", "cid": "spa", "appid": "spa"}), refused(TokenFault::Client)),
+        (json!({"cid": "other", "appid": "spa"}), refused(TokenFault::Client)),
+        (json!({"client_id": "SPA"}), refused(TokenFault::Client)),
+        (json!({"client_id": ""}), refused(TokenFault::Client)),
+        (json!({"client_id": "spa cli"}), refused(TokenFault::Client)),
+        (json!({"cid": ["spa"], "appid": 7}), refused(TokenFault::MissingClaim)),
+        (json!({}), refused(TokenFault::MissingClaim)),
+        (json!({"client_id": "other", "aud": "x"}), refused(TokenFault::Audience)),
+        (json!({"client_id": "spa", "aud": null}), refused(TokenFault::MissingClaim)),
+        (json!({"client_id": "other", "exp": 1}), refused(TokenFault::Client)),
+    ] {
+        assert_eq!(decide(&changes, &only, &Requirements::default()), expected, "{changes}");
+        let present = check_present(&claims(&changes), &only, ISSUER, NOW).map_err(|error| error.kind());
+        let is_missing = expected == refused(TokenFault::MissingClaim);
+        assert_eq!(present, if is_missing { Ok(()) } else { expected }, "{changes}");
+    }
+}
+
+#[test]
+fn clients_take_the_place_of_an_audience_that_is_not_configured() {
+    let for_clients = Rules { audiences: Vec::new(), allowed_clients: texts(&["spa"]), ..rules() };
+    for (changes, expected) in [
+        (json!({"aud": null, "client_id": "spa"}), Ok(())),
+        (json!({"aud": [], "client_id": "spa"}), Ok(())),
+        (json!({"aud": null, "client_id": "other"}), refused(TokenFault::Client)),
+        (json!({"aud": null}), refused(TokenFault::MissingClaim)),
+        (json!({"aud": "spa", "client_id": "spa"}), refused(TokenFault::Audience)),
+        (json!({"client_id": "spa"}), refused(TokenFault::Audience)),
+        (json!({"aud": "", "client_id": "spa"}), refused(TokenFault::Audience)),
+    ] {
+        assert_eq!(decide(&changes, &for_clients, &Requirements::default()), expected, "{changes}");
+    }
+    // The settings are validated, so that no such rules exist.
+    let nothing = Rules { audiences: Vec::new(), ..rules() };
+    assert_eq!(
+        decide(&json!({"aud": null}), &nothing, &Requirements::default()),
+        refused(TokenFault::MissingClaim)
+    );
+}
+
+#[test]
+fn a_required_claim_has_one_of_its_values() {
+    let required = |values: &[&str]| Rules {
+        required_claims: vec![RequiredClaim { name: "tid".to_owned(), values: Some(texts(values)) }],
+        ..rules()
+    };
+    for (value, expected) in [
+        (json!("a"), true),
+        (json!("b"), true),
+        (json!(["x", "b"]), true),
+        (json!([7, true]), true),
+        (json!(7), true),
+        (json!(true), true),
+        (json!("true"), true),
+        (json!(false), false),
+        (json!(70), false),
+        (json!(7.5), false),
+        (json!("A"), false),
+        (json!("a b"), false),
+        (json!(["x", ["a"]]), false),
+        (json!([]), false),
+        (json!({"a": "a"}), false),
+    ] {
+        let seen =
+            decide(&json!({"tid": value}), &required(&["a", "b", "7", "true"]), &Requirements::default());
+        assert_eq!(seen, if expected { Ok(()) } else { refused(TokenFault::ClaimValue) }, "{value}");
+    }
+    for absent in [json!({}), json!({"tid": null})] {
+        assert_eq!(
+            decide(&absent, &required(&["null"]), &Requirements::default()),
+            refused(TokenFault::MissingClaim)
+        );
+    }
+    let both = Rules {
+        required_claims: [required(&["a"]), required(&["b"])]
+            .into_iter()
+            .flat_map(|one| one.required_claims)
+            .collect(),
+        ..rules()
+    };
+    assert_eq!(decide(&json!({"tid": ["b", "a"]}), &both, &Requirements::default()), Ok(()));
+    assert_eq!(
+        decide(&json!({"tid": "a"}), &both, &Requirements::default()),
+        refused(TokenFault::ClaimValue)
+    );
+    let error = check_token(&claims(&json!({"tid": "of-the-caller"})), &required(&["a", "b"]), ISSUER, NOW)
+        .unwrap_err();
+    assert_eq!(error.text(), "a claim has a value that is not accepted: `tid`, expected \"a\" or \"b\"");
+}
+
+#[test]
+fn the_age_is_the_time_since_iat() {
+    for (skew, tolerance, age, most, expected) in [
+        (0, 60, 0, 600, Ok(())),
+        (0, 60, 659, 600, Ok(())),
+        (0, 60, 660, 600, refused(TokenFault::TooOld)),
+        (0, 0, 599, 600, Ok(())),
+        (0, 0, 600, 600, refused(TokenFault::TooOld)),
+        (30, 0, 569, 600, Ok(())),
+        (30, 0, 570, 600, refused(TokenFault::TooOld)),
+        (0, 60, -60, 600, Ok(())),
+        (0, 60, -61, 600, refused(TokenFault::NotYetValid)),
+        (30, 60, -90, 600, Ok(())),
+        (30, 60, -91, 600, refused(TokenFault::NotYetValid)),
+    ] {
+        let rules = Rules { clock_skew: skew, clock_tolerance: tolerance, ..rules() };
+        let limited = Rules { max_token_age: Some(most), ..rules.clone() };
+        let issued = json!({"iat": NOW - age});
+        assert_eq!(decide(&issued, &limited, &Requirements::default()), expected, "{age} {skew} {tolerance}");
+        let seen = check_present(&claims(&issued), &limited, ISSUER, NOW).map_err(|error| error.kind());
+        assert_eq!(seen, expected, "{age}");
+        assert_eq!(decide(&issued, &rules, &Requirements::default()), Ok(()), "no limit");
+    }
+    let limited = Rules { max_token_age: Some(600), ..rules() };
+    assert_eq!(decide(&json!({}), &limited, &Requirements::default()), refused(TokenFault::MissingClaim));
+    assert_eq!(
+        check_present(&claims(&json!({})), &limited, ISSUER, NOW).map_err(|error| error.kind()),
+        Ok(())
+    );
+}
+
+#[test]
+fn every_claim_rule_must_be_met() {
+    let rule = |name: &str, is_met: bool| ClaimRule::new(name.to_owned(), move |_: &Claims| is_met);
+    let with = |custom| Rules { custom, ..rules() };
+    let decide_with = |rules| check(&claims(&json!({})), &rules, &Requirements::default(), ISSUER, NOW, None);
+    assert!(decide_with(with(vec![rule("one", true), rule("two", true)])).is_ok());
+    let error = decide_with(with(vec![rule("one", true), rule("own tenant", false)])).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.text()),
+        (AuthErrorKind::ClaimRule, "a claim rule is not met: \"own tenant\"".to_owned())
+    );
+    let one = rule("one", true);
+    assert_eq!(one, one.clone());
+    assert_ne!(one, rule("one", true), "two closures are two rules");
+}
+
+/// A few values that are right, wrong or absent.
+fn few(right: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    let right = prop::sample::select(right).prop_map(Value::from);
+    prop_oneof![2 => right, 1 => Just(json!("wrong")), 1 => Just(Value::Null), 1 => Just(json!([])), 1 => any_json()]
+}
+
+prop_compose! {
+    fn any_rules()(
+        has_audience in any::<bool>(),
+        has_clients in any::<bool>(),
+        accept_missing_issuer in any::<bool>(),
+        accept_missing_audience in any::<bool>(),
+        values in prop::option::of(Just(texts(&["a", "b"]))),
+        max_token_age in prop::option::of(1..1000_i64),
+        rule in prop::option::of(any::<bool>()),
+        clock_skew in -100..100_i64,
+    ) -> Rules {
+        let with_values = |values| RequiredClaim { name: "tid".to_owned(), values: Some(values) };
+        Rules {
+            audiences: if has_audience { rules().audiences } else { Vec::new() },
+            allowed_clients: if has_clients { texts(&["spa", "cli"]) } else { Vec::new() },
+            required_claims: values.map(with_values).into_iter().collect(),
+            custom: rule.map(|is_met| ClaimRule::new("rule".to_owned(), move |_| is_met)).into_iter().collect(),
+            accept_missing_issuer, accept_missing_audience, max_token_age, clock_skew, ..rules()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(25_000))]
+
+    /// States each check again, in another form.
+    #[test]
+    fn no_combination_accepts_a_token_that_fails_a_check(
+        rules in any_rules(),
+        aud in few(&["https://api.example.test"]),
+        client_id in few(&["spa", "cli"]),
+        azp in few(&["spa"]),
+        tid in few(&["a", "b"]),
+        issued in prop::option::of(NOW - 1500..NOW + 1500),
+    ) {
+        let mut members = good();
+        for (name, value) in [("aud", aud), ("client_id", client_id), ("azp", azp), ("tid", tid.clone()), ("iat", json!(issued))] {
+            members[name] = value;
+        }
+        let accepts_rule = rules.custom.iter().all(|rule| rule.check(&claims(&json!({}))).is_ok());
+        if let Ok(claims) = serde_json::from_value::<Claims>(members)
+            && check(&claims, &rules, &Requirements::default(), ISSUER, NOW, None).is_ok()
+        {
+            prop_assert!(accepts_rule);
+            let is_allowed = claims.client_id().is_some_and(|client| ["spa", "cli"].contains(&client));
+            prop_assert!(is_allowed || rules.allowed_clients.is_empty());
+            if claims.audience().is_empty() {
+                let is_for_client = rules.audiences.is_empty() && is_allowed;
+                prop_assert!(rules.accept_missing_audience || is_for_client);
+            } else {
+                prop_assert!(claims.audience().contains(&rules.audiences[0]));
+            }
+            if !rules.required_claims.is_empty() {
+                let has = |value: &Value| value == "a" || value == "b";
+                prop_assert!(has(&tid) || tid.as_array().is_some_and(|list| list.iter().any(has)));
+            }
+            if let Some(most) = rules.max_token_age {
+                let age = NOW + rules.clock_skew - issued.unwrap();
+                prop_assert!((-60..most + 60).contains(&age), "{}", age);
+            }
+        }
+    }
 }
 
 /// Any JSON value of moderate size.

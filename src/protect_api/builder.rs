@@ -3,6 +3,7 @@
 mod hooks;
 mod limits;
 mod metadata;
+mod parties;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use crate::{
     certificate::CertificateBinding,
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     error::ConfigError,
+    policy::{ClaimRule, RequiredClaim},
     protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
     settings::{ClientSettings, Hooks, Tuning},
@@ -20,7 +22,7 @@ use crate::{
 
 /// Builds a [`ProtectApi`] in code, or from variables and code together: [`ProtectApi::builder_from_env`].
 ///
-/// Issuer and audience are required. Every other setting has a safe default.
+/// The issuer is required, and the audience or the [allowed clients](Self::allowed_clients). Every other setting has a safe default.
 /// [`build`](Self::build) validates everything and reports all problems at once.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
@@ -39,7 +41,10 @@ pub struct ProtectApiBuilder {
     pub(crate) clock_tolerance: Duration,
     pub(crate) accept_missing_issuer: bool,
     pub(crate) accept_missing_audience: bool,
-    pub(crate) required_claims: Vec<String>,
+    pub(crate) allowed_clients: Option<Vec<String>>,
+    pub(crate) required_claims: Vec<RequiredClaim>,
+    pub(crate) max_token_age: Option<Duration>,
+    pub(crate) claim_rules: Vec<ClaimRule>,
     pub(crate) binding: CertificateBinding,
     pub(crate) tuning: Tuning,
     pub(crate) hooks: Hooks,
@@ -64,7 +69,10 @@ impl ProtectApiBuilder {
             clock_tolerance: Duration::from_secs(60),
             accept_missing_issuer: false,
             accept_missing_audience: false,
+            allowed_clients: None,
             required_claims: Vec::new(),
+            max_token_age: None,
+            claim_rules: Vec::new(),
             binding: CertificateBinding::default(),
             tuning: Tuning::default(),
             hooks: Hooks::default(),
@@ -76,18 +84,6 @@ impl ProtectApiBuilder {
     /// Default: none, it is required.
     pub fn issuer(mut self, url: impl Into<String>) -> Self {
         self.issuer = Some(url.into().into());
-        self
-    }
-
-    /// Sets the identifier of this API, which the token's `aud` must contain. Default: none, it is required.
-    pub fn audience(self, audience: impl Into<String>) -> Self {
-        self.audiences([audience])
-    }
-
-    /// Sets several identifiers of this API. The token's `aud` must contain one of them. Default: none, one audience is
-    /// required.
-    pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.audiences = audiences.into_iter().map(Into::into).collect();
         self
     }
 
@@ -158,14 +154,6 @@ impl ProtectApiBuilder {
     /// is always rejected. Default: no.
     pub fn accept_missing_issuer(mut self, accept: bool) -> Self {
         self.accept_missing_issuer = accept;
-        self
-    }
-
-    /// Sets the names of claims that each token must have, such as `client_id` if ID tokens lack it. Their values
-    /// are not checked. A token without one of them is rejected with 401. Default: none beyond `iss`, `aud` and,
-    /// for JWTs, `exp`.
-    pub fn required_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.required_claims = names.into_iter().map(Into::into).collect();
         self
     }
 

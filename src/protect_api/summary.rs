@@ -90,16 +90,21 @@ fn endpoint(configured: Option<&EndpointUrl>, is_discovered: bool) -> String {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (issuer, audience, tuning) =
-            (self.settings.issuer.as_str(), quoted(&self.settings.rules.audiences), &self.settings.tuning);
-        write!(f, "configured: issuer {issuer}")?;
-        if let Some(url) = &self.settings.metadata_url {
+        let Settings { issuer, metadata_url, rules, tuning, .. } = self.settings;
+        write!(f, "configured: issuer {}", issuer.as_str())?;
+        if let Some(url) = metadata_url {
             write!(f, " with metadata at {url}")?;
         }
-        if !self.settings.rules.token_issuers.is_empty() {
-            write!(f, ", `iss` is {}", quoted(&self.settings.rules.token_issuers))?;
+        if !rules.token_issuers.is_empty() {
+            write!(f, ", `iss` is {}", quoted(&rules.token_issuers))?;
         }
-        write!(f, ", audience {audience}")?;
+        match &*rules.audiences {
+            [] => f.write_str(", no audience")?,
+            audiences => write!(f, ", audience {}", quoted(audiences))?,
+        }
+        if !rules.allowed_clients.is_empty() {
+            write!(f, ", only tokens of the clients {}", quoted(&rules.allowed_clients))?;
+        }
         if let Some((id, method)) = self.client() {
             write!(f, ", client {id:?} with {method}")?;
         }

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use crate::{
     error::{ConfigError, ConfigProblem},
-    policy::{GroupsClaim, Rules},
+    policy::{GroupsClaim, RequiredClaim, Rules},
     protect_api::{builder::ProtectApiBuilder, env::VariableSource},
     redact::UrlText,
     response::challenge::is_quotable,
     settings::{ClientSettings, EndpointUrl, Settings, Tuning},
 };
+
+/// The longest `max_token_age`, in seconds.
+const YEAR: u64 = 365 * 86_400;
 
 impl ProtectApiBuilder {
     /// Validates the settings. No other code validates them, and the returned settings are valid.
@@ -32,6 +35,8 @@ impl ProtectApiBuilder {
         let most = Duration::from_secs(3600);
         let clock_skew = check.seconds("clock_skew", self.clock_skew, most);
         let clock_tolerance = check.seconds("clock_tolerance", self.clock_tolerance, most);
+        let max_token_age =
+            self.max_token_age.map(|age| check.seconds("max_token_age", age, Duration::from_secs(YEAR)));
         let tuning = self.tuning;
         check.finish()?;
         // Without an issuer there was a problem.
@@ -42,7 +47,10 @@ impl ProtectApiBuilder {
                 audiences: self.audiences,
                 accept_missing_issuer: self.accept_missing_issuer,
                 accept_missing_audience: self.accept_missing_audience,
+                allowed_clients: self.allowed_clients.unwrap_or_default(),
                 required_claims: self.required_claims,
+                max_token_age,
+                custom: self.claim_rules,
                 clock_skew,
                 clock_tolerance,
                 groups: GroupsClaim::new(&self.groups_claim),
@@ -87,7 +95,8 @@ impl ProtectApiBuilder {
     }
 
     fn check_rules(&self, check: &mut Check<'_>) {
-        if self.audiences.iter().all(|audience| audience.trim().is_empty()) {
+        let is_for_clients = self.audiences.is_empty() && self.allowed_clients.is_some();
+        if !is_for_clients && self.audiences.iter().all(|audience| audience.trim().is_empty()) {
             check.missing("audience", "the identifier of this API, as in `aud`");
         }
         // In code an identifier may have a space. In a variable it is usually meant as a list.
@@ -102,9 +111,14 @@ impl ProtectApiBuilder {
         if check.is_variable("audience") && check.is_variable("audiences") {
             check.problem("audiences", "is set, but AUDIENCE is set too, expected one of them");
         }
-        if self.required_claims.iter().any(|name| name.trim().is_empty()) {
-            let message = "contains an empty name, expected are names of claims";
-            check.problem("required_claims", message);
+        if let Some(clients) = &self.allowed_clients
+            && (clients.is_empty() || clients.iter().any(|client| client.trim().is_empty()))
+        {
+            check.problem("allowed_clients", "is an empty list or contains an empty id, expected client ids");
+        }
+        self.check_required_claims(check);
+        if self.max_token_age.is_some_and(|age| age.is_zero()) {
+            check.problem("max_token_age", "is 0s, expected at least 1s: no token could be accepted");
         }
         if self.groups_claim.trim().is_empty() {
             check.problem("groups_claim", "is empty, expected a claim's name or a JSON pointer");
@@ -113,6 +127,22 @@ impl ProtectApiBuilder {
             check.problem("groups_claim",
                 "starts with `/` and is not a JSON pointer: each `~` in it must be followed by `0` or `1` (RFC 6901)",
             );
+        }
+    }
+
+    fn check_required_claims(&self, check: &mut Check<'_>) {
+        if self.required_claims.iter().any(|claim| claim.name.trim().is_empty()) {
+            let message = "contains an empty name, expected are names of claims";
+            check.problem("required_claims", message);
+        }
+        let has_no_value = |claim: &&RequiredClaim| claim.values.as_ref().is_some_and(Vec::is_empty);
+        if let Some(claim) = self.required_claims.iter().find(has_no_value) {
+            let message = format!("has no value for {:?}, expected at least one", claim.name);
+            check.problem("require_claim", message);
+        }
+        let has_empty_value = |claim: &RequiredClaim| claim.values.iter().flatten().any(String::is_empty);
+        if check.is_variable("required_claims") && self.required_claims.iter().any(has_empty_value) {
+            check.problem("required_claims", "contains an empty value, expected `name` or `name=value`");
         }
     }
 

@@ -51,7 +51,9 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     variable("GROUPS_CLAIM", "groups_claim", Form::Text(Builder::groups_claim)),
     variable("GROUPS_MATCH_ALL", "groups_match_all", Form::Check(Builder::groups_match_all)),
-    variable("REQUIRED_CLAIMS", "required_claims", Form::List(Builder::required_claims)),
+    variable("ALLOWED_CLIENTS", "allowed_clients", Form::List(Builder::allowed_clients)),
+    variable("REQUIRED_CLAIMS", "required_claims", Form::List(Builder::required_claim_entries)),
+    variable("MAX_TOKEN_AGE", "max_token_age", Form::Seconds(Builder::max_token_age)),
     variable("CLOCK_SKEW", "clock_skew", Form::Seconds(Builder::clock_skew)),
     variable("CLOCK_TOLERANCE", "clock_tolerance", Form::Seconds(Builder::clock_tolerance)),
     variable("ACCEPT_MISSING_ISSUER", "accept_missing_issuer", Form::Boolean(Builder::accept_missing_issuer)),
@@ -184,16 +186,19 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
 mod tests {
     use super::VARIABLES;
 
-    /// Methods that take code or credentials. The credentials have variables that belong together.
-    const WITHOUT_VARIABLE: [&str; 9] = [
+    /// Methods that take code or credentials, and `require_claim`, whose values are part of `REQUIRED_CLAIMS`. The
+    /// credentials have variables that belong together.
+    const WITHOUT_VARIABLE: [&str; 11] = [
         "async_token_resolver",
         "build",
         "cache_store",
         "certificate_resolver",
+        "claim_rule",
         "client",
         "clock",
         "dangerous",
         "renderer",
+        "require_claim",
         "token_resolver",
     ];
 
@@ -205,6 +210,7 @@ mod tests {
             include_str!("builder/hooks.rs"),
             include_str!("builder/limits.rs"),
             include_str!("builder/metadata.rs"),
+            include_str!("builder/parties.rs"),
         ];
         let methods = parts.into_iter().flat_map(|part| part.split("\n    pub fn ").skip(1));
         let mut methods: Vec<_> = methods.filter_map(|text| text.split(['(', '<']).next()).collect();

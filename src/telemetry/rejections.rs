@@ -24,6 +24,8 @@ pub(crate) struct Rejections {
     is_counting: AtomicBool,
     issuer: Reason,
     audience: Reason,
+    client: Reason,
+    claim_value: Reason,
     missing_claim: Reason,
     unknown_key: Reason,
     unsupported: Reason,
@@ -56,6 +58,8 @@ impl Default for Rejections {
             is_counting: AtomicBool::new(false),
             issuer: Reason::new("check TENANT_DOMAIN and the `issuer` of the metadata"),
             audience: Reason::new("check AUDIENCE and the audience that clients request"),
+            client: Reason::new("check ALLOWED_CLIENTS"),
+            claim_value: Reason::new("check REQUIRED_CLAIMS"),
             missing_claim: Reason::new(
                 "check whether the server can add the claim to its tokens or introspection responses",
             ),
@@ -74,8 +78,17 @@ impl Rejections {
             return;
         }
         self.is_counting.store(false, Ordering::Relaxed);
-        let Self { is_counting: _, issuer, audience, missing_claim, unknown_key, unsupported } = self;
-        for reason in [issuer, audience, missing_claim, unknown_key, unsupported] {
+        let Self {
+            is_counting: _,
+            issuer,
+            audience,
+            client,
+            claim_value,
+            missing_claim,
+            unknown_key,
+            unsupported,
+        } = self;
+        for reason in [issuer, audience, client, claim_value, missing_claim, unknown_key, unsupported] {
             reason.count.store(0, Ordering::Relaxed);
         }
     }
@@ -97,7 +110,9 @@ impl Rejections {
         let fault = match kind {
             AuthErrorKind::InvalidToken(fault) => fault,
             // Such a token is accepted; only its permissions are insufficient.
-            AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups => {
+            AuthErrorKind::InsufficientScope
+            | AuthErrorKind::InsufficientGroups
+            | AuthErrorKind::ClaimRule => {
                 self.note_accepted();
                 return None;
             }
@@ -106,6 +121,8 @@ impl Rejections {
         let reason = match fault {
             TokenFault::Issuer => &self.issuer,
             TokenFault::Audience => &self.audience,
+            TokenFault::Client => &self.client,
+            TokenFault::ClaimValue => &self.claim_value,
             TokenFault::MissingClaim => &self.missing_claim,
             TokenFault::UnknownKey => &self.unknown_key,
             TokenFault::Unsupported => &self.unsupported,
@@ -122,9 +139,11 @@ impl Rejections {
 mod tests {
     use super::*;
 
-    const FAULTS: [TokenFault; 5] = [
+    const FAULTS: [TokenFault; 7] = [
         TokenFault::Issuer,
         TokenFault::Audience,
+        TokenFault::Client,
+        TokenFault::ClaimValue,
         TokenFault::MissingClaim,
         TokenFault::UnknownKey,
         TokenFault::Unsupported,

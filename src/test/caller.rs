@@ -76,6 +76,9 @@ impl ProtectApi {
             "iat": now, "exp": now + LIFETIME,
         });
         let mut members: Map<String, Value> = expect_ok(serde_json::from_value(defaults), "make claims");
+        if let Some(client) = state.settings.rules.allowed_clients.first() {
+            members.insert("client_id".to_owned(), client.as_str().into());
+        }
         members.extend::<Map<String, Value>>(expect_ok(
             serde_json::from_value(claims),
             "take the claims of a test",

@@ -58,6 +58,7 @@ mod response {
 mod settings {
     mod builder;
     mod from_env;
+    mod parties;
     mod variables;
 }
 

@@ -9,7 +9,9 @@ use super::ProtectApiBuilder;
 use crate::{
     cache::IntrospectionCache,
     certificate::{CertificateResolver, ResolverError},
+    claims::Claims,
     clock::Clock,
+    policy::ClaimRule,
     response::ErrorRenderer,
     settings::TokenFuture,
 };
@@ -56,6 +58,19 @@ impl ProtectApiBuilder {
     /// [`certificate::on_connect`](crate::certificate::on_connect) is installed.
     pub fn certificate_resolver(mut self, resolver: impl CertificateResolver + 'static) -> Self {
         self.hooks.certificate_resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Adds a rule for the claims of every token, in addition to the other rules: `.claim_rule("own tenant", |claims|
+    /// claims.string("tid") == Some("…"))`. If the function returns `false`, the request is rejected with 403, and the
+    /// log contains the name. It runs on each request after the scopes and groups were checked. It must be fast, and
+    /// depend only on the claims. Default: none.
+    pub fn claim_rule(
+        mut self,
+        name: impl Into<String>,
+        is_met: impl Fn(&Claims) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.claim_rules.push(ClaimRule::new(name.into(), is_met));
         self
     }
 

@@ -6,7 +6,8 @@ const BUILDER: &str = concat!(
     include_str!("../builder.rs"),
     include_str!("hooks.rs"),
     include_str!("limits.rs"),
-    include_str!("metadata.rs")
+    include_str!("metadata.rs"),
+    include_str!("parties.rs")
 );
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
@@ -88,7 +89,10 @@ fn defaults() -> Vec<Documented> {
         clock_tolerance,
         accept_missing_issuer,
         accept_missing_audience,
+        allowed_clients,
         required_claims,
+        max_token_age,
+        claim_rules,
         binding,
         tuning,
         hooks,
@@ -97,6 +101,7 @@ fn defaults() -> Vec<Documented> {
     assert!(audiences.is_empty());
     assert!(token_issuers.is_empty());
     assert!(required_claims.is_empty());
+    assert!(claim_rules.is_empty());
     assert!(!accept_missing_audience);
     let mut defaults = vec![
         absent("issuer", issuer.as_ref(), "required", "none, it is required"),
@@ -107,7 +112,7 @@ fn defaults() -> Vec<Documented> {
             "the well-known URLs of the issuer (OpenID Connect Discovery section 4, RFC 8414 section 3)",
         ),
         documented("token_issuers", "the issuer of the metadata", "the `issuer` of the metadata"),
-        documented("audience", "required", "none, it is required"),
+        documented("audience", "required", "none, it is required unless"),
         documented("audiences", "`AUDIENCE`", "none, one audience is required"),
         absent("client", client.as_ref(), "none", "none"),
         absent("introspection_endpoint", introspection_endpoint.as_ref(), "discovered", "discovered"),
@@ -118,7 +123,11 @@ fn defaults() -> Vec<Documented> {
         duration("clock_skew", clock_skew),
         duration("clock_tolerance", clock_tolerance),
         switch("accept_missing_issuer", accept_missing_issuer),
+        absent("allowed_clients", allowed_clients.as_ref(), "all clients", "all clients"),
         documented("required_claims", "none", "none"),
+        documented("require_claim", "none", "none"),
+        absent("max_token_age", max_token_age.as_ref(), "no limit", "no limit"),
+        documented("claim_rule", "none", "none"),
         documented(
             "certificate_binding",
             format!("`{binding}`"),

@@ -126,8 +126,19 @@ fn every_variable_sets_its_setting() {
         ("INTROSPECTION_CACHE_DURATION", "30", "introspection_cache: Some(30s)"),
         ("ACCEPT_MISSING_ISSUER", "true", "accept_missing_issuer: true"),
         ("DANGEROUSLY_ACCEPT_MISSING_AUDIENCE", "true", "accept_missing_audience: true"),
-        ("REQUIRED_CLAIMS", "client_id", "required_claims: [\"client_id\"]"),
-        ("REQUIRED_CLAIMS", " jti, sub,,client_id ", "required_claims: [\"jti\", \"sub\", \"client_id\"]"),
+        (
+            "REQUIRED_CLAIMS",
+            "client_id",
+            "required_claims: [RequiredClaim { name: \"client_id\", values: None }]",
+        ),
+        (
+            "REQUIRED_CLAIMS",
+            " jti, sub,,client_id ",
+            "name: \"sub\", values: None }, RequiredClaim { name: \"client_id\"",
+        ),
+        ("REQUIRED_CLAIMS", "tid=a sub tid=b=c", "name: \"tid\", values: Some([\"a\", \"b=c\"])"),
+        ("ALLOWED_CLIENTS", "spa, cli", "allowed_clients: [\"spa\", \"cli\"]"),
+        ("MAX_TOKEN_AGE", "3600", "max_token_age: Some(3600)"),
         ("REALM", "posts", "realm: Some(\"posts\")"),
         ("CLIENT_AUTH_METHOD", "client_secret_basic", "SecretBasic,"),
     ] {
@@ -200,6 +211,7 @@ fn an_empty_variable_is_unset() {
         "INTROSPECT_JWT_TOKENS",
         "VALIDATE_CERTIFICATE_BINDING",
         "REQUIRED_CLAIMS",
+        "ALLOWED_CLIENTS",
     ] {
         for blank in ["", " \t"] {
             only_problem(read_with_client(&[(name, blank)]), &format!("{name}: "), "is empty");
@@ -255,6 +267,12 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
         ("AUDIENCES", "api://one", "AUDIENCE is set too"),
         ("ALGORITHMS", "RS256 HS256", "\"HS256\", which is not one of RS256"),
         ("ALGORITHMS", ",", "expected names"),
+        ("ALLOWED_CLIENTS", ",", "expected names"),
+        ("REQUIRED_CLAIMS", "tid=", "an empty value"),
+        ("REQUIRED_CLAIMS", "=a", "an empty name"),
+        ("MAX_TOKEN_AGE", "0", "at least 1s"),
+        ("MAX_TOKEN_AGE", "31536001", "up to 31536000"),
+        ("MAX_TOKEN_AGE", "1h", "whole number of seconds"),
         ("INTROSPECTION_ENDPOINT", "http://tenant.example.test/introspect", "an https URL"),
         ("JWKS_URI", "keys", "an https URL"),
         ("MAX_CALLS", "0", "at least 1"),

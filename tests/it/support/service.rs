@@ -163,7 +163,11 @@ impl Answer {
             None => 200,
             Some(AuthErrorKind::InvalidRequest(_)) => 400,
             Some(AuthErrorKind::MissingToken | AuthErrorKind::InvalidToken(_)) => 401,
-            Some(AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups) => 403,
+            Some(
+                AuthErrorKind::InsufficientScope
+                | AuthErrorKind::InsufficientGroups
+                | AuthErrorKind::ClaimRule,
+            ) => 403,
             Some(AuthErrorKind::Misconfigured(_)) => 500,
             Some(AuthErrorKind::Upstream(_)) => 503,
             Some(other) => panic!("{other:?}"),

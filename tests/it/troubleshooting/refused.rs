@@ -22,6 +22,7 @@ pub(super) fn forbidden() -> Vec<(&'static str, Walk)> {
     walks! {
         "a required scope is missing" => missing_scope,
         "a required group is missing" => missing_group,
+        "a claim rule is not met: \"…\"" => claim_rule,
     }
 }
 
@@ -67,4 +68,12 @@ async fn missing_group() -> Walked {
     let line = refused(api(introspecting(&issuer)).get("/team").token(&token), 403).await;
     let app = api(introspecting(&issuer).groups_claim("roles"));
     Walked::new([line], works(app.get("/team").token(&token)).await)
+}
+
+async fn claim_rule() -> Walked {
+    let issuer = TestIssuer::start();
+    let app =
+        api(introspecting(&issuer).claim_rule("own tenant", |claims| claims.string("tid") == Some("a")));
+    let line = refused(app.get("/").token(&issuer.jwt(json!({ "tid": "b" }))), 403).await;
+    Walked::new([line], works(app.get("/").token(&issuer.jwt(json!({ "tid": "a" })))).await)
 }

@@ -24,6 +24,9 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "the token was issued by another issuer: expected \"…\"" => another_issuer,
         "the token is meant for another audience: expected \"…\"" => another_audience,
         "a required claim is missing" => missing_claim,
+        "the token was issued to another client: expected \"…\"" => another_client,
+        "a claim has a value that is not accepted: …, expected \"…\"" => claim_value,
+        "the token was issued too long ago" => too_old,
         "the token has expired" => expired,
         "the token is not valid yet" => not_valid_yet,
         "the token is not active" => inactive,
@@ -98,6 +101,31 @@ async fn missing_claim() -> Walked {
     Walked::new(lines, works(lenient.get("/").token(&token)).await)
 }
 
+async fn another_client() -> Walked {
+    let issuer = TestIssuer::start();
+    let token = issuer.jwt(json!({ "client_id": "cli" }));
+    let line =
+        refused(api(introspecting(&issuer).allowed_clients(["spa"])).get("/").token(&token), 401).await;
+    let app = api(introspecting(&issuer).allowed_clients(["spa", "cli"]));
+    Walked::new([line], works(app.get("/").token(&token)).await)
+}
+
+async fn claim_value() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(introspecting(&issuer).require_claim("tid", ["a"]));
+    let line = refused(app.get("/").token(&issuer.opaque(json!({ "tid": "b" }))), 401).await;
+    Walked::new([line], works(app.get("/").token(&issuer.opaque(json!({ "tid": "a" })))).await)
+}
+
+async fn too_old() -> Walked {
+    let (issuer, clock) = timed_issuer();
+    let app = api(introspecting(&issuer).clock(clock.clone()).max_token_age(seconds(600)));
+    let token = issuer.jwt(json!({}));
+    clock.advance(seconds(660));
+    let line = refused(app.get("/").token(&token), 401).await;
+    Walked::new([line], works(app.get("/").token(&issuer.jwt(json!({})))).await)
+}
+
 async fn expired() -> Walked {
     let (issuer, clock) = timed_issuer();
     let make = || introspecting(&issuer).clock(clock.clone());
@@ -114,10 +142,12 @@ async fn not_valid_yet() -> Walked {
     let make = || introspecting(&issuer).clock(clock.clone());
     let app = api(make());
     let early = issuer.jwt(json!({ "nbf": actix_protect_api::Clock::unix_time(&clock) + 61 }));
-    let line = refused(app.get("/").token(&early), 401).await;
+    let mut lines = vec![refused(app.get("/").token(&early), 401).await];
     works(api(make().clock_skew(seconds(1))).get("/").token(&early)).await;
+    let ahead = issuer.jwt(json!({ "iat": actix_protect_api::Clock::unix_time(&clock) + 61 }));
+    lines.push(refused(api(make().max_token_age(seconds(600))).get("/").token(&ahead), 401).await);
     clock.advance(seconds(1));
-    Walked::new([line], works(app.get("/").token(&early)).await)
+    Walked::new(lines, works(app.get("/").token(&early)).await)
 }
 
 async fn inactive() -> Walked {
