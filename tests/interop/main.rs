@@ -10,6 +10,10 @@
     reason = "a test helper that cannot go on fails its test"
 )]
 
+#[path = "better-auth"]
+mod better_auth {
+    mod tokens;
+}
 #[path = "django-oauth-toolkit"]
 mod django_oauth_toolkit {
     mod opaque;

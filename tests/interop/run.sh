@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# run.sh [oidc-provider|django-oauth-toolkit|all]: the tests in this folder against real authorization servers.
+# run.sh [oidc-provider|django-oauth-toolkit|better-auth|all]: the tests in this folder against real authorization servers.
 #
 # Installs the pinned server under INTEROP_HOME (default: target/interop of this checkout), starts it on free loopback
 # ports, takes tokens from it, runs the tests that fit, and stops it again whatever happens. Ends with the tests' exit
-# code. Needs openssl, and Node 20.12 with npm for oidc-provider, or Python 3.10 with venv for django-oauth-toolkit; a
-# missing one is a failure, not a skip.
+# code. Needs openssl, and Node 20.12 with npm for oidc-provider and better-auth, or Python 3.10 with venv for
+# django-oauth-toolkit; a missing one is a failure, not a skip.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -13,9 +13,9 @@ INTEROP_HOME=$(cd "$INTEROP_HOME" && pwd)
 
 main() {
   case ${1:-all} in
-    oidc-provider | django-oauth-toolkit) suites=("$1") ;;
-    all) suites=(oidc-provider django-oauth-toolkit) ;;
-    *) die "usage: run.sh [oidc-provider|django-oauth-toolkit|all]" ;;
+    oidc-provider | django-oauth-toolkit | better-auth) suites=("$1") ;;
+    all) suites=(oidc-provider django-oauth-toolkit better-auth) ;;
+    *) die "usage: run.sh [oidc-provider|django-oauth-toolkit|better-auth|all]" ;;
   esac
   for suite in "${suites[@]}"; do need_tools "$suite"; done
   # Before SSL_CERT_FILE names the private CA, since a build may have to fetch crates.
@@ -33,15 +33,15 @@ main() {
 need_tools() {
   local tools=(cargo openssl)
   case $1 in
-    oidc-provider) tools+=(node npm) ;;
+    oidc-provider | better-auth) tools+=(node npm) ;;
     django-oauth-toolkit) tools+=(python3) ;;
   esac
   for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || die "$1 needs $tool, which is not installed"
   done
-  if [ "$1" = oidc-provider ]; then
+  if [ "$1" != django-oauth-toolkit ]; then
     node -e 'process.exit(typeof require("crypto").hash === "function" ? 0 : 1)' ||
-      die "oidc-provider needs Node 20.12 or later, this is $(node --version)"
+      die "$1 needs Node 20.12 or later, this is $(node --version)"
   else
     python3 -c 'import venv, ensurepip' || die "$1 needs python3 with venv"
   fi
@@ -52,7 +52,7 @@ one() {
   server=$1
   home=$INTEROP_HOME/$server
   echo "interop: installing $server"
-  bash "$here/$server/install.sh" "$home"
+  timeout 600 bash "$here/$server/install.sh" "$home" || die "$server cannot be installed"
 
   # Before there is anything to clean up, so that nothing is left behind.
   pid='' log=/dev/null INTEROP_STATE=''

@@ -62,6 +62,11 @@ impl Server {
         self.taken["secrets"][client].as_str().unwrap_or_else(|| panic!("{client} has no secret"))
     }
 
+    /// The identifier that better-auth gave to this client.
+    pub(crate) fn client_id(&self, client: &str) -> &str {
+        self.taken["ids"][client].as_str().unwrap_or_else(|| panic!("{client} has no identifier"))
+    }
+
     /// A file with keys or certificates.
     #[track_caller]
     pub(crate) fn file(name: &str) -> String {
