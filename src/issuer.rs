@@ -2,11 +2,13 @@
 
 pub(crate) mod discovery;
 pub(crate) mod http;
+mod issuer_metadata;
 pub(crate) mod refresh;
 #[cfg(feature = "rustls")]
 pub(crate) mod tls;
 
 pub use self::http::hardened_client;
+pub(crate) use self::issuer_metadata::IssuerMetadata;
 
 use std::{
     error::Error as _,
@@ -23,55 +25,15 @@ use arc_swap::Guard;
 use self::{
     discovery::{Metadata, PublishedEndpoint, RequiredEndpoints},
     http::CallLimits,
-    refresh::{Document, Fetched, Lifetimes, Reader, RefreshingCache},
+    refresh::{Fetched, Lifetimes, Reader, RefreshingCache},
 };
 use crate::{
-    cache::{CacheKey, CacheKeyHasher, KeyHistory, TokenKeys},
+    cache::{KeyHistory, TokenKeys},
     deadline::Deadline,
     error::{AuthError, AuthErrorKind, SetupFault},
-    settings::{EndpointUrl, IssuerUrl, Settings},
+    settings::{DocumentSource, EndpointUrl, Hooks, IssuerUrl, Settings},
     telemetry::{Telemetry, log_throttle::LogThrottle},
 };
-
-/// The metadata, and the values derived from it.
-#[derive(Debug)]
-pub(crate) struct IssuerMetadata {
-    pub(crate) metadata: Metadata,
-    /// The issuer as text, for client assertions.
-    pub(crate) issuer: Arc<str>,
-    hasher: Arc<CacheKeyHasher>,
-    /// The time at which an endpoint of earlier metadata becomes too old, if one is used.
-    good_until: Option<Duration>,
-}
-
-impl Document for IssuerMetadata {
-    fn good_until(&self) -> Option<Duration> {
-        self.good_until
-    }
-
-    fn interruption(&self) -> Option<&AuthError> {
-        self.metadata.interruption.as_ref()
-    }
-}
-
-impl IssuerMetadata {
-    fn new(metadata: Metadata, keys: &KeyHistory, good_until: Option<Duration>) -> Self {
-        let endpoint = metadata.introspection_endpoint.usable();
-        let endpoint = endpoint.map(|endpoint| endpoint.uri.to_string()).unwrap_or_default();
-        let hasher = keys.hasher(&metadata.issuer, &endpoint);
-        Self { issuer: metadata.issuer.as_str().into(), hasher, metadata, good_until }
-    }
-
-    /// Returns whether the server publishes keys, even if the address cannot be used.
-    pub(crate) fn has_keys(&self) -> bool {
-        !matches!(self.metadata.jwks_uri, PublishedEndpoint::Absent)
-    }
-
-    /// Returns the cache key of a token. It differs for every issuer, endpoint, client and token.
-    pub(crate) fn key(&self, token: &str) -> CacheKey {
-        self.hasher.key(token)
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct MetadataCache {
@@ -88,6 +50,10 @@ type LastGood = Mutex<Option<(EndpointUrl, Duration)>>;
 struct Discovery {
     issuer: IssuerUrl,
     url: Option<EndpointUrl>,
+    /// The document of the application, in place of a fetched one.
+    source: Option<DocumentSource>,
+    /// Whether the application provides the keys.
+    has_own_keys: bool,
     needs: RequiredEndpoints,
     limits: CallLimits,
     keys: KeyHistory,
@@ -104,18 +70,29 @@ struct Discovery {
 }
 
 impl MetadataCache {
-    pub(crate) fn new(settings: &Settings, limits: CallLimits, telemetry: &Arc<Telemetry>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        hooks: &Hooks,
+        limits: CallLimits,
+        telemetry: &Arc<Telemetry>,
+    ) -> Self {
         let client = settings.client.as_ref();
+        let has_own_keys = settings.jwks_document.is_some() || hooks.jwks_resolver.is_some();
         let discovery = Discovery {
             issuer: settings.issuer.clone(),
             url: settings.metadata_url.clone(),
-            needs: RequiredEndpoints {
-                introspection: client.is_some() && settings.introspection_endpoint.is_none(),
-                jwks: !settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
-                jwks_if_usable: settings.tuning.introspect_jwt_tokens && settings.jwks_uri.is_none(),
-                mtls: client.is_some_and(|client| client.authentication.uses_mtls()),
-                trust_store: settings.trust_store.clone(),
-            },
+            source: DocumentSource::new(
+                settings.metadata_document.as_ref(),
+                hooks.metadata_resolver.as_ref(),
+            ),
+            needs: RequiredEndpoints::new(
+                client,
+                settings.trust_store.as_deref(),
+                settings.tuning.introspect_jwt_tokens,
+                settings.introspection_endpoint.is_some(),
+                settings.jwks_uri.is_some() || has_own_keys,
+            ),
+            has_own_keys,
             limits,
             keys: KeyHistory::new(client.map(|client| client.id.as_str()).unwrap_or_default()),
             introspection_endpoint: settings.introspection_endpoint.clone(),
@@ -135,10 +112,11 @@ impl MetadataCache {
             stale_if_error: settings.tuning.max_stale,
             min_refetch_interval: settings.tuning.metadata_lifetime,
         };
-        let cache = if discovery.needs.introspection || discovery.needs.jwks {
-            RefreshingCache::new("metadata", lifetimes, settings.tuning.max_waiting, Arc::clone(telemetry))
+        let cache = if let Some(fixed) = discovery.fixed() {
+            RefreshingCache::fixed("metadata", fixed, Arc::clone(telemetry))
         } else {
-            RefreshingCache::fixed("metadata", discovery.given(), Arc::clone(telemetry))
+            let max_waiting = settings.tuning.max_waiting;
+            RefreshingCache::new("metadata", lifetimes, max_waiting, Arc::clone(telemetry))
         };
         Self { discovery: Arc::new(discovery), cache: Arc::new(cache), telemetry: Arc::clone(telemetry) }
     }
@@ -227,9 +205,17 @@ impl Discovery {
     /// Fetches the metadata. `now` is the time at which the fetch starts.
     async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<IssuerMetadata, AuthError> {
         let mut errors = Vec::new();
-        let found =
-            discovery::fetch(client, &self.issuer, self.url.as_ref(), &self.needs, self.limits, &mut errors)
-                .await;
+        let found = match &self.source {
+            None => {
+                let url = self.url.as_ref();
+                discovery::fetch(client, &self.issuer, url, &self.needs, self.limits, &mut errors).await
+            }
+            Some(source) => {
+                let document = source.document(Deadline::after(self.limits.deadline)).await;
+                document
+                    .and_then(|document| discovery::read(&document, &self.issuer, &self.needs, &mut errors))
+            }
+        };
         if !errors.is_empty() {
             let level = self.metadata_warnings.level_at(now, log::Level::Error);
             discovery::log_errors(&self.issuer, &errors, level);
@@ -292,6 +278,18 @@ impl Discovery {
         }
     }
 
+    /// Returns the metadata that is never fetched: a document of the application, or that of a configuration that needs no
+    /// discovery. The builder has validated the document.
+    fn fixed(&self) -> Option<IssuerMetadata> {
+        if !self.needs.introspection && !self.needs.jwks {
+            return Some(self.given());
+        }
+        let document = self.source.as_ref()?.given()?;
+        let found = discovery::read(document, &self.issuer, &self.needs, &mut Vec::new()).ok()?;
+        self.compare_auth_method(&found);
+        Some(self.complete(found, Duration::ZERO))
+    }
+
     /// Returns the metadata without discovery: the configured issuer and endpoints.
     fn given(&self) -> IssuerMetadata {
         let none = Metadata {
@@ -300,6 +298,7 @@ impl Discovery {
             jwks_uri: PublishedEndpoint::Absent,
             introspection_auth_methods: None,
             interruption: None,
+            document: None,
         };
         self.complete(none, Duration::ZERO)
     }
@@ -326,6 +325,6 @@ impl Discovery {
             endpoint => endpoint,
         };
         let good_until = one_until.into_iter().chain(other_until).min();
-        IssuerMetadata::new(found, &self.keys, good_until)
+        IssuerMetadata::new(found, &self.keys, self.has_own_keys, good_until)
     }
 }

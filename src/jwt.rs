@@ -1,6 +1,7 @@
 //! Validates JWTs locally with the published keys of the issuer. The key set is refreshed, and verified tokens are
 //! cached as long as their key set is current.
 
+mod fetched_key_set;
 mod header;
 pub(crate) mod key;
 pub(crate) mod key_set;
@@ -12,31 +13,32 @@ pub(crate) mod verified_tokens;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use aws_lc_rs::digest;
+pub use self::{header::unverified_jwt_header, key_set::PublishedKey};
 
 use self::{
-    key::Unusable,
-    key_set::{KeySet, SkippedKey},
+    fetched_key_set::FetchedKeySet,
     token::{Jwt, JwtRules, MAX_TOKEN},
-    verified_tokens::{KeySetId, TokenTag, VerifiedTokens},
+    verified_tokens::{TokenTag, VerifiedTokens},
 };
 use crate::{
     claims::Claims,
     deadline::Deadline,
     error::{AuthError, AuthErrorKind, TokenFault, UpstreamFault},
     issuer::{
-        IssuerMetadata, MetadataCache,
-        http::{self, CallLimits, bad_answer},
-        refresh::{Document, Fetched, Lifetimes, Reader, RefreshingCache},
+        MetadataCache,
+        http::CallLimits,
+        refresh::{Lifetimes, Reader, RefreshingCache},
     },
     policy,
-    settings::{EndpointUrl, Settings},
+    settings::{DocumentSource, Hooks, Settings},
     telemetry::{Telemetry, VerdictSource},
 };
 
 #[derive(Debug)]
 pub(crate) struct JwtValidator {
     keys: Arc<RefreshingCache<FetchedKeySet>>,
+    /// The key set of the application, in place of a fetched one.
+    source: Option<DocumentSource>,
     rules: JwtRules,
     limits: CallLimits,
     telemetry: Arc<Telemetry>,
@@ -62,15 +64,6 @@ enum Verification {
     NoKeys(AuthError),
 }
 
-/// A key set, and the digest that identifies it.
-#[derive(Debug)]
-struct FetchedKeySet {
-    set: KeySet,
-    id: KeySetId,
-}
-
-impl Document for FetchedKeySet {}
-
 /// Returns [`Verification::NoKeys`] for an error of a fetch. A full waiting room gives no information about the
 /// keys.
 fn no_keys(error: AuthError) -> Result<Verification, AuthError> {
@@ -79,20 +72,31 @@ fn no_keys(error: AuthError) -> Result<Verification, AuthError> {
 }
 
 impl JwtValidator {
-    pub(crate) fn new(settings: &Settings, limits: CallLimits, telemetry: &Arc<Telemetry>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        hooks: &Hooks,
+        limits: CallLimits,
+        telemetry: &Arc<Telemetry>,
+    ) -> Self {
         let introspects = settings.tuning.introspect_jwt_tokens;
         let lifetimes = Lifetimes {
             max_age: settings.tuning.jwks_lifetime,
             stale_if_error: settings.tuning.max_stale,
             min_refetch_interval: settings.tuning.jwks_cooldown,
         };
+        let source = DocumentSource::new(settings.jwks_document.as_ref(), hooks.jwks_resolver.as_ref());
+        // The builder has validated the document.
+        let given = source.as_ref().and_then(DocumentSource::given);
+        let given = given.and_then(|given| FetchedKeySet::read(given, &telemetry.issuer, None).ok());
+        let keys = if let Some(given) = given {
+            RefreshingCache::fixed("key_set", given, Arc::clone(telemetry))
+        } else {
+            let max_waiting = settings.tuning.max_waiting;
+            RefreshingCache::new("key_set", lifetimes, max_waiting, Arc::clone(telemetry))
+        };
         Self {
-            keys: Arc::new(RefreshingCache::new(
-                "key_set",
-                lifetimes,
-                settings.tuning.max_waiting,
-                Arc::clone(telemetry),
-            )),
+            keys: Arc::new(keys),
+            source,
             telemetry: Arc::clone(telemetry),
             rules: JwtRules::new(&settings.tuning),
             api_rules: settings.rules.clone(),
@@ -171,7 +175,9 @@ impl JwtValidator {
         }
         let mut outcome = jwt.verify(&current.document.set, &self.rules);
         // Old keys can also cause a wrong signature: some servers publish a new key under the old `kid`.
-        if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome {
+        if let Err(fault @ (TokenFault::UnknownKey | TokenFault::Signature)) = outcome
+            && !self.has_fixed_keys()
+        {
             match self.keys.refetch_if_same(&current, fetch, deadline).await {
                 Ok(Some(newer)) => {
                     current = newer;
@@ -204,7 +210,16 @@ impl JwtValidator {
     ) -> impl Future<Output = Result<FetchedKeySet, AuthError>> + use<> {
         let deadline = Deadline::after(self.limits.deadline);
         let metadata = metadata.get(client.clone(), Reader::task(deadline));
-        let fetching = fetch(metadata, client, self.limits, deadline, self.keys.load_full());
+        let (limits, last) = (self.limits.until(deadline), self.keys.load_full());
+        let (source, issuer) = (self.source.clone(), Arc::clone(&self.telemetry.issuer));
+        let fetching = async move {
+            match source {
+                None => fetched_key_set::fetch(metadata, &client, limits, deadline, last.as_deref()).await,
+                Some(source) => {
+                    FetchedKeySet::read(&source.document(deadline).await?, &issuer, last.as_deref())
+                }
+            }
+        };
         Arc::clone(&self.telemetry).fetch("key_set", fetching)
     }
 
@@ -234,6 +249,17 @@ impl JwtValidator {
     /// Returns the number of requests that wait for keys.
     pub(crate) fn waiting(&self) -> usize {
         self.keys.waiting()
+    }
+
+    /// Returns whether the key set never changes.
+    fn has_fixed_keys(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.given().is_some())
+    }
+
+    /// Returns the usable keys of the last good key set.
+    pub(crate) fn published_keys(&self) -> Vec<PublishedKey> {
+        let current = self.keys.load();
+        current.as_ref().map(|current| current.document.set.published()).unwrap_or_default()
     }
 
     /// Returns whether a key set is cached, whatever its age.
@@ -276,48 +302,4 @@ pub(crate) fn unverified_issuer(token: &str) -> Result<Option<String>, TokenFaul
 /// number.
 pub(crate) fn may_be_jwt(token: &str) -> bool {
     token.find('.') != token.rfind('.')
-}
-
-/// Fetches the key set from the `jwks_uri` of the current metadata. The future is detached from the request that
-/// starts it.
-async fn fetch(
-    metadata: impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>>,
-    client: awc::Client,
-    limits: CallLimits,
-    deadline: Deadline,
-    last_key_set: Option<Arc<Fetched<FetchedKeySet>>>,
-) -> Result<FetchedKeySet, AuthError> {
-    let endpoint = metadata.await?.document.metadata.jwks_uri.require("jwks_uri")?.clone();
-    let reply = http::get(&client, &endpoint.uri, limits.until(deadline)).await;
-    let reply = reply.map_err(|error| error.with_url(&endpoint))?;
-    // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
-    if !reply.is_ok() {
-        return Err(bad_answer(format!("no key set at {endpoint} (status {})", reply.status)));
-    }
-    let set =
-        KeySet::parse(&reply.body).map_err(|error| bad_answer(error.to_string()).with_url(&endpoint))?;
-    // Any caller can cause a fetch, so a key is reported only once while it stays in the set.
-    let reported = last_key_set.as_ref().map_or(&[][..], |last| last.document.set.reported());
-    for skipped in set.reported().iter().filter(|skipped| !reported.contains(skipped)) {
-        log_skipped(skipped, &endpoint);
-    }
-    let (keys, skipped) = (set.len(), set.skipped());
-    log::debug!(
-        target: crate::LOG, event = "keys_fetched", keys, skipped;
-        "key set: {keys} keys, {skipped} skipped ({endpoint})"
-    );
-    let mut id = [0; 32];
-    id.copy_from_slice(digest::digest(&digest::SHA256, &reply.body).as_ref());
-    Ok(FetchedKeySet { set, id })
-}
-
-/// Logs a key that is not used. Keys for encryption and keys of new types are usual. A malformed key was meant to
-/// be used, and its tokens are rejected.
-fn log_skipped(SkippedKey { kid, reason }: &SkippedKey, endpoint: &EndpointUrl) {
-    let level = if *reason == Unusable::Malformed { log::Level::Warn } else { log::Level::Debug };
-    let kid = kid.as_str();
-    log::log!(
-        target: crate::LOG, level, event = "key_skipped", kid;
-        "a key of the key set cannot be used: {reason} (kid {kid:?}, {endpoint})"
-    );
 }

@@ -107,6 +107,7 @@
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
 //! | shared verdict cache | [`cache`] |
+//! | diagnosis of metadata, keys and tokens | [`PublishedKey`], [`unverified_jwt_header`] |
 //! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`IntrospectionState`], [`CheckError`] |
 //! | the HTTP client for other calls | [`hardened_client`] |
 //! | authorization server for tests | `test` (feature `test-util`) |
@@ -186,6 +187,7 @@ pub use error::{
     UpstreamFault,
 };
 pub use issuer::hardened_client;
+pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
 pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, ValidatedToken};

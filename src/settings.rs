@@ -1,5 +1,6 @@
 //! The validated settings of one API, as plain data.
 
+mod document;
 mod endpoint_url;
 mod issuer_url;
 
@@ -8,6 +9,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use actix_web::HttpRequest;
 
 pub(crate) use self::{
+    document::{DocumentFuture, DocumentResolver, DocumentSource, JsonText},
     endpoint_url::EndpointUrl,
     issuer_url::{IssuerUrl, has_placeholder},
 };
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<EndpointUrl>,
     pub(crate) jwks_uri: Option<EndpointUrl>,
+    pub(crate) metadata_document: Option<JsonText>,
+    pub(crate) jwks_document: Option<JsonText>,
     pub(crate) trust_store: Option<String>,
     pub(crate) tuning: Tuning,
 }
@@ -144,6 +148,8 @@ pub(crate) struct Hooks {
     pub(crate) token_resolver: Option<Arc<TokenResolver>>,
     pub(crate) certificate_resolver: Option<Arc<dyn CertificateResolver>>,
     pub(crate) cache: Option<Arc<dyn IntrospectionCache>>,
+    pub(crate) metadata_resolver: Option<Arc<DocumentResolver>>,
+    pub(crate) jwks_resolver: Option<Arc<DocumentResolver>>,
 }
 
 /// The future of a token resolver. It uses only types of `std`, because it is part of a public signature.
@@ -165,6 +171,8 @@ impl Hooks {
             && same(self.token_resolver.as_ref(), other.token_resolver.as_ref())
             && same(self.certificate_resolver.as_ref(), other.certificate_resolver.as_ref())
             && same(self.cache.as_ref(), other.cache.as_ref())
+            && same(self.metadata_resolver.as_ref(), other.metadata_resolver.as_ref())
+            && same(self.jwks_resolver.as_ref(), other.jwks_resolver.as_ref())
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {

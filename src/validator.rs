@@ -86,9 +86,9 @@ impl Validator {
             max_body: settings.tuning.max_response_size,
         };
         Self {
-            metadata: MetadataCache::new(settings, limits, telemetry),
+            metadata: MetadataCache::new(settings, hooks, limits, telemetry),
             introspection: Introspection::new(settings, hooks, limits, clock, telemetry).map(Arc::new),
-            local: JwtValidator::new(settings, limits, telemetry),
+            local: JwtValidator::new(settings, hooks, limits, telemetry),
             has_own_store: hooks.cache.is_some(),
             timeout: settings.tuning.response_timeout,
             warned_of_opaque_tokens: AtomicBool::new(false),

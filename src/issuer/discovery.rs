@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
     error::{AuthError, AuthErrorKind, SetupFault},
     issuer::http::{self, CallLimits, bad_answer},
     redact::redacted,
-    settings::{EndpointUrl, IssuerUrl},
+    settings::{ClientSettings, EndpointUrl, IssuerUrl},
 };
 
 /// The members of the metadata that are used.
@@ -26,6 +28,8 @@ pub(crate) struct Metadata {
     pub(crate) introspection_auth_methods: Option<Vec<String>>,
     /// The error of another document that could not be fetched, if the fetched documents lack an endpoint.
     pub(crate) interruption: Option<AuthError>,
+    /// The document; the first one if several were fetched. `None` without discovery.
+    pub(crate) document: Option<Arc<Value>>,
 }
 
 /// An endpoint of the metadata. An unusable one is an error only for a request that needs it.
@@ -82,6 +86,24 @@ pub(crate) struct RequiredEndpoints {
 }
 
 impl RequiredEndpoints {
+    /// Returns the endpoints that a configuration with these settings needs. `introspects` is whether JWTs are
+    /// introspected; `has_endpoint` and `has_keys` are whether the endpoint, or the keys or their URL, are configured.
+    pub(crate) fn new(
+        client: Option<&ClientSettings>,
+        trust_store: Option<&str>,
+        introspects: bool,
+        has_endpoint: bool,
+        has_keys: bool,
+    ) -> Self {
+        Self {
+            introspection: client.is_some() && !has_endpoint,
+            jwks: !introspects && !has_keys,
+            jwks_if_usable: introspects && !has_keys,
+            mtls: client.is_some_and(|client| client.authentication.uses_mtls()),
+            trust_store: trust_store.map(str::to_owned),
+        }
+    }
+
     fn uses_jwks(&self) -> bool {
         self.jwks || self.jwks_if_usable
     }
@@ -132,6 +154,26 @@ pub(crate) async fn fetch(
         }
     }
     let Some(metadata) = found else { return Err(absence.unwrap_or_else(|| bad_answer("no metadata"))) };
+    usable(metadata, interruption, needs, errors)
+}
+
+/// Reads a document of the application, like a fetched one.
+pub(crate) fn read(
+    document: &[u8],
+    issuer: &IssuerUrl,
+    needs: &RequiredEndpoints,
+    errors: &mut Vec<AuthError>,
+) -> Result<Metadata, AuthError> {
+    usable(Metadata::parse(document, issuer, issuer.is_loopback, needs)?, None, needs, errors)
+}
+
+/// Returns the metadata, unless none of its needed endpoints can be used because of an error.
+fn usable(
+    metadata: Metadata,
+    interruption: Option<AuthError>,
+    needs: &RequiredEndpoints,
+    errors: &mut Vec<AuthError>,
+) -> Result<Metadata, AuthError> {
     let unusable = metadata.unusable(needs);
     errors.extend_from_slice(&unusable);
     match interruption.clone().or_else(|| unusable.into_iter().next()) {
@@ -206,7 +248,7 @@ impl Metadata {
         }
         let holder =
             if needs.mtls { mtls_aliases(&members, needs.trust_store.as_deref()) } else { Some(&members) };
-        Ok(Self {
+        let metadata = Self {
             issuer: stated.to_owned(),
             introspection_endpoint: published(
                 holder.filter(|_| needs.introspection),
@@ -216,7 +258,9 @@ impl Metadata {
             jwks_uri: published(needs.uses_jwks().then_some(&members), "jwks_uri", is_local),
             introspection_auth_methods: auth_methods(&members),
             interruption: None,
-        })
+            document: None,
+        };
+        Ok(Self { document: Some(Arc::new(Value::Object(members))), ..metadata })
     }
 }
 

@@ -1,10 +1,14 @@
 //! The JOSE header of a signed JWT (RFC 7515 section 4). It is not verified yet.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
 
 use crate::{
     algorithm::Algorithm,
-    claims::{object::JsonObject, token_type::without_prefix},
+    claims::{
+        object::{JsonObject, strict_object},
+        token_type::without_prefix,
+    },
 };
 
 /// The longest encoded header, in bytes. It has room for a certificate chain in `x5c` (which is ignored).
@@ -70,6 +74,22 @@ impl JwtHeader {
                 || members.iter().count() > MAX_MEMBERS,
         })
     }
+}
+
+/// Decodes the header of a JWT **without verifying anything**, for diagnosis only: anybody can write any header. Returns
+/// `None` if the first segment is not a JSON object in base64url of at most 16 KiB.
+///
+/// Never decide by it whether a request is accepted, and do not fetch a key from a URL in it.
+///
+/// ```
+/// let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsxIn0.e30.c2ln";
+/// let header = actix_protect_api::unverified_jwt_header(token).expect("a JWT");
+/// assert_eq!(header["kid"], "k1");
+/// assert!(actix_protect_api::unverified_jwt_header("opaque").is_none());
+/// ```
+pub fn unverified_jwt_header(token: &str) -> Option<Map<String, Value>> {
+    let segment = token.split('.').next().filter(|segment| segment.len() <= MAX_ENCODED)?;
+    strict_object(&URL_SAFE_NO_PAD.decode(segment).ok()?).ok()
 }
 
 impl Typ {

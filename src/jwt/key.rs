@@ -78,6 +78,11 @@ impl VerifyingKey {
         self.kid.as_deref()
     }
 
+    /// Returns the algorithms that the key verifies.
+    pub(crate) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.parsed.iter().map(|(algorithm, _)| *algorithm)
+    }
+
     /// Returns the parsed key for this algorithm, if the key may be used with it.
     pub(crate) fn parsed_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
         self.parsed.iter().find(|(of, _)| *of == algorithm).map(|(_, key)| key)

@@ -25,6 +25,16 @@ const MAX_REPORTED: usize = 20;
 /// The longest `kid` that is reported, in characters.
 const MAX_REPORTED_KID: usize = 64;
 
+/// A usable key of the issuer; see [`ProtectApi::published_keys`](crate::ProtectApi::published_keys).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublishedKey {
+    /// Its `kid`.
+    pub kid: Option<String>,
+    /// The algorithms that it verifies.
+    pub algorithms: Vec<Algorithm>,
+}
+
 /// The usable keys of an issuer.
 #[derive(Debug)]
 pub(crate) struct KeySet {
@@ -89,6 +99,15 @@ impl KeySet {
     /// Returns the number of usable keys.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Returns the identifiers and algorithms of the usable keys.
+    pub(crate) fn published(&self) -> Vec<PublishedKey> {
+        let published = |key: &VerifyingKey| PublishedKey {
+            kid: key.kid().map(str::to_owned),
+            algorithms: key.algorithms().collect(),
+        };
+        self.keys.iter().map(published).collect()
     }
 
     /// Returns whether no key can be used.

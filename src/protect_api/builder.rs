@@ -17,7 +17,7 @@ use crate::{
     policy::{ClaimRule, RequiredClaim},
     protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
-    settings::{ClientSettings, Hooks, Tuning},
+    settings::{ClientSettings, Hooks, JsonText, Tuning},
 };
 
 /// Builds a [`ProtectApi`] in code, or from variables and code together: [`ProtectApi::builder_from_env`].
@@ -30,6 +30,8 @@ pub struct ProtectApiBuilder {
     pub(crate) issuer: Option<UrlText>,
     pub(crate) metadata_url: Option<UrlText>,
     pub(crate) token_issuers: Vec<String>,
+    pub(crate) metadata_document: Option<JsonText>,
+    pub(crate) jwks_document: Option<JsonText>,
     pub(crate) audiences: Vec<String>,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<UrlText>,
@@ -58,6 +60,8 @@ impl ProtectApiBuilder {
             issuer: None,
             metadata_url: None,
             token_issuers: Vec::new(),
+            metadata_document: None,
+            jwks_document: None,
             audiences: Vec::new(),
             client: None,
             introspection_endpoint: None,

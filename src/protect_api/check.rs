@@ -1,7 +1,11 @@
-//! The check of the configuration, for readiness probes and for the start of an application.
+//! The check of the configuration, for readiness probes and for the start of an application, and the documents in use.
+
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::ProtectApi;
-use crate::error::CheckError;
+use crate::{error::CheckError, jwt::PublishedKey};
 
 impl ProtectApi {
     /// Checks the configuration with calls to the authorization server, without a caller's token:
@@ -30,5 +34,18 @@ impl ProtectApi {
             outcome.map_err(|error| CheckError::new(&error, state.settings.issuer.as_str()))?;
         }
         Ok(())
+    }
+
+    /// Returns the last good metadata document, whatever its age. Makes no call. `None` if none was fetched yet, or if
+    /// nothing is discovered. If several documents were fetched, the first one. With several issuers: that of the first
+    /// one.
+    pub fn metadata(&self) -> Option<Arc<Value>> {
+        self.state.validator.metadata.load().as_ref()?.document.metadata.document.clone()
+    }
+
+    /// Returns the usable keys of the last good key set, whatever its age. Makes no call. Empty if none was fetched yet.
+    /// With several issuers: those of the first one.
+    pub fn published_keys(&self) -> Vec<PublishedKey> {
+        self.state.validator.local.published_keys()
     }
 }

@@ -44,7 +44,16 @@ impl<'s> Summary<'s> {
     /// Returns whether keys are configured or can be discovered. If only the introspection endpoint is configured,
     /// nothing is discovered.
     fn has_keys(&self) -> bool {
-        self.settings.jwks_uri.is_some() || self.settings.introspection_endpoint.is_none()
+        self.has_configured_keys() || self.settings.introspection_endpoint.is_none()
+    }
+
+    fn has_configured_keys(&self) -> bool {
+        self.settings.jwks_uri.is_some() || self.gives_keys()
+    }
+
+    /// Returns whether the application provides the keys.
+    fn gives_keys(&self) -> bool {
+        self.settings.jwks_document.is_some() || self.hooks.jwks_resolver.is_some()
     }
 
     fn jwts(&self) -> &'static str {
@@ -64,6 +73,9 @@ impl<'s> Summary<'s> {
     }
 
     fn jwks_uri(&self) -> String {
+        if self.gives_keys() {
+            return "replaced by keys of the application".to_owned();
+        }
         endpoint(self.settings.jwks_uri.as_ref(), self.has_keys())
     }
 
@@ -94,6 +106,9 @@ impl fmt::Display for Summary<'_> {
         write!(f, "configured: issuer {}", issuer.as_str())?;
         if let Some(url) = metadata_url {
             write!(f, " with metadata at {url}")?;
+        }
+        if self.settings.metadata_document.is_some() || self.hooks.metadata_resolver.is_some() {
+            f.write_str(" with metadata of the application")?;
         }
         if !rules.token_issuers.is_empty() {
             write!(f, ", `iss` is {}", quoted(&rules.token_issuers))?;

@@ -1,5 +1,6 @@
 //! Validates the settings. All problems are collected, under the names that the operator used.
 
+mod documents;
 mod issuer;
 
 use std::time::Duration;
@@ -29,6 +30,8 @@ impl ProtectApiBuilder {
         let jwks_uri = parse_endpoint("jwks_uri", &self.jwks_uri);
         let metadata_url = parse_endpoint("metadata_url", &self.metadata_url);
         self.check_token_issuers(issuer.as_ref(), &mut check);
+        self.check_documents(issuer.as_ref(), &mut check);
+        let introspect_jwt_tokens = self.introspects_jwts();
         self.check_client(&mut check);
         self.check_rules(&mut check);
         self.check_tuning(&mut check);
@@ -61,13 +64,14 @@ impl ProtectApiBuilder {
             metadata_url,
             client: self.client,
             tuning: Tuning {
-                introspect_jwt_tokens: tuning.introspect_jwt_tokens
-                    || (introspection_endpoint.is_some() && jwks_uri.is_none()),
+                introspect_jwt_tokens,
                 max_stale: tuning.max_stale.max(tuning.metadata_lifetime).max(tuning.jwks_lifetime),
                 ..tuning
             },
             introspection_endpoint,
             jwks_uri,
+            metadata_document: self.metadata_document,
+            jwks_document: self.jwks_document,
             trust_store: self.trust_store,
         })
     }

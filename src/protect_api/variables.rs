@@ -38,6 +38,8 @@ const LEAST_MILLISECONDS: u64 = 100;
 pub(super) const VARIABLES: &[Variable] = &[
     variable("TENANT_DOMAIN", "issuer", Form::Text(Builder::issuer)),
     variable("METADATA_URL", "metadata_url", Form::Text(Builder::metadata_url)),
+    variable("METADATA_DOCUMENT", "metadata_document", Form::Text(Builder::metadata_document)),
+    variable("JWKS_DOCUMENT", "jwks_document", Form::Text(Builder::jwks_document)),
     variable("TOKEN_ISSUERS", "token_issuers", Form::List(Builder::token_issuers)),
     variable("AUDIENCE", "audience", Form::Text(Builder::audience)),
     variable("AUDIENCES", "audiences", Form::List(Builder::audiences)),
@@ -188,7 +190,7 @@ mod tests {
 
     /// Methods that take code or credentials, and `require_claim`, whose values are part of `REQUIRED_CLAIMS`. The
     /// credentials have variables that belong together.
-    const WITHOUT_VARIABLE: [&str; 11] = [
+    const WITHOUT_VARIABLE: [&str; 13] = [
         "async_token_resolver",
         "build",
         "cache_store",
@@ -197,6 +199,8 @@ mod tests {
         "client",
         "clock",
         "dangerous",
+        "jwks_resolver",
+        "metadata_resolver",
         "renderer",
         "require_claim",
         "token_resolver",

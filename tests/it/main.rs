@@ -34,6 +34,7 @@ mod introspection {
 /// Metadata of the issuer, and HTTP calls to it.
 mod issuer {
     mod discovery;
+    mod documents;
     mod framing;
     mod hardened_client;
     mod metadata;

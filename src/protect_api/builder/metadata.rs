@@ -1,6 +1,22 @@
-//! The settings of the metadata and of the accepted issuers.
+//! The settings of the metadata, the keys and the accepted issuers.
+
+use std::{future::Future, sync::Arc};
+
+use serde_json::Value;
 
 use super::ProtectApiBuilder;
+use crate::{
+    certificate::ResolverError,
+    settings::{DocumentFuture, DocumentResolver},
+};
+
+fn boxed<F, R>(resolver: F) -> Arc<DocumentResolver>
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Value, ResolverError>> + 'static,
+{
+    Arc::new(move || -> DocumentFuture { Box::pin(resolver()) })
+}
 
 impl ProtectApiBuilder {
     /// Sets the URL of the metadata document, for a server that does not publish it at a well-known URL of its issuer.
@@ -24,6 +40,48 @@ impl ProtectApiBuilder {
     /// `https://login.microsoftonline.com/{tenantid}/v2.0`, if [`metadata_url`](Self::metadata_url) is set too.
     pub fn token_issuers(mut self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.token_issuers = issuers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the text of the metadata document (RFC 8414), for an API that cannot fetch it. It is validated by
+    /// [`build`](Self::build) like a fetched one, and never expires. Its endpoints are used, so they must be reachable
+    /// unless the keys are given too. Default: none, the metadata is fetched.
+    pub fn metadata_document(mut self, json: impl Into<String>) -> Self {
+        self.metadata_document = Some(json.into().into());
+        self
+    }
+
+    /// Sets the text of the key set (RFC 7517 section 5), for an API that cannot fetch it. It is validated by
+    /// [`build`](Self::build), must have a usable key, and never expires: a key is withdrawn only by a new
+    /// configuration. Keys that cannot be used are skipped. Without a [`client`](Self::client), nothing is fetched.
+    /// Default: none, the keys are fetched.
+    pub fn jwks_document(mut self, json: impl Into<String>) -> Self {
+        self.jwks_document = Some(json.into().into());
+        self
+    }
+
+    /// Sets an async function that returns the metadata document, in place of the well-known URLs. It runs when the
+    /// document would be fetched: one call at a time, with the same cache duration, deadline and validation, and with the
+    /// last good document while it fails, up to [`max_stale`](Self::max_stale). Without such a document, its failure
+    /// rejects requests with 503. Its error text is logged. Default: none, the metadata is fetched.
+    pub fn metadata_resolver<F, R>(mut self, resolver: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Value, ResolverError>> + 'static,
+    {
+        self.hooks.metadata_resolver = Some(boxed(resolver));
+        self
+    }
+
+    /// Sets an async function that returns the key set, in place of `jwks_uri`, with the same rules as
+    /// [`metadata_resolver`](Self::metadata_resolver). An unknown `kid` or a wrong signature causes a call at most once
+    /// per [`jwks_cooldown`](Self::jwks_cooldown). Default: none, the keys are fetched.
+    pub fn jwks_resolver<F, R>(mut self, resolver: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Value, ResolverError>> + 'static,
+    {
+        self.hooks.jwks_resolver = Some(boxed(resolver));
         self
     }
 }

@@ -78,6 +78,8 @@ fn defaults() -> Vec<Documented> {
         issuer,
         metadata_url,
         token_issuers,
+        metadata_document,
+        jwks_document,
         audiences,
         client,
         introspection_endpoint,
@@ -111,6 +113,8 @@ fn defaults() -> Vec<Documented> {
             "the well-known URLs of the issuer",
             "the well-known URLs of the issuer (OpenID Connect Discovery section 4, RFC 8414 section 3)",
         ),
+        absent("metadata_document", metadata_document.as_ref(), "none", "none, the metadata is fetched"),
+        absent("jwks_document", jwks_document.as_ref(), "none", "none, the keys are fetched"),
         documented("token_issuers", "the issuer of the metadata", "the `issuer` of the metadata"),
         documented("audience", "required", "none, it is required unless"),
         documented("audiences", "`AUDIENCE`", "none, one audience is required"),
@@ -196,9 +200,20 @@ fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
 }
 
 fn defaults_of_hooks(hooks: &Hooks) -> Vec<Documented> {
-    let Hooks { clock, renderer, token_resolver, certificate_resolver, cache } = hooks;
+    let Hooks {
+        clock,
+        renderer,
+        token_resolver,
+        certificate_resolver,
+        cache,
+        metadata_resolver,
+        jwks_resolver,
+    } = hooks;
+    assert!(metadata_resolver.is_none() && jwks_resolver.is_none());
     let header = "the `Authorization` header";
     vec![
+        documented("metadata_resolver", "none", "none, the metadata is fetched"),
+        documented("jwks_resolver", "none", "none, the keys are fetched"),
         absent("cache_store", cache.as_deref(), "in memory", "in memory"),
         absent("renderer", renderer.as_deref(), "`{\"message\":", "`{\"message\":"),
         absent("token_resolver", token_resolver.as_deref(), header, header),

@@ -21,18 +21,13 @@ impl ProtectApiBuilder {
             return None;
         }
         let issuer = check.parsed("issuer", url, IssuerUrl::parse)?;
-        if issuer.is_template() && (self.metadata_url.is_none() || self.token_issuers.is_empty()) {
+        let has_metadata = self.metadata_sources().iter().any(|(_, is_set)| *is_set);
+        if issuer.is_template() && (!has_metadata || self.token_issuers.is_empty()) {
             let message = format!(
                 "is {url:?}, expected an issuer without placeholder, or also METADATA_URL and TOKEN_ISSUERS (in code \
                  `metadata_url` and `token_issuers`)"
             );
             check.problem("issuer", message);
-        }
-        if self.metadata_url.is_some() && self.introspection_endpoint.is_some() {
-            check.problem(
-                "metadata_url",
-                "is set, but nothing is discovered because introspection_endpoint is set too",
-            );
         }
         Some(issuer)
     }
