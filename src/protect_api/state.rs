@@ -62,6 +62,11 @@ impl State {
         WorkerClient::get_or_create(self.id, || self.client())
     }
 
+    /// Returns the hardened client of this thread, for calls without a mount.
+    pub(crate) fn thread_client(&self) -> awc::Client {
+        WorkerClient::get_or_keep(self.id, || self.client()).choose(true, None)
+    }
+
     #[cfg(feature = "rustls")]
     fn client(&self) -> awc::Client {
         let Some(identity) =

@@ -1,14 +1,13 @@
 //! The result of validating a token that did not come with an HTTP request.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use super::{ProtectApi, state::State, validation::Validation};
+use super::{ProtectApi, validation::Validation};
 use crate::{
     bearer::BearerToken,
     certificate::CertificateThumbprint,
     claims::{Claims, scope::Scopes},
     error::{AuthError, TokenFault},
-    issuer::http::WorkerClient,
     validator::ValidToken,
 };
 
@@ -66,12 +65,7 @@ impl ProtectApi {
     ) -> Result<ValidatedToken, AuthError> {
         let token = BearerToken::resolved(token, self.state.settings.tuning.max_token_length)
             .map_err(|_| AuthError::token(TokenFault::Malformed))?;
-        let clients: Vec<WorkerClient> =
-            self.states().iter().map(Arc::as_ref).map(State::worker_client).collect();
-        let client = |index: usize| {
-            let client = clients.get(index).or_else(|| clients.first());
-            client.map_or_else(crate::hardened_client, |client| client.choose(true, None))
-        };
+        let client = |index: usize| self.states().get(index).unwrap_or(&self.state).thread_client();
         let validation = Validation { token: &token, certificate, request: None, client };
         let outcome = self.validate_token(validation).await;
         let (index, outcome) = match outcome {

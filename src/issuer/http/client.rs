@@ -19,6 +19,8 @@ pub(crate) struct WorkerClient(Rc<awc::Client>);
 
 thread_local! {
     static CLIENTS: RefCell<Vec<(u64, Weak<awc::Client>)>> = const { RefCell::new(Vec::new()) };
+    /// Clients of threads that may have no mount, the last used one at the end.
+    static KEPT: RefCell<Vec<(u64, WorkerClient)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl WorkerClient {
@@ -37,6 +39,20 @@ impl WorkerClient {
         })
     }
 
+    /// Like [`get_or_create`](Self::get_or_create), but keeps the client alive, with its connections, without a mount on this
+    /// thread. At most 16 clients are kept.
+    pub(crate) fn get_or_keep(id: u64, make: impl FnOnce() -> awc::Client) -> Self {
+        let client = Self::get_or_create(id, make);
+        KEPT.with_borrow_mut(|kept| {
+            kept.retain(|(known, _)| *known != id);
+            if kept.len() >= MAX_KEPT {
+                kept.remove(0);
+            }
+            kept.push((id, client.clone()));
+        });
+        client
+    }
+
     /// Returns the application's client from the app data, or this one. Always returns this one if a client
     /// certificate must be presented.
     pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
@@ -50,6 +66,9 @@ impl std::fmt::Debug for WorkerClient {
         f.write_str("WorkerClient")
     }
 }
+
+/// The maximum number of clients that a thread without a mount keeps.
+const MAX_KEPT: usize = 16;
 
 /// The maximum number of connections of one worker's client. This is the default of awc. The limit of concurrent
 /// calls is lower, so that calls wait in this crate, where waiting is limited, and not in awc.

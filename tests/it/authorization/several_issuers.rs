@@ -259,3 +259,13 @@ async fn a_token_without_a_request_is_validated_with_the_same_rules() {
     let expired = issuer.jwt_with(JwtOptions::default(), json!({ "exp": 1 }));
     assert_eq!(kind(&protect, &expired).await, AuthErrorKind::InvalidToken(TokenFault::Expired));
 }
+
+#[actix_web::test]
+async fn calls_without_a_mount_share_their_connections() {
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).build().unwrap();
+    for _ in 0..5 {
+        assert!(protect.validate(&issuer.opaque(json!({})), None).await.is_ok());
+    }
+    assert_eq!((issuer.count(Endpoint::Introspection), issuer.connections()), (5, 1));
+}
