@@ -1,4 +1,4 @@
-//! The signature algorithms that a JWT may be signed with.
+//! The signature algorithms of JWTs.
 
 use std::{fmt, str::FromStr};
 

@@ -1,7 +1,7 @@
 //! The cache of introspection verdicts, so that not every request causes a call to the authorization server.
 //!
-//! Only the issuer's statements about tokens are cached. The policy runs on every request, on a hit as on a miss. A
-//! failed call caches nothing, in particular no inactive verdict.
+//! Only the issuer's statements about tokens are cached. The policy runs on every request, after a cache hit and after
+//! a cache miss. A failed call caches nothing, in particular no inactive verdict.
 
 pub(crate) mod bounded;
 mod evictions;

@@ -254,11 +254,11 @@ impl AuthenticatedRequest {
     /// middleware of the application.
     ///
     /// **In a middleware, drop the value before calling the inner service**, and do not store it in the request's
-    /// extensions: it holds the request, and actix panics if the request is held while it selects the route. Take
-    /// the needed parts first, such as a clone of the [claims](Self::claims).
+    /// extensions: the value holds a reference to the request, and actix panics if there is such a reference while it
+    /// selects the route. Clone the needed parts first, such as the [claims](Self::claims).
     ///
     /// # Errors
-    /// As the extractor.
+    /// The same as those of the extractor.
     pub fn try_from_request(request: &HttpRequest) -> Result<Self, Rejection> {
         let context = request.extensions().get::<AuthContext>().cloned();
         let Some(context) = context else {

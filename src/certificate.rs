@@ -5,8 +5,8 @@
 //!
 //! - the certificate's [thumbprint](CertificateThumbprint), `x5t#S256`;
 //! - the rules for bound and unbound tokens: [`CertificateBinding`];
-//! - the source of the certificate. If TLS ends in actix: `on_connect` (crate feature `mtls`). If it ends in a
-//!   proxy: a [`CertificateResolver`] that reads the header in which the proxy passes the certificate.
+//! - the source of the certificate. If actix terminates TLS: `on_connect` (crate feature `mtls`). If a proxy
+//!   terminates TLS: a [`CertificateResolver`] that reads the header in which the proxy sends the certificate.
 //!
 //! | The proxy sends | Resolver |
 //! | --- | --- |
@@ -17,14 +17,14 @@
 //!
 //! # Headers are trusted
 //!
-//! A resolver trusts its header. No resolver is active by default. Install one only if **every** path to this
-//! server leads through a proxy that removes the header from incoming requests, in all spellings (some software
-//! treats `X-Client-Cert` and `X_Client_Cert` as one name), and sets it itself. The proxy must also verify in the
+//! A resolver trusts its header. No resolver is active by default. Install one only if **every** connection to this
+//! server comes from a proxy that removes the header from incoming requests, in all spellings (some software treats
+//! `X-Client-Cert` and `X_Client_Cert` as one name), and then sets the header. The proxy must also verify in the
 //! handshake that the client owns the certificate's key; every TLS stack does so by default.
 //!
 //! Each ready resolver rejects the following with 401 and a log record:
 //!
-//! - a header that occurs more than once, or together with a spelling that swaps `-` and `_`;
+//! - a header that occurs more than once, or together with a header whose name differs only by `-` and `_`;
 //! - a value longer than 16 KiB, or malformed in any way (base64 is strict, with padding).
 //!
 //! No header, or an empty one, means that the client presented no certificate. A bound token is then rejected.

@@ -1,4 +1,4 @@
-//! Claims of a token, in one shape for JWTs and introspection responses.
+//! The claims of a token, with one type for JWTs and introspection responses.
 
 mod footprint;
 pub(crate) mod object;
@@ -306,7 +306,7 @@ fn strings<'a>(members: &'a JsonObject<'_>, name: &'static str) -> Result<String
     }
 }
 
-/// The last second of the year 9999. Servers send no later time with a meaning, and sums with it cannot overflow.
+/// The last second of the year 9999. Servers use no later time as a real time. Sums with this time cannot overflow.
 const MAX_NUMERIC_DATE: i64 = 253_402_300_799;
 
 /// Returns the expiry. Servers that send an `exp` after [`MAX_NUMERIC_DATE`] mean "never".

@@ -90,7 +90,7 @@ impl ClientAuthentication {
         Self::secret(Method::SecretBasicRaw, secret)
     }
 
-    /// `client_secret_jwt`: an assertion (RFC 7523) with an HMAC under the client secret.
+    /// `client_secret_jwt`: an assertion (RFC 7523) with an HMAC. The client secret is the key.
     ///
     /// The algorithm is HS256. If the secret is a JWK of the type `oct`, as JSON, its `alg` selects HS256, HS384 or
     /// HS512, and its `kid` is written into the header.
@@ -123,8 +123,8 @@ impl ClientAuthentication {
 
     /// `spiffe_jwt`: a JWT-SVID as assertion, read from a file that a SPIFFE agent refreshes.
     ///
-    /// The last one read is used until its `exp`. Its `aud` and signature are not checked here, because the
-    /// authorization server checks them.
+    /// The JWT-SVID that was read last is used until its `exp`. Its `aud` and signature are not checked here, because
+    /// the authorization server checks them.
     pub fn spiffe_jwt(path: impl AsRef<Path>) -> Self {
         Self::secret(Method::SpiffeJwt, SecretSource::file(path))
     }

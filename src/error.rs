@@ -80,7 +80,7 @@ impl AuthError {
         self.with(|inner| inner.required_scopes = scopes.into())
     }
 
-    /// Adds the time after which a retry makes sense.
+    /// Adds the time after which a retry may succeed.
     pub(crate) fn with_retry_after(self, after: Option<Duration>) -> Self {
         self.with(|inner| inner.retry_after = after)
     }
@@ -106,7 +106,7 @@ impl AuthError {
     }
 
     /// Marks a failure that a single token may have caused, although it looks like a failure of the server or the
-    /// setup. `evidence` states how to find out.
+    /// setup. `evidence` states which verdicts would show this.
     pub(crate) fn possibly_token_specific(self, evidence: Evidence) -> Self {
         self.with(|inner| inner.possibly_token_specific = Some(evidence))
     }
@@ -167,8 +167,7 @@ impl AuthError {
         self.0.reference.as_deref()
     }
 
-    /// Returns the time after which a retry makes sense, if the authorization server or the circuit breaker gave
-    /// one.
+    /// Returns the time after which a retry may succeed, if the authorization server or the circuit breaker gave one.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }

@@ -33,8 +33,8 @@ use crate::{
     waiting_room::WaitingRoom,
 };
 
-/// The longest time that a request waits in the queue for a call. Most callers have gone after that, and the call needs
-/// time, too.
+/// The longest time that a request waits in the queue for a call. Most callers do not wait longer, and the call needs
+/// time too.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The kind of call, for the last failure. A health check is of the same kind.
@@ -263,9 +263,9 @@ impl Introspection {
         let _is_in_time = deadline.wait(insert).await;
     }
 
-    /// Decides whether a failure that the response does not explain is the fault of the token. It is, if the server
-    /// gives verdicts with the same credentials at the same time. Otherwise it is a fault of the server or of the
-    /// configuration.
+    /// Decides whether the token caused a failure that the response does not explain. The token is the cause if the
+    /// server gives verdicts with the same credentials at the same time. Otherwise the server or the configuration is
+    /// the cause.
     async fn attribute(
         self: &Arc<Self>,
         failure: AuthError,

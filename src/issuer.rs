@@ -121,7 +121,7 @@ impl MetadataCache {
         Self { discovery: Arc::new(discovery), cache: Arc::new(cache), telemetry: Arc::clone(telemetry) }
     }
 
-    /// Returns the last good metadata, whatever its age.
+    /// Returns the last good metadata of any age.
     pub(crate) fn load_full(&self) -> Option<Arc<Fetched<IssuerMetadata>>> {
         self.cache.load_full()
     }
@@ -136,12 +136,12 @@ impl MetadataCache {
         self.cache.with_fresh(self.telemetry.clock.monotonic(), read)
     }
 
-    /// Borrows the last good metadata, whatever its age.
+    /// Borrows the last good metadata of any age.
     pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<IssuerMetadata>>>> {
         self.cache.load()
     }
 
-    /// Applies a function to the last good metadata, whatever its age. Fetches it only if there is none.
+    /// Applies a function to the last good metadata of any age. Fetches it only if there is none.
     pub(crate) async fn with_current<T>(
         &self,
         client: &impl Fn() -> awc::Client,

@@ -183,7 +183,7 @@ impl JwtValidator {
                     current = newer;
                     outcome = jwt.verify(&current.document.set, &self.rules);
                 }
-                // The key may be new. Whether it is cannot be decided while the fetch fails.
+                // The key may be new. This cannot be decided while the fetch fails.
                 Err(error) if fault == TokenFault::UnknownKey => {
                     return if current.document.set.is_empty() { no_keys(error) } else { Err(error) };
                 }
@@ -262,7 +262,7 @@ impl JwtValidator {
         current.as_ref().map(|current| current.document.set.published()).unwrap_or_default()
     }
 
-    /// Returns whether a key set is cached, whatever its age.
+    /// Returns whether a key set of any age is cached.
     pub(crate) fn knows_keys(&self) -> bool {
         self.keys.load_full().is_some()
     }

@@ -30,8 +30,8 @@
 //! }
 //! ```
 //!
-//! `RUST_LOG=actix_protect_api=debug cargo run` logs the reason of each rejection. The responses, shown with the
-//! [test issuer](guide::testing):
+//! `RUST_LOG=actix_protect_api=debug cargo run` logs the reason of each rejection. The following test shows the
+//! responses, with the [test issuer](guide::testing):
 //!
 //! ```
 //! use actix_protect_api::{
@@ -93,8 +93,8 @@
 //!
 //! # What is not checked
 //!
-//! Permissions on single objects: check them in the handler. `iat` and `sub` beyond their shape. DPoP proofs: a
-//! token bound to a DPoP key is rejected. [`guide::limits`] has the complete list.
+//! Permissions on single objects: check them in the handler. The values of `iat` and `sub`: by default, only their
+//! types are checked. DPoP proofs: a token bound to a DPoP key is rejected. [`guide::limits`] has the complete list.
 //!
 //! # Overview
 //!
@@ -126,8 +126,8 @@
 //!   (`SSL_CERT_FILE` and company CAs work). Disable it if the application puts an `awc::Client` into the app data.
 //!   Without the feature and without such a client, only issuers on loopback can be reached, and client
 //!   authentication by mutual TLS is a configuration error.
-//! - **`mtls`**: `certificate::on_connect`, which reads the client's certificate if TLS ends in actix (rustls
-//!   0.23). Not needed for certificates that a proxy passes in a header, nor to present a certificate to the
+//! - **`mtls`**: `certificate::on_connect`, which reads the client's certificate if actix terminates TLS (rustls
+//!   0.23). It is not needed for certificates that a proxy sends in a header, or to present a certificate to the
 //!   authorization server.
 //! - **`metrics`**: metrics of decisions and calls through the facade of the `metrics` crate.
 //!   [`guide::observability`] lists the names. The application must install an exporter.

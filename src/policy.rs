@@ -75,7 +75,7 @@ impl GroupsClaim {
         Self::Pointer(first.replace("~1", "/").replace("~0", "~"), rest.to_owned())
     }
 
-    /// Returns whether a pointer is well-formed (RFC 6901 section 3). Every name is.
+    /// Returns whether a pointer is well-formed (RFC 6901 section 3). A name is always well-formed.
     pub(crate) fn is_well_formed(claim: &str) -> bool {
         let mut escapes = claim.split('~').skip(1);
         !claim.starts_with('/') || escapes.all(|escape| escape.starts_with(['0', '1']))

@@ -26,7 +26,7 @@ use crate::{
     telemetry::status::Status,
 };
 
-/// Lets only requests with a valid access token through. Wrap it around an app, a scope, a resource or a route.
+/// Forwards only requests with a valid access token. Wrap it around an app, a scope, a resource or a route.
 ///
 /// All clones share one state: settings, metadata, keys, verdicts, and calls in flight. Cloning is cheap. The
 /// methods below add the requirements of **one mount** to a valid token. Nested mounts of one configuration
@@ -65,8 +65,8 @@ impl ProtectApi {
     /// Reads the variables `MONOCLOUD_BACKEND_*` (see [`guide::configuration`](crate::guide::configuration)).
     ///
     /// # Panics
-    /// If the configuration is invalid, with **all** its problems in the message. Call it before `HttpServer::new`
-    /// for a clean message, and clone the handle into the closure.
+    /// If the configuration is invalid, with **all** its problems in the message. Call it before `HttpServer::new`, so
+    /// that there is only one message, and clone the handle into the closure.
     #[track_caller]
     pub fn from_env() -> Self {
         Self::from_env_with_prefix(env::PREFIX)
@@ -222,22 +222,21 @@ impl ProtectApi {
         self.mounted(|mount| mount.requirements.any_scopes.push(scopes))
     }
 
-    /// Requires that the subject is in **one** of these groups, or in all of them if `groups_match_all` is set.
-    /// Each further call adds a list. A subject that is not is rejected with 403. An empty list requires nothing.
+    /// Requires that the subject is in **one** of these groups, or in all of them if `groups_match_all` is set. Each
+    /// further call adds a list. A request of another subject is rejected with 403. An empty list requires nothing.
     pub fn groups<S: Into<String>>(&self, groups: impl IntoIterator<Item = S>) -> Self {
         let groups = groups.into_iter().map(Into::into).collect();
         self.mounted(|mount| mount.requirements.groups.push(groups))
     }
 
-    /// Lets requests **without** a token through as anonymous. Handlers take `Option<AuthenticatedRequest>`. A
-    /// token that is present must be valid and meet the requirements of this mount; otherwise the request is
-    /// rejected as usual.
+    /// Forwards requests **without** a token as anonymous. Handlers take `Option<AuthenticatedRequest>`. A token that
+    /// is present must be valid and meet the requirements of this mount; otherwise the request is rejected as usual.
     pub fn optional(&self) -> Self {
         self.mounted(|mount| mount.is_optional = true)
     }
 
-    /// Lets CORS preflight requests through: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Browsers
-    /// send them without credentials.
+    /// Forwards CORS preflight requests: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Browsers send
+    /// them without credentials.
     ///
     /// Needed only if the CORS middleware is **inside** this mount. Place it outside if possible: rejections then
     /// carry CORS headers too, and preflight requests do not reach this mount. A handler for `OPTIONS` is not
@@ -246,9 +245,9 @@ impl ProtectApi {
         self.mounted(|mount| mount.allows_preflight = true)
     }
 
-    /// Requires a verdict that is not older than this, whatever the cache duration. With zero, no cached verdict is
-    /// used: each request introspects the token, or joins a call for the same token that is in flight. The new
-    /// verdict is cached for all mounts. Has no effect on JWTs that are validated locally.
+    /// Requires a verdict that is not older than this. The cache duration does not change this. With zero, no cached
+    /// verdict is used: each request introspects the token, or joins a call for the same token that is in flight. The
+    /// new verdict is cached for all mounts. Has no effect on JWTs that are validated locally.
     pub fn max_age(&self, age: Duration) -> Self {
         self.mounted(|mount| mount.max_age = Some(mount.max_age.map_or(age, |before| before.min(age))))
     }
@@ -305,7 +304,7 @@ impl ProtectApi {
         self.states().iter().map(|state| state.validator.clear()).fold(Ok(()), Result::and)
     }
 
-    /// Returns a handle for another mount: these requirements, changed.
+    /// Returns a handle for another mount, with these requirements changed.
     fn mounted(&self, change: impl FnOnce(&mut Mount)) -> Self {
         let mut mount = (*self.mount).clone();
         change(&mut mount);

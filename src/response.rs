@@ -208,7 +208,7 @@ fn log_rejection(level: log::Level, telemetry: Option<&Telemetry>, error: &AuthE
     );
 }
 
-/// The report of a rejection by a handler, which is due once.
+/// The report of a rejection by a handler. It must be made once.
 struct Report {
     telemetry: Arc<Telemetry>,
     is_done: AtomicBool,

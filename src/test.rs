@@ -22,8 +22,8 @@
 //! | [`Token`](Endpoint::Token) | the grant `client_credentials`, for `app` or the apps of the builder, with the same methods |
 //! | [`Revocation`](Endpoint::Revocation) | RFC 7009, for the same apps |
 //!
-//! Pages of any origin may call all endpoints but introspection (CORS). The server speaks HTTP/1.1 with keep-alive.
-//! A request's head may have 64 KiB, its body 1 MiB.
+//! Pages of any origin may call all endpoints except introspection (CORS). The server uses HTTP/1.1 with keep-alive. A
+//! request's head may have 64 KiB, its body 1 MiB.
 //!
 //! Handlers can also be tested without a server: [`authenticate`] marks a request as authenticated, and
 //! [`assert_protected`] finds routes that are not protected.

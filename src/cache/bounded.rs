@@ -10,10 +10,9 @@ pub(crate) trait EntrySize {
     fn entry_size(&self) -> u64;
 }
 
-/// Enforces both limits with one weight. The weight of an entry is the number of its bytes, but at least a share of
-/// `bytes` that allows `entries` and a half. So neither the number of entries nor the sum of their bytes can exceed
-/// its limit. (The half compensates the rounding of the segment, which would otherwise reject the only entry of a
-/// cache of one.)
+/// Enforces both limits with one weight per entry: the number of its bytes, but at least `bytes / (entries + 0.5)`. So
+/// neither the number of entries nor the sum of their bytes can exceed its limit. (Without the 0.5, rounding in the
+/// segment would reject the only entry of a cache with `entries` = 1.)
 pub(crate) fn bounded_by_size<K, V>(entries: usize, bytes: u64) -> Cache<K, V, BySize>
 where
     K: Eq + std::hash::Hash,

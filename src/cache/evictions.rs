@@ -10,7 +10,7 @@ use std::{
 use crate::cache::{CacheKey, ClockReading, Verdict};
 
 /// The maximum number of evictions that are recorded during calls. If there are more, the verdict of a call that is
-/// older than all recorded ones is not cached, whatever its token.
+/// older than all recorded evictions is not cached, for any token.
 const MAX_RECENT: usize = 1024;
 
 #[derive(Debug, Default)]

@@ -39,8 +39,8 @@ impl fmt::Debug for CacheKey {
 
 /// Computes the keys for one issuer, endpoint and client. No other code turns a token into a [`CacheKey`].
 ///
-/// The hash state already contains the first block, which is the digest of these three. Each token then costs a
-/// copy of that state and, up to 47 bytes, a single further block.
+/// The hash state already contains the first block, which is the digest of these three. Each token then costs a copy
+/// of that state and, if it has at most 47 bytes, one further block.
 pub(crate) struct CacheKeyHasher {
     prefix: Context,
 }

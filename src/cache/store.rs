@@ -21,10 +21,11 @@ pub type CacheFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CacheError>>
 
 /// A custom store for introspection verdicts, to share them between processes.
 ///
-/// The store gets no token, because keys are digests. It gets claims, which are personal data. A party that can write to
-/// it decides which tokens are accepted. Entries are checked again: an entry that is older than the configured duration,
-/// past its `exp`, or dated in the future is a miss. (Only the wall clock is used, in whole seconds, because several
-/// machines share an entry. An entry is treated as up to a second older than its date, so that none is used for too long.)
+/// The store gets no token, because keys are digests. It gets claims, which are personal data. A party that can write
+/// to the store decides which tokens are accepted. Entries are checked again: an entry that is older than the
+/// configured duration, past its `exp`, or dated in the future is a miss. (Only the wall clock is used, in whole
+/// seconds, because several machines share an entry. An entry is treated as up to a second older than its date, so
+/// that none is used for too long.)
 ///
 /// An error, or no response within the deadline (250 ms by default), is a miss and a warning in the log. It never rejects
 /// a request. The future is then dropped.
@@ -203,7 +204,7 @@ impl StdError for CacheError {
     }
 }
 
-/// A custom store with a deadline. A slow, failing or wrong store never fails a request.
+/// A custom store with a deadline. A slow, failing or wrong store never causes a rejection.
 #[derive(Debug)]
 pub(crate) struct CustomStore {
     store: Arc<dyn IntrospectionCache>,

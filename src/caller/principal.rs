@@ -1,10 +1,10 @@
-//! A user or machine among those of all issuers.
+//! The key of a user or machine if an API accepts several issuers.
 
 use std::fmt;
 
 /// The issuer and the subject of a token: the key of a user or machine if an API accepts several issuers.
 ///
-/// It is displayed as issuer, space and subject. An issuer contains no space, so that two principals never have the same
+/// It is displayed as issuer, space and subject. An issuer contains no space, so two principals never have the same
 /// text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]

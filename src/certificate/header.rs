@@ -14,8 +14,8 @@ use derive_more::Display;
 
 use crate::certificate::{CertificateResolver, CertificateThumbprint, ResolverError, pem};
 
-/// Longer values are rejected without parsing. Certificates have 1 to 3 KiB; URL-encoded with their chain, some
-/// have 10.
+/// Longer values are rejected without parsing. Certificates have 1 to 3 KiB. Some URL-encoded certificate chains have
+/// 10 KiB.
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// Reads `Client-Cert` of RFC 9440: `Client-Cert: :BASE64:`, the DER bytes of the certificate as a structured field's
@@ -63,7 +63,7 @@ fn from_byte_sequence(value: &str) -> Option<CertificateThumbprint> {
 ///   Traefik if the client sends a single certificate. Traefik writes a chain as a list with commas, which is rejected.
 /// - A byte sequence as in RFC 9440, `:BASE64:`.
 ///
-/// `(null)`, which Apache writes for a client without a certificate, means none.
+/// `(null)`, which Apache writes for a client without a certificate, is treated as no certificate.
 ///
 /// Several values joined with `,` or `;` are rejected, in every format: the proxy has then not replaced the header
 /// that the client sent. See the [module](super) for the requirements on the proxy, and for rejected headers.

@@ -21,9 +21,9 @@ const SEPARATORS: [char; 2] = [',', ';'];
 /// Further blocks must be well-formed too, no other boundary may occur, and only white space is allowed between two
 /// blocks.
 ///
-/// A proxy that does not replace the header of the client may join it with its value, with a comma or a semicolon. Such
-/// text is rejected: both characters after the last block, and before the first block another value, see
-/// [`is_joined`].
+/// A proxy that does not replace the header of the client may join both values with a comma or a semicolon. Such text
+/// is rejected: after the last block, if it contains one of these characters; before the first block, if it contains
+/// another value (see [`is_joined`]).
 pub(super) fn first_certificate(pem: &str) -> Option<Vec<u8>> {
     let mut first = None;
     let mut rest = pem;

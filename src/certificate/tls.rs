@@ -1,4 +1,4 @@
-//! The certificate of connections if TLS ends in actix.
+//! The client certificate of a connection if actix terminates TLS.
 
 use std::any::Any;
 

@@ -13,8 +13,8 @@ use crate::certificate::{
 ///
 /// Each proxy on the path adds an element after a comma. An element contains `Key=value` pairs separated by
 /// semicolons. Values may be quoted, with a backslash before quotes inside. Of each element, `Hash` (SHA-256 in
-/// hexadecimal) and `Cert` (URL-encoded PEM) are read. At least one must be present, neither twice, and both must
-/// identify the same certificate.
+/// hexadecimal) and `Cert` (URL-encoded PEM) are read. At least one of them must be present. Neither may occur twice.
+/// If both are present, they must identify the same certificate.
 ///
 /// By default the header must contain **exactly one** element: that of a single proxy, which replaces the header of
 /// each request (Envoy: `forward_client_cert_details: SANITIZE_SET`). If several proxies add elements, set [their
@@ -52,8 +52,8 @@ impl XForwardedClientCert {
         Self { element: Wanted::FirstOf(hops.max(1)) }
     }
 
-    /// Reads the last of any number of elements, as received by the nearest proxy. For meshes in which the token is
-    /// bound to the certificate of the calling service and the earlier elements are not trusted.
+    /// Reads the last of any number of elements, as received by the nearest proxy. Use it in service meshes in which
+    /// the token is bound to the certificate of the calling service and the earlier elements are not trusted.
     ///
     /// **That proxy must not add `URI` or `DNS`**, unless it accepts certificates only of a CA whose names are
     /// trusted: see [above](Self).

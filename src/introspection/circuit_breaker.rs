@@ -2,8 +2,8 @@
 //! that need a call are rejected at once.
 //!
 //! One token is not evidence about the server: some servers fail for particular tokens, and anybody can send those.
-//! Therefore failures of callers' tokens only raise a suspicion, and a health check (the introspection of a random
-//! token) confirms or clears it. A token that fails repeatedly backs off alone.
+//! Therefore failures of callers' tokens only start a health check (the introspection of a random token). The breaker
+//! opens only if the health check fails too. Each token that fails repeatedly has a separate pause.
 //!
 //! While the breaker is open and the server responds to the health check with a failure, a few calls are still
 //! made. Some servers fail for every unknown token, so only a caller's token can show that they work.
@@ -27,13 +27,14 @@ use crate::{
     telemetry::{IntrospectionState, log_throttle::LogThrottle},
 };
 
-/// The failures since the last success that raise a suspicion, and the failed connections that open the breaker.
+/// The number of failures since the last success that start a health check, and the number of failed connections that
+/// open the breaker.
 const SUSPICIOUS_FAILURES: u32 = 3;
 const FAILED_CONNECTIONS: u32 = 5;
 /// The first and the longest time for which the breaker stays open. Each failed health check doubles the time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// The longest `Retry-After` that is used. A wrong value must not close this API for a day.
+/// The longest `Retry-After` that is used. A wrong value must not stop introspection for a day.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// A failed health check is ignored for this long after a success: some servers fail for every unknown token.
 const SUCCESS_COUNTS: Duration = Duration::from_secs(2);
@@ -232,7 +233,8 @@ impl CircuitBreaker {
     /// Requests permission to introspect this token. The result must be reported to [`record`](Self::record).
     ///
     /// # Errors
-    /// [`UpstreamFault::Paused`] with the remaining time, while the breaker is open or this token backs off.
+    /// [`UpstreamFault::Paused`] with the remaining time, while the breaker is open, or during the pause of this
+    /// token.
     pub(crate) fn try_acquire(
         &self,
         key: &CacheKey,
@@ -326,7 +328,7 @@ impl CircuitBreaker {
             lasting: retry_after.unwrap_or(base_pause),
             is_reduced: retry_after.is_none() && is_response(result),
         };
-        // From the start of the check: a server that hangs is not paused longer than one that responds.
+        // Counted from the start of the check, so that the pause is not longer if the server does not respond.
         self.open(&mut state, period, started, now, result.as_ref().err());
     }
 

@@ -33,9 +33,9 @@ pub(super) fn read(reply: &Reply) -> Result<Verdict, AuthError> {
 ///
 /// - 413, 414, 431, and 400 or 401 with an error code about the token (`invalid_token`, ...), are about the token;
 /// - an error code about the client (`invalid_client`, ...) is about the configuration of this API;
-/// - every other response may be about either (a gateway that rejects the token, a wrong endpoint). It is marked,
-///   and [`Introspection::attribute`](super::Introspection::attribute) decides. A redirect and a 401 are more often
-///   about the configuration, so they need a verdict of the same time.
+/// - every other response may be about either (a gateway that rejects the token, a wrong endpoint). It is marked, and
+///   [`Introspection::attribute`](super::Introspection::attribute) decides. A redirect and a 401 are more often about
+///   the configuration, so for them a verdict from the same time is required.
 fn refusal(reply: &Reply) -> AuthError {
     let members = JsonObject::read(without_byte_order_mark(&reply.body)).ok();
     let code = members.as_ref().and_then(|members| members.text("error")).filter(|code| is_error_code(code));

@@ -1,9 +1,9 @@
 //! One call per token in flight, across all workers.
 //!
-//! The first request for a token leads: its call runs in a separate task, detached from the request and its
-//! connection. Later requests for the same token wait for the result. Verdicts are shared. An error is not: each
-//! waiter then tries once more, together with the others. A call that takes more than half of a waiter's time, for
-//! example because its worker is blocked, is replaced by a new one.
+//! The first request for a token starts the call. The call runs in a separate task, detached from the request and its
+//! connection. Later requests for the same token wait for the result. A verdict is shared. An error is not shared:
+//! each waiting request then retries once, and these requests share one new call. If a call takes more than half of
+//! the time of a waiting request, for example because its worker is blocked, a new call replaces it.
 
 #[cfg(test)]
 mod tests;
@@ -128,7 +128,7 @@ where
         }
     }
 
-    /// Lets no further request join the call for this key. Requests that already wait get its outcome.
+    /// Ensures that no further request joins the call for this key. Requests that already wait get its outcome.
     pub(crate) fn detach(&self, key: &K) {
         lock(&self.calls).remove(key);
     }
@@ -160,8 +160,8 @@ where
         // Boxed: the future has kilobytes, which would otherwise be moved into the closure, into the task, and into
         // memory aligned for tasks.
         let future = Box::pin(call());
-        // Not part of the future of the request that leads: actix does not poll that future while its client reads
-        // responses slowly, and all other requests would wait.
+        // Not part of the future of the request that starts the call: actix does not poll that future while the client
+        // of this request reads responses slowly, and all other requests would wait.
         rt::spawn(async move {
             let outcome = future.await;
             guard.complete(outcome);

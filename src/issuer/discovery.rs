@@ -109,10 +109,10 @@ impl RequiredEndpoints {
     }
 }
 
-/// Fetches the metadata within one deadline, from this URL or from the well-known ones. Returns the first document with the needed endpoints. Another document
-/// adds the endpoints that the first one lacks: some servers publish an OIDC document without
-/// `introspection_endpoint` and an RFC 8414 document with it. Errors that [`log_errors`] should report are added
-/// to `errors`.
+/// Fetches the metadata within one deadline, from this URL or from the well-known ones. Returns the first document
+/// that has the needed endpoints. Another document adds the endpoints that the first one lacks: some servers publish
+/// an OIDC document without `introspection_endpoint` and an RFC 8414 document with it. Errors that [`log_errors`]
+/// should report are added to `errors`.
 pub(crate) async fn fetch(
     client: &awc::Client,
     issuer: &IssuerUrl,

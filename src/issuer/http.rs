@@ -249,7 +249,7 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 /// server's clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    // Limited to one minute: a wrong value would close this API for a day.
+    // Limited to one minute: a wrong value would stop the calls for a day.
     Some(Duration::from_secs(seconds).min(Duration::from_secs(60)))
 }
 

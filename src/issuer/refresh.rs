@@ -2,9 +2,9 @@
 //!
 //! One fetch runs at a time for all workers, detached from the request that started it. Readers take the current
 //! document without a lock. A document is refreshed in the background in the last fifth of its lifetime, so that
-//! requests do not wait under load. If a refresh fails, the last good document is used until its maximum age, and
-//! the pause before the next fetch grows with each failure. If a fetch takes long, for example because its worker
-//! is blocked, a waiting reader replaces it. If it is lost with its worker, such a reader starts it again.
+//! requests do not wait under load. If a refresh fails, the last good document is used until its maximum age, and the
+//! pause before the next fetch grows with each failure. If a fetch takes long, for example because its worker is
+//! blocked, a waiting reader starts a new fetch. The same happens if the fetch ends because its worker stops.
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +29,7 @@ use crate::{
     waiting_room::WaitingRoom,
 };
 
-/// The longest wait for the fetch of another reader, and the longest wait at all while there is an older document.
+/// The longest wait for the fetch of another reader, and the longest total wait while there is an older document.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// The times for which a document is used.
@@ -201,12 +201,12 @@ impl<T: Document> RefreshingCache<T> {
         self.readers.waiting() + self.renewers.waiting()
     }
 
-    /// Borrows the last good document, whatever its age. Cheaper than cloning the `Arc`.
+    /// Borrows the last good document of any age. Cheaper than cloning the `Arc`.
     pub(crate) fn load(&self) -> Guard<Option<Arc<Fetched<T>>>> {
         self.current.load()
     }
 
-    /// Returns the last good document, whatever its age.
+    /// Returns the last good document of any age.
     pub(crate) fn load_full(&self) -> Option<Arc<Fetched<T>>> {
         self.current.load_full()
     }

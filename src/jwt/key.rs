@@ -1,4 +1,4 @@
-//! One JSON Web Key (RFC 7517) of an issuer's set: a key to verify signatures with, or nothing.
+//! One JSON Web Key (RFC 7517) of an issuer's set: a key that verifies signatures, or an error.
 //!
 //! A key is parsed once, when the set is read, and not for each request.
 

@@ -15,8 +15,8 @@ use crate::{
 /// selection.
 const MAX_KEYS: usize = 100;
 
-/// The maximum number of keys that are tried for one token, if it has no `kid` or several keys have its `kid`. The
-/// limit keeps one bad signature from causing many verifications.
+/// The maximum number of keys that are tried for one token, if it has no `kid` or several keys have its `kid`. Because
+/// of this limit, one invalid signature cannot cause many verifications.
 pub(crate) const MAX_TRIED: usize = 16;
 
 /// The maximum number of unusable keys that are reported individually.

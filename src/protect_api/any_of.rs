@@ -35,7 +35,7 @@ impl AnyOf {
     }
 
     /// Sets a function that returns the issuer's URL for a request with an opaque token, for example by its path or
-    /// host. `None` rejects the request with 401. Prefixes come first.
+    /// host. `None` rejects the request with 401. Prefixes are compared first.
     ///
     /// **The caller chooses the request**, so take only parts that the application trusts. The issuer still has to report
     /// the token as active.
@@ -47,11 +47,12 @@ impl AnyOf {
         self
     }
 
-    /// Sets the issuers that introspect all other opaque tokens, one after the other, until one knows the token. At most
-    /// three. The issuer that knew a token is cached, and introspects it from then on.
+    /// Sets the issuers that introspect all other opaque tokens, one after the other; at most three. If an issuer
+    /// reports the token as inactive, or fails, the next one is tried. An issuer that reports the token as active is
+    /// cached, and introspects it from then on.
     ///
-    /// **Each of these issuers sees the tokens of those after it**, and a random token causes one call to each of them.
-    /// Without this setting, other opaque tokens are rejected with 401.
+    /// **Each of these issuers receives the tokens of the issuers after it**, and a random token causes one call to
+    /// each of them. Without this setting, other opaque tokens are rejected with 401.
     pub fn opaque_in_order<'p>(mut self, issuers: impl IntoIterator<Item = &'p ProtectApi>) -> Self {
         self.order = issuers.into_iter().cloned().collect();
         self

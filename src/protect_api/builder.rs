@@ -22,8 +22,8 @@ use crate::{
 
 /// Builds a [`ProtectApi`] in code, or from variables and code together: [`ProtectApi::builder_from_env`].
 ///
-/// The issuer is required, and the audience or the [allowed clients](Self::allowed_clients). Every other setting has a safe default.
-/// [`build`](Self::build) validates everything and reports all problems at once.
+/// The issuer is required. The audience is required, or the [allowed clients](Self::allowed_clients). Every other
+/// setting has a safe default. [`build`](Self::build) validates everything and reports all problems at once.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProtectApiBuilder {
@@ -216,7 +216,7 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Opens the settings that disable a check. Each of them documents the risk.
+    /// Returns the settings that disable a check. The documentation of each setting states its risk.
     pub fn dangerous(self) -> Dangerous {
         Dangerous(self)
     }

@@ -97,7 +97,7 @@ impl VariableSource {
 
 /// Returns the known name that resembles an unknown one most.
 fn nearest(unknown: &str) -> Option<&'static str> {
-    // Names of the issuer in other products, which resemble ours in nothing.
+    // Names of the issuer in other products, which are not similar to the name in this crate.
     if ["ISSUER", "ISSUER_URL", "ISSUER_URI", "AUTHORITY", "DOMAIN"].contains(&unknown) {
         return Some("TENANT_DOMAIN");
     }

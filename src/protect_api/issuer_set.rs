@@ -79,8 +79,8 @@ impl IssuerSet {
         self.try_in_order(protect, validation).await
     }
 
-    /// Tries the issuers one after the other. An issuer that does not know the token is not the last word, and neither
-    /// is one that fails: another one may know the token.
+    /// Tries the issuers one after the other. If an issuer does not know the token, or fails, the next one is tried,
+    /// because it may know the token.
     async fn try_in_order<C: Fn(usize) -> awc::Client>(
         &self,
         protect: &ProtectApi,
@@ -118,8 +118,8 @@ impl IssuerSet {
         }
     }
 
-    /// Returns the issuer that the unverified `iss` of a JWT names; `None` for an opaque token. The issuer then verifies
-    /// the token with its own keys and rules, so a false `iss` gains nothing.
+    /// Returns the issuer that the unverified `iss` of a JWT names; `None` for an opaque token. The issuer then
+    /// verifies the token with its own keys and rules, so a JWT with a false `iss` is rejected.
     ///
     /// # Errors
     /// If no configured issuer has this name. Nothing is fetched for such a token.

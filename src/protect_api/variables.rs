@@ -120,7 +120,7 @@ impl Variable {
     /// Parses a value and returns the change of the builder.
     ///
     /// # Errors
-    /// Says what the value is and what is expected.
+    /// The text states the value and the expected form.
     pub(super) fn parse(&self, value: &str) -> Result<Change, String> {
         let whole = |unit: &str| parsed::<u64>(value, &format!("a whole number of {unit}"));
         Ok(match self.form {

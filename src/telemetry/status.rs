@@ -184,7 +184,7 @@ mod tests {
         failures.note(Some("metadata"), &unreachable, &clock);
         let at = failed_at(None, &unreachable);
         assert!(!is_over("introspection", at) && is_over("metadata", at));
-        // A request waited in vain for the call of another one.
+        // A request waited for the call of another request, which failed.
         let at = failed_at(None, &AuthError::upstream(UpstreamFault::TimedOut));
         assert!(is_over("key_set", at));
         let at = failed_at(None, &AuthError::setup(SetupFault::NotMounted));

@@ -38,7 +38,7 @@ pub(super) fn to(state: &mut IssuerState, endpoint: Endpoint, request: &Recorded
 }
 
 /// Returns the response with CORS headers, so that pages of any origin may call the endpoint (Fetch standard, CORS
-/// protocol). Credentials are never cookies here.
+/// protocol). Cookies are never used as credentials here.
 fn open(
     request: &RecordedRequest,
     method: &str,

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{Clock, SystemClock};
 
-/// A [`Clock`] that stands still until a test moves it.
+/// A [`Clock`] that changes only when a test advances or sets it.
 ///
 /// Clones show the same time: keep one in the test and pass the other to the tested code (and to
 /// [`TestIssuerBuilder::clock`](super::TestIssuerBuilder::clock), so that both agree on expiry).

@@ -48,7 +48,7 @@ impl RecordedRequest {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
-    /// Returns the parameters of a form body, decoded. Of duplicates, the last one wins.
+    /// Returns the parameters of a form body, decoded. Of duplicates, the last one is used.
     pub fn form(&self) -> BTreeMap<String, String> {
         form_urlencoded::parse(&self.body).into_owned().collect()
     }

@@ -7,7 +7,7 @@ use crate::test::endpoint::RecordedRequest;
 /// A deviation of an endpoint of the [`TestIssuer`](super::TestIssuer) from its real response, and the number of
 /// requests that it applies to.
 ///
-/// A fault starts with a constructor and is refined by the `with_*` methods; they combine:
+/// A constructor creates a fault. The `with_*` methods change it, and can be combined:
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +45,7 @@ pub(super) enum Delivery {
 }
 
 impl Fault {
-    /// Starts with the real response, for the `with_*` methods to change.
+    /// Creates a fault with the real response, which the `with_*` methods can change.
     pub fn real() -> Self {
         Self {
             status: None,

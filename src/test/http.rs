@@ -130,7 +130,7 @@ fn body_length(request: &RecordedRequest) -> Result<usize, u16> {
     }
 }
 
-/// Sends the response as the fault demands. Returns `false` if the connection must be closed.
+/// Sends the response as the fault requires. Returns `false` if the connection must be closed.
 pub(super) async fn write_response<S: AsyncWrite + Unpin>(
     stream: &mut S,
     response: &Response,

@@ -40,9 +40,8 @@ impl Default for KeyRing {
 }
 
 impl KeyRing {
-    /// Returns the key that signs with this algorithm, and creates and publishes it if there is none. Keys without
-    /// a public half are never published.
-    /// never published.
+    /// Returns the key that signs with this algorithm, and creates and publishes it if there is none. Keys without a
+    /// public half are never published.
     pub(super) fn signing(&mut self, algorithm: Algorithm) -> TestKey {
         if let Some(key) = self.current.get(&algorithm) {
             return key.clone();

@@ -93,18 +93,18 @@ pub(crate) fn client_with(#[cfg(feature = "rustls")] tls: super::connector::Tls)
         .finish()
 }
 
-/// Returns the HTTP client that this crate uses if the app data contains none: an application can put it there, and use it
-/// for other calls. Create one per worker, inside the closure of `HttpServer::new`.
+/// Returns the HTTP client that this crate uses if the app data contains none. An application can put it into the app
+/// data, and use it for other calls. Create one per worker, inside the closure of `HttpServer::new`.
 ///
-/// It follows no redirects, because a redirect would carry credentials to another server and trust its response. It speaks
-/// TLS with the certificates of the platform (`SSL_CERT_FILE` is used). It keeps connections alive and opens at most 100.
-/// **It has no deadline**: the calls of this crate set one. Without the feature `rustls` it speaks no TLS.
+/// It follows no redirects, because a redirect would carry credentials to another server and trust its response. It
+/// uses TLS with the certificates of the platform (`SSL_CERT_FILE` is used). It keeps connections alive and opens at
+/// most 100. **It has no deadline**: the calls of this crate set one. Without the feature `rustls` it has no TLS.
 ///
-/// It gives no caller the response to another request. A plain `awc::Client` can: it takes an interim response (1xx), or a
-/// response without a length, for a complete one, and reads the rest as the response to the next request on that connection.
-/// This client skips interim responses, sends no `Expect` header, and reuses only connections on which exactly one response
-/// arrived. If the app data contains another client, the calls of this crate use a new connection each time and close it.
-/// Do not call the authorization server with such a client yourself.
+/// It prevents awc from assigning a response to the wrong request. A plain `awc::Client` treats an interim response
+/// (1xx), or a response without a length, as complete, and reads the rest as the response to the next request on that
+/// connection. This client skips interim responses, sends no `Expect` header, and reuses only connections on which
+/// exactly one response arrived. If the app data contains another client, the calls of this crate use a new connection
+/// each time and close it. The application must not call the authorization server with such a client.
 pub fn hardened_client() -> awc::Client {
     client_with(
         #[cfg(feature = "rustls")]

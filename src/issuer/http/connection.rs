@@ -1,4 +1,4 @@
-//! A connection to the authorization server between TLS and awc. It keeps awc from assigning a response to the
+//! A connection to the authorization server between TLS and awc. It prevents awc from assigning a response to the
 //! wrong request.
 //!
 //! No byte of one response is read as part of another. Interim responses are skipped, the head is rewritten so that

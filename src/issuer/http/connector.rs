@@ -2,8 +2,8 @@
 //! connection of `connection.rs`.
 //!
 //! awc has two connection pools, and adds its own TLS to the connections of the second one. Therefore a request for
-//! `https` is routed to the first pool, under a name that distinguishes TLS from plain connections to the same
-//! address.
+//! `https` is sent through the first pool. The user part of its URL, which is not sent, distinguishes TLS from plain
+//! connections to the same address.
 
 use std::{
     cell::Cell,

@@ -1,8 +1,8 @@
 //! The head of a response: its end, the delimitation of the body, and the form in which awc reads it.
 //!
-//! awc treats every head as the final one, and a body that it does not understand as no body. Therefore awc never
-//! reads the framing of the server. This module decides it by RFC 9112 section 6.3, and writes it in a form with
-//! only one meaning.
+//! awc treats every head as the final one, and a body whose length it cannot determine as empty. Therefore awc never
+//! reads the framing of the server. This module determines the framing by RFC 9112 section 6.3, and writes it in a
+//! form with only one meaning.
 
 use std::io::Write as _;
 

@@ -18,8 +18,8 @@ use crate::{
 
 impl ProtectApiBuilder {
     /// Sets a custom store for verdicts, for example one shared by several processes. Requires
-    /// [`introspection_cache_duration`](Self::introspection_cache_duration) of at least 1 s: its entries have their age in whole seconds, and
-    /// an entry that may be too old is not used. Default: in memory.
+    /// [`introspection_cache_duration`](Self::introspection_cache_duration) of at least 1 s: entries of a store have
+    /// their age in whole seconds, and an entry that may be too old is not used. Default: in memory.
     pub fn cache_store(mut self, store: impl IntrospectionCache + 'static) -> Self {
         self.hooks.cache = Some(Arc::new(store));
         self

@@ -56,9 +56,9 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the maximum time for which verdicts of introspection are cached (and never past `exp`): **a revoked
-    /// token is still accepted during that time**. Default: 0 s, which caches none. Concurrent requests with one
-    /// token share one call nevertheless.
+    /// Sets the maximum time for which verdicts of introspection are cached (and never past `exp`): **a revoked token
+    /// is still accepted during that time**. Default: 0 s, nothing is cached. Concurrent requests with one token share
+    /// one call nevertheless.
     pub fn introspection_cache_duration(mut self, duration: Duration) -> Self {
         self.tuning.introspection_cache = Some(duration).filter(|duration| !duration.is_zero());
         self
