@@ -4,6 +4,7 @@ mod any_of;
 mod builder;
 mod check;
 pub(crate) mod env;
+mod granted;
 mod issuer_set;
 pub(crate) mod state;
 mod summary;
