@@ -7,6 +7,7 @@
 //! | Look up a setting: name, unit, default, bounds, reason | [`configuration`] |
 //! | Save calls, and see how long a revoked token is accepted | [`caching`] |
 //! | Require scopes and groups | [`scopes_and_groups`] |
+//! | Find the settings for an authorization server, such as Keycloak or Entra ID | [`servers`] |
 //! | Accept the tokens of several issuers | [`issuers`] |
 //! | Look up each response, and change its body | [`errors`] |
 //! | Read the log, export metrics, add a readiness probe | [`observability`] |
@@ -36,6 +37,9 @@ pub mod caching {}
 
 #[doc = include_str!("../docs/scopes_and_groups.md")]
 pub mod scopes_and_groups {}
+
+#[doc = include_str!("../docs/servers.md")]
+pub mod servers {}
 
 #[doc = include_str!("../docs/issuers.md")]
 pub mod issuers {}

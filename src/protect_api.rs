@@ -4,7 +4,6 @@ mod any_of;
 mod builder;
 mod check;
 pub(crate) mod env;
-mod granted;
 mod issuer_set;
 pub(crate) mod state;
 mod summary;
@@ -77,7 +76,7 @@ impl ProtectApi {
     /// other names.
     ///
     /// # Panics
-    /// The same as for [`from_env`](Self::from_env).
+    /// As [`from_env`](Self::from_env).
     #[track_caller]
     #[expect(
         clippy::panic,
@@ -216,7 +215,7 @@ impl ProtectApi {
     /// list requires nothing.
     ///
     /// # Panics
-    /// The same as for [`scopes`](Self::scopes).
+    /// As [`scopes`](Self::scopes).
     #[track_caller]
     pub fn any_scope<S: AsRef<str>>(&self, scopes: impl IntoIterator<Item = S>) -> Self {
         let scopes = parse_scopes(scopes);

@@ -48,6 +48,7 @@ mod keyring;
 mod server;
 mod state;
 mod tls;
+mod vendor;
 mod walk;
 
 use std::fmt;
@@ -62,6 +63,7 @@ pub use issuer::TestIssuer;
 pub use jwt::JwtOptions;
 pub use key::TestKey;
 pub use keyring::Rotation;
+pub use vendor::Vendor;
 pub use walk::assert_protected;
 
 const CLIENT_ID: &str = "api-server";

@@ -57,15 +57,11 @@ impl Scopes {
     }
 
     fn extend<'a>(&mut self, parts: impl IntoIterator<Item = &'a str>) {
-        parts.into_iter().for_each(|part| self.push("", part));
-    }
-
-    /// Adds a scope that consists of two parts.
-    pub(super) fn push(&mut self, prefix: &str, rest: &str) {
-        let start = self.text.len();
-        self.text.push_str(prefix);
-        self.text.push_str(rest);
-        self.spans.push((start, self.text.len()));
+        for part in parts {
+            let start = self.text.len();
+            self.text.push_str(part);
+            self.spans.push((start, self.text.len()));
+        }
     }
 
     /// Returns whether the token grants exactly this scope.

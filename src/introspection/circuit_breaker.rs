@@ -27,7 +27,8 @@ use crate::{
     telemetry::{IntrospectionState, log_throttle::LogThrottle},
 };
 
-/// The failures since the last success that start a health check, and the failed connections that open the breaker.
+/// The number of failures since the last success that start a health check, and the number of failed connections that
+/// open the breaker.
 const SUSPICIOUS_FAILURES: u32 = 3;
 const FAILED_CONNECTIONS: u32 = 5;
 /// The first and the longest time for which the breaker stays open. Each failed health check doubles the time.
@@ -211,7 +212,7 @@ impl CircuitBreaker {
     /// Checks whether [`try_acquire`](Self::try_acquire) would admit a call.
     ///
     /// # Errors
-    /// The same as for [`try_acquire`](Self::try_acquire).
+    /// As [`try_acquire`](Self::try_acquire).
     pub(crate) fn check_admission(
         &self,
         key: &CacheKey,
@@ -232,7 +233,8 @@ impl CircuitBreaker {
     /// Requests permission to introspect this token. The result must be reported to [`record`](Self::record).
     ///
     /// # Errors
-    /// [`UpstreamFault::Paused`] with the remaining time, while the breaker is open or this token has a pause.
+    /// [`UpstreamFault::Paused`] with the remaining time, while the breaker is open, or during the pause of this
+    /// token.
     pub(crate) fn try_acquire(
         &self,
         key: &CacheKey,

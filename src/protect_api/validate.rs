@@ -6,9 +6,8 @@ mod issuer;
 use std::time::Duration;
 
 use crate::{
-    claims::{claim_path::ClaimPath, scope_mapping::ScopeMapping},
     error::{ConfigError, ConfigProblem},
-    policy::{GroupsMapping, RequiredClaim, Rules},
+    policy::{GroupsClaim, RequiredClaim, Rules},
     protect_api::{builder::ProtectApiBuilder, env::VariableSource},
     redact::UrlText,
     response::challenge::is_quotable,
@@ -57,8 +56,7 @@ impl ProtectApiBuilder {
                 custom: self.claim_rules,
                 clock_skew,
                 clock_tolerance,
-                scopes: ScopeMapping { claims: self.scope_claims, prefix: self.scope_prefix },
-                groups: GroupsMapping::new(&self.groups_claims, self.groups_delimited),
+                groups: GroupsClaim::new(&self.groups_claim),
                 groups_match_all: self.groups_match_all,
                 binding: self.binding,
             },
@@ -126,22 +124,13 @@ impl ProtectApiBuilder {
         if self.max_token_age.is_some_and(|age| age.is_zero()) {
             check.problem("max_token_age", "is 0s, expected at least 1s: no token could be accepted");
         }
-        self.check_grants(check);
-    }
-
-    fn check_grants(&self, check: &mut Check<'_>) {
-        if self.groups_claims.is_empty() {
-            check.problem("groups_claims", "is an empty list, expected names of claims or JSON pointers");
+        if self.groups_claim.trim().is_empty() {
+            check.problem("groups_claim", "is empty, expected a claim's name or a JSON pointer");
         }
-        if self.scope_claims.as_ref().is_some_and(Vec::is_empty) {
-            check.problem("scope_claims", "is an empty list, expected names of claims or JSON pointers");
-        }
-        let groups = self.groups_claims.iter().map(|claim| ("groups_claims", claim));
-        let scopes = self.scope_claims.iter().flatten().map(|claim| ("scope_claims", &claim.text));
-        for (method, claim) in groups.chain(scopes) {
-            if let Err(message) = ClaimPath::check(claim) {
-                check.problem(method, message);
-            }
+        if !GroupsClaim::is_well_formed(&self.groups_claim) {
+            check.problem("groups_claim",
+                "starts with `/` and is not a JSON pointer: each `~` in it must be followed by `0` or `1` (RFC 6901)",
+            );
         }
     }
 

@@ -25,7 +25,7 @@ impl ValidatedToken {
 
     /// Returns the granted scopes.
     pub fn scopes(&self) -> &Scopes {
-        self.valid.scopes()
+        self.valid.claims.scopes()
     }
 
     /// Returns `sub`.

@@ -18,6 +18,7 @@ use crate::test::{
     keyring::Rotation,
     server::{Server, ServerState},
     state::Token,
+    vendor::Vendor,
 };
 
 /// A real authorization server in the test's process: on a port of 127.0.0.1, on a separate thread, stopped when
@@ -146,6 +147,23 @@ impl TestIssuer {
     /// Mints a JWT with other options.
     pub fn jwt_with(&self, options: JwtOptions, claims: Value) -> String {
         answer::mint_jwt(&mut self.shared.lock(), options, [claims])
+    }
+
+    /// Mints a JWT (for django-oauth-toolkit an opaque token) with the header and the claims of another authorization server's access tokens. These claims replace
+    /// them; `null` removes one.
+    ///
+    /// ```
+    /// # use actix_protect_api::test::{TestIssuer, Vendor};
+    /// # use serde_json::json;
+    /// let issuer = TestIssuer::start();
+    /// let token = issuer.imitate(Vendor::Keycloak, json!({ "scope": "posts:read" }));
+    /// assert_eq!(issuer.claims(&token)["azp"], "app");
+    /// ```
+    pub fn imitate(&self, vendor: Vendor, claims: Value) -> String {
+        if vendor == Vendor::DjangoOauthToolkit {
+            return answer::mint_opaque(&mut self.shared.lock(), [vendor.claims(), claims]);
+        }
+        answer::mint_jwt(&mut self.shared.lock(), vendor.options(), [vendor.claims(), claims])
     }
 
     /// Mints a [JWT](Self::jwt) with these claims and returns the header that carries it, for `insert_header`:

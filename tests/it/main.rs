@@ -43,7 +43,6 @@ mod issuer {
 /// Mounts, requirements, extractors and guards.
 mod authorization {
     mod extractors;
-    mod grants;
     mod guards;
     mod mounts;
     mod requirements;
@@ -81,5 +80,6 @@ mod project {
     mod rfc_table;
 }
 
+mod servers;
 mod test_issuer;
 mod troubleshooting;

@@ -43,6 +43,7 @@ fn every_page_is_included_under_its_name_and_listed() {
         "jwt_or_introspection",
         "caching",
         "scopes_and_groups",
+        "servers",
         "errors",
         "observability",
         "mtls",

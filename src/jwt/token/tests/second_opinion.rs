@@ -12,8 +12,7 @@ use proptest::{collection::vec, sample::select, test_runner::TestRunner};
 use super::*;
 use crate::{
     certificate::CertificateBinding,
-    claims::scope_mapping::ScopeMapping,
-    policy::{self, GroupsMapping, Rules},
+    policy::{self, GroupsClaim, Rules},
 };
 
 /// The algorithms that both implementations have: `jsonwebtoken` has no ES512.
@@ -266,8 +265,7 @@ fn is_accepted(keys: &KeySet, token: &str) -> bool {
         custom: Vec::new(),
         clock_skew: 0,
         clock_tolerance: TOLERANCE.into(),
-        scopes: ScopeMapping::default(),
-        groups: GroupsMapping::new(&["groups".to_owned()], false),
+        groups: GroupsClaim::new("groups"),
         groups_match_all: false,
         binding: CertificateBinding::WhenPresent,
     };

@@ -1,0 +1,246 @@
+//! The recipes of `docs/servers.md`, run against the test issuer, which imitates the tokens of each server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_protect_api::{
+    AuthErrorKind, ProtectApi,
+    test::{TestIssuer, Vendor},
+};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::support::service::{Api, Outcome};
+
+const PAGE: &str = include_str!("../../docs/servers.md");
+const PREFIX: &str = "MONOCLOUD_BACKEND_";
+
+/// One recipe: the heading, the imitated server, and the requirements that a good token meets.
+struct Case {
+    heading: &'static str,
+    vendor: Vendor,
+    scope: Option<&'static str>,
+    group: Option<&'static str>,
+    /// Changes that make a good token one of another tenant, client or type.
+    wrong: Vec<Value>,
+}
+
+fn case(
+    heading: &'static str,
+    vendor: Vendor,
+    scope: &'static str,
+    group: &'static str,
+    wrong: impl IntoIterator<Item = Value>,
+) -> Case {
+    let some = |name: &'static str| Some(name).filter(|name| !name.is_empty());
+    Case { heading, vendor, scope: some(scope), group: some(group), wrong: wrong.into_iter().collect() }
+}
+
+/// Every recipe but that of Google, which has no variables.
+fn cases() -> Vec<Case> {
+    let no_scp = || json!({ "scp": null });
+    let no_scope = || json!({ "scope": null });
+    let tenant = || json!({ "tid": "another" });
+    vec![
+        case(
+            "Keycloak",
+            Vendor::Keycloak,
+            "read",
+            "admin",
+            [json!({ "aud": "account" }), json!({ "typ": "ID" })],
+        ),
+        case("Entra ID, version 2", Vendor::EntraUser, "read", "admin", [tenant(), no_scp()]),
+        case("Entra ID, daemon", Vendor::EntraDaemon, "", "Api.Read.All", [tenant()]),
+        case("Entra ID, version 1", Vendor::EntraV1, "read", "admin", [tenant(), no_scp()]),
+        case("Entra ID, several tenants", Vendor::EntraUser, "read", "admin", [no_scp()]),
+        case("Azure AD B2C", Vendor::AzureAdB2c, "read", "", [json!({ "tfp": "B2C_1_other" }), no_scp()]),
+        case("Auth0", Vendor::Auth0, "read", "admin", []),
+        case("Okta", Vendor::Okta, "read", "admin", []),
+        case(
+            "Amazon Cognito",
+            Vendor::Cognito,
+            "my-api/read",
+            "admin",
+            [json!({ "token_use": "id" }), json!({ "client_id": "another" }), json!({ "client_id": null })],
+        ),
+        case("Zitadel", Vendor::Zitadel, "read", "", []),
+        case("authentik", Vendor::Authentik, "read", "admin", [no_scope()]),
+        case("Ory Hydra", Vendor::Hydra, "read", "", []),
+        case("AD FS", Vendor::AdFs, "openid", "admin", [no_scp()]),
+        case("Firebase", Vendor::Firebase, "", "admin", [json!({ "firebase": null })]),
+        case("Supabase", Vendor::Supabase, "", "admin", [json!({ "role": "anon" })]),
+        case("Salesforce", Vendor::Salesforce, "api", "", [json!({ "client_id": "another" })]),
+        case("Kubernetes service accounts", Vendor::Kubernetes, "", "", []),
+        case(
+            "GitHub Actions",
+            Vendor::GitHubActions,
+            "",
+            "",
+            [json!({ "repository": "stranger/shop" }), json!({ "ref": "refs/pull/1/merge" })],
+        ),
+        case("Spring Authorization Server", Vendor::Spring, "read", "admin", [no_scope()]),
+        case("Duende", Vendor::Duende, "read", "admin", []),
+        case("better-auth", Vendor::BetterAuth, "read", "", []),
+        case("oidc-provider", Vendor::OidcProvider, "read", "admin", []),
+        case("django-oauth-toolkit", Vendor::DjangoOauthToolkit, "read", "", []),
+        case("MonoCloud", Vendor::MonoCloud, "read", "admin", []),
+    ]
+}
+
+/// The sections of the page by their headings.
+fn sections() -> BTreeMap<&'static str, &'static str> {
+    PAGE.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap()).collect()
+}
+
+/// The variables of a section, with continued lines joined.
+fn variables(section: &str) -> Vec<(String, String)> {
+    let Some((_, block)) = section.split_once("```sh\n") else { return Vec::new() };
+    let block = block.split("```").next().unwrap().replace("\\\n", "");
+    let lines = block.lines().map(|line| line.split_once('=').unwrap());
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// A running recipe.
+struct Recipe {
+    issuer: TestIssuer,
+    variables: Vec<(String, String)>,
+}
+
+impl Recipe {
+    /// Starts an issuer at the recipe's path, and replaces the hosts of the server in all variables.
+    fn start(section: &str) -> Self {
+        let mut variables = variables(section);
+        let find = |name: &str| get(&variables, name).map(str::to_owned);
+        let domain = find("TENANT_DOMAIN").unwrap();
+        let located = find("METADATA_URL").unwrap_or_else(|| domain.clone());
+        let path = Url::parse(&located).unwrap().path().replace("/.well-known/openid-configuration", "");
+
+        let mut builder =
+            TestIssuer::builder().path(&path).trailing_slash(path.len() > 1 && path.ends_with('/'));
+        if let (Some(id), Some(secret)) = (find("CLIENT_ID"), find("CLIENT_SECRET")) {
+            builder = builder.client(&id, &secret);
+        }
+        let issuer = builder.start();
+        let origin = Url::parse(issuer.issuer()).unwrap().origin().ascii_serialization();
+        let hosts: BTreeSet<String> =
+            [&domain, &located].map(|url| url.split('/').nth(2).unwrap().to_owned()).into();
+        let is_url = |name: &str| {
+            ["TENANT_DOMAIN", "METADATA_URL", "TOKEN_ISSUERS"].contains(&name.strip_prefix(PREFIX).unwrap())
+        };
+        for (_, value) in variables.iter_mut().filter(|(name, _)| is_url(name)) {
+            for host in &hosts {
+                for scheme in ["https", "http"] {
+                    *value = value.replace(&format!("{scheme}://{host}"), &origin);
+                }
+            }
+        }
+        let named = get(&variables, "TENANT_DOMAIN").unwrap().to_owned();
+        issuer.set_metadata(|mut metadata| {
+            metadata["issuer"] = named.into();
+            metadata
+        });
+        Self { issuer, variables }
+    }
+
+    fn protect(&self) -> ProtectApi {
+        ProtectApi::builder_from_variables(PREFIX, self.variables.clone()).build().unwrap()
+    }
+
+    fn audience(&self) -> Option<&str> {
+        get(&self.variables, "AUDIENCE")
+            .or_else(|| get(&self.variables, "AUDIENCES").and_then(|list| list.split(' ').next()))
+    }
+
+    /// A token of the server with these changes.
+    fn token(&self, vendor: Vendor, changes: &Value) -> String {
+        let named = get(&self.variables, "TOKEN_ISSUERS").or_else(|| get(&self.variables, "TENANT_DOMAIN"));
+        let mut claims = json!({});
+        if vendor != Vendor::DjangoOauthToolkit {
+            claims["iss"] = named.unwrap().into();
+        }
+        if let Some(audience) = self.audience() {
+            claims["aud"] = json!([audience, "https://userinfo.example.test"]);
+        }
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        self.issuer.imitate(vendor, claims)
+    }
+}
+
+fn get<'v>(variables: &'v [(String, String)], name: &str) -> Option<&'v str> {
+    let found = variables.iter().find(|(one, _)| one.strip_prefix(PREFIX) == Some(name));
+    found.map(|(_, value)| value.as_str())
+}
+
+/// The changes that no recipe accepts.
+fn always_wrong(recipe: &Recipe) -> Vec<Value> {
+    let mut wrong = vec![
+        json!({ "iss": "https://another.example.test" }),
+        json!({ "exp": 1_000_000_000 }),
+        // An ID token, as OpenID Connect Core sections 2 and 3.1.3.6 describe it.
+        json!({ "aud": "app", "nonce": "n", "at_hash": "h", "scope": null, "scp": null }),
+    ];
+    if recipe.audience().is_some() {
+        wrong.push(json!({ "aud": "https://another.example.test" }));
+        wrong.push(json!({ "aud": null }));
+    }
+    wrong
+}
+
+fn is_rejected(outcome: Outcome) -> bool {
+    matches!(outcome, Err(AuthErrorKind::InvalidToken(_)))
+}
+
+#[test]
+fn every_recipe_has_a_case_and_a_label() {
+    let sections = sections();
+    let with_case: BTreeSet<_> = cases().iter().map(|case| case.heading).collect();
+    let with_recipe: BTreeSet<_> = sections
+        .iter()
+        .filter(|(_, text)| !variables(text).is_empty())
+        .map(|(heading, _)| *heading)
+        .collect();
+    assert_eq!(with_recipe, with_case);
+    assert_eq!(sections.len(), with_case.len() + 1, "only Google has no recipe");
+    let labels = ["real server", "published shape", "documentation only"];
+    for (heading, text) in sections {
+        let evidence =
+            text.split_once("\n- Evidence: ").unwrap_or_else(|| panic!("{heading} has no label")).1;
+        assert!(labels.iter().any(|label| evidence.starts_with(label)), "{heading}: {evidence}");
+    }
+}
+
+#[actix_web::test]
+async fn every_recipe_accepts_good_tokens_and_rejects_wrong_ones() {
+    let sections = sections();
+    let mut problems = Vec::new();
+    for case in cases() {
+        let recipe = Recipe::start(sections[case.heading]);
+        let mut protect = recipe.protect();
+        let plain = Api::of(&protect, None).await;
+        if let Some(scope) = case.scope {
+            protect = protect.scopes([scope]);
+        }
+        if let Some(group) = case.group {
+            protect = protect.groups([group]);
+        }
+        let strict = Api::of(&protect, None).await;
+        let good = recipe.token(case.vendor, &json!({}));
+        let mut check = |api: &str, changes: &Value, outcome: Outcome, is_good: bool| {
+            if !is_good {
+                problems.push(format!("{}, {api}, {changes}: {outcome:?}", case.heading));
+            }
+        };
+        for (name, api) in [("plain", &plain), ("strict", &strict)] {
+            let outcome = api.outcome(&good).await;
+            check(name, &json!("good"), outcome, outcome.is_ok());
+        }
+        let unscoped = Api::of(&recipe.protect().scopes(["another"]), None).await.outcome(&good).await;
+        check("another scope", &json!("good"), unscoped, unscoped == Err(AuthErrorKind::InsufficientScope));
+        for changes in always_wrong(&recipe).iter().chain(&case.wrong) {
+            let outcome = plain.outcome(&recipe.token(case.vendor, changes)).await;
+            check("wrong", changes, outcome, is_rejected(outcome));
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
