@@ -1,6 +1,6 @@
 //! 503: the authorization server does not give a usable response.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use actix_protect_api::test::{Endpoint, Fault, TestClock, TestIssuer};
 use actix_web::rt;
@@ -37,6 +37,12 @@ async fn unreachable() -> Walked {
     lines.push(refused(api(introspecting(&behind_tls)).get("/").token(&opaque), 503).await);
     let (status, _) = process::calls(&behind_tls, &process::Certificates::of_the_issuer(&behind_tls));
     assert_eq!(status, "200");
+    // A resolver of the application fails, and then returns the keys.
+    let (jwt, keys) = (issuer.jwt(json!({})), issuer.jwks());
+    let sealed = introspecting(&issuer).jwks_resolver(async || Err("the vault is sealed".into()));
+    lines.push(refused(api(sealed).get("/").token(&jwt), 503).await);
+    let open = introspecting(&issuer).jwks_resolver(move || ready(Ok(keys.clone())));
+    works(api(open).get("/").token(&jwt)).await;
     Walked::new(lines, works(api(introspecting(&issuer)).get("/").token(&token)).await)
 }
 
