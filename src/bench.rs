@@ -47,7 +47,7 @@ impl RequestPath {
     pub fn allows(&self, claims: &Claims) -> bool {
         let rules = &self.protect.state.settings.rules;
         let (issuer, now) = (claims.issuer().unwrap_or_default(), SystemClock::new().unix_time());
-        policy::check(claims, rules, &Requirements::default(), issuer, now, None).is_ok()
+        policy::check(claims, claims.scopes(), rules, &Requirements::default(), issuer, now, None).is_ok()
     }
 }
 

@@ -129,7 +129,7 @@ impl Cache {
         }
     }
 
-    /// Returns a ticket. It must be drawn **before** the introspection request is sent, and passed to
+    /// Returns a ticket. It must be taken **before** the introspection request is sent, and passed to
     /// [`insert`](Self::insert) with the verdict.
     pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
         match self {
@@ -139,7 +139,7 @@ impl Cache {
         }
     }
 
-    /// Caches a verdict, unless its token was evicted since the ticket was drawn.
+    /// Caches a verdict, unless its token was evicted since the ticket was taken.
     ///
     /// Waits only if [`may_wait`](Self::may_wait).
     pub(crate) async fn insert(

@@ -24,7 +24,7 @@ use crate::{
     bearer::BearerToken,
     claims::{Audience, Claims, scope::Scopes},
     error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
-    policy,
+    policy::{self, GroupOptions},
     protect_api::state::State,
     response::{Rejection, RejectionBuilder},
     telemetry::VerdictSource,
@@ -131,15 +131,15 @@ impl<C> AuthenticatedRequest<C> {
         self.verdict().client_id()
     }
 
-    /// Returns the granted scopes.
+    /// Returns the granted scopes, from the configured [claims](crate::ProtectApiBuilder::scope_claims).
     pub fn scopes(&self) -> &Scopes {
-        self.verdict().scopes()
+        self.authenticated.valid.scopes()
     }
 
-    /// Returns the names of the subject's groups: the strings of the groups claim, and the `id` and `name` of its
-    /// objects.
+    /// Returns the names of the subject's groups, from the configured
+    /// [claims](crate::ProtectApiBuilder::groups_claims).
     pub fn groups(&self) -> Vec<&str> {
-        policy::group_names(self.verdict(), &self.state.settings.rules.groups).collect()
+        self.state.settings.rules.groups.names(self.verdict())
     }
 
     /// Returns the `iss` of the token. If an introspection response has none, returns the issuer as the metadata spells
@@ -176,8 +176,19 @@ impl<C> AuthenticatedRequest<C> {
 
     /// Returns whether the subject is in this group.
     pub fn has_group(&self, group: &str) -> bool {
-        let mut names = policy::group_names(self.verdict(), &self.state.settings.rules.groups);
-        names.any(|name| name == group)
+        self.state.settings.rules.groups.contains(self.verdict(), group)
+    }
+
+    /// Returns whether the subject is in one of these groups (or in all of them), with another claim or another mode
+    /// than the configuration: `caller.is_in_groups(["admin"], &GroupOptions::default().claim("roles"))`. An empty list
+    /// requires nothing.
+    pub fn is_in_groups<S: AsRef<str>>(
+        &self,
+        groups: impl IntoIterator<Item = S>,
+        options: &GroupOptions,
+    ) -> bool {
+        let groups: Vec<S> = groups.into_iter().collect();
+        policy::in_groups_with(self.verdict(), &self.state.settings.rules, &groups, options)
     }
 
     /// Requires **all** of these scopes. An empty list requires nothing.
@@ -217,12 +228,15 @@ impl<C> AuthenticatedRequest<C> {
     ) -> Result<(), Rejection> {
         let groups: Vec<S> = groups.into_iter().collect();
         let fulfilled = policy::in_groups(self.verdict(), &self.state.settings.rules, &groups);
-        if fulfilled { Ok(()) } else { Err(self.reject(AuthError::new(AuthErrorKind::InsufficientGroups))) }
+        if fulfilled {
+            return Ok(());
+        }
+        Err(self.reject(policy::insufficient_groups(self.verdict(), &self.state.settings.rules)))
     }
 
     fn insufficient_scope<S: AsRef<str>>(&self, scopes: &[S]) -> Rejection {
         let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
-        self.reject(AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes(names.join(" ")))
+        self.reject(policy::insufficient_scope(self.verdict(), &self.state.settings.rules, &names))
     }
 
     fn reject(&self, error: AuthError) -> Rejection {

@@ -1,11 +1,16 @@
 //! The claims of a token, with one type for JWTs and introspection responses.
 
+pub(crate) mod claim_path;
 mod footprint;
 pub(crate) mod object;
 pub(crate) mod scope;
+pub(crate) mod scope_mapping;
 pub(crate) mod token_type;
 
-pub use self::scope::{Scope, Scopes};
+pub use self::{
+    scope::{Scope, Scopes},
+    scope_mapping::ScopeClaim,
+};
 
 use std::{
     fmt,
@@ -242,7 +247,7 @@ impl ClaimsInner {
             issuer: issuer.map(Into::into),
             subject: subject.map(Into::into),
             client_id: client.map(Into::into),
-            is_plain_bearer: is_plain_bearer(members),
+            is_plain_bearer: token_type::is_plain_bearer(members),
             has_cnf: members.get("cnf").is_some(),
             audience,
             scopes,
@@ -276,15 +281,6 @@ impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_members(Map::deserialize(deserializer)?).map_err(D::Error::custom)
     }
-}
-
-fn is_plain_bearer(members: &JsonObject<'_>) -> bool {
-    let is_bearer = match members.get("token_type") {
-        None => true,
-        Some(JsonValue::Text(token_type)) => token_type.eq_ignore_ascii_case("bearer"),
-        Some(JsonValue::Other(_)) => false,
-    };
-    is_bearer && members.get("cnf").is_none()
 }
 
 enum Strings<'a> {

@@ -176,7 +176,7 @@ pub mod guard {
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use caller::{AuthenticatedRequest, Principal, RequiredScopes, Scoped};
 pub use certificate::{CertificateBinding, ResolverError};
-pub use claims::{Audience, Claims, MalformedClaim, Scope, Scopes};
+pub use claims::{Audience, Claims, MalformedClaim, Scope, ScopeClaim, Scopes};
 pub use client_auth::{
     ClientAssertionAudience, ClientAuthentication, ClientIdentity, SecretSource,
     UnknownClientAssertionAudience,
@@ -190,6 +190,7 @@ pub use issuer::hardened_client;
 pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
+pub use policy::GroupOptions;
 pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, ValidatedToken};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use secret::Secret;

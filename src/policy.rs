@@ -2,18 +2,27 @@
 //! certificate. It runs on every request, also on a cache hit. Its result is never cached.
 
 mod claim_rule;
+mod groups;
 mod parties;
 mod required_claim;
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
-
-pub(crate) use self::{claim_rule::ClaimRule, parties::quoted, required_claim::RequiredClaim};
+pub use self::groups::GroupOptions;
+pub(crate) use self::{
+    claim_rule::ClaimRule,
+    groups::{GroupsMapping, in_groups, in_groups_with},
+    parties::quoted,
+    required_claim::RequiredClaim,
+};
 
 use crate::{
     certificate::{self, CertificateBinding, CertificateThumbprint},
-    claims::{Claims, scope::Scope},
+    claims::{
+        Claims,
+        scope::{Scope, Scopes},
+        scope_mapping::ScopeMapping,
+    },
     error::{AuthError, AuthErrorKind, TokenFault},
 };
 
@@ -38,14 +47,15 @@ pub(crate) struct Rules {
     pub(crate) clock_skew: i64,
     /// The tolerance for `exp` and `nbf`, in seconds.
     pub(crate) clock_tolerance: i64,
-    pub(crate) groups: GroupsClaim,
+    pub(crate) scopes: ScopeMapping,
+    pub(crate) groups: GroupsMapping,
     pub(crate) groups_match_all: bool,
     pub(crate) binding: CertificateBinding,
 }
 
 impl Rules {
     /// Returns whether tokens may have this `iss`. `issuer` is spelled as in the metadata.
-    fn accepts_issuer(&self, stated: &str, issuer: &str) -> bool {
+    pub(crate) fn accepts_issuer(&self, stated: &str, issuer: &str) -> bool {
         match &*self.token_issuers {
             [] => stated == issuer,
             accepted => accepted.iter().any(|one| one == stated),
@@ -56,36 +66,6 @@ impl Rules {
     /// and a token with any `aud` is rejected.
     fn is_for_clients(&self) -> bool {
         self.audiences.is_empty() && !self.allowed_clients.is_empty()
-    }
-}
-
-/// The location of the groups: a top-level claim by name, or any claim by JSON pointer (RFC 6901).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum GroupsClaim {
-    Name(String),
-    /// The first reference token, unescaped, and the rest of the pointer.
-    Pointer(String, String),
-}
-
-impl GroupsClaim {
-    /// Parses the setting. A leading `/` makes it a pointer: `/realm_access/roles`.
-    pub(crate) fn new(claim: &str) -> Self {
-        let Some(pointer) = claim.strip_prefix('/') else { return Self::Name(claim.to_owned()) };
-        let (first, rest) = pointer.find('/').map_or((pointer, ""), |slash| pointer.split_at(slash));
-        Self::Pointer(first.replace("~1", "/").replace("~0", "~"), rest.to_owned())
-    }
-
-    /// Returns whether a pointer is well-formed (RFC 6901 section 3). A name is always well-formed.
-    pub(crate) fn is_well_formed(claim: &str) -> bool {
-        let mut escapes = claim.split('~').skip(1);
-        !claim.starts_with('/') || escapes.all(|escape| escape.starts_with(['0', '1']))
-    }
-
-    fn find<'c>(&self, claims: &'c Claims) -> Option<&'c Value> {
-        match self {
-            Self::Name(name) => claims.get(name),
-            Self::Pointer(first, rest) => claims.get(first)?.pointer(rest),
-        }
     }
 }
 
@@ -102,10 +82,12 @@ pub(crate) struct Requirements {
 /// Checks issuer, audience, client, required claims, expiry, not-before, age, scopes, groups, claim rules and
 /// certificate binding, in this order. So an expired token without the scope is rejected with 401, and a missing scope
 /// with a wrong certificate with 403.
-/// (The shape of the subject was checked when the claims were parsed.) `now` is in seconds since 1970; `issuer` is
+/// (The shape of the subject was checked when the claims were parsed.) `granted` are the scopes of the token; `now` is in
+/// seconds since 1970; `issuer` is
 /// spelled as in the metadata.
 pub(crate) fn check(
     claims: &Claims,
+    granted: &Scopes,
     rules: &Rules,
     requirements: &Requirements,
     issuer: &str,
@@ -113,7 +95,7 @@ pub(crate) fn check(
     certificate: Option<&CertificateThumbprint>,
 ) -> Result<(), AuthError> {
     check_token(claims, rules, issuer, now)?;
-    scopes(claims, requirements)?;
+    scopes(claims, granted, rules, requirements)?;
     groups(claims, rules, requirements)?;
     rules.custom.iter().try_for_each(|rule| rule.check(claims))?;
     certificate::check(claims, rules.binding, certificate)
@@ -163,46 +145,41 @@ fn check_age(issued: i64, most: i64, now: i64, tolerance: i64) -> Result<(), Aut
     Ok(())
 }
 
-fn scopes(claims: &Claims, requirements: &Requirements) -> Result<(), AuthError> {
-    let granted = claims.scopes();
+fn scopes(
+    claims: &Claims,
+    granted: &Scopes,
+    rules: &Rules,
+    requirements: &Requirements,
+) -> Result<(), AuthError> {
+    let insufficient = |scopes: &[Scope]| {
+        let names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
+        Err(insufficient_scope(claims, rules, &names))
+    };
     if !requirements.all_scopes.iter().all(|scope| granted.contains(scope.as_str())) {
-        return Err(insufficient_scope(&requirements.all_scopes));
+        return insufficient(&requirements.all_scopes);
     }
     for any in &requirements.any_scopes {
         if !any.is_empty() && !any.iter().any(|scope| granted.contains(scope.as_str())) {
-            return Err(insufficient_scope(any));
+            return insufficient(any);
         }
     }
     Ok(())
 }
 
-/// Creates the error that names these scopes in its challenge.
-pub(crate) fn insufficient_scope(scopes: &[Scope]) -> AuthError {
-    let names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
-    AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes(names.join(" "))
+/// Creates the error that names these scopes in its challenge. Its source describes the claims that were read, without
+/// their values.
+pub(crate) fn insufficient_scope(claims: &Claims, rules: &Rules, scopes: &[&str]) -> AuthError {
+    AuthError::new(AuthErrorKind::InsufficientScope)
+        .with_required_scopes(scopes.join(" "))
+        .with_source(rules.scopes.describe(claims))
 }
 
 fn groups(claims: &Claims, rules: &Rules, requirements: &Requirements) -> Result<(), AuthError> {
     let fulfilled = requirements.groups.iter().all(|wanted| in_groups(claims, rules, wanted));
-    if fulfilled { Ok(()) } else { Err(AuthError::new(AuthErrorKind::InsufficientGroups)) }
+    if fulfilled { Ok(()) } else { Err(insufficient_groups(claims, rules)) }
 }
 
-/// Returns whether the subject is in one of these groups, or in all of them if the rules require it. An empty list
-/// requires nothing.
-pub(crate) fn in_groups<S: AsRef<str>>(claims: &Claims, rules: &Rules, wanted: &[S]) -> bool {
-    let is_member = |group: &S| group_names(claims, &rules.groups).any(|name| name == group.as_ref());
-    match wanted {
-        [] => true,
-        wanted if rules.groups_match_all => wanted.iter().all(is_member),
-        wanted => wanted.iter().any(is_member),
-    }
-}
-
-/// Returns the names of the token's groups: the strings of the claim, and the `id` and `name` of its objects. A
-/// claim that is no array contains no group.
-pub(crate) fn group_names<'c>(claims: &'c Claims, claim: &GroupsClaim) -> impl Iterator<Item = &'c str> {
-    claim.find(claims).and_then(Value::as_array).into_iter().flatten().flat_map(|group| {
-        let named = |member| group.get(member).and_then(Value::as_str);
-        [group.as_str(), named("id"), named("name")].into_iter().flatten()
-    })
+/// Creates the error for a missing group. Its source describes the claims that were read, without their values.
+pub(crate) fn insufficient_groups(claims: &Claims, rules: &Rules) -> AuthError {
+    AuthError::new(AuthErrorKind::InsufficientGroups).with_source(rules.groups.describe(claims))
 }

@@ -4,6 +4,7 @@ mod any_of;
 mod builder;
 mod check;
 pub(crate) mod env;
+mod granted;
 mod issuer_set;
 pub(crate) mod state;
 mod summary;
@@ -76,7 +77,7 @@ impl ProtectApi {
     /// other names.
     ///
     /// # Panics
-    /// As [`from_env`](Self::from_env).
+    /// The same as for [`from_env`](Self::from_env).
     #[track_caller]
     #[expect(
         clippy::panic,
@@ -215,7 +216,7 @@ impl ProtectApi {
     /// list requires nothing.
     ///
     /// # Panics
-    /// As [`scopes`](Self::scopes).
+    /// The same as for [`scopes`](Self::scopes).
     #[track_caller]
     pub fn any_scope<S: AsRef<str>>(&self, scopes: impl IntoIterator<Item = S>) -> Self {
         let scopes = parse_scopes(scopes);

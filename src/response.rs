@@ -2,6 +2,7 @@
 //! in handlers all build their rejections here.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod body;
 pub(crate) mod challenge;
 
 use std::{
@@ -19,10 +20,10 @@ use actix_web::{
         StatusCode,
         header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
     },
-    web::Bytes,
 };
 use serde_json::json;
 
+pub use self::body::ErrorBody;
 use self::challenge::Challenge;
 use crate::{
     error::{AuthError, AuthErrorKind},
@@ -41,45 +42,6 @@ pub trait ErrorRenderer: Send + Sync {
 impl<F: Fn(&AuthError, &HttpRequest) -> ErrorBody + Send + Sync> ErrorRenderer for F {
     fn render(&self, error: &AuthError, request: &HttpRequest) -> ErrorBody {
         self(error, request)
-    }
-}
-
-/// The body of a rejection and its content type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorBody {
-    content_type: HeaderValue,
-    bytes: Bytes,
-}
-
-impl ErrorBody {
-    /// Creates a body with any bytes and content type.
-    ///
-    /// # Panics
-    /// If the content type is not a valid header value.
-    pub fn new(content_type: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { content_type: HeaderValue::from_static(content_type), bytes: bytes.into().into() }
-    }
-
-    /// Creates an `application/json` body.
-    pub fn json(value: &serde_json::Value) -> Self {
-        Self::new("application/json", value.to_string())
-    }
-
-    /// Creates a `text/plain` body in UTF-8.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::new("text/plain; charset=utf-8", text.into())
-    }
-
-    /// Creates an empty body.
-    pub fn empty() -> Self {
-        Self::new("text/plain; charset=utf-8", "")
-    }
-
-    fn of_message(message: &'static str, reference: Option<&str>) -> Self {
-        Self::json(&match reference {
-            Some(reference) => json!({ "message": message, "reference": reference }),
-            None => json!({ "message": message }),
-        })
     }
 }
 

@@ -17,7 +17,7 @@ use futures_util::future::Either;
 use crate::{
     bearer::BearerToken,
     cache::{Age, AgedVerdict, CacheError, CacheKey, ClockReading, Verdict},
-    claims::Claims,
+    claims::{Claims, scope::Scopes, scope_mapping::ScopeMapping},
     clock::Clock,
     deadline::Deadline,
     error::{AuthError, SetupFault, TokenFault},
@@ -35,6 +35,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct ValidToken {
     pub(crate) claims: Claims,
+    /// The granted scopes, if other claims than the standard ones grant them.
+    scopes: Option<Scopes>,
     /// The issuer, if the claims have no `iss`.
     pub(crate) issuer: Option<Arc<str>>,
     /// The age of the verdict; `None` for a JWT that was validated locally.
@@ -43,6 +45,11 @@ pub(crate) struct ValidToken {
 }
 
 impl ValidToken {
+    /// Returns the granted scopes.
+    pub(crate) fn scopes(&self) -> &Scopes {
+        self.scopes.as_ref().unwrap_or_else(|| self.claims.scopes())
+    }
+
     /// Returns the issuer, spelled as in the metadata.
     pub(crate) fn issuer(&self) -> &str {
         self.claims.issuer().or(self.issuer.as_deref()).unwrap_or_default()
@@ -67,6 +74,7 @@ pub(crate) struct Validator {
     pub(crate) metadata: MetadataCache,
     pub(crate) introspection: Option<Arc<Introspection>>,
     pub(crate) local: JwtValidator,
+    scopes: ScopeMapping,
     has_own_store: bool,
     /// The longest time that a request waits for calls, fetches and the store together.
     timeout: Duration,
@@ -89,6 +97,7 @@ impl Validator {
             metadata: MetadataCache::new(settings, hooks, limits, telemetry),
             introspection: Introspection::new(settings, hooks, limits, clock, telemetry).map(Arc::new),
             local: JwtValidator::new(settings, hooks, limits, telemetry),
+            scopes: settings.rules.scopes.clone(),
             has_own_store: hooks.cache.is_some(),
             timeout: settings.tuning.response_timeout,
             warned_of_opaque_tokens: AtomicBool::new(false),
@@ -219,7 +228,8 @@ impl Validator {
         };
         let has_issuer = claims.issuer().is_some();
         let issuer = (!has_issuer).then(|| self.metadata.issuer(self.metadata.load().as_deref()).into());
-        Ok(ValidToken { claims, issuer, age, via })
+        let scopes = self.scopes.map(&claims);
+        Ok(ValidToken { claims, scopes, issuer, age, via })
     }
 
     pub(crate) fn status(&self) -> Status {

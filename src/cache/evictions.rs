@@ -23,11 +23,11 @@ pub(crate) struct Evictions {
 pub(super) struct EvictionLog {
     /// The number of evictions so far.
     count: u64,
-    /// The number of outstanding tickets that were drawn at each count.
+    /// The number of outstanding tickets that were taken at each count.
     outstanding: BTreeMap<u64, usize>,
     /// The evictions that are newer than an outstanding ticket, with their number, the oldest first.
     recent: VecDeque<(u64, Evicted)>,
-    /// Every ticket that was drawn before this eviction is invalid.
+    /// Every ticket that was taken before this eviction is invalid.
     all_before: u64,
 }
 
@@ -38,7 +38,7 @@ enum Evicted {
     Subject(u64),
 }
 
-/// Contains the time at which an introspection request was sent. It is drawn before the request is sent. While it
+/// Contains the time at which an introspection request was sent. It is created before the request is sent. While it
 /// exists, later evictions are recorded.
 #[derive(Debug)]
 pub(crate) struct Ticket {
@@ -46,7 +46,7 @@ pub(crate) struct Ticket {
     sent: ClockReading,
     /// The time on the wall clock at which the token expires, if it is known from another source than the verdict.
     token_expires_at: Option<i64>,
-    /// The number of evictions when the ticket was drawn.
+    /// The number of evictions when the ticket was taken.
     drawn_at: u64,
     /// The evictions; `None` if nothing is cached.
     evictions: Option<Arc<Evictions>>,

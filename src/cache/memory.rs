@@ -119,7 +119,7 @@ impl VerdictCache {
         self.evictions.ticket(key, sent)
     }
 
-    /// Caches a verdict, unless its token was evicted after the ticket was drawn, a later call has already inserted
+    /// Caches a verdict, unless its token was evicted after the ticket was taken, a later call has already inserted
     /// a verdict, or the verdict has expired.
     pub(crate) fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
         let key = *ticket.key();

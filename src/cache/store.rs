@@ -294,7 +294,7 @@ impl CustomStore {
         self.evictions.record_subject(&mut self.evictions.lock(), subject);
     }
 
-    /// As [`evict_subject`](Self::evict_subject), for all tokens.
+    /// The same as [`evict_subject`](Self::evict_subject), for all tokens.
     pub(crate) fn clear(&self) {
         self.evictions.lock().record_everything();
     }

@@ -110,6 +110,6 @@ impl Guard for HasScopes {
     fn check(&self, context: &GuardContext<'_>) -> bool {
         let extensions = context.req_data();
         let granted = extensions.get::<AuthContext>().and_then(AuthContext::authenticated);
-        granted.is_some_and(|caller| self.0.iter().all(|scope| caller.valid.claims.scopes().contains(scope)))
+        granted.is_some_and(|caller| self.0.iter().all(|scope| caller.valid.scopes().contains(scope)))
     }
 }

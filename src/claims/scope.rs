@@ -57,11 +57,15 @@ impl Scopes {
     }
 
     fn extend<'a>(&mut self, parts: impl IntoIterator<Item = &'a str>) {
-        for part in parts {
-            let start = self.text.len();
-            self.text.push_str(part);
-            self.spans.push((start, self.text.len()));
-        }
+        parts.into_iter().for_each(|part| self.push("", part));
+    }
+
+    /// Adds a scope that consists of two parts.
+    pub(super) fn push(&mut self, prefix: &str, rest: &str) {
+        let start = self.text.len();
+        self.text.push_str(prefix);
+        self.text.push_str(rest);
+        self.spans.push((start, self.text.len()));
     }
 
     /// Returns whether the token grants exactly this scope.

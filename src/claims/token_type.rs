@@ -1,6 +1,6 @@
 //! The claims that state the type of a token: an ID token or a refresh token is not an access token.
 
-use crate::claims::object::JsonObject;
+use crate::claims::object::{JsonObject, JsonValue};
 
 /// Returns the claims in which servers name the type of a token: Cognito's `token_use`, the `token_type` of
 /// introspection responses (RFC 7662 section 2.2), Keycloak's `typ`, Casdoor's `tokenType`, and `token_class`.
@@ -8,6 +8,16 @@ pub(crate) fn said_by<'m>(claims: &'m JsonObject<'_>) -> impl Iterator<Item = &'
     ["token_use", "token_type", "typ", "tokenType", "token_class"]
         .into_iter()
         .filter_map(|name| claims.text(name))
+}
+
+/// Returns whether the token has no `cnf`, and no `token_type` except `Bearer`.
+pub(super) fn is_plain_bearer(members: &JsonObject<'_>) -> bool {
+    let is_bearer = match members.get("token_type") {
+        None => true,
+        Some(JsonValue::Text(token_type)) => token_type.eq_ignore_ascii_case("bearer"),
+        Some(JsonValue::Other(_)) => false,
+    };
+    is_bearer && members.get("cnf").is_none()
 }
 
 /// Returns whether a name is that of another token type. Names of token types are registered only in part. Only

@@ -27,8 +27,7 @@ use crate::{
     telemetry::{IntrospectionState, log_throttle::LogThrottle},
 };
 
-/// The number of failures since the last success that start a health check, and the number of failed connections that
-/// open the breaker.
+/// The failures since the last success that start a health check, and the failed connections that open the breaker.
 const SUSPICIOUS_FAILURES: u32 = 3;
 const FAILED_CONNECTIONS: u32 = 5;
 /// The first and the longest time for which the breaker stays open. Each failed health check doubles the time.
@@ -212,7 +211,7 @@ impl CircuitBreaker {
     /// Checks whether [`try_acquire`](Self::try_acquire) would admit a call.
     ///
     /// # Errors
-    /// As [`try_acquire`](Self::try_acquire).
+    /// The same as for [`try_acquire`](Self::try_acquire).
     pub(crate) fn check_admission(
         &self,
         key: &CacheKey,
@@ -233,8 +232,7 @@ impl CircuitBreaker {
     /// Requests permission to introspect this token. The result must be reported to [`record`](Self::record).
     ///
     /// # Errors
-    /// [`UpstreamFault::Paused`] with the remaining time, while the breaker is open, or during the pause of this
-    /// token.
+    /// [`UpstreamFault::Paused`] with the remaining time, while the breaker is open or this token has a pause.
     pub(crate) fn try_acquire(
         &self,
         key: &CacheKey,

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -18,10 +18,29 @@ fn rules() -> Rules {
         custom: Vec::new(),
         clock_skew: 0,
         clock_tolerance: 60,
-        groups: GroupsClaim::new("groups"),
+        scopes: ScopeMapping::default(),
+        groups: groups_in(&["groups"]),
         groups_match_all: false,
         binding: CertificateBinding::WhenPresent,
     }
+}
+
+fn groups_in(claims: &[&str]) -> GroupsMapping {
+    GroupsMapping::new(&texts(claims), false)
+}
+
+/// Checks with the scopes that the rules map.
+fn check(
+    claims: &Claims,
+    rules: &Rules,
+    requirements: &Requirements,
+    issuer: &str,
+    now: i64,
+    certificate: Option<&CertificateThumbprint>,
+) -> Result<(), AuthError> {
+    let mapped = rules.scopes.map(claims);
+    let granted = mapped.as_ref().unwrap_or_else(|| claims.scopes());
+    super::check(claims, granted, rules, requirements, issuer, now, certificate)
 }
 
 fn good() -> Value {
@@ -252,8 +271,10 @@ fn groups_match_strings_and_objects_any_or_all() {
         }
     }
     for no_list in [
-        json!("staff"),
+        json!("staff ops"),
         json!({"id": "staff"}),
+        json!({"staff": null}),
+        json!({"staff": false}),
         Value::Null,
         json!(1),
         json!([["staff"]]),
@@ -268,16 +289,62 @@ fn groups_match_strings_and_objects_any_or_all() {
 fn groups_are_found_by_name_or_pointer() {
     let realm = json!({"realm_access": {"roles": ["admin"]}, "https://x.test/groups": ["admin"], "a/b": {"c~d": ["admin"]}});
     for claim in ["/realm_access/roles", "https://x.test/groups", "/a~1b/c~0d"] {
-        let rules = Rules { groups: GroupsClaim::new(claim), ..rules() };
+        let rules = Rules { groups: groups_in(&[claim]), ..rules() };
         assert_eq!(decide(&realm, &rules, &groups_of(&[&["admin"]])), Ok(()), "{claim}");
     }
-    for claim in ["realm_access", "/realm_access", "/realm_access/roles/0", "/nothing/here", "/"] {
-        let rules = Rules { groups: GroupsClaim::new(claim), ..rules() };
+    for claim in ["realm_access", "/realm_access", "/realm_access/roles/1", "/nothing/here", "/"] {
+        let rules = Rules { groups: groups_in(&[claim]), ..rules() };
         assert_eq!(
             decide(&realm, &rules, &groups_of(&[&["admin"]])),
             Err(AuthErrorKind::InsufficientGroups),
             "{claim}"
         );
+    }
+}
+
+#[test]
+fn groups_have_many_shapes_and_all_claims_are_read() {
+    let claims = claims(&json!({
+        "groups": "ops team", "roles": {"admin": {"org": "x"}, "owner": true, "off": false, "none": null},
+        "a": {"b": ["c", {"id": "d", "name": "e"}, 7, ["f"], {"g": "h"}]}, "n": 7, "t": true, "e": ""
+    }));
+    let names = |claims_read: &[&str], is_delimited| {
+        GroupsMapping { is_delimited, ..groups_in(claims_read) }.names(&claims).join(",")
+    };
+    assert_eq!(
+        names(&["groups", "roles", "/a/b", "n", "t", "e", "absent"], false),
+        "ops team,admin,owner,c,d,e"
+    );
+    assert_eq!(names(&["groups", "e", "/a/b"], true), "ops,team,c,d,e");
+    let rules = Rules { groups: groups_in(&["groups", "/a/b"]), ..rules() };
+    let error = insufficient_groups(&claims, &rules).text();
+    assert_eq!(
+        error,
+        "a required group is missing: `groups` is a string with 2 words, `/a/b` is an array with 5 entries"
+    );
+    let scope = insufficient_scope(&claims, &rules, &["x"]);
+    assert_eq!(
+        scope.text(),
+        "a required scope is missing: `scope` is a string with 2 words, `scp` is absent"
+    );
+}
+
+#[test]
+fn one_check_of_groups_can_have_another_claim_and_mode() {
+    let claims = claims(&json!({"roles": ["admin", "dev"]}));
+    let is_in = |rules: &Rules, wanted: &[&str], options| in_groups_with(&claims, rules, wanted, &options);
+    let roles = || GroupOptions::default().claim("roles");
+    for rules in [rules(), Rules { groups_match_all: true, ..rules() }] {
+        assert!(is_in(&rules, &["staff"], GroupOptions::default()));
+        assert_eq!(is_in(&rules, &["staff", "no"], GroupOptions::default()), !rules.groups_match_all);
+        assert!(is_in(&rules, &["admin"], roles()));
+        assert!(!is_in(&rules, &["staff"], roles()));
+        assert!(is_in(&rules, &["admin", "no"], roles().match_all(false)));
+        assert!(!is_in(&rules, &["admin", "no"], roles().match_all(true)));
+        assert!(is_in(&rules, &["admin", "dev"], roles().match_all(true)));
+        assert!(is_in(&rules, &[], roles().match_all(true)));
+        assert!(!is_in(&rules, &["admin"], GroupOptions::default().claim("/roles~")));
+        assert!(!is_in(&rules, &["admin"], GroupOptions::default().claim("")));
     }
 }
 
@@ -566,6 +633,31 @@ proptest! {
             prop_assert!(claims.audience().contains("https://api.example.test"));
             prop_assert!(claims.scopes().contains("read"));
             prop_assert!(claims.expires_at().is_none_or(|exp| exp > NOW + skew - 60));
+        }
+    }
+
+    /// A scope or group that is accepted is a text in one of the configured claims.
+    #[test]
+    fn only_the_configured_claims_grant(
+        read in few(&["read", "x:read", "other read"]),
+        other in few(&["read"]),
+        is_delimited in any::<bool>(),
+        prefix in prop::option::of(Just("x:".to_owned())),
+    ) {
+        let claims = claims(&json!({"scope": "read", "permissions": read.clone(), "groups": other, "roles": read.clone()}));
+        let rules = Rules {
+            scopes: ScopeMapping { claims: Some(vec!["permissions".into()]), prefix: prefix.clone() },
+            groups: GroupsMapping { is_delimited, ..groups_in(&["roles"]) },
+            ..rules()
+        };
+        let text = read.to_string();
+        let scopes = Requirements { all_scopes: scopes_of(&["read"]), ..Requirements::default() };
+        if check(&claims, &rules, &scopes, ISSUER, NOW, None).is_ok() {
+            prop_assert!(text.contains("read"));
+            prop_assert!(prefix.is_some() || text != "\"x:read\"");
+        }
+        if check(&claims, &rules, &groups_of(&[&["read"]]), ISSUER, NOW, None).is_ok() {
+            prop_assert!(text == "\"read\"" || (is_delimited && text == "\"other read\""));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The builder: every setting, its default and its effect.
 
+mod grants;
 mod hooks;
 mod limits;
 mod metadata;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::{
     algorithm::Algorithm,
     certificate::CertificateBinding,
+    claims::ScopeClaim,
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     error::ConfigError,
     policy::{ClaimRule, RequiredClaim},
@@ -26,6 +28,7 @@ use crate::{
 /// setting has a safe default. [`build`](Self::build) validates everything and reports all problems at once.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate setting")]
 pub struct ProtectApiBuilder {
     pub(crate) issuer: Option<UrlText>,
     pub(crate) metadata_url: Option<UrlText>,
@@ -37,7 +40,10 @@ pub struct ProtectApiBuilder {
     pub(crate) introspection_endpoint: Option<UrlText>,
     pub(crate) jwks_uri: Option<UrlText>,
     pub(crate) trust_store: Option<String>,
-    pub(crate) groups_claim: String,
+    pub(crate) scope_claims: Option<Vec<ScopeClaim>>,
+    pub(crate) scope_prefix: Option<String>,
+    pub(crate) groups_claims: Vec<String>,
+    pub(crate) groups_delimited: bool,
     pub(crate) groups_match_all: bool,
     pub(crate) clock_skew: Duration,
     pub(crate) clock_tolerance: Duration,
@@ -67,7 +73,10 @@ impl ProtectApiBuilder {
             introspection_endpoint: None,
             jwks_uri: None,
             trust_store: None,
-            groups_claim: "groups".to_owned(),
+            scope_claims: None,
+            scope_prefix: None,
+            groups_claims: vec!["groups".to_owned()],
+            groups_delimited: false,
             groups_match_all: false,
             clock_skew: Duration::ZERO,
             clock_tolerance: Duration::from_secs(60),
@@ -124,20 +133,6 @@ impl ProtectApiBuilder {
     /// `mtls_endpoint_aliases` (RFC 8705 section 5).
     pub fn trust_store_id(mut self, id: impl Into<String>) -> Self {
         self.trust_store = Some(id.into());
-        self
-    }
-
-    /// Sets the claim that lists the subject's groups: a name, or a JSON pointer (RFC 6901) such as
-    /// `/realm_access/roles`. Its value must be an array of strings, or of objects with `id` or `name`. Default:
-    /// `groups`.
-    pub fn groups_claim(mut self, claim: impl Into<String>) -> Self {
-        self.groups_claim = claim.into();
-        self
-    }
-
-    /// Sets whether a subject must be in all groups that a mount requires. Default: no, one of them is enough.
-    pub fn groups_match_all(mut self, all: bool) -> Self {
-        self.groups_match_all = all;
         self
     }
 

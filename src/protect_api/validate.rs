@@ -6,8 +6,9 @@ mod issuer;
 use std::time::Duration;
 
 use crate::{
+    claims::{claim_path::ClaimPath, scope_mapping::ScopeMapping},
     error::{ConfigError, ConfigProblem},
-    policy::{GroupsClaim, RequiredClaim, Rules},
+    policy::{GroupsMapping, RequiredClaim, Rules},
     protect_api::{builder::ProtectApiBuilder, env::VariableSource},
     redact::UrlText,
     response::challenge::is_quotable,
@@ -56,7 +57,8 @@ impl ProtectApiBuilder {
                 custom: self.claim_rules,
                 clock_skew,
                 clock_tolerance,
-                groups: GroupsClaim::new(&self.groups_claim),
+                scopes: ScopeMapping { claims: self.scope_claims, prefix: self.scope_prefix },
+                groups: GroupsMapping::new(&self.groups_claims, self.groups_delimited),
                 groups_match_all: self.groups_match_all,
                 binding: self.binding,
             },
@@ -124,13 +126,22 @@ impl ProtectApiBuilder {
         if self.max_token_age.is_some_and(|age| age.is_zero()) {
             check.problem("max_token_age", "is 0s, expected at least 1s: no token could be accepted");
         }
-        if self.groups_claim.trim().is_empty() {
-            check.problem("groups_claim", "is empty, expected a claim's name or a JSON pointer");
+        self.check_grants(check);
+    }
+
+    fn check_grants(&self, check: &mut Check<'_>) {
+        if self.groups_claims.is_empty() {
+            check.problem("groups_claims", "is an empty list, expected names of claims or JSON pointers");
         }
-        if !GroupsClaim::is_well_formed(&self.groups_claim) {
-            check.problem("groups_claim",
-                "starts with `/` and is not a JSON pointer: each `~` in it must be followed by `0` or `1` (RFC 6901)",
-            );
+        if self.scope_claims.as_ref().is_some_and(Vec::is_empty) {
+            check.problem("scope_claims", "is an empty list, expected names of claims or JSON pointers");
+        }
+        let groups = self.groups_claims.iter().map(|claim| ("groups_claims", claim));
+        let scopes = self.scope_claims.iter().flatten().map(|claim| ("scope_claims", &claim.text));
+        for (method, claim) in groups.chain(scopes) {
+            if let Err(message) = ClaimPath::check(claim) {
+                check.problem(method, message);
+            }
         }
     }
 

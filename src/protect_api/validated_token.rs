@@ -25,7 +25,7 @@ impl ValidatedToken {
 
     /// Returns the granted scopes.
     pub fn scopes(&self) -> &Scopes {
-        self.valid.claims.scopes()
+        self.valid.scopes()
     }
 
     /// Returns `sub`.

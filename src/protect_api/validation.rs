@@ -61,7 +61,8 @@ impl ProtectApi {
         let metadata = validator.metadata.load();
         let issuer = validator.metadata.issuer(metadata.as_deref());
         let now = clock.unix_time();
-        policy::check(&valid.claims, &settings.rules, &self.mount.requirements, issuer, now, certificate)
+        let requirements = &self.mount.requirements;
+        policy::check(&valid.claims, valid.scopes(), &settings.rules, requirements, issuer, now, certificate)
             .map_err(|error| Denial::new(error, via))
     }
 }

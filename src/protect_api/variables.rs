@@ -19,6 +19,8 @@ enum Form {
     Text(fn(Builder, String) -> Builder),
     /// A list, separated by commas or white space.
     List(fn(Builder, Vec<String>) -> Builder),
+    /// Like `List`, but an empty value means that the variable is not set.
+    OptionalList(fn(Builder, Vec<String>) -> Builder),
     Boolean(fn(Builder, bool) -> Builder),
     /// Like `Boolean`, but an empty value is an error, because the default may be a weaker check than the intended one.
     Check(fn(Builder, bool) -> Builder),
@@ -51,7 +53,10 @@ pub(super) const VARIABLES: &[Variable] = &[
         "client_assertion_audience",
         Form::AssertionAudience(Builder::client_assertion_audience),
     ),
-    variable("GROUPS_CLAIM", "groups_claim", Form::Text(Builder::groups_claim)),
+    variable("SCOPE_CLAIMS", "scope_claims", Form::List(Builder::scope_claims)),
+    variable("SCOPE_PREFIX", "scope_prefix", Form::Text(Builder::scope_prefix)),
+    variable("GROUPS_CLAIM", "groups_claims", Form::OptionalList(Builder::groups_claims)),
+    variable("GROUPS_DELIMITED", "groups_delimited", Form::Boolean(Builder::groups_delimited)),
     variable("GROUPS_MATCH_ALL", "groups_match_all", Form::Check(Builder::groups_match_all)),
     variable("ALLOWED_CLIENTS", "allowed_clients", Form::List(Builder::allowed_clients)),
     variable("REQUIRED_CLAIMS", "required_claims", Form::List(Builder::required_claim_entries)),
@@ -125,7 +130,7 @@ impl Variable {
         let whole = |unit: &str| parsed::<u64>(value, &format!("a whole number of {unit}"));
         Ok(match self.form {
             Form::Text(set) => change(set, value.to_owned()),
-            Form::List(set) => change(set, names(value)?),
+            Form::List(set) | Form::OptionalList(set) => change(set, names(value)?),
             Form::Boolean(set) | Form::Check(set) => change(set, boolean(value)?),
             Form::Seconds(set) => change(set, Duration::from_secs(whole("seconds")?)),
             Form::Milliseconds(set) => change(set, milliseconds(whole("milliseconds")?)?),
@@ -188,9 +193,9 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
 mod tests {
     use super::VARIABLES;
 
-    /// Methods that take code or credentials, and `require_claim`, whose values are part of `REQUIRED_CLAIMS`. The
+    /// Methods that take code or credentials, and single forms of settings that take a list. The
     /// credentials have variables that belong together.
-    const WITHOUT_VARIABLE: [&str; 13] = [
+    const WITHOUT_VARIABLE: [&str; 14] = [
         "async_token_resolver",
         "build",
         "cache_store",
@@ -199,6 +204,7 @@ mod tests {
         "client",
         "clock",
         "dangerous",
+        "groups_claim",
         "jwks_resolver",
         "metadata_resolver",
         "renderer",
@@ -211,6 +217,7 @@ mod tests {
         let (builder, _) = include_str!("builder.rs").split_once("\npub struct Dangerous").unwrap();
         let parts = [
             builder,
+            include_str!("builder/grants.rs"),
             include_str!("builder/hooks.rs"),
             include_str!("builder/limits.rs"),
             include_str!("builder/metadata.rs"),

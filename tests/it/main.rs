@@ -43,6 +43,7 @@ mod issuer {
 /// Mounts, requirements, extractors and guards.
 mod authorization {
     mod extractors;
+    mod grants;
     mod guards;
     mod mounts;
     mod requirements;

@@ -342,8 +342,14 @@ fn every_option_is_used_in_a_test() {
             }
         }
     }
-    let files =
-        ["builder.rs", "builder/hooks.rs", "builder/limits.rs", "builder/metadata.rs", "builder/parties.rs"];
+    let files = [
+        "builder.rs",
+        "builder/grants.rs",
+        "builder/hooks.rs",
+        "builder/limits.rs",
+        "builder/metadata.rs",
+        "builder/parties.rs",
+    ];
     let read = |file| fs::read_to_string(root.join("src/protect_api").join(file)).unwrap();
     let builder = files.map(read).concat();
     let options: Vec<_> =

@@ -20,8 +20,8 @@ pub(super) fn malformed() -> Vec<(&'static str, Walk)> {
 
 pub(super) fn forbidden() -> Vec<(&'static str, Walk)> {
     walks! {
-        "a required scope is missing" => missing_scope,
-        "a required group is missing" => missing_group,
+        "a required scope is missing: …" => missing_scope,
+        "a required group is missing: …" => missing_group,
         "a claim rule is not met: \"…\"" => claim_rule,
     }
 }
@@ -59,13 +59,16 @@ async fn missing_scope() -> Walked {
     let answer = app.get("/read").token(&issuer.jwt(wrong.clone())).send().await;
     assert!(answer.challenge().unwrap().ends_with("scope=\"read\""), "{answer:?}");
     let line = refused(app.get("/read").token(&issuer.opaque(wrong)), 403).await;
+    let permissions = issuer.jwt(json!({ "permissions": ["read"] }));
+    works(api(introspecting(&issuer).scope_claims(["permissions"])).get("/read").token(&permissions)).await;
     Walked::new([line], works(app.get("/read").token(&issuer.opaque(right))).await)
 }
 
 async fn missing_group() -> Walked {
     let issuer = TestIssuer::start();
-    let token = issuer.jwt(json!({ "roles": ["engineering"], "groups": "engineering" }));
+    let token = issuer.jwt(json!({ "roles": ["engineering"], "groups": "engineering sales" }));
     let line = refused(api(introspecting(&issuer)).get("/team").token(&token), 403).await;
+    works(api(introspecting(&issuer).groups_delimited(true)).get("/team").token(&token)).await;
     let app = api(introspecting(&issuer).groups_claim("roles"));
     Walked::new([line], works(app.get("/team").token(&token)).await)
 }

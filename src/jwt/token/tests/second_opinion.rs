@@ -12,7 +12,8 @@ use proptest::{collection::vec, sample::select, test_runner::TestRunner};
 use super::*;
 use crate::{
     certificate::CertificateBinding,
-    policy::{self, GroupsClaim, Rules},
+    claims::scope_mapping::ScopeMapping,
+    policy::{self, GroupsMapping, Rules},
 };
 
 /// The algorithms that both implementations have: `jsonwebtoken` has no ES512.
@@ -265,7 +266,8 @@ fn is_accepted(keys: &KeySet, token: &str) -> bool {
         custom: Vec::new(),
         clock_skew: 0,
         clock_tolerance: TOLERANCE.into(),
-        groups: GroupsClaim::new("groups"),
+        scopes: ScopeMapping::default(),
+        groups: GroupsMapping::new(&["groups".to_owned()], false),
         groups_match_all: false,
         binding: CertificateBinding::WhenPresent,
     };
