@@ -25,7 +25,7 @@ use crate::{
     claims::{Audience, Claims, scope::Scopes},
     error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
     policy::{self, GroupOptions},
-    protect_api::state::State,
+    protect_api::{issuer_set::IssuerSet, state::State},
     response::{Rejection, RejectionBuilder},
     telemetry::VerdictSource,
     validator::ValidToken,
@@ -39,6 +39,8 @@ pub(crate) type LocalState = Rc<Arc<State>>;
 #[derive(Clone)]
 pub(crate) struct AuthContext {
     state: LocalState,
+    /// The issuers of the mount, if there are several.
+    issuers: Option<Arc<IssuerSet>>,
     authenticated: Option<Rc<Caller>>,
     /// The source of the verdict for this mount; `None` for an anonymous request.
     via: Option<VerdictSource>,
@@ -52,18 +54,24 @@ pub(crate) struct Caller {
 
 impl AuthContext {
     pub(crate) fn anonymous(state: &LocalState) -> Self {
-        Self { state: Rc::clone(state), authenticated: None, via: None }
+        Self { state: Rc::clone(state), issuers: None, authenticated: None, via: None }
     }
 
-    pub(crate) fn new(state: &LocalState, authenticated: Caller) -> Self {
+    pub(crate) fn new(state: &LocalState, issuers: Option<&Arc<IssuerSet>>, authenticated: Caller) -> Self {
         let via = Some(authenticated.valid.via);
-        Self { state: Rc::clone(state), authenticated: Some(Rc::new(authenticated)), via }
+        let authenticated = Some(Rc::new(authenticated));
+        Self { state: Rc::clone(state), issuers: issuers.map(Arc::clone), authenticated, via }
     }
 
     /// Creates the context of an inner mount that reuses the verdict of an outer mount.
-    pub(crate) fn inherited(state: &LocalState, authenticated: Rc<Caller>) -> Self {
+    pub(crate) fn inherited(
+        state: &LocalState,
+        issuers: Option<&Arc<IssuerSet>>,
+        authenticated: Rc<Caller>,
+    ) -> Self {
         Self {
             state: Rc::clone(state),
+            issuers: issuers.map(Arc::clone),
             authenticated: Some(authenticated),
             via: Some(VerdictSource::OuterMount),
         }
@@ -80,6 +88,15 @@ impl AuthContext {
 
     pub(crate) fn is_of(&self, state: &Arc<State>) -> bool {
         Arc::ptr_eq(&self.state, state)
+    }
+
+    /// Returns whether a mount of these issuers created this context.
+    pub(crate) fn is_of_set(&self, issuers: &Arc<IssuerSet>) -> bool {
+        self.issuers.as_ref().is_some_and(|own| Arc::ptr_eq(own, issuers))
+    }
+
+    pub(crate) fn local_state(&self) -> &LocalState {
+        &self.state
     }
 
     pub(crate) fn authenticated(&self) -> Option<&Rc<Caller>> {
@@ -278,7 +295,7 @@ impl AuthenticatedRequest {
         let Some(context) = context else {
             return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
-        let AuthContext { state, authenticated, via: _ } = context;
+        let AuthContext { state, authenticated, .. } = context;
         let Some(authenticated) = authenticated else {
             let error = AuthError::new(AuthErrorKind::MissingToken);
             return Err(state.rejections.reject_in_handler(error, request));

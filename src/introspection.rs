@@ -5,7 +5,7 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
 mod health_check;
 mod response;
-mod single_flight;
+pub(crate) mod single_flight;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -191,7 +191,7 @@ pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
 pub use policy::GroupOptions;
-pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, ValidatedToken};
+pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, TenantRequest, ValidatedToken};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use secret::Secret;
 pub use telemetry::{IntrospectionState, LastError, Status};

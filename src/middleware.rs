@@ -86,8 +86,8 @@ where
                 Ok(self.service.call(request).await?.map_into_left_body())
             }
             // Returns a response and not an `Err`, because an error skips the outer middleware, such as CORS.
-            Err(Rejected { issuer, denial }) => {
-                let State { telemetry, rejections, .. } = &**issuer.state;
+            Err(Rejected { state, denial }) => {
+                let State { telemetry, rejections, .. } = &**state;
                 telemetry.decided(Err(&denial));
                 let rejection = rejections.reject(denial, request.request());
                 Ok(request.into_response(rejection.error_response()).map_into_right_body())

@@ -5,9 +5,10 @@ mod builder;
 mod check;
 pub(crate) mod env;
 mod granted;
-mod issuer_set;
+pub(crate) mod issuer_set;
 pub(crate) mod state;
 mod summary;
+mod tenants;
 mod validate;
 mod validated_token;
 pub(crate) mod validation;
@@ -16,12 +17,13 @@ mod variables;
 pub use self::{
     any_of::AnyOf,
     builder::{Dangerous, ProtectApiBuilder},
+    tenants::TenantRequest,
     validated_token::ValidatedToken,
 };
 
 use std::{ffi::OsString, fmt, sync::Arc, time::Duration};
 
-use self::{issuer_set::IssuerSet, state::State};
+use self::{issuer_set::IssuerSet, state::State, tenants::Tenants};
 use crate::{
     bearer::BearerToken, cache::CacheError, claims::scope::Scope, error::ConfigError, policy::Requirements,
     telemetry::status::Status,
@@ -49,7 +51,7 @@ pub struct ProtectApi {
     /// The state of the issuer; of the first one if there are several.
     pub(crate) state: Arc<State>,
     /// All issuers, if there are several.
-    pub(crate) others: Option<Arc<IssuerSet>>,
+    pub(crate) issuers: Option<Arc<IssuerSet>>,
     pub(crate) mount: Arc<Mount>,
 }
 
@@ -189,16 +191,22 @@ impl ProtectApi {
         AnyOf::new(issuers.into_iter().collect())
     }
 
-    /// Returns the states of all issuers.
+    /// Returns the states of the configured issuers.
     pub(crate) fn states(&self) -> &[Arc<State>] {
-        match &self.others {
-            Some(others) => &others.states,
+        match &self.issuers {
+            Some(issuers) => &issuers.states,
             None => std::slice::from_ref(&self.state),
         }
     }
 
+    /// Returns the states of the configured issuers, and of the cached tenants.
+    fn all_states(&self) -> Vec<Arc<State>> {
+        let tenants = self.issuers.iter().filter_map(|issuers| issuers.tenants.as_ref());
+        self.states().iter().map(Arc::clone).chain(tenants.flat_map(Tenants::states)).collect()
+    }
+
     pub(crate) fn from_state(state: Arc<State>) -> Self {
-        Self { state, others: None, mount: Arc::default() }
+        Self { state, issuers: None, mount: Arc::default() }
     }
 
     /// Requires **all** of these scopes, in addition to those already required. A token that lacks one is rejected
@@ -264,7 +272,7 @@ impl ProtectApi {
     pub fn statuses(&self) -> Vec<(String, Status)> {
         let status =
             |state: &Arc<State>| (state.settings.issuer.as_str().to_owned(), state.validator.status());
-        self.states().iter().map(status).collect()
+        self.all_states().iter().map(status).collect()
     }
 
     /// Evicts this token from all caches, for example after a revocation event. The next request with it is
@@ -278,7 +286,7 @@ impl ProtectApi {
         match BearerToken::resolved(token, usize::MAX) {
             Ok(token) => {
                 let mut evicted = Ok(());
-                for state in self.states() {
+                for state in self.all_states() {
                     evicted = evicted.and(state.validator.evict(&token).await);
                 }
                 evicted
@@ -294,7 +302,7 @@ impl ProtectApi {
     /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be searched: its entries stay.
     pub fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
         let evict = |state: &Arc<State>| state.validator.evict_subject(subject);
-        self.states().iter().map(evict).fold(Ok(()), Result::and)
+        self.all_states().iter().map(evict).fold(Ok(()), Result::and)
     }
 
     /// Evicts every token from all caches.
@@ -302,14 +310,14 @@ impl ProtectApi {
     /// # Errors
     /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be cleared from here: its entries stay.
     pub fn clear_caches(&self) -> Result<(), CacheError> {
-        self.states().iter().map(|state| state.validator.clear()).fold(Ok(()), Result::and)
+        self.all_states().iter().map(|state| state.validator.clear()).fold(Ok(()), Result::and)
     }
 
     /// Returns a handle for another mount, with these requirements changed.
     fn mounted(&self, change: impl FnOnce(&mut Mount)) -> Self {
         let mut mount = (*self.mount).clone();
         change(&mut mount);
-        Self { state: Arc::clone(&self.state), others: self.others.clone(), mount: Arc::new(mount) }
+        Self { state: Arc::clone(&self.state), issuers: self.issuers.clone(), mount: Arc::new(mount) }
     }
 }
 
@@ -327,7 +335,7 @@ impl fmt::Debug for ProtectApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProtectApi")
             .field("settings", &self.state.settings)
-            .field("others", &self.others)
+            .field("issuers", &self.issuers)
             .field("mount", &self.mount)
             .finish()
     }

@@ -18,7 +18,11 @@ use crate::{
     certificate::{self, CertificateThumbprint},
     error::{AuthError, AuthErrorKind, TokenFault},
     issuer::http::WorkerClient,
-    protect_api::{ProtectApi, state::State, validation::Validation},
+    protect_api::{
+        ProtectApi,
+        state::State,
+        validation::{Selected, Validation},
+    },
     telemetry::{Denial, VerdictSource},
 };
 
@@ -43,9 +47,29 @@ impl WorkerContext {
         Self { first: IssuerContext::new(&protect.state), others: others.map(IssuerContext::new).collect() }
     }
 
-    /// Returns the context of the issuer with this index.
-    fn issuer(&self, index: usize) -> &IssuerContext {
+    /// Returns the context of a configured issuer.
+    fn configured(&self, index: usize) -> &IssuerContext {
         index.checked_sub(1).and_then(|index| self.others.get(index)).unwrap_or(&self.first)
+    }
+
+    /// Returns the state of a selected issuer.
+    fn state(&self, selected: Selected) -> LocalState {
+        match selected {
+            Selected::Configured(index) => Rc::clone(&self.configured(index).state),
+            Selected::Tenant(state) => Rc::new(state),
+        }
+    }
+
+    /// Returns the client for a selected issuer. Tenants share the client of the first issuer, unless one presents a
+    /// certificate.
+    fn client(&self, selected: &Selected, request: &ServiceRequest) -> awc::Client {
+        match selected {
+            Selected::Configured(index) => self.configured(*index).client(request),
+            Selected::Tenant(state) if state.uses_mtls() || self.first.state.uses_mtls() => {
+                state.thread_client()
+            }
+            Selected::Tenant(_) => self.first.client(request),
+        }
     }
 }
 
@@ -59,31 +83,30 @@ impl IssuerContext {
     }
 }
 
-/// A rejected request, and the issuer whose configuration decided.
-pub(crate) struct Rejected<'w> {
-    pub(crate) issuer: &'w IssuerContext,
+/// A rejected request, and the state of the issuer whose configuration decided.
+pub(crate) struct Rejected {
+    pub(crate) state: LocalState,
     pub(crate) denial: Denial,
 }
 
 impl ProtectApi {
     /// Authenticates a request.
-    pub(crate) async fn authenticate<'w>(
+    pub(crate) async fn authenticate(
         &self,
         request: &ServiceRequest,
-        worker: &'w WorkerContext,
-    ) -> Result<AuthContext, Rejected<'w>> {
-        let first = &worker.first;
-        let rejected = |error: AuthError| Rejected { issuer: first, denial: error.into() };
+        worker: &WorkerContext,
+    ) -> Result<AuthContext, Rejected> {
+        let first = &worker.first.state;
+        let rejected = |error: AuthError| Rejected { state: Rc::clone(first), denial: error.into() };
         if self.mount.allows_preflight && is_preflight(request) {
-            return Ok(AuthContext::anonymous(&first.state));
+            return Ok(AuthContext::anonymous(first));
         }
         let certificate = self.certificate(request).map_err(rejected)?;
         let certificate = certificate.as_ref();
-        if let Some((index, outer)) = self.outer_caller(request) {
-            let issuer = worker.issuer(index);
-            return match self.authorize(&issuer.state, &outer.valid, VerdictSource::OuterMount, certificate) {
-                Ok(()) => Ok(AuthContext::inherited(&issuer.state, outer)),
-                Err(denial) => Err(Rejected { issuer, denial }),
+        if let Some((state, outer)) = self.outer_caller(request) {
+            return match self.authorize(&state, &outer.valid, VerdictSource::OuterMount, certificate) {
+                Ok(()) => Ok(AuthContext::inherited(&state, self.issuers.as_ref(), outer)),
+                Err(denial) => Err(Rejected { state, denial }),
             };
         }
         let Some(token) = self.token(request).await.map_err(rejected)? else {
@@ -93,11 +116,14 @@ impl ProtectApi {
             token: &token,
             certificate,
             request: Some(request.request()),
-            client: |index| worker.issuer(index).client(request),
+            client: |selected: &Selected| worker.client(selected, request),
         };
         match self.validate_token(validation).await {
-            Ok((index, valid)) => Ok(AuthContext::new(&worker.issuer(index).state, Caller { valid, token })),
-            Err((index, denial)) => Err(Rejected { issuer: worker.issuer(index), denial }),
+            Ok((selected, valid)) => {
+                let caller = Caller { valid, token };
+                Ok(AuthContext::new(&worker.state(selected), self.issuers.as_ref(), caller))
+            }
+            Err((selected, denial)) => Err(Rejected { state: worker.state(selected), denial }),
         }
     }
 
@@ -109,18 +135,21 @@ impl ProtectApi {
         }
     }
 
-    /// Returns the caller that an outer mount of the same configuration authenticated, and the index of its issuer, if
+    /// Returns the caller that an outer mount of the same configuration authenticated, and the state of its issuer, if
     /// the verdict is fresh enough for this mount.
-    fn outer_caller(&self, request: &ServiceRequest) -> Option<(usize, Rc<Caller>)> {
+    fn outer_caller(&self, request: &ServiceRequest) -> Option<(LocalState, Rc<Caller>)> {
         let extensions = request.extensions();
         let context = extensions.get::<AuthContext>()?;
-        let index = self.states().iter().position(|state| context.is_of(state))?;
-        let outer = context.authenticated()?;
+        let is_same = match &self.issuers {
+            Some(issuers) if context.is_of_set(issuers) => true,
+            _ => self.states().iter().any(|state| context.is_of(state)),
+        };
+        let outer = context.authenticated().filter(|_| is_same)?;
         let is_fresh = match (self.mount.max_age, outer.valid.age) {
             (Some(max_age), Some(age)) => age.at(self.state.clock.monotonic()) <= max_age,
             _ => true,
         };
-        is_fresh.then(|| (index, Rc::clone(outer)))
+        is_fresh.then(|| (Rc::clone(context.local_state()), Rc::clone(outer)))
     }
 
     /// Extracts the token: from the token resolver if it returns one, otherwise from the `Authorization` header.

@@ -1,6 +1,6 @@
 //! The builder for several issuers behind one mount.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
@@ -8,6 +8,7 @@ use super::{
     Mount, ProtectApi,
     issuer_set::{IssuerSet, KnownTokens, OpaqueResolver},
     state::State,
+    tenants::{TenantFuture, TenantName, TenantRequest, TenantResolver, Tenants},
 };
 use crate::error::{ConfigError, ConfigProblem};
 
@@ -21,11 +22,22 @@ pub struct AnyOf {
     prefixes: Vec<(String, ProtectApi)>,
     resolver: Option<Arc<OpaqueResolver>>,
     order: Vec<ProtectApi>,
+    tenants: Option<(Arc<TenantName>, Arc<TenantResolver>)>,
+    max_tenants: usize,
+    tenant_refresh: Duration,
 }
 
 impl AnyOf {
     pub(super) fn new(issuers: Vec<ProtectApi>) -> Self {
-        Self { issuers, prefixes: Vec::new(), resolver: None, order: Vec::new() }
+        Self {
+            issuers,
+            prefixes: Vec::new(),
+            resolver: None,
+            order: Vec::new(),
+            tenants: None,
+            max_tenants: 1000,
+            tenant_refresh: Duration::from_secs(300),
+        }
     }
 
     /// Sends opaque tokens with this prefix to this issuer.
@@ -58,6 +70,56 @@ impl AnyOf {
         self
     }
 
+    /// Adds issuers that are found at run time, one for each tenant. They validate JWTs with another `iss` than those of the
+    /// configured issuers, and opaque tokens for which no other way is set.
+    ///
+    /// - `name` returns the name of the tenant from the request; `None` rejects the request with 401. **The caller chooses the
+    ///   request**: return only names that can exist, such as the first label of a host of the application.
+    /// - `resolver` returns the configuration of the tenant with this name, for example from a database; `None` rejects the
+    ///   request with 401, also during the next 10 s. If it fails, the last configuration is used for
+    ///   [`max_stale`](crate::ProtectApiBuilder::max_stale) of the first issuer; without one, the request is rejected with 503.
+    ///
+    /// Each tenant has its own rules, credentials, keys, caches and pauses. At most 64 calls of the resolver run at the same
+    /// time, one for each name, and at most [`max_waiting`](crate::ProtectApiBuilder::max_waiting) requests wait for all tenants
+    /// together.
+    ///
+    /// ```
+    /// # use actix_protect_api::{ConfigError, ProtectApi};
+    /// # fn build(platform: ProtectApi) -> Result<ProtectApi, ConfigError> {
+    /// ProtectApi::any_of([platform])
+    ///     .tenants(
+    ///         |request| Some(request.host?.strip_suffix(".example.com")?.to_owned()),
+    ///         |tenant| {
+    ///             Box::pin(async move {
+    ///                 let issuer = format!("https://login.example.com/{tenant}");
+    ///                 Ok(Some(ProtectApi::builder(issuer, "my-api").build()?))
+    ///             })
+    ///         },
+    ///     )
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn tenants<N, R>(mut self, name: N, resolver: R) -> Self
+    where
+        N: Fn(TenantRequest<'_>) -> Option<String> + Send + Sync + 'static,
+        R: Fn(String) -> TenantFuture + Send + Sync + 'static,
+    {
+        self.tenants = Some((Arc::new(name), Arc::new(resolver)));
+        self
+    }
+
+    /// Sets the maximum number of tenants whose state is cached. A tenant that is evicted is resolved again. Default: 1000.
+    pub fn max_tenants(mut self, tenants: usize) -> Self {
+        self.max_tenants = tenants;
+        self
+    }
+
+    /// Sets the time after which the configuration of a tenant is resolved again. Default: 300 s.
+    pub fn tenant_refresh(mut self, refresh: Duration) -> Self {
+        self.tenant_refresh = refresh;
+        self
+    }
+
     /// Creates the handle. Renderer, resolvers and limits for requests are those of the first issuer.
     ///
     /// # Errors
@@ -72,13 +134,19 @@ impl AnyOf {
             if *issuer.mount != Mount::default() {
                 problem(format!("{name} has requirements, expected them on the result of `any_of`"));
             }
-            if issuer.others.is_some() {
+            if issuer.issuers.is_some() {
                 problem(format!("{name} is itself a handle for several issuers"));
             }
             if states.iter().any(|other| other.settings.shares_issuer(&issuer.state.settings)) {
                 problem(format!("{name} is configured twice"));
             }
             states.push(Arc::clone(&issuer.state));
+        }
+        if self.tenants.is_some() && !self.order.is_empty() {
+            problem("has opaque_in_order and tenants, expected one of them".to_owned());
+        }
+        if self.max_tenants == 0 {
+            problem("has max_tenants 0, expected at least 1".to_owned());
         }
         if self.order.len() > MAX_TRIED {
             problem(format!(
@@ -104,9 +172,13 @@ impl AnyOf {
         if !problems.is_empty() {
             return Err(ConfigError::new(problems));
         }
-        let others =
-            IssuerSet { states, prefixes, resolver: self.resolver, order, known: KnownTokens::new() };
-        Ok(ProtectApi { state: first, others: Some(Arc::new(others)), mount: Arc::default() })
+        let max_waiting = first.settings.tuning.max_waiting;
+        let tenants = self.tenants.map(|(name, resolver)| {
+            Tenants::new(name, resolver, self.max_tenants, self.tenant_refresh, max_waiting)
+        });
+        let resolver = self.resolver;
+        let issuers = IssuerSet { states, prefixes, resolver, order, tenants, known: KnownTokens::new() };
+        Ok(ProtectApi { state: first, issuers: Some(Arc::new(issuers)), mount: Arc::default() })
     }
 }
 

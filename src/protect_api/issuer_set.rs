@@ -9,7 +9,8 @@ use quick_cache::sync::Cache;
 use super::{
     ProtectApi,
     state::State,
-    validation::{OfIssuer, Validation},
+    tenants::Tenants,
+    validation::{OfIssuer, Selected, Validation},
 };
 use crate::{
     error::{AuthError, AuthErrorKind, TokenFault},
@@ -24,7 +25,8 @@ const CACHED_TOKENS: usize = 10_000;
 /// Returns the URL of the issuer of a request with an opaque token; `None` rejects the request with 401.
 pub(crate) type OpaqueResolver = dyn Fn(&HttpRequest) -> Option<String> + Send + Sync;
 
-/// The issuers of a mount. A JWT is validated by the issuer that its `iss` names. An opaque token names no issuer.
+/// The issuers of a mount. The unverified `iss` of a JWT selects the issuer, which then verifies the token with its own
+/// keys and rules, so a JWT with a false `iss` is rejected. Nothing is fetched for an unknown one. An opaque token names no issuer.
 pub(crate) struct IssuerSet {
     /// All issuers. The first one is also `ProtectApi::state`.
     pub(super) states: Vec<Arc<State>>,
@@ -33,6 +35,8 @@ pub(crate) struct IssuerSet {
     pub(super) resolver: Option<Arc<OpaqueResolver>>,
     /// The issuers that are tried, in this order, for all other opaque tokens.
     pub(super) order: Vec<usize>,
+    /// The issuers that are found at run time.
+    pub(super) tenants: Option<Tenants>,
     /// The issuer that accepted or knew an opaque token, by the digest of the token.
     pub(super) known: KnownTokens,
 }
@@ -53,35 +57,60 @@ impl KnownTokens {
 }
 
 impl IssuerSet {
-    pub(super) async fn validate<C: Fn(usize) -> awc::Client>(
+    pub(super) async fn validate<C: Fn(&Selected) -> awc::Client>(
         &self,
         protect: &ProtectApi,
         validation: &Validation<'_, C>,
     ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
         let token = validation.token.as_str();
-        match self.issuer_of_jwt(token) {
-            Ok(Some(index)) => return self.validate_with(protect, index, validation).await,
-            Ok(None) => {}
-            Err(error) => return Err((0, error.into())),
+        let issuer = match jwt::unverified_issuer(token) {
+            Ok(issuer) => issuer,
+            Err(fault) => return Err((Selected::FIRST, AuthError::token(fault).into())),
+        };
+        if let Some(issuer) = &issuer {
+            return match self.states.iter().position(|state| state.settings.accepts_issuer(issuer)) {
+                Some(index) => self.validate_with(protect, index, validation).await,
+                None => self.validate_with_tenant(protect, Some(issuer), validation).await,
+            };
         }
         if let Some((_, index)) = self.prefixes.iter().find(|(prefix, _)| token.starts_with(prefix)) {
             return self.validate_with(protect, *index, validation).await;
         }
-        if let Some(resolver) = &self.resolver {
-            let named = validation.request.and_then(|request| resolver(request));
-            let index = named
-                .and_then(|named| self.states.iter().position(|state| state.settings.issuer.accepts(&named)));
-            return match index {
+        if let Some(resolver) = &self.resolver
+            && let Some(named) = validation.request.and_then(|request| resolver(request))
+        {
+            return match self.states.iter().position(|state| state.settings.issuer.accepts(&named)) {
                 Some(index) => self.validate_with(protect, index, validation).await,
-                None => Err((0, self.unknown_issuer().into())),
+                None => Err((Selected::FIRST, self.unknown_issuer().into())),
             };
+        }
+        if self.order.is_empty() {
+            return self.validate_with_tenant(protect, None, validation).await;
         }
         self.try_in_order(protect, validation).await
     }
 
+    /// Validates a token with the tenant to which it belongs. `issuer` is the unverified `iss` of a JWT.
+    async fn validate_with_tenant<C: Fn(&Selected) -> awc::Client>(
+        &self,
+        protect: &ProtectApi,
+        issuer: Option<&str>,
+        validation: &Validation<'_, C>,
+    ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
+        let Some(tenants) = &self.tenants else {
+            return Err((Selected::FIRST, self.unknown_issuer().into()));
+        };
+        let rejected = |error: AuthError| (Selected::FIRST, error.into());
+        // Held until the token is validated, so that the number of waiting requests does not grow with the tenants.
+        let _place = tenants.room.enter().map_err(rejected)?;
+        let state = tenants.state(&protect.state, issuer, validation.request).await.map_err(rejected)?;
+        let Some(state) = state else { return Err(rejected(self.unknown_issuer())) };
+        protect.validate_with(&state, Selected::Tenant(Arc::clone(&state)), validation).await
+    }
+
     /// Tries the issuers one after the other. If an issuer does not know the token, or fails, the next one is tried,
     /// because it may know the token.
-    async fn try_in_order<C: Fn(usize) -> awc::Client>(
+    async fn try_in_order<C: Fn(&Selected) -> awc::Client>(
         &self,
         protect: &ProtectApi,
         validation: &Validation<'_, C>,
@@ -93,8 +122,12 @@ impl IssuerSet {
         let (mut failure, mut unknown) = (None, None);
         for index in self.order.iter().copied() {
             match self.validate_with(protect, index, validation).await {
-                Err((_, denial)) if is_unknown(denial.error.kind()) => unknown = Some((index, denial)),
-                Err((_, denial)) if is_ours(denial.error.kind()) => failure = Some((index, denial)),
+                Err((_, denial)) if is_unknown(denial.error.kind()) => {
+                    unknown = Some((Selected::Configured(index), denial));
+                }
+                Err((_, denial)) if is_ours(denial.error.kind()) => {
+                    failure = Some((Selected::Configured(index), denial));
+                }
                 decided => {
                     self.known.0.insert(digest, index);
                     return decided;
@@ -102,34 +135,18 @@ impl IssuerSet {
             }
         }
         // If one of the issuers failed, it may be the one that knows the token.
-        Err(failure.or(unknown).unwrap_or_else(|| (0, self.unknown_issuer().into())))
+        Err(failure.or(unknown).unwrap_or_else(|| (Selected::FIRST, self.unknown_issuer().into())))
     }
 
-    async fn validate_with<C: Fn(usize) -> awc::Client>(
+    async fn validate_with<C: Fn(&Selected) -> awc::Client>(
         &self,
         protect: &ProtectApi,
         index: usize,
         validation: &Validation<'_, C>,
     ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
-        let Some(state) = self.states.get(index) else { return Err((0, self.unknown_issuer().into())) };
-        match protect.validate_with(state, index, validation).await {
-            Ok(valid) => Ok((index, valid)),
-            Err(denial) => Err((index, denial)),
-        }
-    }
-
-    /// Returns the issuer that the unverified `iss` of a JWT names; `None` for an opaque token. The issuer then
-    /// verifies the token with its own keys and rules, so a JWT with a false `iss` is rejected.
-    ///
-    /// # Errors
-    /// If no configured issuer has this name. Nothing is fetched for such a token.
-    fn issuer_of_jwt(&self, token: &str) -> Result<Option<usize>, AuthError> {
-        match jwt::unverified_issuer(token).map_err(AuthError::token)? {
-            None => Ok(None),
-            Some(named) => {
-                let index = self.states.iter().position(|state| state.settings.accepts_issuer(&named));
-                index.map(Some).ok_or_else(|| self.unknown_issuer())
-            }
+        match self.states.get(index) {
+            Some(state) => protect.validate_with(state, Selected::Configured(index), validation).await,
+            None => Err((Selected::FIRST, self.unknown_issuer().into())),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{ProtectApi, validation::Validation};
+use super::{
+    ProtectApi,
+    validation::{Selected, Validation},
+};
 use crate::{
     bearer::BearerToken,
     certificate::CertificateThumbprint,
@@ -65,15 +68,14 @@ impl ProtectApi {
     ) -> Result<ValidatedToken, AuthError> {
         let token = BearerToken::resolved(token, self.state.settings.tuning.max_token_length)
             .map_err(|_| AuthError::token(TokenFault::Malformed))?;
-        let client = |index: usize| self.states().get(index).unwrap_or(&self.state).thread_client();
+        let client = |selected: &Selected| self.selected(selected).thread_client();
         let validation = Validation { token: &token, certificate, request: None, client };
         let outcome = self.validate_token(validation).await;
-        let (index, outcome) = match outcome {
-            Ok((index, valid)) => (index, Ok(valid)),
-            Err((index, denial)) => (index, Err(denial)),
+        let (selected, outcome) = match outcome {
+            Ok((selected, valid)) => (selected, Ok(valid)),
+            Err((selected, denial)) => (selected, Err(denial)),
         };
-        let state = self.states().get(index).unwrap_or(&self.state);
-        state.telemetry.decided(outcome.as_ref().map(|valid| Some(valid.via)));
+        self.selected(&selected).telemetry.decided(outcome.as_ref().map(|valid| Some(valid.via)));
         outcome.map(|valid| ValidatedToken { valid }).map_err(|denial| denial.error)
     }
 }

@@ -1,5 +1,7 @@
 //! Validates a token and applies the policy of a mount.
 
+use std::sync::Arc;
+
 use crate::{
     bearer::BearerToken,
     certificate::CertificateThumbprint,
@@ -9,8 +11,20 @@ use crate::{
     validator::ValidToken,
 };
 
-/// A value, and the index of the issuer that it belongs to. The index of a single issuer is 0.
-pub(crate) type OfIssuer<T> = (usize, T);
+/// The issuer that was selected for a token.
+#[derive(Clone, Debug)]
+pub(crate) enum Selected {
+    /// The configured issuer with this index. The index of a single issuer is 0.
+    Configured(usize),
+    Tenant(Arc<State>),
+}
+
+impl Selected {
+    pub(crate) const FIRST: Self = Self::Configured(0);
+}
+
+/// A value, and the issuer to which it belongs.
+pub(crate) type OfIssuer<T> = (Selected, T);
 
 /// A request to validate a token.
 pub(crate) struct Validation<'r, C> {
@@ -18,35 +32,46 @@ pub(crate) struct Validation<'r, C> {
     pub(crate) certificate: Option<&'r CertificateThumbprint>,
     /// The HTTP request with the token, if there is one.
     pub(crate) request: Option<&'r actix_web::HttpRequest>,
-    /// Returns the HTTP client of this worker for the issuer with this index.
+    /// Returns the HTTP client of this worker for this issuer.
     pub(crate) client: C,
 }
 
 impl ProtectApi {
     /// Validates a token with the issuer to which it belongs, and applies the policy of this mount.
-    pub(crate) async fn validate_token<C: Fn(usize) -> awc::Client>(
+    pub(crate) async fn validate_token<C: Fn(&Selected) -> awc::Client>(
         &self,
         validation: Validation<'_, C>,
     ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
-        match &self.others {
-            None => match self.validate_with(&self.state, 0, &validation).await {
-                Ok(valid) => Ok((0, valid)),
-                Err(denial) => Err((0, denial)),
-            },
-            Some(others) => Box::pin(others.validate(self, &validation)).await,
+        match &self.issuers {
+            None => self.validate_with(&self.state, Selected::FIRST, &validation).await,
+            Some(issuers) => Box::pin(issuers.validate(self, &validation)).await,
         }
     }
 
-    /// Validates a token with this issuer.
-    pub(super) async fn validate_with<C: Fn(usize) -> awc::Client>(
+    /// Returns the state of a selected issuer.
+    pub(crate) fn selected<'s>(&'s self, selected: &'s Selected) -> &'s State {
+        match selected {
+            Selected::Configured(index) => self.states().get(*index).unwrap_or(&self.state),
+            Selected::Tenant(state) => state,
+        }
+    }
+
+    /// Validates a token with this issuer, whose state is `state`.
+    pub(super) async fn validate_with<C: Fn(&Selected) -> awc::Client>(
         &self,
         state: &State,
-        index: usize,
+        selected: Selected,
         Validation { token, certificate, client, .. }: &Validation<'_, C>,
-    ) -> Result<ValidToken, Denial> {
-        let valid = state.validator.validate(token, self.mount.max_age, || client(index)).await?;
-        self.authorize(state, &valid, valid.via, *certificate)?;
-        Ok(valid)
+    ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
+        let outcome = state.validator.validate(token, self.mount.max_age, || client(&selected)).await;
+        let valid = match outcome {
+            Ok(valid) => valid,
+            Err(denial) => return Err((selected, denial)),
+        };
+        match self.authorize(state, &valid, valid.via, *certificate) {
+            Ok(()) => Ok((selected, valid)),
+            Err(denial) => Err((selected, denial)),
+        }
     }
 
     /// Applies the policy of this mount to a valid token of this issuer.

@@ -1,8 +1,17 @@
 //! Several issuers behind one mount, and tokens that do not come with an HTTP request.
 
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
 use actix_protect_api::{
-    AuthErrorKind, AuthenticatedRequest, ProtectApi, TokenFault,
-    test::{Endpoint, Fault, JwtOptions, TestIssuer},
+    AuthErrorKind, AuthenticatedRequest, ClientAuthentication, ProtectApi, TenantRequest, TokenFault,
+    test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
 };
 use actix_web::{App, web};
 use serde_json::json;
@@ -268,4 +277,107 @@ async fn calls_without_a_mount_share_their_connections() {
         assert!(protect.validate(&issuer.opaque(json!({})), None).await.is_ok());
     }
     assert_eq!((issuer.count(Endpoint::Introspection), issuer.connections()), (5, 1));
+}
+
+/// An API whose tenants are the first labels of hosts, and the number of calls of its resolver.
+struct Tenancy {
+    app: TestApp,
+    calls: Arc<AtomicUsize>,
+    is_down: Arc<AtomicBool>,
+    clock: TestClock,
+    platform: TestIssuer,
+    one: TestIssuer,
+    two: TestIssuer,
+}
+
+fn tenancy(max_tenants: usize) -> Tenancy {
+    let clock = TestClock::new();
+    let start = || TestIssuer::builder().clock(clock.clone()).start();
+    let (platform, one, two) = (start(), start(), start());
+    let (calls, is_down) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let known = [&one, &two].map(|issuer| {
+        (issuer.issuer().to_owned(), issuer.audience().to_owned(), issuer.client_secret(), issuer.client_id())
+    });
+    let (seen, down) = (Arc::clone(&calls), Arc::clone(&is_down));
+    let resolve = move |tenant: String| -> Pin<Box<dyn Future<Output = _>>> {
+        seen.fetch_add(1, Relaxed);
+        let index = match tenant.as_str() {
+            "one" => Some(0),
+            "two" => Some(1),
+            _ => None,
+        };
+        let known = index.map(|index| known[index].clone());
+        let down = down.load(Relaxed);
+        Box::pin(async move {
+            if down {
+                return Err("the database is down".into());
+            }
+            let Some((issuer, audience, secret, id)) = known else { return Ok(None) };
+            let client = ClientAuthentication::client_secret_basic(secret);
+            Ok(Some(ProtectApi::builder(issuer, audience).client(id, client).build()?))
+        })
+    };
+    let name = |request: TenantRequest<'_>| Some(request.host?.strip_suffix(".example.test")?.to_owned());
+    let protect = introspecting(&platform).clock(clock.clone()).build().unwrap();
+    let protect = ProtectApi::any_of([protect]).tenants(name, resolve).max_tenants(max_tenants);
+    Tenancy { app: serving(protect.build().unwrap()), calls, is_down, clock, platform, one, two }
+}
+
+impl Tenancy {
+    async fn status(&self, host: &str, token: &str) -> u16 {
+        let target = format!("http://{host}.example.test:8080/");
+        self.app.get(&target).token(token).send().await.status
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Relaxed)
+    }
+}
+
+#[actix_web::test]
+async fn a_tenant_is_found_once_and_validates_only_its_tokens() {
+    let api = tenancy(10);
+    let (one, two) = (api.one.jwt(json!({})), api.two.opaque(json!({})));
+    for _ in 0..3 {
+        assert_eq!(api.status("one", &one).await, 200);
+        assert_eq!(api.status("two", &two).await, 200);
+        assert_eq!(api.status("one", &two).await, 401);
+        assert_eq!(api.status("two", &one).await, 401);
+    }
+    assert_eq!(api.calls(), 2);
+    // The platform's tokens need no tenant.
+    assert_eq!(api.status("one", &api.platform.jwt(json!({}))).await, 200);
+    // No tenant is named, or an unknown one, which is cached.
+    assert_eq!(api.app.get("/").token(&one).send().await.status, 401);
+    for _ in 0..3 {
+        assert_eq!(api.status("three", &one).await, 401);
+    }
+    assert_eq!(api.calls(), 3);
+}
+
+#[actix_web::test]
+async fn a_tenant_is_resolved_again_and_kept_while_the_resolver_fails() {
+    let api = tenancy(10);
+    let one = api.one.jwt(json!({ "exp": 4_000_000_000_u64 }));
+    assert_eq!(api.status("one", &one).await, 200);
+    api.is_down.store(true, Relaxed);
+    assert_eq!(api.status("two", &one).await, 503, "its configuration is not known");
+    api.clock.advance(Duration::from_secs(301));
+    assert_eq!(api.status("one", &one).await, 200);
+    assert!(api.calls() >= 3);
+    api.clock.advance(Duration::from_secs(3600));
+    assert_eq!(api.status("one", &one).await, 503, "the last configuration is too old");
+    api.is_down.store(false, Relaxed);
+    assert_eq!(api.status("one", &one).await, 200);
+}
+
+#[actix_web::test]
+async fn the_number_of_cached_tenants_is_limited() {
+    let api = tenancy(1);
+    let (one, two) = (api.one.jwt(json!({})), api.two.jwt(json!({})));
+    for _ in 0..3 {
+        assert_eq!(api.status("one", &one).await, 200);
+        assert_eq!(api.status("two", &two).await, 200);
+    }
+    assert!(api.calls() > 2, "both tenants were cached");
 }

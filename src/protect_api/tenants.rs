@@ -1,0 +1,175 @@
+//! Issuers that are found at run time.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, http::header::HOST};
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+
+use super::{Mount, ProtectApi, state::State};
+use crate::{
+    certificate::ResolverError,
+    deadline::Deadline,
+    error::{AuthError, SetupFault, UpstreamFault},
+    introspection::single_flight::SingleFlight,
+    waiting_room::WaitingRoom,
+};
+
+/// The maximum number of calls of the resolver at the same time.
+const MAX_CALLS: usize = 64;
+/// The number of names without a tenant that are cached, and the time.
+const MAX_UNKNOWN: usize = 10_000;
+const UNKNOWN_LIFETIME: Duration = Duration::from_secs(10);
+
+/// The parts of a request that can name a tenant. The caller chooses all of them, and nothing is verified yet.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct TenantRequest<'r> {
+    /// The `iss` of a JWT; `None` for an opaque token.
+    pub issuer: Option<&'r str>,
+    /// The host of the request without its port, from the `Host` header or the HTTP/2 `:authority`, never from a header of a
+    /// proxy; `None` if there is no HTTP request.
+    pub host: Option<&'r str>,
+    /// The path of the request.
+    pub path: Option<&'r str>,
+}
+
+pub(crate) type TenantName = dyn Fn(TenantRequest<'_>) -> Option<String> + Send + Sync;
+pub(crate) type TenantFuture = Pin<Box<dyn Future<Output = Result<Option<ProtectApi>, ResolverError>>>>;
+pub(crate) type TenantResolver = dyn Fn(String) -> TenantFuture + Send + Sync;
+
+/// The tenants of a mount. The number of cached tenants is limited; a tenant that is evicted loses its keys, verdicts and
+/// connections as a whole.
+pub(crate) struct Tenants {
+    name: Arc<TenantName>,
+    resolver: Arc<TenantResolver>,
+    refresh: Duration,
+    cache: Arc<Cache<String, Tenant>>,
+    /// Names without a tenant, and the time on the monotonic clock until which this is cached.
+    unknown: Arc<Cache<String, Duration>>,
+    single_flight: Arc<SingleFlight<String, Option<Tenant>>>,
+    calls: Arc<Semaphore>,
+    pub(super) room: WaitingRoom,
+}
+
+#[derive(Clone)]
+struct Tenant {
+    state: Arc<State>,
+    /// The time on the monotonic clock at which the resolver returned the configuration.
+    resolved: Duration,
+}
+
+impl Tenants {
+    pub(super) fn new(
+        name: Arc<TenantName>,
+        resolver: Arc<TenantResolver>,
+        max_tenants: usize,
+        refresh: Duration,
+        max_waiting: usize,
+    ) -> Self {
+        Self {
+            name,
+            resolver,
+            refresh,
+            cache: Arc::new(Cache::new(max_tenants)),
+            unknown: Arc::new(Cache::new(MAX_UNKNOWN)),
+            single_flight: Arc::default(),
+            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            room: WaitingRoom::new(max_waiting),
+        }
+    }
+
+    /// Returns the states of the cached tenants.
+    pub(super) fn states(&self) -> Vec<Arc<State>> {
+        self.cache.iter().map(|(_, tenant)| tenant.state).collect()
+    }
+
+    /// Returns the state of the tenant that the request names; `None` if it names no tenant, or an unknown one.
+    ///
+    /// # Errors
+    /// If the resolver fails and no configuration is known that is not older than `max_stale` of the first issuer.
+    pub(super) async fn state(
+        &self,
+        first: &State,
+        issuer: Option<&str>,
+        request: Option<&HttpRequest>,
+    ) -> Result<Option<Arc<State>>, AuthError> {
+        let named =
+            TenantRequest { issuer, host: request.and_then(host), path: request.map(HttpRequest::path) };
+        let Some(name) = (self.name)(named) else { return Ok(None) };
+        let now = first.clock.monotonic();
+        let cached = self.cache.get(&name);
+        if let Some(tenant) = &cached
+            && now.saturating_sub(tenant.resolved) < self.refresh
+        {
+            return Ok(Some(Arc::clone(&tenant.state)));
+        }
+        if cached.is_none() && self.unknown.get(&name).is_some_and(|until| now < until) {
+            return Ok(None);
+        }
+        let deadline = Deadline::after(first.settings.tuning.response_timeout);
+        let resolve = || self.resolve(name.clone(), first);
+        let resolved =
+            deadline.bound(self.single_flight.join(name.clone(), deadline, &self.room, resolve)).await;
+        match (resolved, cached) {
+            (Ok(tenant), _) => Ok(tenant.map(|tenant| tenant.state)),
+            (Err(_), Some(tenant))
+                if now.saturating_sub(tenant.resolved) < first.settings.tuning.max_stale =>
+            {
+                Ok(Some(tenant.state))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Calls the resolver and caches its result.
+    fn resolve(
+        &self,
+        name: String,
+        first: &State,
+    ) -> impl Future<Output = Result<Option<Tenant>, AuthError>> + use<> {
+        let (cache, unknown, calls) =
+            (Arc::clone(&self.cache), Arc::clone(&self.unknown), Arc::clone(&self.calls));
+        let (resolver, clock) = (Arc::clone(&self.resolver), Arc::clone(&first.clock));
+        async move {
+            let _permit = calls.try_acquire().map_err(|_| AuthError::upstream(UpstreamFault::Saturated))?;
+            let outcome = resolver(name.clone()).await;
+            let now = clock.monotonic();
+            let Some(protect) = outcome.map_err(|error| {
+                log::error!(target: crate::LOG, event = "tenant_failed"; "the resolver of the tenants failed: {error}");
+                AuthError::upstream(UpstreamFault::Unreachable).with_source("the resolver of the tenants failed")
+            })?
+            else {
+                cache.remove(&name);
+                unknown.insert(name, now.saturating_add(UNKNOWN_LIFETIME));
+                return Ok(None);
+            };
+            if protect.issuers.is_some() || *protect.mount != Mount::default() {
+                let cause =
+                    "the resolver of the tenants returned a handle with requirements or several issuers";
+                return Err(AuthError::setup(SetupFault::Endpoint).with_source(cause));
+            }
+            let tenant = Tenant { state: protect.state, resolved: now };
+            cache.insert(name, tenant.clone());
+            Ok(Some(tenant))
+        }
+    }
+}
+
+/// Returns the host of a request without its port.
+fn host(request: &HttpRequest) -> Option<&str> {
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(HOST)?.to_str().ok()?,
+    };
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(host),
+        _ => Some(authority),
+    }
+}
+
+impl fmt::Debug for Tenants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenants").field("cached", &self.cache.len()).finish_non_exhaustive()
+    }
+}
