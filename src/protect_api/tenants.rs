@@ -135,11 +135,11 @@ impl Tenants {
             let _permit = calls.try_acquire().map_err(|_| AuthError::upstream(UpstreamFault::Saturated))?;
             let outcome = resolver(name.clone()).await;
             let now = clock.monotonic();
-            let Some(protect) = outcome.map_err(|error| {
-                log::error!(target: crate::LOG, event = "tenant_failed"; "the resolver of the tenants failed: {error}");
-                AuthError::upstream(UpstreamFault::Unreachable).with_source("the resolver of the tenants failed")
-            })?
-            else {
+            let failed = |error: ResolverError| {
+                AuthError::upstream(UpstreamFault::Unreachable)
+                    .with_source(format!("the resolver of the tenants failed: {error}"))
+            };
+            let Some(protect) = outcome.map_err(failed)? else {
                 cache.remove(&name);
                 unknown.insert(name, now.saturating_add(UNKNOWN_LIFETIME));
                 return Ok(None);

@@ -153,6 +153,7 @@ fn bare_claims_are_mapped_in_the_same_way() {
 
 #[actix_web::test]
 async fn the_log_describes_the_claims_that_were_read_without_their_values() {
+    logs::capture();
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer).groups_claims(["groups", "/realm/roles"]).error_reference(true);
     let app = api_of(protect.build().unwrap());

@@ -222,6 +222,7 @@ async fn every_metric_is_documented_and_every_documented_one_is_recorded() {
             "invalid_token",
             "insufficient_scope",
             "insufficient_groups",
+            "claim_rule",
             "upstream",
             "misconfigured",
         ];
