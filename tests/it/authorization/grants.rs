@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{
     api::{api_of, record_of},
     app::{TestApp, serve},
+    logs,
     service::introspecting,
 };
 
