@@ -74,13 +74,14 @@ impl AnyOf {
     /// configured issuers, and opaque tokens for which no other way is set.
     ///
     /// - `name` returns the name of the tenant from the request; `None` rejects the request with 401. **The caller chooses the
-    ///   request**: return only names that can exist, such as the first label of a host of the application.
+    ///   request**: return only names that can exist, such as the first label of a host of the application. A
+    ///   name of more than 256 bytes is unknown.
     /// - `resolver` returns the configuration of the tenant with this name, for example from a database; `None` rejects the
     ///   request with 401, also during the next 10 s. If it fails, the last configuration is used for
     ///   [`max_stale`](crate::ProtectApiBuilder::max_stale) of the first issuer; without one, the request is rejected with 503.
     ///
     /// Each tenant has its own rules, credentials, keys, caches and pauses. At most 64 calls of the resolver run at the same
-    /// time, one for each name, and at most [`max_waiting`](crate::ProtectApiBuilder::max_waiting) requests wait for all tenants
+    /// time, one for each name, each for at most [`response_timeout`](crate::ProtectApiBuilder::response_timeout), and at most [`max_waiting`](crate::ProtectApiBuilder::max_waiting) requests wait for all tenants
     /// together.
     ///
     /// ```

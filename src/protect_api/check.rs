@@ -28,9 +28,7 @@ impl ProtectApi {
     /// The first failure. Its text names the reason and the URL, for the operator.
     pub async fn check(&self) -> Result<(), CheckError> {
         for state in self.states() {
-            let worker = state.worker_client();
-            let client = || worker.choose(state.uses_mtls(), None);
-            let outcome = Box::pin(state.validator.check(client)).await;
+            let outcome = Box::pin(state.validator.check(|| state.thread_client())).await;
             outcome.map_err(|error| CheckError::new(&error, state.settings.issuer.as_str()))?;
         }
         Ok(())

@@ -76,10 +76,11 @@ impl IssuerSet {
         if let Some((_, index)) = self.prefixes.iter().find(|(prefix, _)| token.starts_with(prefix)) {
             return self.validate_with(protect, *index, validation).await;
         }
-        if let Some(resolver) = &self.resolver
-            && let Some(named) = validation.request.and_then(|request| resolver(request))
-        {
-            return match self.states.iter().position(|state| state.settings.issuer.accepts(&named)) {
+        if let Some(resolver) = &self.resolver {
+            let named = validation.request.and_then(|request| resolver(request));
+            let is_named =
+                |state: &Arc<State>| named.as_ref().is_some_and(|named| state.settings.issuer.accepts(named));
+            return match self.states.iter().position(is_named) {
                 Some(index) => self.validate_with(protect, index, validation).await,
                 None => Err((Selected::FIRST, self.unknown_issuer().into())),
             };
@@ -101,11 +102,12 @@ impl IssuerSet {
             return Err((Selected::FIRST, self.unknown_issuer().into()));
         };
         let rejected = |error: AuthError| (Selected::FIRST, error.into());
-        // Held until the token is validated, so that the number of waiting requests does not grow with the tenants.
-        let _place = tenants.room.enter().map_err(rejected)?;
-        let state = tenants.state(&protect.state, issuer, validation.request).await.map_err(rejected)?;
-        let Some(state) = state else { return Err(rejected(self.unknown_issuer())) };
-        protect.validate_with(&state, Selected::Tenant(Arc::clone(&state)), validation).await
+        let validate = async {
+            let state = tenants.state(&protect.state, issuer, validation.request).await.map_err(rejected)?;
+            let Some(state) = state else { return Err(rejected(self.unknown_issuer())) };
+            protect.validate_with(&state, Selected::Tenant(Arc::clone(&state)), validation).await
+        };
+        tenants.wait(validate).await.map_err(rejected)?
     }
 
     /// Tries the issuers one after the other. If an issuer does not know the token, or fails, the next one is tried,

@@ -1,6 +1,13 @@
 //! Issuers that are found at run time.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use actix_web::{HttpRequest, http::header::HOST};
 use quick_cache::sync::Cache;
@@ -9,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::{Mount, ProtectApi, state::State};
 use crate::{
     certificate::ResolverError,
-    deadline::Deadline,
+    deadline::{Deadline, timed_out},
     error::{AuthError, SetupFault, UpstreamFault},
     introspection::single_flight::SingleFlight,
     waiting_room::WaitingRoom,
@@ -17,6 +24,8 @@ use crate::{
 
 /// The maximum number of calls of the resolver at the same time.
 const MAX_CALLS: usize = 64;
+/// The maximum length of a name in bytes. A longer one, which the caller has chosen, is unknown.
+const MAX_NAME: usize = 256;
 /// The number of names without a tenant that are cached, and the time.
 const MAX_UNKNOWN: usize = 10_000;
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(10);
@@ -49,7 +58,10 @@ pub(crate) struct Tenants {
     unknown: Arc<Cache<String, Duration>>,
     single_flight: Arc<SingleFlight<String, Option<Tenant>>>,
     calls: Arc<Semaphore>,
-    pub(super) room: WaitingRoom,
+    /// The requests that wait for a resolver call of another request.
+    resolving: WaitingRoom,
+    /// The requests that wait for anything, over all tenants.
+    waiting: WaitingRoom,
 }
 
 #[derive(Clone)]
@@ -75,8 +87,24 @@ impl Tenants {
             unknown: Arc::new(Cache::new(MAX_UNKNOWN)),
             single_flight: Arc::default(),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
-            room: WaitingRoom::new(max_waiting),
+            resolving: WaitingRoom::new(max_waiting),
+            waiting: WaitingRoom::new(max_waiting),
         }
+    }
+
+    /// Waits for a validation. A request that has to wait takes a place, so that the number of waiting requests does not
+    /// grow with the tenants. A request with a cached verdict needs no place: an attack on one tenant costs it nothing.
+    ///
+    /// # Errors
+    /// [`UpstreamFault::Saturated`] if too many requests wait.
+    pub(super) async fn wait<T>(&self, validation: impl Future<Output = T>) -> Result<T, AuthError> {
+        let mut validation = pin!(validation);
+        let first = poll_fn(|context| Poll::Ready(validation.as_mut().poll(context))).await;
+        if let Poll::Ready(outcome) = first {
+            return Ok(outcome);
+        }
+        let _place = self.waiting.enter()?;
+        Ok(validation.await)
     }
 
     /// Returns the states of the cached tenants.
@@ -96,7 +124,7 @@ impl Tenants {
     ) -> Result<Option<Arc<State>>, AuthError> {
         let named =
             TenantRequest { issuer, host: request.and_then(host), path: request.map(HttpRequest::path) };
-        let Some(name) = (self.name)(named) else { return Ok(None) };
+        let Some(name) = (self.name)(named).filter(|name| name.len() <= MAX_NAME) else { return Ok(None) };
         let now = first.clock.monotonic();
         let cached = self.cache.get(&name);
         if let Some(tenant) = &cached
@@ -108,9 +136,9 @@ impl Tenants {
             return Ok(None);
         }
         let deadline = Deadline::after(first.settings.tuning.response_timeout);
-        let resolve = || self.resolve(name.clone(), first);
-        let resolved =
-            deadline.bound(self.single_flight.join(name.clone(), deadline, &self.room, resolve)).await;
+        let resolve = || self.resolve(name.clone(), first, deadline);
+        let call = self.single_flight.join(name.clone(), deadline, &self.resolving, resolve);
+        let resolved = deadline.bound(call).await;
         match (resolved, cached) {
             (Ok(tenant), _) => Ok(tenant.map(|tenant| tenant.state)),
             (Err(_), Some(tenant))
@@ -122,18 +150,22 @@ impl Tenants {
         }
     }
 
-    /// Calls the resolver and caches its result.
+    /// Calls the resolver and caches its result. A call that has not ended at the deadline is dropped.
     fn resolve(
         &self,
         name: String,
         first: &State,
+        deadline: Deadline,
     ) -> impl Future<Output = Result<Option<Tenant>, AuthError>> + use<> {
         let (cache, unknown, calls) =
             (Arc::clone(&self.cache), Arc::clone(&self.unknown), Arc::clone(&self.calls));
         let (resolver, clock) = (Arc::clone(&self.resolver), Arc::clone(&first.clock));
         async move {
-            let _permit = calls.try_acquire().map_err(|_| AuthError::upstream(UpstreamFault::Saturated))?;
-            let outcome = resolver(name.clone()).await;
+            let call = async {
+                let _permit = calls.acquire().await;
+                resolver(name.clone()).await
+            };
+            let outcome = deadline.wait(call).await.ok_or_else(timed_out)?;
             let now = clock.monotonic();
             let failed = |error: ResolverError| {
                 AuthError::upstream(UpstreamFault::Unreachable)

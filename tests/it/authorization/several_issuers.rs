@@ -153,6 +153,11 @@ async fn opaque_tokens_are_routed_by_the_request() {
     assert_eq!((status(&app, &partners).await, status(&app, &staff).await), (200, 401));
     assert_eq!(app.get("/principal").token(&partners).send().await.status, 401);
     assert_eq!(pair.staff.count(Endpoint::Introspection), 0);
+    // The function decides, also if an order is set: `None` sends the token to no issuer.
+    let protect =
+        ProtectApi::any_of(pair.both()).opaque_by_request(|_| None).opaque_in_order(&pair.both()).build();
+    assert_eq!(status(&serving(protect.unwrap()), &staff).await, 401);
+    assert_eq!(pair.staff.count(Endpoint::Introspection), 0);
 }
 
 #[actix_web::test]
@@ -380,4 +385,53 @@ async fn the_number_of_cached_tenants_is_limited() {
         assert_eq!(api.status("two", &two).await, 200);
     }
     assert!(api.calls() > 2, "both tenants were cached");
+}
+
+/// An API with one tenant for each of two issuers, by the path, and few places for waiting requests.
+fn two_tenants(pair: &Pair) -> TestApp {
+    let platform =
+        introspecting(&TestIssuer::start()).max_waiting(2).response_timeout(Duration::from_secs(2));
+    let apis = [&pair.staff, &pair.partners].map(|issuer| {
+        introspecting(issuer).introspection_cache_duration(Duration::from_secs(60)).build().unwrap()
+    });
+    let resolve = move |tenant: String| -> Pin<Box<dyn Future<Output = _>>> {
+        let [staff, partners] = apis.clone();
+        match tenant.as_str() {
+            "/" => Box::pin(async { Ok(Some(staff)) }),
+            "/principal" => Box::pin(async { Ok(Some(partners)) }),
+            _ => Box::pin(std::future::pending()),
+        }
+    };
+    let name = |request: TenantRequest<'_>| request.path.map(str::to_owned);
+    let tenants = ProtectApi::any_of([platform.build().unwrap()]).tenants(name, resolve);
+    serving(tenants.tenant_refresh(Duration::from_secs(3600)).build().unwrap())
+}
+
+#[actix_web::test]
+async fn waiting_requests_of_one_tenant_cost_the_cached_tokens_of_another_nothing() {
+    let pair = Pair::start();
+    let app = two_tenants(&pair);
+    let cached = pair.partners.opaque(json!({ "sub": "bob" }));
+    assert_eq!(app.get("/principal").token(&cached).send().await.status, 200);
+    pair.staff.fault(Endpoint::Introspection, Fault::hold().always());
+    let waiting = (0..6).map(|number| app.get("/").token(&format!("waits-{number}")).send());
+    let waiting = actix_web::rt::spawn(futures_util::future::join_all(waiting));
+    while pair.staff.count(Endpoint::Introspection) < 2 {
+        actix_web::rt::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..5 {
+        assert_eq!(app.get("/principal").token(&cached).send().await.status, 200);
+    }
+    pair.staff.release(Endpoint::Introspection);
+    let statuses: Vec<_> = waiting.await.unwrap().iter().map(|answer| answer.status).collect();
+    assert!(statuses.iter().filter(|status| **status == 503).count() >= 4, "{statuses:?}");
+}
+
+#[actix_web::test]
+async fn a_tenant_resolver_that_hangs_is_503_and_its_calls_end() {
+    let app = two_tenants(&Pair::start());
+    let hangs = app.get("/inner").token("opaque");
+    assert_eq!(hangs.send().await.status, 503);
+    let long = format!("/{}", "x".repeat(300));
+    assert_eq!(app.get(&long).token("opaque").send().await.status, 401, "the name is too long");
 }
