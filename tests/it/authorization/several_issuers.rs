@@ -388,9 +388,9 @@ async fn the_number_of_cached_tenants_is_limited() {
 }
 
 /// An API with one tenant for each of two issuers, by the path, and few places for waiting requests.
-fn two_tenants(pair: &Pair) -> TestApp {
-    let platform =
-        introspecting(&TestIssuer::start()).max_waiting(2).response_timeout(Duration::from_secs(2));
+fn two_tenants(pair: &Pair, max_waiting: usize) -> TestApp {
+    let platform = introspecting(&TestIssuer::start());
+    let platform = platform.max_waiting(max_waiting).response_timeout(Duration::from_secs(2));
     let apis = [&pair.staff, &pair.partners].map(|issuer| {
         introspecting(issuer).introspection_cache_duration(Duration::from_secs(60)).build().unwrap()
     });
@@ -410,7 +410,7 @@ fn two_tenants(pair: &Pair) -> TestApp {
 #[actix_web::test]
 async fn waiting_requests_of_one_tenant_cost_the_cached_tokens_of_another_nothing() {
     let pair = Pair::start();
-    let app = two_tenants(&pair);
+    let app = two_tenants(&pair, 2);
     let cached = pair.partners.opaque(json!({ "sub": "bob" }));
     assert_eq!(app.get("/principal").token(&cached).send().await.status, 200);
     pair.staff.fault(Endpoint::Introspection, Fault::hold().always());
@@ -428,10 +428,15 @@ async fn waiting_requests_of_one_tenant_cost_the_cached_tokens_of_another_nothin
 }
 
 #[actix_web::test]
-async fn a_tenant_resolver_that_hangs_is_503_and_its_calls_end() {
-    let app = two_tenants(&Pair::start());
-    let hangs = app.get("/inner").token("opaque");
-    assert_eq!(hangs.send().await.status, 503);
+async fn tenant_resolver_calls_that_hang_are_503_and_end() {
+    let pair = Pair::start();
+    let app = two_tenants(&pair, 1024);
+    let hanging = (0..64).map(|number| app.get(&format!("/hangs/{number}")).token("opaque").send());
+    for answer in futures_util::future::join_all(hanging).await {
+        assert_eq!(answer.status, 503);
+    }
+    let token = pair.partners.opaque(json!({}));
+    assert_eq!(app.get("/principal").token(&token).send().await.status, 200, "no call is left");
     let long = format!("/{}", "x".repeat(300));
     assert_eq!(app.get(&long).token("opaque").send().await.status, 401, "the name is too long");
 }
