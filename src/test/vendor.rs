@@ -7,8 +7,8 @@ use crate::test::jwt::JwtOptions;
 /// An authorization server whose access tokens [`TestIssuer::imitate`](super::TestIssuer::imitate) mints: the `typ` of the
 /// header, and the claims. The algorithm is that of the test issuer.
 ///
-/// The page [`guide::servers`](crate::guide::servers) has the settings for each of them, and states which shapes were observed
-/// and which are from the documentation only.
+/// The page [`guide::servers`](crate::guide::servers) has the settings for each of them, and states with what each shape was
+/// compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Vendor {
@@ -28,9 +28,9 @@ pub enum Vendor {
     Okta,
     /// Cognito: `token_use`, `cognito:groups`, no `aud`
     Cognito,
-    /// Zitadel: an object with one member for each role
+    /// Zitadel: an object with one member for each role, no `client_id`, no scopes
     Zitadel,
-    /// authentik: `azp`, `groups`
+    /// authentik: `azp`, `uid`, `groups`, no scopes
     Authentik,
     /// Ory Hydra: `scp` as an array
     Hydra,
@@ -44,11 +44,11 @@ pub enum Vendor {
     Salesforce,
     /// A service account of Kubernetes: `kubernetes.io`, no `client_id`
     Kubernetes,
-    /// GitHub Actions: `repository`, `ref`, no scopes
+    /// GitHub Actions: `repository`, `repository_id`, `ref`, no scopes
     GitHubActions,
     /// Spring Authorization Server: `scope` as an array, no `typ`
     Spring,
-    /// Duende `IdentityServer`: `scope` as an array
+    /// Duende `IdentityServer`: `scope` as an array, a single `role` as a string
     Duende,
     /// better-auth: `azp` and `client_id`
     BetterAuth,
@@ -85,7 +85,6 @@ impl Vendor {
         !matches!(
             self,
             Self::Cognito
-                | Self::Zitadel
                 | Self::Hydra
                 | Self::Salesforce
                 | Self::Duende
@@ -130,11 +129,10 @@ impl Vendor {
                 "username": "user", "cognito:groups": ["admin"],
             }),
             Self::Zitadel => json!({
-                "scope": "openid read",
                 "urn:zitadel:iam:org:project:roles": { "admin": { "1": "acme.zitadel.cloud" } },
             }),
             Self::Authentik => {
-                json!({ "azp": client, "uid": "user", "scope": "openid read", "groups": ["admin"] })
+                json!({ "azp": client, "uid": "random", "auth_time": 0, "groups": ["admin"] })
             }
             Self::Hydra => json!({ "scp": ["openid", "read"], "ext": {} }),
             Self::AdFs => json!({
@@ -156,10 +154,10 @@ impl Vendor {
             }),
             Self::GitHubActions => json!({
                 "sub": "repo:acme/shop:ref:refs/heads/main", "repository": "acme/shop", "repository_owner": "acme",
-                "ref": "refs/heads/main", "event_name": "push",
+                "repository_id": "456789", "repository_owner_id": "123456", "ref": "refs/heads/main", "event_name": "push",
             }),
             Self::Spring => json!({ "scope": ["openid", "read"], "roles": ["admin"] }),
-            Self::Duende => json!({ "scope": ["openid", "read"], "role": ["admin"] }),
+            Self::Duende => json!({ "scope": ["openid", "read"], "role": "admin" }),
             Self::BetterAuth => json!({ "azp": client, "scope": "openid read" }),
             Self::OidcProvider => json!({ "scope": "read", "groups": ["admin"] }),
             Self::DjangoOauthToolkit => json!({ "iss": null, "scope": "read", "sub": null, "iat": null }),

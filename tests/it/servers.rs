@@ -62,8 +62,8 @@ fn cases() -> Vec<Case> {
             "admin",
             [json!({ "token_use": "id" }), json!({ "client_id": "another" }), json!({ "client_id": null })],
         ),
-        case("Zitadel", Vendor::Zitadel, "read", "admin", []),
-        case("authentik", Vendor::Authentik, "read", "admin", [no_scope()]),
+        case("Zitadel", Vendor::Zitadel, "", "admin", [json!({ "jti": null })]),
+        case("authentik", Vendor::Authentik, "", "admin", [json!({ "uid": null })]),
         case("Ory Hydra", Vendor::Hydra, "read", "", []),
         case("AD FS", Vendor::AdFs, "openid", "admin", [no_scp()]),
         case("Firebase", Vendor::Firebase, "", "admin", [json!({ "firebase": null })]),
@@ -75,7 +75,10 @@ fn cases() -> Vec<Case> {
             Vendor::GitHubActions,
             "",
             "",
-            [json!({ "repository": "stranger/shop" }), json!({ "ref": "refs/pull/1/merge" })],
+            [
+                json!({ "repository_id": "1", "repository": "acme/shop" }),
+                json!({ "ref": "refs/pull/1/merge" }),
+            ],
         ),
         case("Spring Authorization Server", Vendor::Spring, "read", "admin", [no_scope()]),
         case("Duende", Vendor::Duende, "read", "admin", []),
@@ -96,7 +99,7 @@ fn variables(section: &str) -> Vec<(String, String)> {
     let Some((_, block)) = section.split_once("```sh\n") else { return Vec::new() };
     let block = block.split("```").next().unwrap().replace("\\\n", "");
     let lines = block.lines().map(|line| line.split_once('=').unwrap());
-    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    lines.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
 /// A running recipe.
@@ -202,7 +205,7 @@ fn every_recipe_has_a_case_and_a_label() {
         .collect();
     assert_eq!(with_recipe, with_case);
     assert_eq!(sections.len(), with_case.len() + 1, "only Google has no recipe");
-    let labels = ["real server", "published shape", "documentation only"];
+    let labels = ["real server", "source", "vendor documentation", "published payload", "general knowledge"];
     for (heading, text) in sections {
         let evidence =
             text.split_once("\n- Evidence: ").unwrap_or_else(|| panic!("{heading} has no label")).1;
