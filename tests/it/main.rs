@@ -45,6 +45,7 @@ mod authorization {
     mod extractors;
     mod grants;
     mod guards;
+    mod issuer_routing;
     mod mounts;
     mod requirements;
     mod several_issuers;
