@@ -25,7 +25,7 @@ use crate::{
     claims::{Audience, Claims, scope::Scopes},
     error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
     policy::{self, GroupOptions},
-    protect_api::{issuer_set::IssuerSet, state::State},
+    protect_api::{issuer_set::IssuerSet, resolvers::TokenSourceId, state::State},
     response::{Rejection, RejectionBuilder},
     telemetry::VerdictSource,
     validator::ValidToken,
@@ -41,6 +41,8 @@ pub(crate) struct AuthContext {
     state: LocalState,
     /// The issuers of the mount, if there are several.
     issuers: Option<Arc<IssuerSet>>,
+    /// The place from which the mount read the token; `None` if a test authenticated the request.
+    source: Option<TokenSourceId>,
     authenticated: Option<Rc<Caller>>,
     /// The source of the verdict for this mount; `None` for an anonymous request.
     via: Option<VerdictSource>,
@@ -54,24 +56,30 @@ pub(crate) struct Caller {
 
 impl AuthContext {
     pub(crate) fn anonymous(state: &LocalState) -> Self {
-        Self { state: Rc::clone(state), issuers: None, authenticated: None, via: None }
+        Self { state: Rc::clone(state), issuers: None, source: None, authenticated: None, via: None }
     }
 
-    pub(crate) fn new(state: &LocalState, issuers: Option<&Arc<IssuerSet>>, authenticated: Caller) -> Self {
+    pub(crate) fn new(
+        state: &LocalState,
+        issuers: Option<&Arc<IssuerSet>>,
+        source: Option<TokenSourceId>,
+        authenticated: Caller,
+    ) -> Self {
         let via = Some(authenticated.valid.via);
-        let authenticated = Some(Rc::new(authenticated));
-        Self { state: Rc::clone(state), issuers: issuers.map(Arc::clone), authenticated, via }
+        Self { via, ..Self::inherited(state, issuers, source, Rc::new(authenticated)) }
     }
 
     /// Creates the context of an inner mount that reuses the verdict of an outer mount.
     pub(crate) fn inherited(
         state: &LocalState,
         issuers: Option<&Arc<IssuerSet>>,
+        source: Option<TokenSourceId>,
         authenticated: Rc<Caller>,
     ) -> Self {
         Self {
             state: Rc::clone(state),
             issuers: issuers.map(Arc::clone),
+            source,
             authenticated: Some(authenticated),
             via: Some(VerdictSource::OuterMount),
         }
@@ -80,6 +88,10 @@ impl AuthContext {
     /// Returns the state of the issuer.
     pub(crate) fn state(&self) -> &State {
         &self.state
+    }
+
+    pub(crate) fn source(&self) -> Option<TokenSourceId> {
+        self.source
     }
 
     pub(crate) fn via(&self) -> Option<VerdictSource> {

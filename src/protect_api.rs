@@ -6,6 +6,7 @@ mod check;
 pub(crate) mod env;
 mod granted;
 pub(crate) mod issuer_set;
+pub(crate) mod resolvers;
 pub(crate) mod state;
 mod summary;
 mod tenants;
@@ -23,7 +24,7 @@ pub use self::{
 
 use std::{ffi::OsString, fmt, sync::Arc, time::Duration};
 
-use self::{issuer_set::IssuerSet, state::State, tenants::Tenants};
+use self::{issuer_set::IssuerSet, resolvers::Resolvers, state::State, tenants::Tenants};
 use crate::{
     bearer::BearerToken, cache::CacheError, claims::scope::Scope, error::ConfigError, policy::Requirements,
     telemetry::status::Status,
@@ -55,13 +56,14 @@ pub struct ProtectApi {
     pub(crate) mount: Arc<Mount>,
 }
 
-/// The requirements of one mount.
+/// The requirements and resolvers of one mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mount {
     pub(crate) requirements: Requirements,
     pub(crate) is_optional: bool,
     pub(crate) allows_preflight: bool,
     pub(crate) max_age: Option<Duration>,
+    pub(crate) resolvers: Resolvers,
 }
 
 impl ProtectApi {

@@ -157,15 +157,17 @@ pub(crate) type TokenFuture<'r> = Pin<Box<dyn Future<Output = Result<Option<Stri
 
 pub(crate) type TokenResolver = dyn for<'r> Fn(&'r HttpRequest) -> TokenFuture<'r> + Send + Sync;
 
+/// Returns whether both are the same object, or both are absent.
+pub(crate) fn same<T: ?Sized>(left: Option<&Arc<T>>, right: Option<&Arc<T>>) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+        _ => false,
+    }
+}
+
 impl Hooks {
     pub(crate) fn same(&self, other: &Self) -> bool {
-        fn same<T: ?Sized>(left: Option<&Arc<T>>, right: Option<&Arc<T>>) -> bool {
-            match (left, right) {
-                (None, None) => true,
-                (Some(left), Some(right)) => Arc::ptr_eq(left, right),
-                _ => false,
-            }
-        }
         same(self.clock.as_ref(), other.clock.as_ref())
             && same(self.renderer.as_ref(), other.renderer.as_ref())
             && same(self.token_resolver.as_ref(), other.token_resolver.as_ref())

@@ -20,6 +20,7 @@ use crate::{
     issuer::http::WorkerClient,
     protect_api::{
         ProtectApi,
+        resolvers::TokenSourceId,
         state::State,
         validation::{Selected, Validation},
     },
@@ -89,6 +90,26 @@ pub(crate) struct Rejected {
     pub(crate) denial: Denial,
 }
 
+/// The caller that an outer mount authenticated.
+struct OuterCaller {
+    /// The state of the issuer.
+    state: LocalState,
+    caller: Rc<Caller>,
+    /// The place from which the outer mount read the token; `None` if a test authenticated the request.
+    source: Option<TokenSourceId>,
+}
+
+impl OuterCaller {
+    /// Returns whether the token came from this place. A request that a test authenticated has no token to compare.
+    fn has_source(&self, source: TokenSourceId) -> bool {
+        self.source.is_none_or(|outer| outer == source)
+    }
+
+    fn has_token(&self, token: &BearerToken) -> bool {
+        self.caller.token.as_str() == token.as_str()
+    }
+}
+
 impl ProtectApi {
     /// Authenticates a request.
     pub(crate) async fn authenticate(
@@ -103,15 +124,16 @@ impl ProtectApi {
         }
         let certificate = self.certificate(request).map_err(rejected)?;
         let certificate = certificate.as_ref();
-        if let Some((state, outer)) = self.outer_caller(request) {
-            return match self.authorize(&state, &outer.valid, VerdictSource::OuterMount, certificate) {
-                Ok(()) => Ok(AuthContext::inherited(&state, self.issuers.as_ref(), outer)),
-                Err(denial) => Err(Rejected { state, denial }),
-            };
+        let outer = self.outer_caller(request);
+        if let Some(outer) = outer.as_ref().filter(|outer| outer.has_source(self.token_source())) {
+            return self.inherit(outer, certificate);
         }
         let Some(token) = self.token(request).await.map_err(rejected)? else {
             return self.without_token(worker).map_err(rejected);
         };
+        if let Some(outer) = outer.as_ref().filter(|outer| outer.has_token(&token)) {
+            return self.inherit(outer, certificate);
+        }
         let validation = Validation {
             token: &token,
             certificate,
@@ -121,9 +143,26 @@ impl ProtectApi {
         match self.validate_token(validation).await {
             Ok((selected, valid)) => {
                 let caller = Caller { valid, token };
-                Ok(AuthContext::new(&worker.state(selected), self.issuers.as_ref(), caller))
+                let (issuers, source) = (self.issuers.as_ref(), Some(self.token_source()));
+                Ok(AuthContext::new(&worker.state(selected), issuers, source, caller))
             }
             Err((selected, denial)) => Err(Rejected { state: worker.state(selected), denial }),
+        }
+    }
+
+    /// Reuses the verdict of an outer mount, and applies the policy of this mount with its certificate.
+    fn inherit(
+        &self,
+        outer: &OuterCaller,
+        certificate: Option<&CertificateThumbprint>,
+    ) -> Result<AuthContext, Rejected> {
+        let OuterCaller { state, caller, .. } = outer;
+        match self.authorize(state, &caller.valid, VerdictSource::OuterMount, certificate) {
+            Ok(()) => {
+                let (issuers, source) = (self.issuers.as_ref(), Some(self.token_source()));
+                Ok(AuthContext::inherited(state, issuers, source, Rc::clone(caller)))
+            }
+            Err(denial) => Err(Rejected { state: Rc::clone(state), denial }),
         }
     }
 
@@ -135,9 +174,9 @@ impl ProtectApi {
         }
     }
 
-    /// Returns the caller that an outer mount of the same configuration authenticated, and the state of its issuer, if
-    /// the verdict is fresh enough for this mount.
-    fn outer_caller(&self, request: &ServiceRequest) -> Option<(LocalState, Rc<Caller>)> {
+    /// Returns the caller that an outer mount of the same configuration authenticated, if the verdict is fresh enough for this
+    /// mount.
+    fn outer_caller(&self, request: &ServiceRequest) -> Option<OuterCaller> {
         let extensions = request.extensions();
         let context = extensions.get::<AuthContext>()?;
         let is_same = match &self.issuers {
@@ -149,14 +188,17 @@ impl ProtectApi {
             (Some(max_age), Some(age)) => age.at(self.state.clock.monotonic()) <= max_age,
             _ => true,
         };
-        is_fresh.then(|| (Rc::clone(context.local_state()), Rc::clone(outer)))
+        is_fresh.then(|| OuterCaller {
+            state: Rc::clone(context.local_state()),
+            caller: Rc::clone(outer),
+            source: context.source(),
+        })
     }
 
     /// Extracts the token: from the token resolver if it returns one, otherwise from the `Authorization` header.
     async fn token(&self, request: &ServiceRequest) -> Result<Option<BearerToken>, AuthError> {
-        let State { settings, hooks, .. } = &*self.state;
-        let max_length = settings.tuning.max_token_length;
-        if let Some(resolver) = &hooks.token_resolver {
+        let max_length = self.state.settings.tuning.max_token_length;
+        if let Some(resolver) = self.mount_token_resolver() {
             let resolved = resolver(request.request()).await;
             if let Some(token) =
                 resolved.map_err(|error| AuthError::token(TokenFault::Resolver).with_source(error))?
@@ -172,7 +214,7 @@ impl ProtectApi {
     /// Returns the caller's certificate: from the certificate resolver if there is one, otherwise from the TLS
     /// connection.
     fn certificate(&self, request: &ServiceRequest) -> Result<Option<CertificateThumbprint>, AuthError> {
-        match &self.state.hooks.certificate_resolver {
+        match self.mount_certificate_resolver() {
             None => Ok(certificate::of_connection(request.request())),
             Some(resolver) => resolver
                 .resolve(request.request())

@@ -121,7 +121,8 @@ impl AnyOf {
         self
     }
 
-    /// Creates the handle. Renderer, resolvers and limits for requests are those of the first issuer.
+    /// Creates the handle. Renderer, resolvers and limits for requests are those of the first issuer. A mount can
+    /// [replace](ProtectApi::token_resolver) the resolvers.
     ///
     /// # Errors
     /// Lists every problem: no issuer, two configurations of one issuer, an issuer with the requirements of a mount, a
@@ -133,7 +134,9 @@ impl AnyOf {
         for issuer in &self.issuers {
             let name = issuer.state.settings.issuer.as_str();
             if *issuer.mount != Mount::default() {
-                problem(format!("{name} has requirements, expected them on the result of `any_of`"));
+                problem(format!(
+                    "{name} has requirements or resolvers of a mount, expected them on the result of `any_of`"
+                ));
             }
             if issuer.issuers.is_some() {
                 problem(format!("{name} is itself a handle for several issuers"));

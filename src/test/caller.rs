@@ -89,6 +89,6 @@ impl ProtectApi {
             state.validator.valid_token(AgedVerdict::without_age(claims), VerdictSource::Introspection),
             "take the claims of a test",
         );
-        AuthContext::new(&Rc::new(Arc::clone(state)), None, Caller { valid, token })
+        AuthContext::new(&Rc::new(Arc::clone(state)), None, None, Caller { valid, token })
     }
 }

@@ -12,6 +12,7 @@ mod support;
 /// The request: where the token is, and which paths are protected.
 mod request {
     mod bearer;
+    mod mount_resolvers;
     mod public_paths;
     mod token_resolver;
 }
