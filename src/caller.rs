@@ -2,15 +2,17 @@
 
 pub(crate) mod scoped;
 
+mod grants;
 mod principal;
+mod validated_token;
 
 pub use self::{
     principal::Principal,
     scoped::{RequiredScopes, Scoped},
+    validated_token::ValidatedToken,
 };
 
 use std::{
-    any::Any,
     fmt,
     future::{Ready, ready},
     rc::Rc,
@@ -20,11 +22,12 @@ use std::{
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use serde::de::DeserializeOwned;
 
+use self::grants::Grants;
 use crate::{
     bearer::BearerToken,
     claims::{Audience, Claims, scope::Scopes},
-    error::{AuthError, AuthErrorKind, SetupFault, TokenFault},
-    policy::{self, GroupOptions},
+    error::{AuthError, AuthErrorKind, SetupFault},
+    policy::GroupOptions,
     protect_api::{issuer_set::IssuerSet, resolvers::TokenSourceId, state::State},
     response::{Rejection, RejectionBuilder},
     telemetry::VerdictSource,
@@ -148,6 +151,10 @@ impl<C> AuthenticatedRequest<C> {
         &self.authenticated.valid.claims
     }
 
+    fn grants(&self) -> Grants<'_> {
+        Grants { valid: &self.authenticated.valid, rules: &self.state.settings.rules }
+    }
+
     /// Returns `sub`: the user, or the client in the client credentials grant. For the latter, some servers send no
     /// `sub`.
     pub fn subject(&self) -> Option<&str> {
@@ -168,7 +175,7 @@ impl<C> AuthenticatedRequest<C> {
     /// Returns the names of the subject's groups, from the configured
     /// [claims](crate::ProtectApiBuilder::groups_claims).
     pub fn groups(&self) -> Vec<&str> {
-        self.state.settings.rules.groups.names(self.verdict())
+        self.grants().groups()
     }
 
     /// Returns the `iss` of the token. If an introspection response has none, returns the issuer as the metadata spells
@@ -180,7 +187,7 @@ impl<C> AuthenticatedRequest<C> {
     /// Returns issuer and subject together; `None` if the token has no subject. A subject is unique only within its issuer
     /// (RFC 7519 section 4.1.2).
     pub fn principal(&self) -> Option<Principal> {
-        Some(Principal { issuer: self.issuer().into(), subject: self.subject()?.into() })
+        self.grants().principal()
     }
 
     /// Returns the audiences of the token.
@@ -200,12 +207,12 @@ impl<C> AuthenticatedRequest<C> {
 
     /// Returns whether the token grants exactly this scope.
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scopes().contains(scope)
+        self.grants().has_scope(scope)
     }
 
     /// Returns whether the subject is in this group.
     pub fn has_group(&self, group: &str) -> bool {
-        self.state.settings.rules.groups.contains(self.verdict(), group)
+        self.grants().has_group(group)
     }
 
     /// Returns whether the subject is in one of these groups (or in all of them), with another claim or another mode
@@ -216,8 +223,7 @@ impl<C> AuthenticatedRequest<C> {
         groups: impl IntoIterator<Item = S>,
         options: &GroupOptions,
     ) -> bool {
-        let groups: Vec<S> = groups.into_iter().collect();
-        policy::in_groups_with(self.verdict(), &self.state.settings.rules, &groups, options)
+        self.grants().is_in_groups(groups, options)
     }
 
     /// Requires **all** of these scopes. An empty list requires nothing.
@@ -228,9 +234,7 @@ impl<C> AuthenticatedRequest<C> {
         &self,
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<(), Rejection> {
-        let scopes: Vec<S> = scopes.into_iter().collect();
-        let fulfilled = scopes.iter().all(|scope| self.has_scope(scope.as_ref()));
-        if fulfilled { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+        self.grants().require_scopes(scopes).map_err(|error| self.reject(error))
     }
 
     /// Requires **one** of these scopes. An empty list requires nothing.
@@ -241,9 +245,7 @@ impl<C> AuthenticatedRequest<C> {
         &self,
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<(), Rejection> {
-        let scopes: Vec<S> = scopes.into_iter().collect();
-        let fulfilled = scopes.is_empty() || scopes.iter().any(|scope| self.has_scope(scope.as_ref()));
-        if fulfilled { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+        self.grants().require_any_scope(scopes).map_err(|error| self.reject(error))
     }
 
     /// Requires that the subject is in one of these groups, or in all of them if `groups_match_all` is set. An
@@ -255,17 +257,7 @@ impl<C> AuthenticatedRequest<C> {
         &self,
         groups: impl IntoIterator<Item = S>,
     ) -> Result<(), Rejection> {
-        let groups: Vec<S> = groups.into_iter().collect();
-        let fulfilled = policy::in_groups(self.verdict(), &self.state.settings.rules, &groups);
-        if fulfilled {
-            return Ok(());
-        }
-        Err(self.reject(policy::insufficient_groups(self.verdict(), &self.state.settings.rules)))
-    }
-
-    fn insufficient_scope<S: AsRef<str>>(&self, scopes: &[S]) -> Rejection {
-        let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
-        self.reject(policy::insufficient_scope(self.verdict(), &self.state.settings.rules, &names))
+        self.grants().require_groups(groups).map_err(|error| self.reject(error))
     }
 
     fn reject(&self, error: AuthError) -> Rejection {
@@ -323,7 +315,7 @@ impl<C> AuthenticatedRequest<C> {
     /// # Errors
     /// Rejects the request with 401 if the claims do not deserialize into `D`.
     pub fn with_claims<D: DeserializeOwned + 'static>(self) -> Result<AuthenticatedRequest<D>, Rejection> {
-        let claims = claims_as::<D>(self.verdict()).map_err(|error| self.reject(error))?;
+        let claims = self.grants().claims_as::<D>().map_err(|error| self.reject(error))?;
         let Self { request, state, authenticated, .. } = self;
         Ok(AuthenticatedRequest { request, state, authenticated, claims })
     }
@@ -332,18 +324,3 @@ impl<C> AuthenticatedRequest<C> {
 /// Builds the rejections of routes without a mount. Shared by all requests, so that its log records are throttled
 /// together.
 static UNMOUNTED: LazyLock<RejectionBuilder> = LazyLock::new(RejectionBuilder::default);
-
-fn claims_as<C: DeserializeOwned + 'static>(claims: &Claims) -> Result<C, AuthError> {
-    // For `Claims`: one reference count instead of a copy of every claim.
-    let mut same: Option<C> = None;
-    let untyped: &mut dyn Any = &mut same;
-    if let Some(slot) = untyped.downcast_mut::<Option<Claims>>() {
-        *slot = Some(claims.clone());
-    }
-    match same {
-        Some(claims) => Ok(claims),
-        None => C::deserialize(claims.members())
-            // The error text may quote a claim's value, so it is not logged.
-            .map_err(|_| AuthError::token(TokenFault::Claims).with_source(std::any::type_name::<C>())),
-    }
-}

@@ -174,7 +174,7 @@ pub mod guard {
     pub use crate::caller::scoped::{HasScopes, RequiredScopes, Scoped, has_scopes};
 }
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use caller::{AuthenticatedRequest, Principal, RequiredScopes, Scoped};
+pub use caller::{AuthenticatedRequest, Principal, RequiredScopes, Scoped, ValidatedToken};
 pub use certificate::{CertificateBinding, ResolverError};
 pub use claims::{Audience, Claims, MalformedClaim, Scope, ScopeClaim, Scopes};
 pub use client_auth::{
@@ -191,7 +191,7 @@ pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
 pub use policy::GroupOptions;
-pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, TenantRequest, ValidatedToken};
+pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, TenantRequest};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use secret::Secret;
 pub use telemetry::{IntrospectionState, LastError, Status};

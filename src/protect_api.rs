@@ -11,7 +11,6 @@ pub(crate) mod state;
 mod summary;
 mod tenants;
 mod validate;
-mod validated_token;
 pub(crate) mod validation;
 mod variables;
 
@@ -19,7 +18,6 @@ pub use self::{
     any_of::AnyOf,
     builder::{Dangerous, ProtectApiBuilder},
     tenants::TenantRequest,
-    validated_token::ValidatedToken,
 };
 
 use std::{ffi::OsString, fmt, sync::Arc, time::Duration};

@@ -49,7 +49,7 @@ impl ProtectApi {
     }
 
     /// Returns the state of a selected issuer.
-    pub(crate) fn selected<'s>(&'s self, selected: &'s Selected) -> &'s State {
+    pub(crate) fn selected<'s>(&'s self, selected: &'s Selected) -> &'s Arc<State> {
         match selected {
             Selected::Configured(index) => self.states().get(*index).unwrap_or(&self.state),
             Selected::Tenant(state) => state,

@@ -50,6 +50,7 @@ mod authorization {
     mod mounts;
     mod requirements;
     mod several_issuers;
+    mod validated_token;
 }
 
 /// Responses to rejected requests.

@@ -1,0 +1,101 @@
+//! The scopes, groups and names in a valid token, with and without a request.
+
+use std::any::Any;
+
+use serde::de::DeserializeOwned;
+
+use super::Principal;
+use crate::{
+    claims::Claims,
+    error::{AuthError, TokenFault},
+    policy::{self, GroupOptions, Rules},
+    validator::ValidToken,
+};
+
+/// A valid token, and the rules of its issuer.
+#[derive(Clone, Copy)]
+pub(super) struct Grants<'t> {
+    pub(super) valid: &'t ValidToken,
+    pub(super) rules: &'t Rules,
+}
+
+impl<'t> Grants<'t> {
+    pub(super) fn groups(self) -> Vec<&'t str> {
+        self.rules.groups.names(&self.valid.claims)
+    }
+
+    pub(super) fn principal(self) -> Option<Principal> {
+        let subject = self.valid.claims.subject()?.into();
+        Some(Principal { issuer: self.valid.issuer().into(), subject })
+    }
+
+    pub(super) fn has_scope(self, scope: &str) -> bool {
+        self.valid.scopes().contains(scope)
+    }
+
+    pub(super) fn has_group(self, group: &str) -> bool {
+        self.rules.groups.contains(&self.valid.claims, group)
+    }
+
+    pub(super) fn is_in_groups<S: AsRef<str>>(
+        self,
+        groups: impl IntoIterator<Item = S>,
+        options: &GroupOptions,
+    ) -> bool {
+        let groups: Vec<S> = groups.into_iter().collect();
+        policy::in_groups_with(&self.valid.claims, self.rules, &groups, options)
+    }
+
+    pub(super) fn require_scopes<S: AsRef<str>>(
+        self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<(), AuthError> {
+        let scopes: Vec<S> = scopes.into_iter().collect();
+        let is_met = scopes.iter().all(|scope| self.has_scope(scope.as_ref()));
+        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+    }
+
+    pub(super) fn require_any_scope<S: AsRef<str>>(
+        self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<(), AuthError> {
+        let scopes: Vec<S> = scopes.into_iter().collect();
+        let is_met = scopes.is_empty() || scopes.iter().any(|scope| self.has_scope(scope.as_ref()));
+        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+    }
+
+    pub(super) fn require_groups<S: AsRef<str>>(
+        self,
+        groups: impl IntoIterator<Item = S>,
+    ) -> Result<(), AuthError> {
+        let groups: Vec<S> = groups.into_iter().collect();
+        let claims = &self.valid.claims;
+        let is_met = policy::in_groups(claims, self.rules, &groups);
+        if is_met { Ok(()) } else { Err(policy::insufficient_groups(claims, self.rules)) }
+    }
+
+    fn insufficient_scope<S: AsRef<str>>(self, scopes: &[S]) -> AuthError {
+        let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
+        policy::insufficient_scope(&self.valid.claims, self.rules, &names)
+    }
+
+    /// Converts the claims into a type of the application.
+    ///
+    /// # Errors
+    /// If they do not deserialize into this type.
+    pub(super) fn claims_as<C: DeserializeOwned + 'static>(self) -> Result<C, AuthError> {
+        let claims = &self.valid.claims;
+        // For `Claims`: one reference count instead of a copy of every claim.
+        let mut same: Option<C> = None;
+        let untyped: &mut dyn Any = &mut same;
+        if let Some(slot) = untyped.downcast_mut::<Option<Claims>>() {
+            *slot = Some(claims.clone());
+        }
+        match same {
+            Some(claims) => Ok(claims),
+            None => C::deserialize(claims.members())
+                // The error text may quote a claim's value, so it is not logged.
+                .map_err(|_| AuthError::token(TokenFault::Claims).with_source(std::any::type_name::<C>())),
+        }
+    }
+}

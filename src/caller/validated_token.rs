@@ -1,0 +1,192 @@
+//! The result of validating a token that did not come with an HTTP request.
+
+use std::{fmt, sync::Arc};
+
+use serde::de::DeserializeOwned;
+
+use super::{Principal, grants::Grants};
+use crate::{
+    bearer::BearerToken,
+    certificate::CertificateThumbprint,
+    claims::{Audience, Claims, scope::Scopes},
+    error::{AuthError, TokenFault},
+    policy::GroupOptions,
+    protect_api::{
+        ProtectApi,
+        state::State,
+        validation::{Selected, Validation},
+    },
+    validator::ValidToken,
+};
+
+/// A valid token that did not come with an HTTP request; see [`ProtectApi::validate`].
+///
+/// It has the methods of [`AuthenticatedRequest`](crate::AuthenticatedRequest) that need no request. The value does not expire:
+/// compare [`expires_at`](Self::expires_at) with the time if you keep it, for example for a WebSocket.
+#[derive(Clone)]
+pub struct ValidatedToken {
+    state: Arc<State>,
+    valid: ValidToken,
+}
+
+impl ValidatedToken {
+    /// Returns the claims.
+    pub fn claims(&self) -> &Claims {
+        &self.valid.claims
+    }
+
+    /// Returns the claims by value.
+    pub fn into_claims(self) -> Claims {
+        self.valid.claims
+    }
+
+    /// Converts the claims into a type of the application.
+    ///
+    /// # Errors
+    /// [`TokenFault::Claims`] if the claims do not deserialize into `C`.
+    pub fn claims_as<C: DeserializeOwned + 'static>(&self) -> Result<C, AuthError> {
+        self.grants().claims_as()
+    }
+
+    fn grants(&self) -> Grants<'_> {
+        Grants { valid: &self.valid, rules: &self.state.settings.rules }
+    }
+
+    /// Returns `sub`: the user, or the client in the client credentials grant.
+    pub fn subject(&self) -> Option<&str> {
+        self.valid.claims.subject()
+    }
+
+    /// Returns the client to which the token was issued: the first of `client_id`, `azp`, `cid` and `appid` that is
+    /// present.
+    pub fn client_id(&self) -> Option<&str> {
+        self.valid.claims.client_id()
+    }
+
+    /// Returns the granted scopes, from the configured [claims](crate::ProtectApiBuilder::scope_claims).
+    pub fn scopes(&self) -> &Scopes {
+        self.valid.scopes()
+    }
+
+    /// Returns the names of the subject's groups, from the configured [claims](crate::ProtectApiBuilder::groups_claims) of the
+    /// issuer of the token.
+    pub fn groups(&self) -> Vec<&str> {
+        self.grants().groups()
+    }
+
+    /// Returns the `iss` of the token. If an introspection response has none, returns the issuer as the metadata spells
+    /// it.
+    pub fn issuer(&self) -> &str {
+        self.valid.issuer()
+    }
+
+    /// Returns issuer and subject together; `None` if the token has no subject. A subject is unique only within its issuer
+    /// (RFC 7519 section 4.1.2).
+    pub fn principal(&self) -> Option<Principal> {
+        self.grants().principal()
+    }
+
+    /// Returns the audiences of the token.
+    pub fn audience(&self) -> &Audience {
+        self.valid.claims.audience()
+    }
+
+    /// Returns `exp` in seconds since 1970; `None` if the token has no `exp`.
+    pub fn expires_at(&self) -> Option<i64> {
+        self.valid.claims.expires_at()
+    }
+
+    /// Returns whether the token grants exactly this scope.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.grants().has_scope(scope)
+    }
+
+    /// Returns whether the subject is in this group.
+    pub fn has_group(&self, group: &str) -> bool {
+        self.grants().has_group(group)
+    }
+
+    /// Returns whether the subject is in one of these groups (or in all of them), with another claim or another mode than the
+    /// configuration. An empty list requires nothing.
+    pub fn is_in_groups<S: AsRef<str>>(
+        &self,
+        groups: impl IntoIterator<Item = S>,
+        options: &GroupOptions,
+    ) -> bool {
+        self.grants().is_in_groups(groups, options)
+    }
+
+    /// Requires **all** of these scopes. An empty list requires nothing.
+    ///
+    /// # Errors
+    /// [`InsufficientScope`](crate::AuthErrorKind::InsufficientScope). The error is neither logged nor counted: there is no
+    /// response.
+    pub fn require_scopes<S: AsRef<str>>(
+        &self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<(), AuthError> {
+        self.grants().require_scopes(scopes)
+    }
+
+    /// Requires **one** of these scopes. An empty list requires nothing.
+    ///
+    /// # Errors
+    /// As for [`require_scopes`](Self::require_scopes).
+    pub fn require_any_scope<S: AsRef<str>>(
+        &self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<(), AuthError> {
+        self.grants().require_any_scope(scopes)
+    }
+
+    /// Requires that the subject is in one of these groups, or in all of them if `groups_match_all` is set. An empty list
+    /// requires nothing.
+    ///
+    /// # Errors
+    /// [`InsufficientGroups`](crate::AuthErrorKind::InsufficientGroups). The error is neither logged nor counted.
+    pub fn require_groups<S: AsRef<str>>(
+        &self,
+        groups: impl IntoIterator<Item = S>,
+    ) -> Result<(), AuthError> {
+        self.grants().require_groups(groups)
+    }
+}
+
+/// Shows only that there is a token. Its claims may be personal data.
+impl fmt::Debug for ValidatedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValidatedToken").field("issuer", &self.issuer()).finish_non_exhaustive()
+    }
+}
+
+impl ProtectApi {
+    /// Validates a token that does not come with an HTTP request: from the first message of a WebSocket, a queue, or the
+    /// metadata of gRPC. The same checks, limits, caches and requirements of this mount apply as for a request. `certificate`
+    /// is the client certificate of the connection, if there is one.
+    ///
+    /// Call it where an actix worker or another `tokio::task::LocalSet` runs, because it may make calls with awc. Tokens that
+    /// are selected [by request](crate::AnyOf::opaque_by_request) are rejected, since there is no request.
+    ///
+    /// # Errors
+    /// As for a request: [`AuthErrorKind`](crate::AuthErrorKind) tells whether the token, this API or the authorization server
+    /// is at fault. A token that is longer than [`max_token_length`](crate::ProtectApiBuilder::max_token_length), empty, or has
+    /// other characters than a bearer token is malformed.
+    pub async fn validate(
+        &self,
+        token: &str,
+        certificate: Option<&CertificateThumbprint>,
+    ) -> Result<ValidatedToken, AuthError> {
+        let token = BearerToken::resolved(token, self.state.settings.tuning.max_token_length)
+            .map_err(|_| AuthError::token(TokenFault::Malformed))?;
+        let client = |selected: &Selected| self.selected(selected).thread_client();
+        let validation = Validation { token: &token, certificate, request: None, client };
+        let outcome = self.validate_token(validation).await;
+        let (selected, outcome) = match outcome {
+            Ok((selected, valid)) => (selected, Ok(valid)),
+            Err((selected, denial)) => (selected, Err(denial)),
+        };
+        let state = self.selected(&selected);
+        state.telemetry.decided(outcome.as_ref().map(|valid| Some(valid.via)));
+        outcome.map(|valid| ValidatedToken { state: Arc::clone(state), valid }).map_err(|denial| denial.error)
+    }
+}
