@@ -158,6 +158,7 @@ mod jwk;
 mod jwt;
 mod middleware;
 mod policy;
+pub mod profile;
 mod protect_api;
 mod redact;
 mod response;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix_protect_api::{
-    AuthErrorKind, ProtectApi,
+    AuthErrorKind, ProtectApi, ProtectApiBuilder, profile,
     test::{TestIssuer, Vendor},
 };
 use serde_json::{Value, json};
@@ -213,37 +213,101 @@ fn every_recipe_has_a_case_and_a_label() {
     }
 }
 
+/// The tokens that an API of this configuration accepts or rejects in error.
+async fn problems_of(case: &Case, recipe: &Recipe, protect: &ProtectApi) -> Vec<String> {
+    let mut problems = Vec::new();
+    let plain = Api::of(protect, None).await;
+    let mut strict = protect.clone();
+    if let Some(scope) = case.scope {
+        strict = strict.scopes([scope]);
+    }
+    if let Some(group) = case.group {
+        strict = strict.groups([group]);
+    }
+    let strict = Api::of(&strict, None).await;
+    let good = recipe.token(case.vendor, &json!({}));
+    let mut check = |api: &str, changes: &Value, outcome: Outcome, is_good: bool| {
+        if !is_good {
+            problems.push(format!("{}, {api}, {changes}: {outcome:?}", case.heading));
+        }
+    };
+    for (name, api) in [("plain", &plain), ("strict", &strict)] {
+        let outcome = api.outcome(&good).await;
+        check(name, &json!("good"), outcome, outcome.is_ok());
+    }
+    let unscoped = Api::of(&protect.scopes(["another"]), None).await.outcome(&good).await;
+    check("another scope", &json!("good"), unscoped, unscoped == Err(AuthErrorKind::InsufficientScope));
+    for changes in always_wrong(recipe).iter().chain(&case.wrong) {
+        let outcome = plain.outcome(&recipe.token(case.vendor, changes)).await;
+        check("wrong", changes, outcome, is_rejected(outcome));
+    }
+    problems
+}
+
 #[actix_web::test]
 async fn every_recipe_accepts_good_tokens_and_rejects_wrong_ones() {
     let sections = sections();
     let mut problems = Vec::new();
     for case in cases() {
         let recipe = Recipe::start(sections[case.heading]);
-        let mut protect = recipe.protect();
-        let plain = Api::of(&protect, None).await;
-        if let Some(scope) = case.scope {
-            protect = protect.scopes([scope]);
-        }
-        if let Some(group) = case.group {
-            protect = protect.groups([group]);
-        }
-        let strict = Api::of(&protect, None).await;
-        let good = recipe.token(case.vendor, &json!({}));
-        let mut check = |api: &str, changes: &Value, outcome: Outcome, is_good: bool| {
-            if !is_good {
-                problems.push(format!("{}, {api}, {changes}: {outcome:?}", case.heading));
-            }
-        };
-        for (name, api) in [("plain", &plain), ("strict", &strict)] {
-            let outcome = api.outcome(&good).await;
-            check(name, &json!("good"), outcome, outcome.is_ok());
-        }
-        let unscoped = Api::of(&recipe.protect().scopes(["another"]), None).await.outcome(&good).await;
-        check("another scope", &json!("good"), unscoped, unscoped == Err(AuthErrorKind::InsufficientScope));
-        for changes in always_wrong(&recipe).iter().chain(&case.wrong) {
-            let outcome = plain.outcome(&recipe.token(case.vendor, changes)).await;
-            check("wrong", changes, outcome, is_rejected(outcome));
-        }
+        problems.extend(problems_of(&case, &recipe, &recipe.protect()).await);
     }
     assert!(problems.is_empty(), "{problems:#?}");
+}
+
+/// The profiles, by the headings of their recipes, with the values of the recipes.
+fn profiles() -> BTreeMap<&'static str, ProtectApiBuilder> {
+    let cognito = profile::cognito("eu-west-1", "eu-west-1_Ab", ["app"]).scope_prefix("my-api/");
+    let entra = profile::entra_tenants("API_ID", ["TENANT"]);
+    [("Amazon Cognito", cognito), ("Entra ID, several tenants", entra)].into()
+}
+
+#[test]
+fn a_recipe_with_more_than_three_settings_has_a_profile_with_the_same_settings() {
+    const BASIC: [&str; 5] = ["TENANT_DOMAIN", "AUDIENCE", "AUDIENCES", "CLIENT_ID", "CLIENT_SECRET"];
+    let mut profiles = profiles();
+    for (heading, text) in sections() {
+        let variables = variables(text);
+        let further =
+            variables.iter().filter(|(name, _)| !BASIC.contains(&name.strip_prefix(PREFIX).unwrap()));
+        let profile = profiles.remove(heading);
+        assert_eq!(further.count() > 3, profile.is_some(), "{heading}");
+        assert_eq!(
+            text.contains("(crate::profile::"),
+            profile.is_some(),
+            "{heading} does not name its profile"
+        );
+        if let Some(profile) = profile {
+            let recipe = ProtectApi::builder_from_variables(PREFIX, variables).build().unwrap();
+            assert_eq!(format!("{:?}", profile.build().unwrap()), format!("{recipe:?}"), "{heading}");
+        }
+    }
+    assert!(profiles.is_empty(), "{profiles:?} have no recipe");
+}
+
+#[actix_web::test]
+async fn every_profile_accepts_good_tokens_and_rejects_wrong_ones() {
+    let (sections, cases) = (sections(), cases());
+    let mut problems = Vec::new();
+    for (heading, mut profile) in profiles() {
+        let case = cases.iter().find(|case| case.heading == heading).unwrap();
+        let recipe = Recipe::start(sections[heading]);
+        let find = |name| get(&recipe.variables, name).map(str::to_owned);
+        profile = profile.issuer(find("TENANT_DOMAIN").unwrap());
+        if let Some(url) = find("METADATA_URL") {
+            profile = profile.metadata_url(url).token_issuers(find("TOKEN_ISSUERS"));
+        }
+        problems.extend(problems_of(case, &recipe, &profile.build().unwrap()).await);
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+#[test]
+fn a_profile_without_clients_or_tenants_is_an_error() {
+    let none: [&str; 0] = [];
+    let cognito = profile::cognito("eu-west-1", "eu-west-1_Ab", none).build().unwrap_err();
+    assert!(cognito.to_string().contains("allowed_clients"), "{cognito}");
+    let entra = profile::entra_tenants("API_ID", none).build().unwrap_err();
+    assert!(entra.to_string().contains("token_issuers"), "{entra}");
+    assert!(profile::entra_tenants("API_ID", ["{tenantid}"]).build().is_err());
 }

@@ -201,7 +201,7 @@ fn comments_with_a_clause_as_subject_or_a_possessive_are_found() {
 }
 
 /// The modules of the crate from bottom to top. Each may use only those before it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 26] = [
     "clock",
     "secret",
     "redact",
@@ -224,6 +224,7 @@ const LAYERS: [&str; 25] = [
     "introspection",
     "validator",
     "protect_api",
+    "profile",
     "caller",
     "middleware",
     "lib",
