@@ -21,8 +21,10 @@
 //! | [`Introspection`](Endpoint::Introspection) | RFC 7662, for `api-server` and the clients of the builder: `client_secret_basic`, `client_secret_post`, `client_secret_jwt`, `private_key_jwt`. Wrong credentials are 401 `invalid_client`; a token that is unknown, revoked or past its `exp` is `{"active":false}`. `nbf` and `aud` are not checked |
 //! | [`Token`](Endpoint::Token) | the grant `client_credentials`, for `app` or the apps of the builder, with the same methods |
 //! | [`Revocation`](Endpoint::Revocation) | RFC 7009, for the same apps |
+//! | [`SsfConfiguration`](Endpoint::SsfConfiguration) | the configuration of the transmitter of security events |
+//! | [`Poll`](Endpoint::Poll) | RFC 8936: the queue of security event tokens, with long polling. Every client may poll |
 //!
-//! Pages of any origin may call all endpoints except introspection (CORS). The server uses HTTP/1.1 with keep-alive. A
+//! Pages of any origin may call all endpoints except introspection and polling (CORS). The server uses HTTP/1.1 with keep-alive. A
 //! request's head may have 64 KiB, its body 1 MiB.
 //!
 //! Handlers can also be tested without a server: [`authenticate`] marks a request as authenticated, and
@@ -45,6 +47,7 @@ mod issuer;
 mod jwt;
 mod key;
 mod keyring;
+mod security_event;
 mod server;
 mod state;
 mod tls;

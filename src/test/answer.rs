@@ -10,7 +10,7 @@ use crate::test::{
     endpoint::{Endpoint, RecordedRequest},
     http::Response,
     jwt::JwtOptions,
-    key,
+    key, security_event,
     state::{IssuerState, Token},
 };
 
@@ -32,7 +32,12 @@ pub(super) fn to(state: &mut IssuerState, endpoint: Endpoint, request: &Recorded
         Endpoint::Introspection if request.method == "POST" => {
             introspect(state, request).unwrap_or_else(|no| no)
         }
-        Endpoint::Introspection => Response::empty(405).with("Allow", "POST"),
+        Endpoint::SsfConfiguration => {
+            let configuration = security_event::configuration(state).to_string();
+            open(request, "GET", |_| Ok(Response::json(200, configuration)))
+        }
+        Endpoint::Poll if request.method == "POST" => security_event::poll(state, request),
+        Endpoint::Introspection | Endpoint::Poll => Response::empty(405).with("Allow", "POST"),
         Endpoint::Other => Response::empty(404),
     }
 }

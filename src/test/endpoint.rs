@@ -18,6 +18,10 @@ pub enum Endpoint {
     Token,
     /// Token revocation (RFC 7009).
     Revocation,
+    /// `/.well-known/ssf-configuration{path of the issuer}` (Shared Signals Framework 1.0 section 7.2).
+    SsfConfiguration,
+    /// The polling endpoint of security events (RFC 8936).
+    Poll,
     /// Every other path; responds with 404. A target for redirects and `jku` values that must not be followed.
     Other,
 }

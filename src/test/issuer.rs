@@ -27,7 +27,7 @@ use crate::test::{
 /// Only [`received`](Self::received) is async, so blocking and async tests can use it. The [module](super) lists
 /// its responses.
 pub struct TestIssuer {
-    shared: Arc<ServerState>,
+    pub(super) shared: Arc<ServerState>,
     issuer: String,
     audience: String,
     ca_pem: Option<String>,
@@ -104,6 +104,11 @@ impl TestIssuer {
             Endpoint::Introspection => format!("{base}/introspect"),
             Endpoint::Token => format!("{base}/token"),
             Endpoint::Revocation => format!("{base}/revoke"),
+            Endpoint::SsfConfiguration => {
+                let origin = base.strip_suffix(state.path.as_str()).unwrap_or(base);
+                format!("{origin}/.well-known/ssf-configuration{}", state.path)
+            }
+            Endpoint::Poll => format!("{base}/poll"),
             Endpoint::Other => format!("{base}/elsewhere"),
         }
     }

@@ -58,6 +58,12 @@ impl JwtOptions {
         self
     }
 
+    /// Sets the `typ` of the header, unless the test has set it.
+    pub(super) fn default_type(mut self, typ: &str) -> Self {
+        self.header.entry("typ").or_insert_with(|| typ.into());
+        self
+    }
+
     /// Builds the compact JWS. `issuer_key` returns the issuer's key for an algorithm.
     pub(super) fn build(
         self,

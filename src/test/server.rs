@@ -15,11 +15,17 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::test::{
-    answer, expect_ok,
+    answer,
+    endpoint::Endpoint,
+    expect_ok,
     fault::{Delivery, Fault},
     http::{self, Response, Unreadable},
+    security_event,
     state::IssuerState,
 };
+
+/// The longest time that a poll waits for events.
+const LONG_POLL: Duration = Duration::from_secs(30);
 
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -158,6 +164,13 @@ async fn serve<S: Wire>(mut stream: S, shared: &ServerState) {
                 shared.wait_until(|state| state.releases(endpoint) != releases).await;
             }
             tokio::time::sleep(fault.delay).await;
+        }
+        if endpoint == Endpoint::Poll {
+            security_event::acknowledge(&mut shared.lock(), &request);
+            if security_event::is_long_poll(&request) {
+                let arrived = shared.wait_until(|state| !state.events.is_empty());
+                tokio::time::timeout(LONG_POLL, arrived).await.ok();
+            }
         }
         // Computed after the delay, from the state at that time.
         let real = answer::to(&mut shared.lock(), endpoint, &request);

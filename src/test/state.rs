@@ -33,6 +33,8 @@ pub(super) struct IssuerState {
     pub(super) apps: Vec<RegisteredClient>,
     pub(super) jwt_access_tokens: bool,
     pub(super) tokens: HashMap<String, Token>,
+    /// The queue of security event tokens, by their `jti`.
+    pub(super) events: BTreeMap<String, String>,
     /// The `jti`s of client assertions already used.
     pub(super) assertions: HashSet<String>,
     pub(super) connections: usize,
@@ -79,6 +81,7 @@ impl IssuerState {
             apps: Vec::new(),
             jwt_access_tokens: false,
             tokens: HashMap::new(),
+            events: BTreeMap::new(),
             assertions: HashSet::new(),
             connections: 0,
             desks: BTreeMap::new(),
@@ -117,12 +120,16 @@ impl IssuerState {
         if path.strip_prefix("/.well-known/oauth-authorization-server") == Some(self.path.as_str()) {
             return Endpoint::AuthorizationServerMetadata;
         }
+        if path.strip_prefix("/.well-known/ssf-configuration") == Some(self.path.as_str()) {
+            return Endpoint::SsfConfiguration;
+        }
         match path.strip_prefix(self.path.as_str()) {
             Some("/.well-known/openid-configuration") => Endpoint::Discovery,
             Some("/jwks") => Endpoint::Jwks,
             Some("/introspect") => Endpoint::Introspection,
             Some("/token") => Endpoint::Token,
             Some("/revoke") => Endpoint::Revocation,
+            Some("/poll") => Endpoint::Poll,
             _ => Endpoint::Other,
         }
     }

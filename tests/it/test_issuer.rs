@@ -3,6 +3,7 @@
 mod clients;
 mod endpoints;
 mod faults;
+mod security_events;
 mod tokens;
 
 use std::{
