@@ -106,7 +106,7 @@
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
-//! | shared verdict cache | [`cache`] |
+//! | shared verdict cache | [`cache`], [`shared_store`] |
 //! | diagnosis of metadata, keys and tokens | [`PublishedKey`], [`unverified_jwt_header`] |
 //! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`IntrospectionState`], [`CheckError`] |
 //! | the HTTP client for other calls | [`hardened_client`] |
@@ -164,6 +164,7 @@ mod redact;
 mod response;
 mod secret;
 mod settings;
+pub mod shared_store;
 mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod test;
@@ -195,6 +196,7 @@ pub use policy::GroupOptions;
 pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, TenantRequest};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use secret::Secret;
+pub use shared_store::StoreError;
 pub use telemetry::{IntrospectionState, LastError, Status};
 
 /// The target of the crate's log records.

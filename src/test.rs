@@ -30,6 +30,8 @@
 //! Handlers can also be tested without a server: [`authenticate`] marks a request as authenticated, and
 //! [`assert_protected`] finds routes that are not protected.
 //!
+//! A [`MemoryStore`] is a [`SharedStore`](crate::shared_store::SharedStore) for several configurations in one process.
+//!
 //! A [`TestClock`] controls the time of the tested code, and of the issuer if it is passed to its builder. Wrong
 //! use of this module panics, as an assertion would.
 
@@ -47,6 +49,7 @@ mod issuer;
 mod jwt;
 mod key;
 mod keyring;
+mod memory_store;
 mod security_event;
 mod server;
 mod state;
@@ -66,6 +69,7 @@ pub use issuer::TestIssuer;
 pub use jwt::JwtOptions;
 pub use key::TestKey;
 pub use keyring::Rotation;
+pub use memory_store::MemoryStore;
 pub use vendor::Vendor;
 pub use walk::assert_protected;
 

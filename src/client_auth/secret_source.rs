@@ -29,13 +29,13 @@ impl SecretSource {
         Self::watching(path, RECHECK)
     }
 
-    pub(super) fn watching(path: impl AsRef<Path>, every: Duration) -> Self {
+    pub(crate) fn watching(path: impl AsRef<Path>, every: Duration) -> Self {
         let watched = WatchedFiles::new([path.as_ref().to_owned()], every, text);
         Self(SecretOrigin::File(Arc::new(watched)))
     }
 
     /// Returns the current secret: the same `Arc` while the secret stays the same.
-    pub(super) fn current(&self) -> Result<Arc<Secret>, String> {
+    pub(crate) fn current(&self) -> Result<Arc<Secret>, String> {
         match &self.0 {
             SecretOrigin::Inline(secret) => Ok(Arc::clone(secret)),
             SecretOrigin::File(file) => file.get(),

@@ -201,7 +201,7 @@ fn comments_with_a_clause_as_subject_or_a_possessive_are_found() {
 }
 
 /// The modules of the crate from bottom to top. Each may use only those before it.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "clock",
     "secret",
     "redact",
@@ -218,6 +218,7 @@ const LAYERS: [&str; 26] = [
     "policy",
     "client_auth",
     "cache",
+    "shared_store",
     "settings",
     "issuer",
     "jwt",
