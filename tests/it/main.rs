@@ -51,6 +51,7 @@ mod authorization {
     mod requirements;
     mod several_issuers;
     mod validated_token;
+    mod vendors;
 }
 
 /// Responses to rejected requests.
