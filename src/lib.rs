@@ -103,6 +103,9 @@
 //! | middleware and its configuration | [`ProtectApi`], [`ProtectApiBuilder`], [`Dangerous`], [`ConfigError`] |
 //! | client authentication for introspection | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`ClientIdentity`] |
 //! | the caller in a handler | [`AuthenticatedRequest`], [`Claims`], [`Audience`], [`Scopes`] |
+//! | several issuers, tenants | [`AnyOf`], [`TenantRequest`], [`Principal`] |
+//! | configurations for servers that need many settings | [`profile`] |
+//! | a token without an HTTP request | [`ValidatedToken`] |
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |

@@ -10,7 +10,8 @@ use derive_more::Display;
 #[derive(Clone, Copy, Debug, Default, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientAssertionAudience {
-    /// `issuer`, the default: the issuer, as the metadata spells it.
+    /// `issuer`, the default: the issuer, as the metadata spells it. If the issuer is a template, this is the text of the
+    /// template, which a server does not accept: use [`Endpoint`](Self::Endpoint).
     #[default]
     #[display("issuer")]
     Issuer,

@@ -76,6 +76,66 @@ async fn client_assertions_have_one_audience_the_issuer_or_the_endpoint() {
     }
 }
 
+/// The `aud` of the last client assertion.
+fn assertion_audience(issuer: &TestIssuer) -> serde_json::Value {
+    let form = issuer.requests(Endpoint::Introspection).last().unwrap().form();
+    decoded(&form["client_assertion"]).1["aud"].clone()
+}
+
+#[actix_web::test]
+async fn the_audience_of_a_client_assertion_is_the_issuer_of_the_metadata_and_never_that_of_the_token() {
+    const TEMPLATE: &str = "https://login.example.test/{tenantid}/v2.0";
+    const TENANT: &str = "https://login.example.test/one/v2.0";
+    let secret = "a-client-secret-of-more-than-32-bytes";
+    let start = || TestIssuer::builder().client("me", secret).start();
+    let asserting = |issuer: &TestIssuer| {
+        ProtectApi::builder(issuer.issuer(), issuer.audience())
+            .client("me", ClientAuthentication::client_secret_jwt(secret))
+    };
+
+    // Tokens with another `iss` than the metadata.
+    let issuer = start();
+    let token = issuer.opaque(json!({ "iss": TENANT }));
+    let app = serving(asserting(&issuer).token_issuers([TENANT]));
+    assert_eq!(status(&app, &token).await, 200);
+    assert_eq!(assertion_audience(&issuer), json!(issuer.issuer()));
+
+    // A template is sent as it is written. The test issuer accepts only its issuer as the audience.
+    let issuer = start();
+    issuer.set_metadata(|mut metadata| {
+        metadata["issuer"] = json!(TEMPLATE);
+        metadata
+    });
+    let url = format!("{}/.well-known/openid-configuration", issuer.issuer());
+    let builder = asserting(&issuer).issuer(TEMPLATE).metadata_url(url).token_issuers([TENANT]);
+    assert_eq!(status(&serving(builder), &issuer.opaque(json!({ "iss": TENANT }))).await, 500);
+    assert_eq!(assertion_audience(&issuer), json!(TEMPLATE));
+
+    // The configured issuer, if nothing is discovered.
+    let issuer = start();
+    let endpoint = issuer.url(Endpoint::Introspection);
+    let app = serving(asserting(&issuer).introspection_endpoint(endpoint));
+    assert_eq!(status(&app, &issuer.opaque(json!({}))).await, 200);
+    assert_eq!(assertion_audience(&issuer), json!(issuer.issuer()));
+
+    // The issuer of the tenant that is selected.
+    let (platform, tenant) = (start(), start());
+    let tenant_api = asserting(&tenant).build().unwrap();
+    let protect = ProtectApi::any_of([asserting(&platform).build().unwrap()])
+        .tenants(
+            |_| Some("tenant".to_owned()),
+            move |_| {
+                let tenant_api = tenant_api.clone();
+                Box::pin(async move { Ok(Some(tenant_api)) })
+            },
+        )
+        .build()
+        .unwrap();
+    assert_eq!(status(&protected(protect), &tenant.opaque(json!({}))).await, 200);
+    assert_eq!(assertion_audience(&tenant), json!(tenant.issuer()));
+    assert_eq!(platform.count(Endpoint::Introspection), 0);
+}
+
 #[actix_web::test]
 async fn the_audience_of_a_client_assertion_is_the_endpoint_as_it_is_written() {
     use actix_protect_api::ClientAssertionAudience;
