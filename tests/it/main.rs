@@ -81,6 +81,7 @@ mod telemetry {
 mod project {
     mod guide;
     pub(crate) mod import_rules;
+    mod migration;
     mod readme;
     mod rfc_table;
 }
