@@ -23,6 +23,11 @@ impl CacheKey {
         hex(&self.0)
     }
 
+    /// Creates a key from its bytes, for tests of a store.
+    pub fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// Returns a key for tests of other modules that have no token.
     #[cfg(test)]
     pub(crate) fn numbered(number: u64) -> Self {

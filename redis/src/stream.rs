@@ -1,0 +1,187 @@
+//! The stream of records: its commands, and their responses.
+
+use std::time::Duration;
+
+use actix_protect_api::{
+    StoreError,
+    shared_store::{Position, RecordBatch},
+};
+use redis::{Cmd, Pipeline, RedisResult, Value, cmd, from_redis_value};
+
+/// The name of the field that contains a record.
+const FIELD: &str = "r";
+
+/// The number of records that are read at once.
+const COUNT: u32 = 1000;
+
+pub(crate) fn append(stream: &str, record: &[u8]) -> Cmd {
+    let mut command = cmd("XADD");
+    command.arg(stream).arg("*").arg(FIELD).arg(record);
+    command
+}
+
+/// Waits for a record after this position.
+pub(crate) fn wait(stream: &str, after: Position, time: Duration) -> Cmd {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    let mut command = cmd("XREAD");
+    command.arg("BLOCK").arg(milliseconds).arg("COUNT").arg(1);
+    command.arg("STREAMS").arg(stream).arg(after.to_string());
+    command
+}
+
+/// Reads records and the state of the stream at one moment.
+pub(crate) fn read(stream: &str, after: Position) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.atomic().ignore_errors();
+    pipeline.cmd("XREAD").arg("COUNT").arg(COUNT).arg("STREAMS").arg(stream).arg(after.to_string());
+    pipeline.cmd("XINFO").arg("STREAM").arg(stream);
+    pipeline.cmd("TIME");
+    pipeline
+}
+
+/// Finds the newest record that is at most as new as this time in milliseconds.
+pub(crate) fn newest_until(stream: &str, milliseconds: u64) -> Cmd {
+    let mut command = cmd("XREVRANGE");
+    command.arg(stream).arg(milliseconds).arg("-").arg("COUNT").arg(1);
+    command
+}
+
+pub(crate) fn trim(stream: &str, before: Position) -> Cmd {
+    let mut command = cmd("XTRIM");
+    command.arg(stream).arg("MINID").arg(before.to_string());
+    command
+}
+
+/// Reads the response to [`newest_until`].
+pub(crate) fn first_position(value: Value) -> Option<Position> {
+    entries(value)?.into_iter().next().map(|(position, _)| position)
+}
+
+/// Reads the position of an entry id.
+pub(crate) fn position(id: &str) -> Option<Position> {
+    let (high, low) = id.split_once('-')?;
+    Some(Position::new(high.parse().ok()?, low.parse().ok()?))
+}
+
+/// Reads the response to [`read`].
+pub(crate) fn batch(response: Vec<RedisResult<Value>>) -> Result<RecordBatch, StoreError> {
+    let [records, info, time] = <[_; 3]>::try_from(response).map_err(|_| malformed())?;
+    let mut batch = RecordBatch::default();
+    let info = match info {
+        Ok(info) => info,
+        // The stream does not exist.
+        Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => {
+            return Ok(batch);
+        }
+        Err(error) => return Err(StoreError::new(error)),
+    };
+    batch.records = match records.map_err(StoreError::new)? {
+        Value::Nil => Vec::new(),
+        streams => streams_entries(streams).ok_or_else(malformed)?,
+    };
+    let info = Info::read(info).ok_or_else(malformed)?;
+    batch.end = Some(info.last.ok_or_else(malformed)?);
+    batch.total_appended =
+        info.total_appended.ok_or_else(|| StoreError::new("expected Redis 7.0 or later, or Valkey"))?;
+    batch.length = info.length.ok_or_else(malformed)?;
+    if batch.length > 0 {
+        let first = info.first.ok_or_else(malformed)?;
+        let now = milliseconds(time.map_err(StoreError::new)?).ok_or_else(malformed)?;
+        batch.oldest_age = Some(Duration::from_millis(now.saturating_sub(first.high())));
+    }
+    Ok(batch)
+}
+
+#[derive(Default)]
+struct Info {
+    length: Option<u64>,
+    total_appended: Option<u64>,
+    last: Option<Position>,
+    first: Option<Position>,
+}
+
+impl Info {
+    /// Reads the response of `XINFO STREAM`, in which new versions of Redis may add fields.
+    fn read(value: Value) -> Option<Self> {
+        let mut info = Self::default();
+        for (name, value) in pairs(value)? {
+            let name: String = from_redis_value(name).ok()?;
+            match name.as_str() {
+                "length" => info.length = from_redis_value(value).ok(),
+                "entries-added" => info.total_appended = from_redis_value(value).ok(),
+                "last-generated-id" => info.last = id(value),
+                "recorded-first-entry-id" => info.first = id(value),
+                _ => {}
+            }
+        }
+        Some(info)
+    }
+}
+
+/// Returns the entries of the only stream in the response of `XREAD`.
+fn streams_entries(value: Value) -> Option<Vec<(Position, Vec<u8>)>> {
+    let (_, entries_of_stream) = match value {
+        // RESP2: an array of pairs.
+        Value::Array(streams) => {
+            let [stream] = <[Value; 1]>::try_from(streams).ok()?;
+            let Value::Array(pair) = stream else { return None };
+            let [name, entries] = <[Value; 2]>::try_from(pair).ok()?;
+            (name, entries)
+        }
+        // RESP3.
+        Value::Map(streams) => {
+            let [stream] = <[(Value, Value); 1]>::try_from(streams).ok()?;
+            stream
+        }
+        _ => return None,
+    };
+    entries(entries_of_stream)
+}
+
+fn entries(value: Value) -> Option<Vec<(Position, Vec<u8>)>> {
+    let Value::Array(entries) = value else { return None };
+    entries.into_iter().map(entry).collect()
+}
+
+/// Returns the position and the record. An entry of another program has no such field: its record is empty, and
+/// cannot be decrypted.
+fn entry(value: Value) -> Option<(Position, Vec<u8>)> {
+    let Value::Array(parts) = value else { return None };
+    let [entry_id, fields] = <[Value; 2]>::try_from(parts).ok()?;
+    let mut record = Vec::new();
+    for (name, value) in pairs(fields)? {
+        if from_redis_value::<Vec<u8>>(name).is_ok_and(|name| name == FIELD.as_bytes()) {
+            record = from_redis_value(value).ok()?;
+        }
+    }
+    Some((id(entry_id)?, record))
+}
+
+fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {
+    match value {
+        Value::Map(pairs) => Some(pairs),
+        Value::Array(items) => {
+            let mut items = items.into_iter();
+            let mut pairs = Vec::new();
+            while let Some(name) = items.next() {
+                pairs.push((name, items.next()?));
+            }
+            Some(pairs)
+        }
+        _ => None,
+    }
+}
+
+fn id(value: Value) -> Option<Position> {
+    position(&from_redis_value::<String>(value).ok()?)
+}
+
+/// Reads the response of `TIME`: seconds and microseconds.
+fn milliseconds(value: Value) -> Option<u64> {
+    let (seconds, microseconds): (u64, u64) = from_redis_value(value).ok()?;
+    seconds.checked_mul(1000)?.checked_add(microseconds / 1000)
+}
+
+pub(crate) fn malformed() -> StoreError {
+    StoreError::new("the response of Redis is malformed")
+}

@@ -1,0 +1,357 @@
+//! Tests against real servers: `redis-server` (Debian and Ubuntu: `apt-get install redis-server`), on loopback.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot continue must fail at that place"
+)]
+
+mod server;
+
+use std::{env, fs, process::Command, time::Duration};
+
+use actix_protect_api::{
+    cache::CacheKey,
+    shared_store::{Position, RecordBatch, SharedStore as _, StoreEntry},
+};
+use actix_protect_api_redis::RedisStore;
+use server::Server;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn key(number: u8) -> CacheKey {
+    CacheKey::from_bytes([number; 32])
+}
+
+fn records(batch: &RecordBatch) -> Vec<&str> {
+    batch.records.iter().map(|(_, record)| str::from_utf8(record).unwrap()).collect()
+}
+
+/// Repeats an operation until it succeeds.
+async fn eventually<T, E: std::fmt::Debug>(operation: impl AsyncFn() -> Result<T, E>) -> T {
+    let mut last = None;
+    for _ in 0..600 {
+        match operation().await {
+            Ok(value) => return value,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no success within 30 s: {last:?}");
+}
+
+#[tokio::test]
+async fn one_of_several_callers_gets_the_claim_and_the_others_get_the_verdict() {
+    let server = Server::start();
+    let (one, two) = (server.store(), server.store());
+    assert_eq!(one.get(&key(1)).await.unwrap(), None);
+    assert_eq!(one.get_or_claim(&key(1), MINUTE).await.unwrap(), StoreEntry::Claimed);
+    assert_eq!(two.get_or_claim(&key(1), MINUTE).await.unwrap(), StoreEntry::Busy);
+    assert_eq!(two.get(&key(1)).await.unwrap(), Some(StoreEntry::Busy));
+    assert_eq!(two.get_or_claim(&key(2), MINUTE).await.unwrap(), StoreEntry::Claimed);
+    one.put(&key(1), b"\0\xff", MINUTE).await.unwrap();
+    let found = StoreEntry::Found(b"\0\xff".into());
+    assert_eq!(two.get_or_claim(&key(1), MINUTE).await.unwrap(), found);
+    assert_eq!(two.get(&key(1)).await.unwrap(), Some(found));
+    one.remove(&key(1)).await.unwrap();
+    assert_eq!(two.get(&key(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn verdicts_and_claims_end_and_a_verdict_is_never_a_claim() {
+    let server = Server::start();
+    let store = server.store();
+    store.get_or_claim(&key(1), MINUTE).await.unwrap();
+    store.put(&key(2), b"v", Duration::from_secs(30)).await.unwrap();
+    store.put(&key(3), b"v", Duration::ZERO).await.unwrap();
+    store.put(&key(4), b"c", Duration::MAX).await.unwrap();
+    let name = |number| format!("actix-protect-api:v:{}", key(number).to_hex());
+    let lives = |number| server.query::<i64>(&["PTTL", &name(number)]);
+    assert!((50_000..=60_000).contains(&lives(1)), "{}", lives(1));
+    assert!((20_000..=30_000).contains(&lives(2)), "{}", lives(2));
+    eventually(async || store.get(&key(3)).await.unwrap().map_or(Ok(()), Err)).await;
+    assert!(lives(4) > 30_000_000_000);
+    assert_eq!(store.get(&key(4)).await.unwrap(), Some(StoreEntry::Found(b"c".into())));
+    // A value of another program is a verdict that cannot be decrypted.
+    for other in ["", "x", "vc"] {
+        server.query::<String>(&["SET", &name(5), other]);
+        assert!(matches!(store.get(&key(5)).await.unwrap(), Some(StoreEntry::Found(_))), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn records_are_read_in_order_from_any_position() {
+    let server = Server::start();
+    let (one, two) = (server.store(), server.store());
+    assert_eq!(two.read(None).await.unwrap(), RecordBatch::default());
+    let mut positions = Vec::new();
+    for record in ["1", "2", "3"] {
+        positions.push(one.append(record.as_bytes(), DAY).await.unwrap());
+    }
+    assert!(positions.is_sorted());
+    let batch = two.read(None).await.unwrap();
+    assert_eq!(records(&batch), ["1", "2", "3"]);
+    assert_eq!(batch.records.iter().map(|(position, _)| *position).collect::<Vec<_>>(), positions);
+    assert_eq!((batch.end, batch.total_appended, batch.length), (Some(positions[2]), 3, 3));
+    assert!(batch.oldest_age.unwrap() < MINUTE);
+    assert_eq!(records(&two.read(Some(positions[1])).await.unwrap()), ["3"]);
+    let empty = two.read(Some(positions[2])).await.unwrap();
+    assert_eq!((records(&empty), empty.total_appended, empty.end), (vec![], 3, Some(positions[2])));
+}
+
+#[tokio::test]
+async fn a_waiting_read_returns_when_a_record_is_appended() {
+    let server = Server::start();
+    let (one, two) = (server.store(), server.store());
+    let first = one.append(b"1", DAY).await.unwrap();
+    let read = async || loop {
+        let batch = two.read(Some(first)).await.unwrap();
+        if !batch.records.is_empty() {
+            break batch;
+        }
+    };
+    let (batch, second) = tokio::join!(read(), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        one.append(b"2", DAY).await.unwrap()
+    });
+    assert_eq!((records(&batch), batch.end), (vec!["2"], Some(second)));
+}
+
+#[tokio::test]
+async fn more_records_than_one_read_returns_are_read_in_parts() {
+    let server = Server::start();
+    let store = server.store();
+    server.append_many(2500);
+    let mut read = Vec::new();
+    loop {
+        let batch = store.read(read.last().copied()).await.unwrap();
+        assert_eq!(batch.total_appended, 2500);
+        read.extend(batch.records.iter().map(|(position, _)| *position));
+        if read.last().copied() == batch.end {
+            break;
+        }
+    }
+    assert_eq!(read.len(), 2500);
+    assert!(read.is_sorted());
+}
+
+#[tokio::test]
+async fn lost_records_are_visible_in_the_counts() {
+    let server = Server::start();
+    let store = server.store();
+    for record in ["1", "2"] {
+        store.append(record.as_bytes(), DAY).await.unwrap();
+    }
+    let before = store.read(None).await.unwrap();
+    // Another program deletes a record that was not read.
+    let third = store.append(b"3", DAY).await.unwrap();
+    server.query::<i64>(&["XDEL", "actix-protect-api:records", &third.to_string()]);
+    let after = store.read(before.end).await.unwrap();
+    assert_eq!((records(&after), after.total_appended, after.length), (vec![], 3, 2));
+    assert_eq!(after.end, Some(third));
+
+    server.query::<String>(&["FLUSHALL"]);
+    assert_eq!(store.read(after.end).await.unwrap(), RecordBatch::default());
+    store.append(b"4", DAY).await.unwrap();
+    let batch = store.read(after.end).await.unwrap();
+    assert_eq!((records(&batch), batch.total_appended), (vec!["4"], 1));
+}
+
+#[tokio::test]
+async fn records_before_a_position_are_deleted_on_request() {
+    let server = Server::start();
+    let store = server.store();
+    store.trim(Position::new(1, 0)).await.unwrap();
+    store.append(b"1", DAY).await.unwrap();
+    let second = store.append(b"2", DAY).await.unwrap();
+    store.trim(second).await.unwrap();
+    let batch = store.read(None).await.unwrap();
+    assert_eq!((records(&batch), batch.total_appended, batch.length), (vec!["2"], 2, 1));
+}
+
+/// The first of the remaining records is older than a day, which shows that only old records were deleted.
+#[tokio::test]
+async fn records_are_deleted_for_their_age_except_for_the_newest_of_them() {
+    let server = Server::start();
+    let store = server.store();
+    let now = server.time();
+    for hours in [72, 48, 25, 23] {
+        let id = format!("{}-0", now - hours * 60 * 60 * 1000);
+        server.query::<String>(&["XADD", "actix-protect-api:records", &id, "r", &hours.to_string()]);
+    }
+    store.append(b"0", DAY).await.unwrap();
+    let batch = eventually(async || {
+        let batch = store.read(None).await.unwrap();
+        if batch.length == 5 { Err(batch) } else { Ok(batch) }
+    })
+    .await;
+    assert_eq!((records(&batch), batch.total_appended), (vec!["25", "23", "0"], 5));
+    assert!(batch.oldest_age.unwrap() > DAY);
+}
+
+#[tokio::test]
+async fn stores_with_other_prefixes_share_nothing() {
+    let server = Server::start();
+    let (one, two) = (server.store(), server.store().key_prefix("other:"));
+    one.put(&key(1), b"v", MINUTE).await.unwrap();
+    one.append(b"1", DAY).await.unwrap();
+    assert_eq!(two.get(&key(1)).await.unwrap(), None);
+    assert_eq!(two.read(None).await.unwrap().total_appended, 0);
+    two.append(b"2", DAY).await.unwrap();
+    assert_eq!(server.query::<i64>(&["EXISTS", "other:records"]), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_starts_later_and_restarts_is_used() {
+    let mut server = Server::start();
+    server.stop();
+    let store = server.store();
+    store.get(&key(1)).await.unwrap_err();
+    store.read(None).await.unwrap_err();
+    store.append(b"1", DAY).await.unwrap_err();
+    server.restart();
+    let first = eventually(async || store.append(b"1", DAY).await).await;
+    eventually(async || store.get(&key(1)).await).await;
+    assert_eq!(records(&eventually(async || store.read(None).await).await), ["1"]);
+    // Without persistence, a restart loses everything.
+    server.stop();
+    server.restart();
+    let second = eventually(async || store.append(b"2", DAY).await).await;
+    assert!(second > first);
+    let batch = eventually(async || store.read(Some(first)).await).await;
+    assert_eq!((records(&batch), batch.total_appended), (vec!["2"], 1));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_respond_is_an_error_and_not_a_hang() {
+    let server = Server::start();
+    let store = server.store();
+    store.get(&key(1)).await.unwrap();
+    server.pause();
+    store.get(&key(1)).await.unwrap_err();
+    store.read(None).await.unwrap_err();
+    store.append(b"1", DAY).await.unwrap_err();
+    server.resume();
+    eventually(async || store.get(&key(1)).await).await;
+    eventually(async || store.read(None).await).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_an_error_that_does_not_show_it() {
+    let server = Server::start_with(&["--requirepass", "right"]);
+    let url = server.url().replace("redis://", "redis://:hunter2@");
+    let store = RedisStore::open(&url).unwrap();
+    let error = store.get(&key(1)).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("WRONGPASS") || source.contains("AuthenticationFailed"), "{source}");
+    assert!(!format!("{error:?}{error}{source}{store:?}").contains("hunter2"));
+    let right = RedisStore::open(&server.url().replace("redis://", "redis://:right@")).unwrap();
+    right.get(&key(1)).await.unwrap();
+}
+
+/// The permissions in the documentation are sufficient, and a store that may not write is an error.
+#[tokio::test]
+async fn the_documented_permissions_are_sufficient() {
+    let server = Server::start();
+    let rules = include_str!("../src/lib.rs").split("ACL SETUSER api on >password ").nth(1).unwrap();
+    let rules = rules.split("```").next().unwrap().replace("//!", " ");
+    let command: Vec<&str> =
+        ["ACL", "SETUSER", "api", "on", ">password"].into_iter().chain(rules.split_whitespace()).collect();
+    server.query::<String>(&command);
+    let store = RedisStore::open(&server.url().replace("redis://", "redis://api:password@")).unwrap();
+    store.get_or_claim(&key(1), MINUTE).await.unwrap();
+    store.put(&key(1), b"v", MINUTE).await.unwrap();
+    store.get(&key(1)).await.unwrap();
+    store.remove(&key(1)).await.unwrap();
+    let position = store.append(b"1", Duration::ZERO).await.unwrap();
+    assert_eq!(records(&store.read(None).await.unwrap()), ["1"]);
+    store.trim(position).await.unwrap();
+    let log: Vec<redis::Value> = server.query(&["ACL", "LOG"]);
+    assert!(log.is_empty(), "{log:?}");
+    store.key_prefix("other:").get(&key(1)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_cluster_is_an_address() {
+    let server = Server::start_with(&["--cluster-enabled", "yes"]);
+    server.query::<String>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    server.wait_for("CLUSTER INFO", "cluster_state:ok");
+    let store = RedisStore::open_cluster([server.url().as_str()]).unwrap();
+    for number in 0..20 {
+        assert_eq!(store.get_or_claim(&key(number), MINUTE).await.unwrap(), StoreEntry::Claimed);
+        store.put(&key(number), &[number], MINUTE).await.unwrap();
+        assert_eq!(store.get(&key(number)).await.unwrap(), Some(StoreEntry::Found(vec![number])));
+    }
+    assert_eq!(store.read(None).await.unwrap().total_appended, 0);
+    let position = store.append(b"1", DAY).await.unwrap();
+    assert_eq!(records(&store.read(None).await.unwrap()), ["1"]);
+    store.trim(position).await.unwrap();
+}
+
+/// After a failover, the new primary is used. Its stream may lack records, which its counts show.
+#[tokio::test]
+async fn sentinels_are_an_address_and_a_failover_is_followed() {
+    let mut primary = Server::start();
+    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
+    let sentinel = Server::sentinel(primary.port());
+    sentinel.wait_for("SENTINEL MASTER group", "num-slaves\n1");
+    let store = RedisStore::open_sentinels([sentinel.url().as_str()], "redis://group/0").unwrap();
+    let first = store.append(b"1", DAY).await.unwrap();
+    store.read(None).await.unwrap();
+    replica.wait_for("XLEN actix-protect-api:records", "1");
+    primary.stop();
+    let second = eventually(async || store.append(b"2", DAY).await).await;
+    assert!(second > first);
+    let batch = eventually(async || store.read(Some(first)).await).await;
+    assert!(records(&batch).contains(&"2") && batch.total_appended >= 2, "{batch:?}");
+    assert!(replica.query::<i64>(&["XLEN", "actix-protect-api:records"]) >= 2);
+}
+
+/// Runs [`tls`] in a child process, because the certificate of the server is configured by a variable.
+#[test]
+fn rediss_is_tls_and_the_certificate_is_verified() {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = server::folder();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name).to_str().unwrap().to_owned());
+    fs::write(&cert, certificate.cert.pem()).unwrap();
+    fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+    let port = server::free_port();
+    let tls_port = port.to_string();
+    let options = ["--tls-port", &tls_port, "--tls-cert-file", &cert, "--tls-key-file", &key];
+    let _server = Server::start_with(
+        &[&options[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat(),
+    );
+    for (trusted, expected) in [(Some(&cert), "connected"), (None, "rejected")] {
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "tls", "--nocapture"]);
+        child.env("TLS_URL", format!("rediss://localhost:{port}"));
+        if let Some(cert) = trusted {
+            child.env("SSL_CERT_FILE", cert);
+        }
+        let output = child.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains(expected), "{trusted:?}: {text}");
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "a part of the test of TLS"]
+async fn tls() {
+    let store = RedisStore::open(&env::var("TLS_URL").unwrap()).unwrap();
+    let outcome = match store.append(b"1", DAY).await {
+        Ok(_) => "connected",
+        Err(_) => "rejected",
+    };
+    std::io::Write::write_all(&mut std::io::stdout(), outcome.as_bytes()).unwrap();
+}
+
+#[test]
+fn debug_shows_no_address() {
+    let store = RedisStore::open("redis://user:hunter2@redis.example.com/0").unwrap();
+    assert_eq!(
+        format!("{store:?}"),
+        r#"RedisStore { address: "server", key_prefix: "actix-protect-api:", .. }"#
+    );
+}
