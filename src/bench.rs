@@ -11,7 +11,7 @@ use actix_web::{
 use crate::{
     ProtectApi,
     bearer::BearerToken,
-    cache::{CacheKey, CacheKeyHasher, ClockReading, Verdict, VerdictCache},
+    cache::{CacheKey, CacheKeyHasher, ClockReading, Ticket, Verdict, VerdictCache},
     claims::Claims,
     clock::{Clock as _, SystemClock},
     jwt::{
@@ -100,7 +100,7 @@ impl CachedVerdicts {
     /// Caches an active verdict.
     pub fn insert(&self, key: CacheKey, claims: &Claims) {
         let now = ClockReading::now(&self.clock);
-        self.cache.insert(&self.cache.ticket(key, now), &Verdict::Active(claims.clone()), now);
+        self.cache.insert(&Ticket::new(key, now, 0), &Verdict::Active(claims.clone()), now);
     }
 
     /// Returns whether a verdict is cached.

@@ -4,26 +4,26 @@
 //! a cache miss. A failed call caches nothing, in particular no inactive verdict.
 
 pub(crate) mod bounded;
-mod evictions;
 mod key;
 mod key_history;
 mod lifetime;
 mod memory;
 mod store;
+mod ticket;
 
 use std::time::Duration;
 
 use self::lifetime::Lifetime;
+pub use self::{
+    key::CacheKey,
+    store::{CacheError, CacheFuture, CachedVerdict, IntrospectionCache},
+};
 pub(crate) use self::{
-    evictions::Ticket,
     key::CacheKeyHasher,
     key_history::{KeyHistory, TokenKeys},
     memory::{CacheLimits, VerdictCache},
     store::CustomStore,
-};
-pub use self::{
-    key::CacheKey,
-    store::{CacheError, CacheFuture, CachedVerdict, IntrospectionCache},
+    ticket::Ticket,
 };
 use crate::{claims::Claims, clock::Clock};
 
@@ -40,8 +40,20 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AgedVerdict {
     pub(crate) verdict: Verdict,
+    pub(crate) requested: Requested,
     /// The age; `None` for a JWT that was validated locally, because a signature does not age.
     pub(crate) age: Option<Age>,
+}
+
+/// The moment before a verdict was requested, to compare it with revocation records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requested {
+    /// By this process, when there was this number of records.
+    Here(u64),
+    /// By a process that shares a store, at this time in seconds since 1970.
+    Somewhere(i64),
+    /// Not at all: the signature of a JWT was verified.
+    Never,
 }
 
 /// The age of a verdict: the time since the introspection request was sent, or slightly more if the exact time is
@@ -75,7 +87,7 @@ pub(crate) struct ClockReading {
 impl AgedVerdict {
     /// Returns the verdict on a token that was validated locally.
     pub(crate) fn without_age(claims: Claims) -> Self {
-        Self { verdict: Verdict::Active(claims), age: None }
+        Self { verdict: Verdict::Active(claims), requested: Requested::Never, age: None }
     }
 }
 
@@ -129,17 +141,8 @@ impl Cache {
         }
     }
 
-    /// Returns a ticket. It must be taken **before** the introspection request is sent, and passed to
-    /// [`insert`](Self::insert) with the verdict.
-    pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
-        match self {
-            Self::Off => Ticket::without_cache(key, sent),
-            Self::Memory(cache) => cache.ticket(key, sent),
-            Self::Custom(store) => store.ticket(key, sent),
-        }
-    }
-
-    /// Caches a verdict, unless its token was evicted since the ticket was taken.
+    /// Caches a verdict. `is_stale` returns whether a record concerns it that was added after its request was sent: a store
+    /// of several processes must not contain it.
     ///
     /// Waits only if [`may_wait`](Self::may_wait).
     pub(crate) async fn insert(
@@ -147,15 +150,16 @@ impl Cache {
         ticket: &Ticket,
         verdict: &Verdict,
         now: impl FnOnce() -> ClockReading,
+        is_stale: impl Fn() -> bool,
     ) {
         match self {
             Self::Off => {}
             Self::Memory(cache) => cache.insert(ticket, verdict, now()),
-            Self::Custom(store) => store.insert(ticket, verdict, now()).await,
+            Self::Custom(store) => store.insert(ticket, verdict, now(), is_stale).await,
         }
     }
 
-    /// Evicts one token under all of its keys. A call in flight does not insert it again.
+    /// Evicts one token under all of its keys.
     pub(crate) async fn evict(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
         match self {
             Self::Off => Ok(()),
@@ -164,34 +168,6 @@ impl Cache {
                 Ok(())
             }
             Self::Custom(store) => store.evict(keys).await,
-        }
-    }
-
-    /// Evicts every token of a subject and returns their number. Returns `None` if the store cannot be searched. A
-    /// call in flight does not insert such a token again, neither in memory nor in a store.
-    pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
-        match self {
-            Self::Off => Some(0),
-            Self::Memory(cache) => Some(cache.evict_subject(subject)),
-            Self::Custom(store) => {
-                store.evict_subject(subject);
-                None
-            }
-        }
-    }
-
-    /// Evicts all verdicts. Returns `false` if the store cannot be emptied.
-    pub(crate) fn clear(&self) -> bool {
-        match self {
-            Self::Off => true,
-            Self::Memory(cache) => {
-                cache.clear();
-                true
-            }
-            Self::Custom(store) => {
-                store.clear();
-                false
-            }
         }
     }
 
@@ -255,10 +231,9 @@ mod tests {
     #[actix_web::test]
     async fn a_cache_that_is_off_keeps_nothing() {
         let (cache, key) = (Cache::Off, CacheKey::numbered(1));
-        cache.insert(&cache.ticket(key, at(0, 0)), &Verdict::Inactive, || at(0, 0)).await;
+        cache.insert(&Ticket::new(key, at(0, 0), 0), &Verdict::Inactive, || at(0, 0), || false).await;
         cache.evict(&[key]).await.unwrap();
         assert_eq!(cache.get(&key, || at(0, 0), None).await, None);
-        assert_eq!(cache.evict_subject("alice"), Some(0));
     }
 
     #[actix_web::test]
@@ -266,14 +241,13 @@ mod tests {
         let cache = Cache::Memory(VerdictCache::new(CacheLimits::new(Duration::from_secs(60))));
         let key = CacheKey::numbered(1);
         let alice = active(json!({"sub": "alice"}));
-        cache.insert(&cache.ticket(key, at(5, 0)), &alice, || at(5, 0)).await;
+        cache.insert(&Ticket::new(key, at(5, 0), 0), &alice, || at(5, 0), || false).await;
         let age = cache.get(&key, || at(7, 2), None).await.unwrap().age.unwrap();
         assert_eq!([7, 9].map(|now| age.at(Duration::from_secs(now)).as_secs()), [2, 4]);
         assert_eq!(cache.get(&key, || at(7, 2), Some(Duration::from_secs(1))).await, None);
-        assert_eq!(cache.evict_subject("alice"), Some(1));
-        assert_eq!(cache.get(&key, || at(7, 2), None).await, None);
-        cache.insert(&cache.ticket(key, at(5, 0)), &Verdict::Inactive, || at(5, 0)).await;
+        cache.insert(&Ticket::new(key, at(6, 0), 0), &Verdict::Inactive, || at(6, 0), || false).await;
+        assert!(cache.get(&key, || at(6, 0), None).await.is_some());
         cache.evict(&[key]).await.unwrap();
-        assert_eq!(cache.get(&key, || at(5, 0), None).await, None);
+        assert_eq!(cache.get(&key, || at(6, 0), None).await, None);
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod claim_path;
 mod footprint;
 pub(crate) mod object;
+pub(crate) mod record_memo;
 pub(crate) mod scope;
 pub(crate) mod scope_mapping;
 pub(crate) mod token_type;
@@ -20,7 +21,10 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Number, Value};
 
-use self::object::{JsonObject, JsonValue};
+use self::{
+    object::{JsonObject, JsonValue},
+    record_memo::RecordMemo,
+};
 
 /// The claims of a validated token: the members of an introspection response (RFC 7662 section 2.2) or of a JWT's
 /// payload (RFC 9068 section 2.2).
@@ -45,6 +49,7 @@ struct ClaimsInner {
     expires_at: Option<i64>,
     not_before: Option<i64>,
     issued_at: Option<i64>,
+    record_memo: RecordMemo,
 }
 
 /// The source of the map of all members.
@@ -191,6 +196,27 @@ impl Claims {
         self.0.members.get_or_init(|| self.0.source.members())
     }
 
+    /// Returns `jti`, and the session: `sid`, or `session_state` (Keycloak). A claim that is not a string is treated as
+    /// absent. Parses the claims, because most requests do not need them.
+    pub(crate) fn jwt_id_and_session(&self) -> (Option<String>, Option<String>) {
+        let read = |members: &JsonObject<'_>| {
+            let text = |name| members.text(name).map(str::to_owned);
+            (text("jti"), text("sid").or_else(|| text("session_state")))
+        };
+        match &self.0.source {
+            ClaimsSource::Payload(json) | ClaimsSource::Answer(json) => {
+                // These bytes were parsed as an object before, by the same parser.
+                JsonObject::read(json).map(|members| read(&members)).unwrap_or_default()
+            }
+            ClaimsSource::Map => read(&JsonObject::from_map(self.members())),
+        }
+    }
+
+    /// Returns the result of the last check against the revocation records.
+    pub(crate) fn record_memo(&self) -> &RecordMemo {
+        &self.0.record_memo
+    }
+
     /// Estimates the heap memory of the claims in bytes, including the map of all members.
     pub(crate) fn footprint(&self) -> usize {
         self.0.footprint
@@ -254,6 +280,7 @@ impl ClaimsInner {
             expires_at: expiry(members)?,
             not_before: numeric_date(members, "nbf", f64::ceil)?,
             issued_at: numeric_date(members, "iat", f64::floor)?,
+            record_memo: RecordMemo::default(),
         })
     }
 }

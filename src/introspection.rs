@@ -20,14 +20,16 @@ use self::{
 use crate::{
     bearer::BearerToken,
     cache::{
-        Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, Ticket, TokenKeys, Verdict,
-        VerdictCache,
+        Age, AgedVerdict, Cache, CacheError, CacheKey, ClockReading, CustomStore, Requested, Ticket,
+        TokenKeys, Verdict, VerdictCache,
     },
     client_auth::ClientAssertionAudience,
     clock::Clock,
     deadline::{Deadline, timed_out},
     error::AuthError,
     issuer::http::CallLimits,
+    jwt::VerifiedJwt,
+    revocation::{RevocationIndex, Standing},
     settings::{ClientSettings, EndpointUrl, Hooks, Settings},
     telemetry::{Telemetry, VerdictSource},
     waiting_room::WaitingRoom,
@@ -61,6 +63,7 @@ pub(crate) struct Introspection {
     clock_skew: i64,
     assertion_audience: ClientAssertionAudience,
     single_flight: Arc<SingleFlight<CacheKey, TimedVerdict>>,
+    pub(crate) revocations: Arc<RevocationIndex>,
 }
 
 /// A verdict, and the time on the monotonic clock at which its call was sent.
@@ -68,6 +71,8 @@ pub(crate) struct Introspection {
 struct TimedVerdict {
     verdict: Verdict,
     sent: Duration,
+    /// The number of revocation records at that time.
+    generation: u64,
 }
 
 /// The introspection endpoint of the metadata.
@@ -85,6 +90,7 @@ impl Introspection {
         limits: CallLimits,
         clock: &Arc<dyn Clock>,
         telemetry: &Arc<Telemetry>,
+        revocations: &Arc<RevocationIndex>,
     ) -> Option<Self> {
         Some(Self {
             telemetry: Arc::clone(telemetry),
@@ -104,6 +110,7 @@ impl Introspection {
             clock_skew: settings.rules.clock_skew,
             assertion_audience: settings.tuning.client_assertion_audience,
             single_flight: Arc::default(),
+            revocations: Arc::clone(revocations),
         })
     }
 
@@ -111,30 +118,62 @@ impl Introspection {
     pub(crate) fn lookup(
         &self,
         key: &CacheKey,
+        token: &BearerToken,
         now: ClockReading,
         max_age: Option<Duration>,
     ) -> Option<AgedVerdict> {
-        self.cache.lookup(key, now, max_age)
+        let cached = self.cache.lookup(key, now, max_age)?;
+        (!self.is_stale(token, &cached, now.unix)).then_some(cached)
     }
 
     /// Returns the verdict that this process or the store has cached, if it is not older than `max_age`.
     pub(crate) async fn cached(
         &self,
         key: &CacheKey,
+        token: &BearerToken,
         max_age: Option<Duration>,
         deadline: Deadline,
     ) -> Option<AgedVerdict> {
+        let generation = self.revocations.generation();
         // The store may be slow.
-        deadline.wait(self.cache.get(key, || ClockReading::now(&*self.clock), max_age)).await.flatten()
+        let cached = self.cache.get(key, || ClockReading::now(&*self.clock), max_age);
+        let cached = deadline.wait(cached).await.flatten()?;
+        if self.is_stale(token, &cached, self.clock.unix_time()) {
+            return None;
+        }
+        if let (Requested::Somewhere(_), Verdict::Active(claims)) = (cached.requested, &cached.verdict) {
+            claims.record_memo().set_requested_at(generation);
+        }
+        Some(cached)
+    }
+
+    /// Returns whether a verdict was requested before a record that concerns its token.
+    fn is_stale(&self, token: &BearerToken, cached: &AgedVerdict, now: i64) -> bool {
+        let token = token.as_str();
+        match (cached.requested, &cached.verdict) {
+            (Requested::Never, _) => false,
+            (Requested::Here(_), Verdict::Active(claims)) => {
+                self.revocations.check(token, claims, || now) == Standing::Stale
+            }
+            (Requested::Here(generation), Verdict::Inactive) => {
+                self.revocations.discards_inactive(token, generation, now)
+            }
+            (Requested::Somewhere(time), Verdict::Active(claims)) => {
+                self.revocations.discards_since(token, Some(claims), time, now)
+            }
+            (Requested::Somewhere(time), Verdict::Inactive) => {
+                self.revocations.discards_since(token, None, time, now)
+            }
+        }
     }
 
     /// Returns a new verdict on this token: joins the call in flight, or makes one. `target` is used only for a new
-    /// call. The verdict is not cached past `token_expires_at`.
+    /// call. `jwt` is the token itself, if it is a JWT: the verdict is not cached past its expiry.
     pub(crate) async fn verdict<T>(
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
-        token_expires_at: Option<i64>,
+        jwt: Option<&VerifiedJwt>,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
         target: impl Fn() -> T,
@@ -144,13 +183,21 @@ impl Introspection {
     {
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
-            async move { this.introspect(key, &token, token_expires_at, &client, deadline, target).await }
+            let jwt = jwt.cloned();
+            async move { this.introspect(key, &token, jwt.as_ref(), &client, deadline, target).await }
         };
-        let TimedVerdict { verdict, sent } =
-            Box::pin(self.single_flight.join(key, deadline, &self.concurrency_limit.room, call)).await?;
-        let now = self.clock.monotonic();
-        let age = Age::new(now.saturating_sub(sent), now);
-        Ok((AgedVerdict { verdict, age: Some(age) }, VerdictSource::Introspection))
+        loop {
+            let room = &self.concurrency_limit.room;
+            let outcome = Box::pin(self.single_flight.join(key, deadline, room, &call)).await?;
+            let TimedVerdict { verdict, sent, generation } = outcome;
+            let now = ClockReading::now(&*self.clock);
+            let age = Some(Age::new(now.monotonic.saturating_sub(sent), now.monotonic));
+            let fresh = AgedVerdict { verdict, requested: Requested::Here(generation), age };
+            // After a record that was added during the call, a new call is necessary.
+            if !self.is_stale(token, &fresh, now.unix) {
+                return Ok((fresh, VerdictSource::Introspection));
+            }
+        }
     }
 
     /// Evicts one token under all of its keys. Later requests do not join a call in flight, because it started
@@ -160,8 +207,8 @@ impl Introspection {
         for key in &token_keys.keys {
             self.single_flight.detach(key);
         }
-        // The verdict may be cached under a key that is no longer known.
-        if !token_keys.is_complete && !self.clear() {
+        // The verdict may be in the store under a key that is no longer known.
+        if !token_keys.is_complete && self.cache.may_wait() {
             let lost =
                 "the introspection endpoint has changed so often that earlier keys are no longer known";
             return evicted.and(Err(CacheError::new(lost)));
@@ -169,19 +216,9 @@ impl Introspection {
         evicted
     }
 
-    /// Evicts every token of a subject. Returns `None` if the store cannot be searched. Later requests join no call
-    /// in flight, because the subject of a call is not known before its response.
-    pub(crate) fn evict_subject(&self, subject: &str) -> Option<usize> {
-        let evicted = self.cache.evict_subject(subject);
+    /// Ensures that later requests join no call in flight, because a record was added for an unknown number of tokens.
+    pub(crate) fn detach_all(&self) {
         self.single_flight.detach_all();
-        evicted
-    }
-
-    /// Evicts all verdicts. Returns `false` if the store cannot be emptied.
-    pub(crate) fn clear(&self) -> bool {
-        let cleared = self.cache.clear();
-        self.single_flight.detach_all();
-        cleared
     }
 
     pub(crate) fn breaker_state(&self) -> CircuitState {
@@ -194,7 +231,7 @@ impl Introspection {
         self: &Arc<Self>,
         key: CacheKey,
         token: &BearerToken,
-        token_expires_at: Option<i64>,
+        jwt: Option<&VerifiedJwt>,
         client: &awc::Client,
         deadline: Deadline,
         target: impl Future<Output = Result<IntrospectionTarget, AuthError>>,
@@ -217,7 +254,9 @@ impl Introspection {
             // Not recorded: the server was not called.
             return Err(timed_out());
         }
-        let ticket = self.cache.ticket(key, ClockReading::now(&*self.clock)).expiring_at(token_expires_at);
+        let sent = ClockReading::now(&*self.clock);
+        let ticket = Ticket::new(key, sent, self.revocations.generation())
+            .expiring_at(jwt.and_then(|jwt| jwt.expires_at));
         let started = ticket.sent().monotonic;
         let call = self.telemetry.call("introspection");
         self.telemetry.in_flight(self.concurrency_limit.in_flight());
@@ -246,20 +285,35 @@ impl Introspection {
         }
         self.observe_pause();
         let verdict = outcome?;
-        let timed = TimedVerdict { verdict, sent: started };
-        self.insert(ticket, &timed.verdict, deadline).await;
+        if let Verdict::Active(claims) = &verdict {
+            let jwt = jwt.map(|jwt| &jwt.claims);
+            self.revocations.prepare(token.as_str(), claims, ticket.generation(), jwt);
+        }
+        let timed = TimedVerdict { verdict, sent: started, generation: ticket.generation() };
+        self.insert(ticket, token, &timed.verdict, deadline).await;
         Ok(timed)
     }
 
     /// Caches a verdict.
-    async fn insert(self: &Arc<Self>, ticket: Ticket, verdict: &Verdict, deadline: Deadline) {
+    async fn insert(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        token: &BearerToken,
+        verdict: &Verdict,
+        deadline: Deadline,
+    ) {
         let now = |this: &Self| ClockReading::now(&*this.clock);
         if !self.cache.may_wait() {
-            return self.cache.insert(&ticket, verdict, || now(self)).await;
+            return self.cache.insert(&ticket, verdict, || now(self), || false).await;
         }
         // A separate task, so that it still checks after the deadline whether the token was evicted in the meantime.
-        let (this, verdict) = (Arc::clone(self), verdict.clone());
-        let insert = rt::spawn(async move { this.cache.insert(&ticket, &verdict, || now(&this)).await });
+        let (this, verdict, token) = (Arc::clone(self), verdict.clone(), token.clone());
+        let insert = rt::spawn(async move {
+            let requested = Requested::Here(ticket.generation());
+            let inserted = AgedVerdict { verdict, requested, age: None };
+            let is_stale = || this.is_stale(&token, &inserted, this.clock.unix_time());
+            this.cache.insert(&ticket, &inserted.verdict, || now(&this), is_stale).await;
+        });
         let _is_in_time = deadline.wait(insert).await;
     }
 

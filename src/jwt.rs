@@ -52,9 +52,16 @@ pub(crate) struct JwtValidator {
 pub(crate) enum JwtOutcome {
     /// The JWT is valid. The policy of the route has not been applied.
     Verified(Claims, VerdictSource),
-    /// The token is opaque, or it is a JWT that must be introspected too. A verified JWT expires at this time by
-    /// the local clock.
-    Introspect { expires_at: Option<i64> },
+    /// The token is opaque, or it is a JWT that must be introspected too.
+    Introspect(Option<VerifiedJwt>),
+}
+
+/// A JWT whose signature was verified, and which is introspected too.
+#[derive(Clone)]
+pub(crate) struct VerifiedJwt {
+    pub(crate) claims: Claims,
+    /// The expiry by the local clock.
+    pub(crate) expires_at: Option<i64>,
 }
 
 /// The result of verifying a JWT.
@@ -134,7 +141,7 @@ impl JwtValidator {
         deadline: Deadline,
     ) -> Result<JwtOutcome, AuthError> {
         let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else {
-            return Ok(JwtOutcome::Introspect { expires_at: None });
+            return Ok(JwtOutcome::Introspect(None));
         };
         // The header is checked before the keys are fetched, because the result does not depend on them.
         jwt.check_header(&self.rules).map_err(AuthError::token)?;
@@ -145,11 +152,11 @@ impl JwtValidator {
                 policy::check_present(&claims, &self.api_rules, metadata.issuer(current.as_deref()), now)?;
                 let skew = self.api_rules.clock_skew;
                 let expires_at = claims.expires_at().map(|expires_at| expires_at.saturating_sub(skew));
-                Ok(JwtOutcome::Introspect { expires_at })
+                Ok(JwtOutcome::Introspect(Some(VerifiedJwt { claims, expires_at })))
             }
             Verification::Yes(claims, via) => Ok(JwtOutcome::Verified(claims, via)),
             // Without keys, introspection alone validates the token completely.
-            Verification::NoKeys(_) if self.introspects => Ok(JwtOutcome::Introspect { expires_at: None }),
+            Verification::NoKeys(_) if self.introspects => Ok(JwtOutcome::Introspect(None)),
             Verification::NoKeys(error) => Err(error),
         }
     }
@@ -194,6 +201,7 @@ impl JwtValidator {
             return Ok(Verification::NoKeys(AuthError::upstream(UpstreamFault::NoKeys)));
         }
         let claims = outcome.map_err(|fault| jwt.error(fault, &current.document.set))?;
+        claims.record_memo().set_verified();
         if let Some((verified_tokens, tag)) = verified_tokens
             && self.fits_api(&claims, metadata)
         {
@@ -265,27 +273,6 @@ impl JwtValidator {
     /// Returns whether a key set of any age is cached.
     pub(crate) fn knows_keys(&self) -> bool {
         self.keys.load_full().is_some()
-    }
-
-    /// Evicts one token.
-    pub(crate) fn evict(&self, token: &str) {
-        if let Some(verified_tokens) = &self.verified_tokens {
-            verified_tokens.evict(token);
-        }
-    }
-
-    /// Evicts every token.
-    pub(crate) fn clear(&self) {
-        if let Some(verified_tokens) = &self.verified_tokens {
-            verified_tokens.clear();
-        }
-    }
-
-    /// Evicts every token of a subject.
-    pub(crate) fn evict_subject(&self, subject: &str) {
-        if let Some(verified_tokens) = &self.verified_tokens {
-            verified_tokens.evict_subject(subject);
-        }
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod env;
 mod granted;
 pub(crate) mod issuer_set;
 pub(crate) mod resolvers;
+mod revoke;
 pub(crate) mod state;
 mod summary;
 mod tenants;
@@ -23,10 +24,7 @@ pub use self::{
 use std::{ffi::OsString, fmt, sync::Arc, time::Duration};
 
 use self::{issuer_set::IssuerSet, resolvers::Resolvers, state::State, tenants::Tenants};
-use crate::{
-    bearer::BearerToken, cache::CacheError, claims::scope::Scope, error::ConfigError, policy::Requirements,
-    telemetry::status::Status,
-};
+use crate::{claims::scope::Scope, error::ConfigError, policy::Requirements, telemetry::status::Status};
 
 /// Forwards only requests with a valid access token. Wrap it around an app, a scope, a resource or a route.
 ///
@@ -273,44 +271,6 @@ impl ProtectApi {
         let status =
             |state: &Arc<State>| (state.settings.issuer.as_str().to_owned(), state.validator.status());
         self.all_states().iter().map(status).collect()
-    }
-
-    /// Evicts this token from all caches, for example after a revocation event. The next request with it is
-    /// introspected again. A JWT that is validated locally is not revoked by this.
-    ///
-    /// # Errors
-    /// Only with a [custom store](ProtectApiBuilder::cache_store): the store failed or timed out, or the metadata,
-    /// from which its keys are derived, is not known to this process yet. The verdict may still be in the store
-    /// then.
-    pub async fn evict(&self, token: &str) -> Result<(), CacheError> {
-        match BearerToken::resolved(token, usize::MAX) {
-            Ok(token) => {
-                let mut evicted = Ok(());
-                for state in self.all_states() {
-                    evicted = evicted.and(state.validator.evict(&token).await);
-                }
-                evicted
-            }
-            // A malformed token was never cached.
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// Evicts every token of this subject from all caches. Visits every entry.
-    ///
-    /// # Errors
-    /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be searched: its entries stay.
-    pub fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
-        let evict = |state: &Arc<State>| state.validator.evict_subject(subject);
-        self.all_states().iter().map(evict).fold(Ok(()), Result::and)
-    }
-
-    /// Evicts every token from all caches.
-    ///
-    /// # Errors
-    /// With a [custom store](ProtectApiBuilder::cache_store), which cannot be cleared from here: its entries stay.
-    pub fn clear_caches(&self) -> Result<(), CacheError> {
-        self.all_states().iter().map(|state| state.validator.clear()).fold(Ok(()), Result::and)
     }
 
     /// Returns a handle for another mount, with these requirements changed.

@@ -24,6 +24,7 @@ use crate::{
     introspection::{Introspection, IntrospectionTarget, concurrency_limit::ConcurrencyLimit},
     issuer::{IssuerMetadata, MetadataCache, http::CallLimits, refresh::Reader},
     jwt::{self, JwtOutcome, JwtValidator, verified_tokens::TokenTag},
+    revocation::{IssuerKey, RevocationIndex},
     settings::{Hooks, Settings},
     telemetry::{
         Denial, Telemetry, VerdictSource,
@@ -74,6 +75,8 @@ pub(crate) struct Validator {
     pub(crate) metadata: MetadataCache,
     pub(crate) introspection: Option<Arc<Introspection>>,
     pub(crate) local: JwtValidator,
+    /// The revocation records of the issuer.
+    pub(crate) revocations: Arc<RevocationIndex>,
     scopes: ScopeMapping,
     has_own_store: bool,
     /// The longest time that a request waits for calls, fetches and the store together.
@@ -93,9 +96,13 @@ impl Validator {
             deadline: settings.tuning.response_timeout,
             max_body: settings.tuning.max_response_size,
         };
+        let issuer = IssuerKey::new(settings.issuer.as_str());
+        let revocations = RevocationIndex::of_issuer(issuer, settings.tuning.max_revocations);
+        let introspection = Introspection::new(settings, hooks, limits, clock, telemetry, &revocations);
         Self {
             metadata: MetadataCache::new(settings, hooks, limits, telemetry),
-            introspection: Introspection::new(settings, hooks, limits, clock, telemetry).map(Arc::new),
+            introspection: introspection.map(Arc::new),
+            revocations,
             local: JwtValidator::new(settings, hooks, limits, telemetry),
             scopes: settings.rules.scopes.clone(),
             has_own_store: hooks.cache.is_some(),
@@ -147,7 +154,7 @@ impl Validator {
         }
         let Some(introspection) = &self.introspection else { return Lookup::Missed(LookupKeys::default()) };
         let key = metadata.key(text);
-        match introspection.lookup(&key, ClockReading::now(&*self.telemetry.clock), max_age) {
+        match introspection.lookup(&key, token, ClockReading::now(&*self.telemetry.clock), max_age) {
             Some(verdict) => Lookup::Found(verdict, VerdictSource::Cache),
             None => Lookup::Missed(LookupKeys { tag: None, key: Some(key) }),
         }
@@ -186,12 +193,12 @@ impl Validator {
                 self.metadata.with_current(&client, deadline, |metadata| metadata.key(token.as_str())).await?
             }
         };
-        if let Some(hit) = introspection.cached(&key, max_age, deadline).await {
+        if let Some(hit) = introspection.cached(&key, token, max_age, deadline).await {
             return Ok((hit, VerdictSource::Cache));
         }
         // Runs before the introspection. A cached verdict does not need it, because the JWT was verified when the
         // verdict was fetched.
-        let mut token_expires_at = None;
+        let mut verified = None;
         if let Some(local) = self.local(has_keys).filter(|local| local.introspects())
             && jwt::may_be_jwt(token.as_str())
         {
@@ -200,8 +207,8 @@ impl Validator {
             let until = deadline.half();
             let outcome =
                 Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, until)).await?;
-            if let JwtOutcome::Introspect { expires_at } = outcome {
-                token_expires_at = expires_at;
+            if let JwtOutcome::Introspect(jwt) = outcome {
+                verified = jwt;
             }
         }
         // Boxed if the metadata must be fetched: that future needs a kilobyte, and most calls do not need it.
@@ -212,7 +219,7 @@ impl Validator {
             let fresh = self.metadata.get(client(), Reader::task(deadline));
             Either::Right(Box::pin(async move { IntrospectionTarget::from_metadata(&fresh.await?.document) }))
         };
-        introspection.verdict(key, token, token_expires_at, &client, deadline, target).await
+        introspection.verdict(key, token, verified.as_ref(), &client, deadline, target).await
     }
 
     /// Returns the JWT validator if the issuer publishes keys. Without keys, JWTs are introspected.
@@ -222,7 +229,7 @@ impl Validator {
 
     /// Turns a verdict into a valid token, or into a denial if the token is inactive.
     pub(crate) fn valid_token(&self, verdict: AgedVerdict, via: VerdictSource) -> Result<ValidToken, Denial> {
-        let AgedVerdict { verdict, age } = verdict;
+        let AgedVerdict { verdict, age, .. } = verdict;
         let Verdict::Active(claims) = verdict else {
             return Err(Denial::new(AuthError::token(TokenFault::Inactive), via));
         };
@@ -261,9 +268,8 @@ impl Validator {
         calls + self.metadata.waiting() + keys
     }
 
-    /// Evicts a token from all caches of this process. An error means that a store may still contain it.
+    /// Removes the verdict on a token from the cache. An error means that a store may still contain it.
     pub(crate) async fn evict(&self, token: &BearerToken) -> Result<(), CacheError> {
-        self.local.evict(token.as_str());
         if self.metadata.load_full().is_none() {
             // Without metadata this process has cached nothing. A store may contain a verdict from another process,
             // but its key cannot be computed without the metadata.
@@ -276,26 +282,6 @@ impl Validator {
         match &self.introspection {
             Some(introspection) => introspection.evict(&self.metadata.keys(token.as_str())).await,
             None => Ok(()),
-        }
-    }
-
-    pub(crate) fn evict_subject(&self, subject: &str) -> Result<(), CacheError> {
-        self.local.evict_subject(subject);
-        match &self.introspection {
-            Some(introspection) if introspection.evict_subject(subject).is_none() => {
-                Err(CacheError::new("the store cannot be searched for a subject"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn clear(&self) -> Result<(), CacheError> {
-        self.local.clear();
-        match &self.introspection {
-            Some(introspection) if !introspection.clear() => {
-                Err(CacheError::new("the store cannot be cleared from this process"))
-            }
-            _ => Ok(()),
         }
     }
 

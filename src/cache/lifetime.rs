@@ -58,7 +58,7 @@ mod tests {
     use crate::cache::tests::{active, at};
 
     fn asked_at(number: u64, sent: ClockReading) -> Ticket {
-        Ticket::without_cache(CacheKey::numbered(number), sent)
+        Ticket::new(CacheKey::numbered(number), sent, 0)
     }
 
     #[test]

@@ -3,15 +3,18 @@
 #[cfg(test)]
 mod tests;
 
-use std::{cell::Cell, fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use quick_cache::{UnitWeighter, sync::Cache as Segment};
 
 use crate::{
     cache::{
-        Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict,
+        Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Requested, Ticket, Verdict,
         bounded::{BySize, EntrySize, bounded_by_size, segment, u64_of},
-        evictions::Evictions,
         expires_at,
     },
     claims::Claims,
@@ -45,8 +48,8 @@ pub(crate) struct VerdictCache {
     active: Segment<CacheKey, Active, BySize>,
     inactive: Segment<CacheKey, Times>,
     lifetime: Lifetime,
-    /// The log of evictions. It is locked while both segments change.
-    evictions: Arc<Evictions>,
+    /// Locked while both segments change.
+    changes: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -63,6 +66,8 @@ struct Times {
     sent: Duration,
     ends: Duration,
     exp: Option<i64>,
+    /// The number of revocation records before the request was sent.
+    generation: u64,
 }
 
 impl Times {
@@ -81,7 +86,7 @@ impl VerdictCache {
             active: bounded_by_size(limits.active, limits.bytes),
             inactive: segment(limits.inactive, u64_of(limits.inactive), UnitWeighter),
             lifetime: Lifetime::new(limits.lifetime, limits.inactive_lifetime),
-            evictions: Arc::default(),
+            changes: Mutex::default(),
         }
     }
 
@@ -95,7 +100,8 @@ impl VerdictCache {
     ) -> Option<AgedVerdict> {
         let (verdict, times) = self.find(key, now)?;
         let age = times.age(now);
-        let hit = AgedVerdict { verdict, age: Some(Age::new(age, now.monotonic)) };
+        let requested = Requested::Here(times.generation);
+        let hit = AgedVerdict { verdict, requested, age: Some(Age::new(age, now.monotonic)) };
         max_age.is_none_or(|max_age| age <= max_age).then_some(hit)
     }
 
@@ -115,17 +121,13 @@ impl VerdictCache {
         None
     }
 
-    pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
-        self.evictions.ticket(key, sent)
-    }
-
-    /// Caches a verdict, unless its token was evicted after the ticket was taken, a later call has already inserted
-    /// a verdict, or the verdict has expired.
+    /// Caches a verdict, unless a later call has already inserted one, or the verdict has expired.
     pub(crate) fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
         let key = *ticket.key();
         let times = self.times(ticket, verdict, now);
-        let log = self.evictions.lock();
-        if !self.evictions.allow(&log, ticket, verdict) || self.has_newer_than(&key, times) {
+        // No code panics while it holds the lock, and it protects no data.
+        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_newer_than(&key, times) {
             return;
         }
         if times.is_over(now) {
@@ -146,33 +148,10 @@ impl VerdictCache {
         }
     }
 
+    /// Removes the entries under these keys.
     pub(crate) fn evict(&self, keys: &[CacheKey]) {
-        let mut log = self.evictions.lock();
-        for key in keys {
-            log.record_token(key);
-            self.remove(key);
-        }
-    }
-
-    /// Evicts every token of a subject. It reads every active entry, so its cost grows with the cache. Lookups
-    /// continue between two shards.
-    pub(crate) fn evict_subject(&self, subject: &str) -> usize {
-        let mut log = self.evictions.lock();
-        self.evictions.record_subject(&mut log, subject);
-        let evicted = Cell::new(0);
-        self.active.retain(|_, entry| {
-            let other = entry.claims.subject() != Some(subject);
-            evicted.update(|count| count + usize::from(!other));
-            other
-        });
-        evicted.get()
-    }
-
-    pub(crate) fn clear(&self) {
-        let mut log = self.evictions.lock();
-        log.record_everything();
-        self.active.clear();
-        self.inactive.clear();
+        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().for_each(|key| self.remove(key));
     }
 
     /// Returns the number of entries, including expired ones that no request has looked up since.
@@ -197,6 +176,7 @@ impl VerdictCache {
             sent: ticket.sent().monotonic,
             ends: now.monotonic.saturating_add(remaining),
             exp: expires_at(verdict, ticket.token_expires_at()),
+            generation: ticket.generation(),
         }
     }
 }

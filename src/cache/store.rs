@@ -8,9 +8,7 @@ use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cache::{
-        Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Ticket, Verdict, evictions::Evictions, expires_at,
-    },
+    cache::{Age, AgedVerdict, CacheKey, ClockReading, Lifetime, Requested, Ticket, Verdict, expires_at},
     claims::Claims,
     telemetry::log_throttle::LogThrottle,
 };
@@ -152,7 +150,9 @@ impl CachedVerdict {
         let age = Duration::from_secs(seconds.checked_add(1)?);
         let allowed = lifetime.configured(&self.verdict).min(max_age.unwrap_or(Duration::MAX));
         let expired = expires_at(&self.verdict, self.token_expires_at).is_some_and(|exp| now.unix >= exp);
-        let hit = AgedVerdict { verdict: self.verdict, age: Some(Age::new(age, now.monotonic)) };
+        let requested = Requested::Somewhere(self.stored_at);
+        let age_now = Some(Age::new(age, now.monotonic));
+        let hit = AgedVerdict { verdict: self.verdict, requested, age: age_now };
         (age <= allowed && !expired).then_some(hit)
     }
 }
@@ -210,7 +210,6 @@ pub(crate) struct CustomStore {
     store: Arc<dyn IntrospectionCache>,
     lifetime: Lifetime,
     deadline: Duration,
-    evictions: Arc<Evictions>,
     warnings: LogThrottle,
 }
 
@@ -226,7 +225,7 @@ impl CustomStore {
         deadline: Duration,
     ) -> Self {
         let lifetime = Lifetime::new(lifetime, inactive_lifetime);
-        Self { store, lifetime, deadline, evictions: Arc::default(), warnings: LogThrottle::default() }
+        Self { store, lifetime, deadline, warnings: LogThrottle::default() }
     }
 
     /// Returns the verdict of the store. The clock is read after the store has responded.
@@ -241,14 +240,16 @@ impl CustomStore {
         self.or_warn(entry, now)??.check(&self.lifetime, max_age, now)
     }
 
-    pub(crate) fn ticket(&self, key: CacheKey, sent: ClockReading) -> Ticket {
-        self.evictions.ticket(key, sent)
-    }
-
     /// Inserts a verdict. If the verdict cannot be cached, an older entry is deleted instead, because the newest
     /// verdict is decisive.
-    pub(crate) async fn insert(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
-        if !self.allows(ticket, verdict) {
+    pub(crate) async fn insert(
+        &self,
+        ticket: &Ticket,
+        verdict: &Verdict,
+        now: ClockReading,
+        is_stale: impl Fn() -> bool,
+    ) {
+        if is_stale() {
             return;
         }
         let key = ticket.key();
@@ -263,8 +264,8 @@ impl CustomStore {
             token_expires_at: ticket.token_expires_at(),
         };
         self.or_warn(self.within_deadline(self.store.set(key, &value, lifetime)).await, now);
-        // An eviction may have happened while the entry was being stored.
-        if !self.allows(ticket, verdict) {
+        // A record may have been added while the entry was being stored.
+        if is_stale() {
             self.or_warn(self.within_deadline(self.store.delete(key)).await, now);
         }
     }
@@ -272,12 +273,6 @@ impl CustomStore {
     /// Deletes the entries under these keys, within one deadline. A failed lookup is only a miss, but a failed
     /// eviction is returned as an error, because the entry may still be in the store. All keys are tried.
     pub(crate) async fn evict(&self, keys: &[CacheKey]) -> Result<(), CacheError> {
-        {
-            let mut log = self.evictions.lock();
-            for key in keys {
-                log.record_token(key);
-            }
-        }
         let delete_all = async {
             let mut outcome = Ok(());
             for key in keys {
@@ -286,21 +281,6 @@ impl CustomStore {
             outcome
         };
         self.within_deadline(delete_all).await
-    }
-
-    /// Keeps the verdicts of calls in flight on this subject out of the store. Existing entries stay, because the
-    /// store cannot be searched.
-    pub(crate) fn evict_subject(&self, subject: &str) {
-        self.evictions.record_subject(&mut self.evictions.lock(), subject);
-    }
-
-    /// The same as [`evict_subject`](Self::evict_subject), for all tokens.
-    pub(crate) fn clear(&self) {
-        self.evictions.lock().record_everything();
-    }
-
-    fn allows(&self, ticket: &Ticket, verdict: &Verdict) -> bool {
-        self.evictions.allow(&self.evictions.lock(), ticket, verdict)
     }
 
     async fn within_deadline<T>(

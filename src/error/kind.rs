@@ -59,6 +59,7 @@ impl AuthErrorKind {
             Self::InvalidRequest(RequestFault::MultipleTokens) => "multiple_tokens",
             Self::InvalidRequest(RequestFault::TooLarge) => "too_large",
             Self::InvalidToken(TokenFault::Inactive) => "inactive",
+            Self::InvalidToken(TokenFault::Revoked) => "revoked",
             Self::InvalidToken(TokenFault::Malformed) => "malformed",
             Self::InvalidToken(TokenFault::Expired) => "expired",
             Self::InvalidToken(TokenFault::NotYetValid) => "not_yet_valid",
@@ -115,6 +116,10 @@ pub enum TokenFault {
     /// The authorization server reports the token as inactive (expired, revoked, or never issued).
     #[display("the token is not active")]
     Inactive,
+    /// The token was revoked with [`ProtectApi::revoke`](crate::ProtectApi::revoke), or by an event of the authorization
+    /// server.
+    #[display("the token is revoked")]
+    Revoked,
     /// The token or one of its claims is malformed.
     #[display("the token or one of its claims is malformed")]
     Malformed,

@@ -80,20 +80,6 @@ impl VerifiedTokens {
     pub(crate) fn insert(&self, tag: TokenTag, claims: Claims, key_set: KeySetId) {
         self.tokens.insert(tag, VerifiedToken { claims, key_set });
     }
-
-    pub(crate) fn evict(&self, token: &str) {
-        if let Some(tag) = self.tag(token) {
-            self.tokens.remove(&tag);
-        }
-    }
-
-    pub(crate) fn evict_subject(&self, subject: &str) {
-        self.tokens.retain(|_, token| token.claims.subject() != Some(subject));
-    }
-
-    pub(crate) fn clear(&self) {
-        self.tokens.clear();
-    }
 }
 
 /// Prints only the number of tokens.
@@ -133,21 +119,6 @@ mod tests {
         assert_eq!(subject(&verified, "alice", [1; 32]).as_deref(), Some("alice"));
         assert_eq!(subject(&verified, "alice", [2; 32]), None);
         assert_eq!(subject(&verified, "alic", [1; 32]), None);
-    }
-
-    #[test]
-    fn what_is_evicted_is_not_known() {
-        let cached = |verified: &VerifiedTokens| {
-            ["alice", "bob"].map(|token| subject(verified, token, [1; 32]).is_some())
-        };
-        let by_token = verified(&["alice", "bob"]);
-        by_token.evict("alice");
-        assert_eq!(cached(&by_token), [false, true]);
-        let by_subject = verified(&["alice", "bob"]);
-        by_subject.evict_subject("bob");
-        assert_eq!(cached(&by_subject), [true, false]);
-        by_subject.clear();
-        assert_eq!(cached(&by_subject), [false, false]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl ProtectApi {
         certificate: Option<&CertificateThumbprint>,
     ) -> Result<AuthContext, Rejected> {
         let OuterCaller { state, caller, .. } = outer;
-        match self.authorize(state, &caller.valid, VerdictSource::OuterMount, certificate) {
+        match self.authorize(state, &caller.token, &caller.valid, VerdictSource::OuterMount, certificate) {
             Ok(()) => {
                 let (issuers, source) = (self.issuers.as_ref(), Some(self.token_source()));
                 Ok(AuthContext::inherited(state, issuers, source, Rc::clone(caller)))

@@ -198,6 +198,7 @@ impl ProtectApiBuilder {
             ("max_stale", tuning.max_stale, second, 7 * day),
             ("response_timeout", tuning.response_timeout, instant, two_minutes),
             ("introspection_cache_duration", verdicts, Duration::ZERO, day),
+            ("revocation_lifetime", tuning.revocation_lifetime, second, 366 * day),
         ] {
             check.range(method, value, least, most);
         }
@@ -206,6 +207,7 @@ impl ProtectApiBuilder {
             ("max_token_length", tuning.max_token_length),
             ("max_calls", tuning.max_calls),
             ("cache_entries", tuning.cache_entries),
+            ("max_revocations", tuning.max_revocations),
         ] {
             if value == 0 {
                 check.problem(method, "is 0, expected at least 1");

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::{
     bearer::BearerToken,
     certificate::CertificateThumbprint,
+    error::{AuthError, TokenFault},
     policy,
     protect_api::{ProtectApi, state::State},
+    revocation::Standing,
     telemetry::{Denial, VerdictSource},
     validator::ValidToken,
 };
@@ -68,16 +70,17 @@ impl ProtectApi {
             Ok(valid) => valid,
             Err(denial) => return Err((selected, denial)),
         };
-        match self.authorize(state, &valid, valid.via, *certificate) {
+        match self.authorize(state, token, &valid, valid.via, *certificate) {
             Ok(()) => Ok((selected, valid)),
             Err(denial) => Err((selected, denial)),
         }
     }
 
-    /// Applies the policy of this mount to a valid token of this issuer.
+    /// Applies the revocation records, and the policy of this mount, to a valid token of this issuer.
     pub(crate) fn authorize(
         &self,
         state: &State,
+        token: &BearerToken,
         valid: &ValidToken,
         via: VerdictSource,
         certificate: Option<&CertificateThumbprint>,
@@ -86,6 +89,9 @@ impl ProtectApi {
         let metadata = validator.metadata.load();
         let issuer = validator.metadata.issuer(metadata.as_deref());
         let now = clock.unix_time();
+        if validator.revocations.check(token.as_str(), &valid.claims, || now) == Standing::Revoked {
+            return Err(Denial::new(AuthError::token(TokenFault::Revoked), via));
+        }
         let requirements = &self.mount.requirements;
         policy::check(&valid.claims, valid.scopes(), &settings.rules, requirements, issuer, now, certificate)
             .map_err(|error| Denial::new(error, via))

@@ -103,6 +103,8 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("CACHE_BYTES", "cache_bytes", Form::Bytes(Builder::cache_bytes)),
     variable("MAX_CALLS", "max_calls", Form::Number(Builder::max_calls)),
     variable("MAX_WAITING", "max_waiting", Form::Number(Builder::max_waiting)),
+    variable("REVOCATION_LIFETIME", "revocation_lifetime", Form::Seconds(Builder::revocation_lifetime)),
+    variable("MAX_REVOCATIONS", "max_revocations", Form::Number(Builder::max_revocations)),
     variable("REALM", "realm", Form::Text(Builder::realm)),
     variable("RESOURCE_METADATA", "resource_metadata", Form::Text(Builder::resource_metadata)),
     variable("ERROR_REFERENCE", "error_reference", Form::Boolean(Builder::error_reference)),

@@ -54,6 +54,11 @@ mod authorization {
     mod vendors;
 }
 
+/// Revoked tokens.
+mod revocation {
+    mod records;
+}
+
 /// Responses to rejected requests.
 mod response {
     mod cors;

@@ -28,7 +28,7 @@ fn limits() -> CacheLimits {
 }
 
 fn put(cache: &VerdictCache, key: CacheKey, verdict: &Verdict, now: ClockReading) {
-    cache.insert(&cache.ticket(key, now), verdict, now);
+    cache.insert(&Ticket::new(key, now, 0), verdict, now);
 }
 
 fn one(verdict: &Verdict, now: ClockReading) -> (VerdictCache, CacheKey) {
@@ -45,6 +45,7 @@ fn a_hit_is_the_verdict_with_its_age() {
         cache.get(&key, at(130, 30), None),
         Some(AgedVerdict {
             verdict: alice,
+            requested: Requested::Here(0),
             age: Some(Age::new(Duration::from_secs(30), Duration::from_secs(130)))
         })
     );
@@ -132,63 +133,26 @@ fn the_newest_verdict_counts() {
 }
 
 #[test]
-fn eviction_forgets_one_token_one_subject_or_everything() {
+fn an_evicted_token_is_not_cached_under_any_of_its_keys() {
     let cache = VerdictCache::new(limits());
     for number in 0..6 {
-        let sub = if number % 2 == 0 { "alice" } else { "bob" };
-        put(&cache, CacheKey::numbered(number), &active(json!({"sub": sub})), at(0, 0));
+        put(&cache, CacheKey::numbered(number), &active(json!({})), at(0, 0));
     }
     put(&cache, CacheKey::numbered(6), &Verdict::Inactive, at(0, 0));
     cache.evict(&[CacheKey::numbered(1), CacheKey::numbered(6)]);
     assert_eq!(cache.len(), 5);
-    assert_eq!(cache.evict_subject("alice"), 3);
-    assert_eq!(cache.evict_subject("alice"), 0);
-    assert!(cache.get(&CacheKey::numbered(0), at(0, 0), None).is_none());
+    assert!(cache.get(&CacheKey::numbered(1), at(0, 0), None).is_none());
     assert!(cache.get(&CacheKey::numbered(3), at(0, 0), None).is_some());
-    put(&cache, CacheKey::numbered(6), &Verdict::Inactive, at(0, 0));
-    cache.clear();
-    assert_eq!(cache.len(), 0);
-}
-
-#[test]
-fn an_answer_that_was_asked_for_before_an_eviction_does_not_enter() {
-    let evictions: [fn(&VerdictCache); 3] = [
-        |cache| cache.evict(&[CacheKey::numbered(1)]),
-        |cache| assert_eq!(cache.evict_subject("alice"), 0),
-        VerdictCache::clear,
-    ];
-    for evict in evictions {
-        let cache = VerdictCache::new(limits());
-        let asked = cache.ticket(CacheKey::numbered(1), at(0, 0));
-        evict(&cache);
-        cache.insert(&asked, &active(json!({"sub": "alice"})), at(0, 0));
-        assert_eq!(cache.len(), 0);
-    }
-}
-
-#[test]
-fn an_eviction_keeps_no_answer_about_another_token_or_subject_out() {
-    let evictions: [fn(&VerdictCache); 2] =
-        [|cache| cache.evict(&[CacheKey::numbered(1)]), |cache| assert_eq!(cache.evict_subject("alice"), 0)];
-    for evict in evictions {
-        for verdict in [active(json!({"sub": "bob"})), active(json!({})), Verdict::Inactive] {
-            let cache = VerdictCache::new(limits());
-            let asked = cache.ticket(CacheKey::numbered(2), at(0, 0));
-            evict(&cache);
-            cache.insert(&asked, &verdict, at(0, 0));
-            assert_eq!(cache.len(), 1, "{verdict:?}");
-        }
-    }
 }
 
 #[test]
 fn a_verdict_is_as_old_as_its_request() {
     let (cache, key) = (VerdictCache::new(limits()), CacheKey::numbered(1));
-    cache.insert(&cache.ticket(key, at(100, 0)), &active(json!({})), at(130, 30));
+    cache.insert(&Ticket::new(key, at(100, 0), 0), &active(json!({})), at(130, 30));
     assert_eq!(cache.get(&key, at(130, 30), Some(Duration::from_secs(29))), None);
     assert!(cache.get(&key, at(130, 30), Some(Duration::from_secs(30))).is_some());
     assert_eq!(cache.get(&key, at(100 + MINUTE, 60), None), None);
-    cache.insert(&cache.ticket(key, at(100, 0)), &active(json!({})), at(100 + MINUTE, 60));
+    cache.insert(&Ticket::new(key, at(100, 0), 0), &active(json!({})), at(100 + MINUTE, 60));
     assert_eq!(cache.len(), 0, "the answer took as long as it may be cached");
 }
 
@@ -210,7 +174,7 @@ fn an_inactive_verdict_has_a_duration_of_its_own() {
 #[test]
 fn an_answer_does_not_replace_one_that_was_asked_for_later() {
     let (cache, key) = (VerdictCache::new(limits()), CacheKey::numbered(1));
-    let early = cache.ticket(key, at(100, 0));
+    let early = Ticket::new(key, at(100, 0), 0);
     for newer in [Verdict::Inactive, active(json!({"sub": "bob"}))] {
         put(&cache, key, &newer, at(110, 10));
         cache.insert(&early, &active(json!({"sub": "alice"})), at(111, 11));

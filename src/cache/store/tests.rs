@@ -13,8 +13,6 @@ use crate::cache::{
 struct Shared {
     entries: Mutex<HashMap<String, (String, Duration)>>,
     mood: Mutex<Mood>,
-    /// Causes an eviction during the next `set`.
-    evicted_meanwhile: Mutex<Option<Arc<CustomStore>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -62,9 +60,6 @@ impl IntrospectionCache for Shared {
             self.suffer().await?;
             let json = serde_json::to_string(value).map_err(CacheError::new)?;
             self.entries.lock().unwrap().insert(key.to_hex(), (json, lifetime));
-            if let Some(store) = self.evicted_meanwhile.lock().unwrap().take() {
-                store.evictions.lock().record_token(key);
-            }
             Ok(())
         })
     }
@@ -91,10 +86,11 @@ async fn a_verdict_comes_back_as_it_went_in() {
     let (shared, store, key) = shared();
     for verdict in [active(json!({"sub": "alice", "exp": 2000, "deep": {"a": [1, null]}})), Verdict::Inactive]
     {
-        store.insert(&store.ticket(key, at(5, 1000)), &verdict, at(5, 1000)).await;
+        store.insert(&Ticket::new(key, at(5, 1000), 0), &verdict, at(5, 1000), || false).await;
         let hit = store.get(&key, || at(1, 1007), None).await;
         let age = Some(Age::new(Duration::from_secs(8), Duration::from_secs(1)));
-        assert_eq!(hit, Some(AgedVerdict { verdict, age }));
+        let requested = Requested::Somewhere(1000);
+        assert_eq!(hit, Some(AgedVerdict { verdict, requested, age }));
     }
     assert_eq!(shared.raw(&key).unwrap().0, r#"{"active":false,"stored_at":1000}"#);
     let _ = store.evict(&[key]).await;
@@ -104,18 +100,22 @@ async fn a_verdict_comes_back_as_it_went_in() {
 #[actix_web::test]
 async fn the_store_is_told_a_lifetime_that_ends_at_exp() {
     let (shared, store, key) = shared();
-    store.insert(&store.ticket(key, at(0, 1000)), &active(json!({"exp": 1010})), at(0, 1000)).await;
+    store
+        .insert(&Ticket::new(key, at(0, 1000), 0), &active(json!({"exp": 1010})), at(0, 1000), || false)
+        .await;
     assert_eq!(shared.raw(&key).unwrap().1, Duration::from_secs(10));
-    let ticket = store.ticket(key, at(0, 1000)).expiring_at(Some(1005));
-    store.insert(&ticket, &active(json!({"exp": 1010})), at(0, 1000)).await;
+    let ticket = Ticket::new(key, at(0, 1000), 0).expiring_at(Some(1005));
+    store.insert(&ticket, &active(json!({"exp": 1010})), at(0, 1000), || false).await;
     assert_eq!(shared.raw(&key).unwrap().1, Duration::from_secs(5), "the token itself ends earlier");
     let hit = async |now| store.get(&key, || at(now, 1000 + i64::try_from(now).unwrap()), None).await;
     assert_eq!((hit(4).await.is_some(), hit(5).await), (true, None), "though the store still has it");
-    let ticket = store.ticket(key, at(0, 1000)).expiring_at(Some(1005));
-    store.insert(&ticket, &Verdict::Inactive, at(0, 1000)).await;
+    let ticket = Ticket::new(key, at(0, 1000), 0).expiring_at(Some(1005));
+    store.insert(&ticket, &Verdict::Inactive, at(0, 1000), || false).await;
     assert!((54..=60).contains(&shared.raw(&key).unwrap().1.as_secs()));
     let _ = store.evict(&[key]).await;
-    store.insert(&store.ticket(key, at(0, 1000)), &active(json!({"exp": 1000})), at(0, 1000)).await;
+    store
+        .insert(&Ticket::new(key, at(0, 1000), 0), &active(json!({"exp": 1000})), at(0, 1000), || false)
+        .await;
     assert_eq!(shared.raw(&key), None);
 }
 
@@ -153,50 +153,27 @@ async fn what_the_store_returns_is_checked_again() {
 async fn a_failing_or_hanging_store_is_a_miss() {
     let (shared, store, key) = shared();
     let store = Cache::Custom(store);
-    store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, || at(0, 0)).await;
+    store.insert(&Ticket::new(key, at(0, 0), 0), &Verdict::Inactive, || at(0, 0), || false).await;
     for mood in [Mood::Failing, Mood::Hanging] {
         *shared.mood.lock().unwrap() = mood;
         assert_eq!(store.get(&key, || at(0, 0), None).await, None, "{mood:?}");
-        store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, || at(0, 0)).await;
+        store.insert(&Ticket::new(key, at(0, 0), 0), &Verdict::Inactive, || at(0, 0), || false).await;
         let _ = store.evict(&[key]).await;
     }
     *shared.mood.lock().unwrap() = Mood::Fine;
     assert!(store.get(&key, || at(0, 0), None).await.is_some());
-    assert_eq!(store.evict_subject("alice"), None);
 }
 
 #[actix_web::test]
-async fn an_answer_that_was_asked_for_before_an_eviction_does_not_stay() {
+async fn a_stale_verdict_does_not_stay() {
     let (shared, store, key) = shared();
-    let asked = store.ticket(key, at(0, 0));
-    let _ = store.evict(&[key]).await;
-    store.insert(&asked, &Verdict::Inactive, at(0, 0)).await;
+    let ticket = Ticket::new(key, at(0, 0), 0);
+    store.insert(&ticket, &Verdict::Inactive, at(0, 0), || true).await;
     assert_eq!(shared.raw(&key), None);
-
-    let alice = active(json!({"sub": "alice"}));
-    let evictions: [fn(&CustomStore); 2] = [|store| store.evict_subject("alice"), CustomStore::clear];
-    for evict in evictions {
-        let asked = store.ticket(key, at(0, 0));
-        evict(&store);
-        store.insert(&asked, &alice, at(0, 0)).await;
-        assert_eq!(shared.raw(&key), None);
-    }
-
-    // The token is evicted while the entry is being stored.
-    let store = Arc::new(store);
-    *shared.evicted_meanwhile.lock().unwrap() = Some(store.clone());
-    store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, at(0, 0)).await;
+    // It becomes stale while it is being stored.
+    let is_stale = || shared.raw(&key).is_some();
+    store.insert(&ticket, &Verdict::Inactive, at(0, 0), is_stale).await;
     assert_eq!(shared.raw(&key), None);
-}
-
-#[actix_web::test]
-async fn an_eviction_keeps_no_answer_about_another_token_or_subject_out() {
-    let (shared, store, key) = shared();
-    let asked = store.ticket(key, at(0, 0));
-    let _ = store.evict(&[CacheKey::numbered(2)]).await;
-    store.evict_subject("alice");
-    store.insert(&asked, &active(json!({"sub": "bob"})), at(0, 0)).await;
-    assert!(shared.raw(&key).is_some());
 }
 
 #[actix_web::test]
@@ -204,7 +181,7 @@ async fn an_eviction_deletes_under_every_key() {
     let (shared, store, key) = shared();
     let other = CacheKey::numbered(2);
     for key in [key, other] {
-        store.insert(&store.ticket(key, at(0, 0)), &Verdict::Inactive, at(0, 0)).await;
+        store.insert(&Ticket::new(key, at(0, 0), 0), &Verdict::Inactive, at(0, 0), || false).await;
     }
     store.evict(&[key, other]).await.unwrap();
     assert_eq!((shared.raw(&key), shared.raw(&other)), (None, None));
@@ -213,13 +190,13 @@ async fn an_eviction_deletes_under_every_key() {
 #[actix_web::test]
 async fn an_entry_is_as_old_as_its_request() {
     let (shared, store, key) = shared();
-    store.insert(&store.ticket(key, at(100, 1000)), &active(json!({})), at(130, 1030)).await;
+    store.insert(&Ticket::new(key, at(100, 1000), 0), &active(json!({})), at(130, 1030), || false).await;
     let (json, lifetime) = shared.raw(&key).unwrap();
     assert!(json.contains("\"stored_at\":1000"), "{json}");
     assert!((24..=30).contains(&lifetime.as_secs()), "{lifetime:?}");
     assert!(store.get(&key, || at(159, 1059), None).await.is_some());
     assert_eq!(store.get(&key, || at(160, 1060), None).await, None);
-    store.insert(&store.ticket(key, at(100, 1000)), &active(json!({})), at(160, 1060)).await;
+    store.insert(&Ticket::new(key, at(100, 1000), 0), &active(json!({})), at(160, 1060), || false).await;
     assert_eq!(shared.raw(&key), None, "the answer took as long as it may be cached");
 }
 
@@ -230,14 +207,14 @@ async fn an_inactive_entry_has_a_duration_of_its_own() {
         CustomStore::new(shared.clone(), TTL, Duration::from_secs(seconds), Duration::from_millis(20))
     };
     let (store, key) = (of_inactive(2), CacheKey::numbered(1));
-    store.insert(&store.ticket(key, at(0, 1000)), &Verdict::Inactive, at(0, 1000)).await;
+    store.insert(&Ticket::new(key, at(0, 1000), 0), &Verdict::Inactive, at(0, 1000), || false).await;
     assert!(shared.raw(&key).unwrap().1 <= Duration::from_secs(2));
     assert!(store.get(&key, || at(1, 1001), None).await.is_some());
     assert_eq!(store.get(&key, || at(2, 1002), None).await, None);
-    store.insert(&store.ticket(key, at(0, 1000)), &active(json!({})), at(0, 1000)).await;
+    store.insert(&Ticket::new(key, at(0, 1000), 0), &active(json!({})), at(0, 1000), || false).await;
     assert!(store.get(&key, || at(50, 1050), None).await.is_some());
     let store = of_inactive(0);
-    store.insert(&store.ticket(key, at(60, 1060)), &Verdict::Inactive, at(60, 1060)).await;
+    store.insert(&Ticket::new(key, at(60, 1060), 0), &Verdict::Inactive, at(60, 1060), || false).await;
     assert_eq!(shared.raw(&key), None, "the newer verdict counts, even if it is not cached");
 }
 

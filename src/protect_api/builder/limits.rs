@@ -102,4 +102,20 @@ impl ProtectApiBuilder {
         self.tuning.max_waiting = requests;
         self
     }
+
+    /// Sets the time for which a [revocation](crate::ProtectApi::revoke) is in effect if it does not name its end. It must be
+    /// at least the longest lifetime of an access token: a token that expires later would be accepted again.
+    /// Default: 24 h.
+    pub fn revocation_lifetime(mut self, duration: Duration) -> Self {
+        self.tuning.revocation_lifetime = duration;
+        self
+    }
+
+    /// Sets the maximum number of revocations in effect, each of about 150 bytes. If it is reached, a further revocation
+    /// revokes all tokens of the issuer that were issued until then. The largest number of all configurations of the issuer
+    /// applies. Default: 1 000 000.
+    pub fn max_revocations(mut self, revocations: usize) -> Self {
+        self.tuning.max_revocations = revocations;
+        self
+    }
 }

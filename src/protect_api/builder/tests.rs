@@ -58,7 +58,11 @@ fn number(method: &'static str, number: usize) -> Documented {
 
 /// Formats a number, with a space between the digits from 10 000.
 fn thousands(number: usize) -> String {
-    if number < 10_000 { number.to_string() } else { format!("{} {:03}", number / 1000, number % 1000) }
+    let digits = number.to_string();
+    let groups: Vec<_> =
+        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap()).collect();
+    // Four digits have no space, except the thousands of milliseconds and entries.
+    groups.join(" ")
 }
 
 fn switch(method: &'static str, is_on: bool) -> Documented {
@@ -176,6 +180,8 @@ fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
         cache_bytes,
         max_calls,
         max_waiting,
+        max_revocations,
+        revocation_lifetime,
         realm,
         resource_metadata,
         error_reference,
@@ -206,6 +212,8 @@ fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
         bytes("cache_bytes", *cache_bytes),
         number("max_calls", *max_calls),
         number("max_waiting", *max_waiting),
+        number("max_revocations", *max_revocations),
+        duration("revocation_lifetime", *revocation_lifetime),
         absent("realm", realm.as_ref(), "none", "none"),
         absent("resource_metadata", resource_metadata.as_ref(), "none", "none"),
         switch("error_reference", *error_reference),

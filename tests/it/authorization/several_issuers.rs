@@ -10,7 +10,8 @@ use std::{
 };
 
 use actix_protect_api::{
-    AuthErrorKind, AuthenticatedRequest, ClientAuthentication, ProtectApi, TenantRequest, TokenFault,
+    AuthErrorKind, AuthenticatedRequest, ClientAuthentication, ProtectApi, Revocation, TenantRequest,
+    TokenFault,
     test::{Endpoint, Fault, JwtOptions, TestClock, TestIssuer},
 };
 use actix_web::{App, web};
@@ -287,6 +288,7 @@ async fn calls_without_a_mount_share_their_connections() {
 /// An API whose tenants are the first labels of hosts, and the number of calls of its resolver.
 struct Tenancy {
     app: TestApp,
+    protect: ProtectApi,
     calls: Arc<AtomicUsize>,
     is_down: Arc<AtomicBool>,
     clock: TestClock,
@@ -325,7 +327,8 @@ fn tenancy(max_tenants: usize) -> Tenancy {
     let name = |request: TenantRequest<'_>| Some(request.host?.strip_suffix(".example.test")?.to_owned());
     let protect = introspecting(&platform).clock(clock.clone()).build().unwrap();
     let protect = ProtectApi::any_of([protect]).tenants(name, resolve).max_tenants(max_tenants);
-    Tenancy { app: serving(protect.build().unwrap()), calls, is_down, clock, platform, one, two }
+    let protect = protect.build().unwrap();
+    Tenancy { app: serving(protect.clone()), protect, calls, is_down, clock, platform, one, two }
 }
 
 impl Tenancy {
@@ -385,6 +388,23 @@ async fn the_number_of_cached_tenants_is_limited() {
         assert_eq!(api.status("two", &two).await, 200);
     }
     assert!(api.calls() > 2, "both tenants were cached");
+}
+
+#[actix_web::test]
+async fn a_revocation_outlives_the_cached_tenant() {
+    let api = tenancy(1);
+    let (one, two) = (api.one.jwt(json!({ "sub": "alice" })), api.two.jwt(json!({})));
+    // Neither tenant is cached.
+    api.protect.revoke(Revocation::token(&*one)).await.unwrap();
+    let revocation = Revocation::subject("bob");
+    assert!(api.protect.revoke(revocation.clone()).await.is_err(), "the issuer is required");
+    api.protect.revoke(revocation.of_issuer(api.one.issuer())).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(api.status("one", &one).await, 401);
+        assert_eq!(api.status("one", &api.one.jwt(json!({ "sub": "bob" }))).await, 401);
+        assert_eq!(api.status("one", &api.one.jwt(json!({ "sub": "carol" }))).await, 200);
+        assert_eq!(api.status("two", &two).await, 200, "it replaces the other tenant");
+    }
 }
 
 /// An API with one tenant for each of two issuers, by the path, and few places for waiting requests.

@@ -437,7 +437,7 @@ async fn a_request_after_an_eviction_joins_no_earlier_call() {
 }
 
 #[actix_web::test]
-async fn an_eviction_that_a_store_does_not_support_is_an_error() {
+async fn an_eviction_applies_to_the_verdicts_of_a_store() {
     let issuer = TestIssuer::start();
     let store = Store::default();
     let protect =
@@ -450,8 +450,16 @@ async fn an_eviction_that_a_store_does_not_support_is_an_error() {
     );
     assert_eq!(api.outcome(&bearer).await, OK);
     protect.evict(&bearer).await.unwrap();
-    assert!(protect.evict_subject("alice").is_err(), "it cannot be searched");
-    assert!(protect.clear_caches().is_err(), "nor emptied");
+    let evictions: [fn(&ProtectApi); 2] =
+        [|protect| protect.evict_subject("alice").unwrap(), |protect| protect.clear_caches().unwrap()];
+    for evict in evictions {
+        let known = issuer.opaque(json!({"sub": "alice"}));
+        assert_eq!(api.outcome(&known).await, OK);
+        issuer.revoke(&known);
+        assert_eq!(api.outcome(&known).await, OK, "the verdict is in the store");
+        evict(&protect);
+        assert_eq!(api.outcome(&known).await, INACTIVE);
+    }
 }
 
 /// An API with the issuer's clock; its verdicts are in memory, or in a store.
@@ -631,7 +639,7 @@ async fn an_eviction_does_not_keep_another_tokens_answer_out_of_the_cache() {
         let meanwhile = async {
             issuer.received(Endpoint::Introspection, 2).await;
             protect.evict(&alice).await.unwrap();
-            let _unsearchable = protect.evict_subject("alice");
+            protect.evict_subject("alice").unwrap();
             issuer.release(Endpoint::Introspection);
         };
         let (outcome, ()) = futures_util::future::join(api.outcome(&bob), meanwhile).await;

@@ -202,7 +202,7 @@ fn comments_with_a_clause_as_subject_or_a_possessive_are_found() {
 }
 
 /// The modules of the crate from bottom to top. Each may use only those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "clock",
     "secret",
     "redact",
@@ -213,6 +213,7 @@ const LAYERS: [&str; 27] = [
     "deadline",
     "bearer",
     "waiting_room",
+    "revocation",
     "telemetry",
     "response",
     "certificate",

@@ -1,7 +1,7 @@
 //! 401: tokens that are not valid.
 
 use actix_protect_api::{
-    Algorithm, ProtectApi,
+    Algorithm, ProtectApi, Revocation,
     certificate::{CertificateThumbprint, ClientCertHeader},
     test::{self, Endpoint, Fault, JwtOptions, Rotation, TestIssuer, TestKey},
 };
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Walk, Walked,
-    api::{api, authorized, refused, works},
+    api::{api, api_of, authorized, refused, works},
     walks,
 };
 use crate::support::{
@@ -30,6 +30,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "the token has expired" => expired,
         "the token is not valid yet" => not_valid_yet,
         "the token is not active" => inactive,
+        "the token is revoked" => revoked,
         "tokens of this kind are not accepted: introspection is not configured" => opaque_without_client,
         "tokens of this kind are not accepted: the server does not introspect such tokens: …" => not_introspected,
         "no published key fits the token" => unknown_key,
@@ -124,6 +125,18 @@ async fn too_old() -> Walked {
     clock.advance(seconds(660));
     let line = refused(app.get("/").token(&token), 401).await;
     Walked::new([line], works(app.get("/").token(&issuer.jwt(json!({})))).await)
+}
+
+async fn revoked() -> Walked {
+    let issuer = TestIssuer::start();
+    let builder = introspecting(&issuer);
+    let protect = builder.build().unwrap();
+    let app = api_of(protect.clone());
+    let token = issuer.jwt(json!({ "sub": "alice" }));
+    protect.revoke(Revocation::subject("alice")).await.unwrap();
+    let line = refused(app.get("/").token(&token), 401).await;
+    let later = issuer.jwt(json!({ "sub": "alice", "iat": 4_000_000_000_u64, "exp": 4_000_003_600_u64 }));
+    Walked::new([line], works(app.get("/").token(&later)).await)
 }
 
 async fn expired() -> Walked {

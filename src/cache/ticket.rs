@@ -1,0 +1,43 @@
+//! The time at which an introspection request was sent.
+
+use super::{CacheKey, ClockReading};
+
+/// Created before the introspection request is sent, and used to cache its verdict.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    key: CacheKey,
+    sent: ClockReading,
+    /// The time on the wall clock at which the token expires, if it is known from another source than the verdict.
+    token_expires_at: Option<i64>,
+    /// The number of revocation records before the request was sent.
+    generation: u64,
+}
+
+impl Ticket {
+    pub(crate) fn new(key: CacheKey, sent: ClockReading, generation: u64) -> Self {
+        Self { key, sent, token_expires_at: None, generation }
+    }
+
+    /// Limits the lifetime of an active verdict to the expiry of the token itself, by the local wall clock.
+    pub(crate) fn expiring_at(mut self, token_expires_at: Option<i64>) -> Self {
+        self.token_expires_at = token_expires_at;
+        self
+    }
+
+    pub(crate) fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
+    /// Returns the time at which the introspection request was sent.
+    pub(crate) fn sent(&self) -> ClockReading {
+        self.sent
+    }
+
+    pub(crate) fn token_expires_at(&self) -> Option<i64> {
+        self.token_expires_at
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+}

@@ -1,0 +1,182 @@
+//! Revoked tokens. Each revocation is a *record*, and every request is checked against the records: with a cached
+//! verdict, a new verdict, a shared call, in a nested mount, and with a verified JWT.
+//!
+//! A record is an event and not a change of a cache. It therefore also affects verdicts that arrive later, and JWTs
+//! that are validated locally. Evictions are records too: they reject no token, but verdicts that were requested before
+//! them are not used.
+
+mod index;
+mod key;
+mod record;
+
+pub(crate) use self::{
+    index::{RevocationIndex, Standing},
+    key::{IssuerKey, RecordKey},
+    record::{Effect, Record},
+};
+
+use std::fmt;
+
+/// The time by which the issuer's clock may be ahead of this one if no time is given. A token that was issued shortly after
+/// the revocation is rejected too, and the client gets a new one.
+const CLOCK_ALLOWANCE: i64 = 5;
+
+/// Tokens to revoke; see [`ProtectApi::revoke`](crate::ProtectApi::revoke).
+///
+/// ```
+/// use actix_protect_api::Revocation;
+///
+/// // One token, a session (`sid`), and all tokens that a user has now.
+/// let token = Revocation::token("the access token");
+/// let session = Revocation::session("08a5019c-17e1-4977-8f42-65a12843ea02");
+/// let user = Revocation::subject("alice");
+/// ```
+///
+/// `Debug` shows neither tokens nor names.
+#[derive(Clone, PartialEq, Eq)]
+#[must_use = "it has no effect until it is passed to `ProtectApi::revoke`"]
+pub struct Revocation {
+    target: Target,
+    issuer: Option<String>,
+    issued_before: Option<i64>,
+    until: Option<i64>,
+    effect: Effect,
+}
+
+/// The tokens to which a revocation applies.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Token(String),
+    JwtId(String),
+    Session(String),
+    Subject(String),
+    Client(String),
+    AllTokens,
+}
+
+impl Revocation {
+    fn new(target: Target) -> Self {
+        Self { target, issuer: None, issued_before: None, until: None, effect: Effect::Reject }
+    }
+
+    /// Revokes this access token. Its time of issue is not checked.
+    pub fn token(token: impl Into<String>) -> Self {
+        Self::new(Target::Token(token.into()))
+    }
+
+    /// Revokes the token with this `jti`. Its time of issue is not checked.
+    pub fn jwt_id(jti: impl Into<String>) -> Self {
+        Self::new(Target::JwtId(jti.into()))
+    }
+
+    /// Revokes the tokens of this session: those with this `sid`, or without `sid` and with this `session_state`. Their time
+    /// of issue is not checked, because a session does not start again.
+    pub fn session(sid: impl Into<String>) -> Self {
+        Self::new(Target::Session(sid.into()))
+    }
+
+    /// Revokes the tokens of this subject (`sub`) that were issued until now.
+    pub fn subject(subject: impl Into<String>) -> Self {
+        Self::new(Target::Subject(subject.into()))
+    }
+
+    /// Revokes the tokens of this client that were issued until now. The client is the first of `client_id`, `azp`, `cid` and
+    /// `appid` that the token has.
+    pub fn client(client_id: impl Into<String>) -> Self {
+        Self::new(Target::Client(client_id.into()))
+    }
+
+    /// Revokes all tokens of the issuer that were issued until now.
+    pub fn all_tokens() -> Self {
+        Self::new(Target::AllTokens)
+    }
+
+    /// Applies the revocation to one of several issuers only. Default: every issuer of the handle. With
+    /// [tenants](crate::AnyOf::tenants) the issuer is required, except for a [`token`](Self::token) that is a JWT.
+    pub fn of_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Revokes only tokens whose `iat` is not later than this, in seconds since 1970. A token without `iat` is revoked too.
+    ///
+    /// Default for [`subject`](Self::subject), [`client`](Self::client) and [`all_tokens`](Self::all_tokens): the current time
+    /// with the configured [`clock_skew`](crate::ProtectApiBuilder::clock_skew), and 5 s more, because the clock of the issuer
+    /// may be ahead. Otherwise the default is any time.
+    pub fn issued_before(mut self, unix_seconds: i64) -> Self {
+        self.issued_before = Some(unix_seconds);
+        self
+    }
+
+    /// Sets the time until which the revocation is in effect, in seconds since 1970: the latest `exp` of the tokens. Later, they
+    /// would be accepted again if they had not expired. Default: now and
+    /// [`revocation_lifetime`](crate::ProtectApiBuilder::revocation_lifetime).
+    pub fn until(mut self, unix_seconds: i64) -> Self {
+        self.until = Some(unix_seconds);
+        self
+    }
+
+    /// Rejects no token, but stops the use of cached verdicts: the next request with such a token is introspected. For changed
+    /// claims, such as groups. Has no effect on JWTs that are validated locally.
+    pub fn verdicts_only(mut self) -> Self {
+        self.effect = Effect::Discard;
+        self
+    }
+
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// Returns the token, if the revocation names one.
+    pub(crate) fn token_text(&self) -> Option<&str> {
+        match &self.target {
+            Target::Token(token) => Some(token),
+            _ => None,
+        }
+    }
+
+    /// Returns the record for one issuer. `now` is the time by the issuer's clock, `lifetime` the seconds for which a record
+    /// without a given end is in effect.
+    pub(crate) fn record(&self, issuer: &IssuerKey, now: i64, lifetime: i64) -> Record {
+        let until_now = matches!(self.target, Target::Subject(_) | Target::Client(_) | Target::AllTokens)
+            .then(|| now.saturating_add(CLOCK_ALLOWANCE));
+        Record {
+            issuer: *issuer,
+            key: self.key(issuer),
+            effect: self.effect,
+            issued_before: self.issued_before.or(until_now),
+            until: self.until.unwrap_or_else(|| now.saturating_add(lifetime)),
+        }
+    }
+
+    fn key(&self, issuer: &IssuerKey) -> RecordKey {
+        match &self.target {
+            Target::Token(token) => issuer.token(token),
+            Target::JwtId(jti) => issuer.jwt_id(jti),
+            Target::Session(sid) => issuer.session(sid),
+            Target::Subject(subject) => issuer.subject(subject),
+            Target::Client(client) => issuer.client(client),
+            Target::AllTokens => issuer.all_tokens(),
+        }
+    }
+}
+
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = match self.target {
+            Target::Token(_) => "token",
+            Target::JwtId(_) => "jwt_id",
+            Target::Session(_) => "session",
+            Target::Subject(_) => "subject",
+            Target::Client(_) => "client",
+            Target::AllTokens => "all_tokens",
+        };
+        f.debug_struct("Revocation")
+            .field("target", &target)
+            .field("issuer", &self.issuer)
+            .field("issued_before", &self.issued_before)
+            .field("until", &self.until)
+            .field("effect", &self.effect)
+            .finish()
+    }
+}

@@ -1,0 +1,262 @@
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64},
+    thread,
+};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::revocation::Revocation;
+
+const NOW: i64 = 1_800_000_000;
+const DAY: i64 = 86_400;
+
+fn index(capacity: usize) -> RevocationIndex {
+    RevocationIndex::new(IssuerKey::new("https://as.example.test"), capacity)
+}
+
+fn claims(claims: Value) -> Claims {
+    serde_json::from_value(claims).unwrap()
+}
+
+fn add(index: &RevocationIndex, revocation: &Revocation, now: i64) {
+    index.add(&revocation.record(index.issuer(), now, DAY), now);
+}
+
+fn standing(index: &RevocationIndex, token: &str, claims: &Claims, now: i64) -> Standing {
+    index.check(token, claims, || now)
+}
+
+#[test]
+fn each_kind_of_record_applies_to_its_tokens_only() {
+    let alice = json!({ "sub": "alice", "client_id": "spa", "jti": "1", "sid": "s", "iat": NOW - 10 });
+    let other = json!({ "sub": "bob", "client_id": "cli", "jti": "2", "sid": "t", "iat": NOW - 10 });
+    let records = [
+        Revocation::token("token of alice"),
+        Revocation::jwt_id("1"),
+        Revocation::session("s"),
+        Revocation::subject("alice"),
+        Revocation::client("spa"),
+    ];
+    for record in records {
+        let index = index(10);
+        add(&index, &record, NOW);
+        assert_eq!(standing(&index, "token of alice", &claims(alice.clone()), NOW), Standing::Revoked);
+        assert_eq!(standing(&index, "token of bob", &claims(other.clone()), NOW), Standing::Clear);
+        // Equal values in other claims are not the same.
+        let swapped = json!({ "sub": "spa", "client_id": "alice", "jti": "s", "sid": "1" });
+        assert_eq!(standing(&index, "alice", &claims(swapped), NOW), Standing::Clear, "{record:?}");
+    }
+    let index = index(10);
+    add(&index, &Revocation::all_tokens(), NOW);
+    assert_eq!(standing(&index, "token of bob", &claims(other), NOW), Standing::Revoked);
+}
+
+#[test]
+fn session_state_is_a_session_if_there_is_no_sid() {
+    let index = index(10);
+    add(&index, &Revocation::session("s"), NOW);
+    let with = |members: Value| standing(&index, "token", &claims(members), NOW);
+    assert_eq!(with(json!({ "session_state": "s" })), Standing::Revoked);
+    assert_eq!(with(json!({ "session_state": "s", "sid": "other" })), Standing::Clear);
+    assert_eq!(with(json!({ "sid": 7 })), Standing::Clear, "not a session");
+}
+
+#[test]
+fn records_of_one_issuer_do_not_apply_to_another() {
+    let own = index(10);
+    let other = RevocationIndex::new(IssuerKey::new("https://other.example.test"), 10);
+    let record = Revocation::subject("alice").record(other.issuer(), NOW, DAY);
+    own.add(&record, NOW);
+    assert_eq!(standing(&own, "token", &claims(json!({ "sub": "alice" })), NOW), Standing::Clear);
+}
+
+#[test]
+fn a_token_that_was_issued_later_is_accepted() {
+    let index = index(10);
+    add(&index, &Revocation::subject("alice").issued_before(NOW - 100), NOW);
+    let issued = |iat: Value| standing(&index, "token", &claims(json!({ "sub": "alice", "iat": iat })), NOW);
+    assert_eq!(issued(json!(NOW - 101)), Standing::Revoked);
+    assert_eq!(issued(json!(NOW - 100)), Standing::Revoked, "iat has whole seconds");
+    assert_eq!(issued(json!(NOW - 99)), Standing::Clear);
+    assert_eq!(issued(Value::Null), Standing::Revoked, "its time of issue is not known");
+}
+
+#[test]
+fn without_a_given_time_tokens_issued_until_now_are_revoked() {
+    let index = index(10);
+    add(&index, &Revocation::subject("alice"), NOW);
+    let issued = |iat: i64| standing(&index, "token", &claims(json!({ "sub": "alice", "iat": iat })), NOW);
+    assert_eq!(issued(NOW + 5), Standing::Revoked, "the clock of the issuer may be ahead");
+    assert_eq!(issued(NOW + 6), Standing::Clear);
+    add(&index, &Revocation::session("s"), NOW);
+    let late = claims(json!({ "sid": "s", "iat": NOW + 1000 }));
+    assert_eq!(standing(&index, "token", &late, NOW), Standing::Revoked, "a session does not start again");
+}
+
+#[test]
+fn a_record_ends_at_its_time_and_is_removed_by_later_ones() {
+    let index = index(10);
+    add(&index, &Revocation::token("one").until(NOW + 10), NOW);
+    let one = claims(json!({}));
+    assert_eq!(standing(&index, "one", &one, NOW + 9), Standing::Revoked);
+    assert_eq!(standing(&index, "one", &one, NOW + 10), Standing::Clear);
+    add(&index, &Revocation::token("two").until(NOW + 100), NOW + 10);
+    assert_eq!(index.len(), 1);
+}
+
+#[test]
+fn a_repeated_record_takes_one_place_and_the_latest_end_counts() {
+    let index = index(10);
+    for number in 0..1000 {
+        add(&index, &Revocation::token("one").until(NOW + number), NOW);
+    }
+    assert_eq!((index.len(), lock(&index.expiries).len()), (1, 1));
+    add(&index, &Revocation::token("two"), NOW + 500);
+    assert_eq!(standing(&index, "one", &claims(json!({})), NOW + 998), Standing::Revoked);
+    add(&index, &Revocation::token("three"), NOW + 999);
+    assert_eq!(index.len(), 2, "it has ended");
+}
+
+#[test]
+fn a_token_is_checked_again_after_each_record() {
+    let index = index(10);
+    let alice = claims(json!({ "sub": "alice" }));
+    assert_eq!(standing(&index, "token", &alice, NOW), Standing::Clear);
+    add(&index, &Revocation::subject("bob"), NOW);
+    assert_eq!(standing(&index, "token", &alice, NOW), Standing::Clear);
+    assert_eq!(index.check("token", &alice, || panic!("nothing is new")), Standing::Clear);
+    add(&index, &Revocation::subject("alice"), NOW);
+    assert_eq!(standing(&index, "token", &alice, NOW), Standing::Revoked);
+}
+
+#[test]
+fn verdicts_that_were_requested_before_a_record_are_stale() {
+    let index = index(10);
+    let requested = |generation: u64| {
+        let alice = claims(json!({ "sub": "alice" }));
+        index.prepare("token", &alice, generation, None);
+        standing(&index, "token", &alice, NOW)
+    };
+    add(&index, &Revocation::subject("bob"), NOW);
+    let before = index.generation();
+    add(&index, &Revocation::subject("alice").verdicts_only(), NOW);
+    assert_eq!((requested(before), requested(index.generation())), (Standing::Stale, Standing::Clear));
+    let verified = claims(json!({ "sub": "alice" }));
+    verified.record_memo().set_verified();
+    assert_eq!(standing(&index, "token", &verified, NOW), Standing::Clear, "a signature does not age");
+    add(&index, &Revocation::token("token").verdicts_only(), NOW);
+    assert!(index.discards_inactive("token", before, NOW));
+    assert!(!index.discards_inactive("other", before, NOW));
+    assert!(!index.discards_inactive("token", index.generation(), NOW));
+}
+
+#[test]
+fn records_for_the_claims_of_an_introspected_jwt_apply() {
+    let index = index(10);
+    let prepared = || {
+        let response = claims(json!({ "sub": "alice" }));
+        let jwt = claims(json!({ "sid": "s", "jti": "1", "iat": NOW - 10 }));
+        index.prepare("token", &response, index.generation(), Some(&jwt));
+        response
+    };
+    add(&index, &Revocation::subject("alice").issued_before(NOW - 11), NOW);
+    assert_eq!(standing(&index, "token", &prepared(), NOW), Standing::Clear, "the iat of the JWT");
+    add(&index, &Revocation::session("s"), NOW);
+    assert_eq!(standing(&index, "token", &prepared(), NOW), Standing::Revoked);
+}
+
+#[test]
+fn a_full_index_revokes_all_tokens_that_were_issued_until_now() {
+    let index = index(2);
+    for number in 0..3 {
+        add(&index, &Revocation::token(number.to_string()), NOW);
+    }
+    let issued = |token: &str, iat| standing(&index, token, &claims(json!({ "iat": iat })), NOW);
+    assert_eq!(issued("unknown", NOW + 5), Standing::Revoked);
+    assert_eq!(issued("unknown", NOW + 6), Standing::Clear, "a new token");
+    assert_eq!([issued("0", NOW + 9), issued("1", NOW + 9)], [Standing::Revoked; 2], "nothing is dropped");
+    assert_eq!(index.len(), 3);
+    add(&index, &Revocation::token("1"), NOW);
+    assert_eq!(issued("unknown", NOW + 6), Standing::Clear, "it has a place");
+}
+
+#[test]
+fn debug_shows_no_token_and_no_name() {
+    let revocation = Revocation::subject("alice");
+    assert!(!format!("{revocation:?} {:?}", index(1)).contains("alice"));
+}
+
+/// A revoked token stays revoked while other threads add records.
+#[test]
+fn a_revoked_token_is_never_accepted_again() {
+    let (index, alice) = (index(1_000_000), claims(json!({ "sub": "alice" })));
+    add(&index, &Revocation::subject("alice"), NOW);
+    let (ends, accepted) = (AtomicBool::new(false), AtomicI64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..20_000).for_each(|number| add(&index, &Revocation::token(number.to_string()), NOW));
+            ends.store(true, Ordering::Relaxed);
+        });
+        while !ends.load(Ordering::Relaxed) {
+            if standing(&index, "token", &alice, NOW) != Standing::Revoked {
+                accepted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    assert_eq!(accepted.into_inner(), 0);
+}
+
+/// A record, and the time at which it is added.
+fn any_record() -> impl Strategy<Value = (u8, u8, Option<i64>, i64, i64)> {
+    (0..6_u8, 0..3_u8, proptest::option::of(-20..20_i64), 0..30_i64, 0..5_i64)
+}
+
+fn revocation(kind: u8, value: u8) -> Revocation {
+    let value = value.to_string();
+    match kind {
+        0 => Revocation::token(value),
+        1 => Revocation::jwt_id(value),
+        2 => Revocation::session(value),
+        3 => Revocation::subject(value),
+        4 => Revocation::client(value),
+        _ => Revocation::all_tokens(),
+    }
+}
+
+proptest! {
+    /// The index rejects every token that one of the records rejects, whatever its size. With enough places it rejects
+    /// no other token, except after records with the same key and different ends.
+    #[test]
+    fn no_record_in_effect_is_ever_dropped(
+        records in prop::collection::vec(any_record(), 1..20),
+        capacity in 1..8_usize,
+        (token, jti, sid, sub, client) in (0..3_u8, 0..3_u8, 0..3_u8, 0..3_u8, 0..3_u8),
+        iat in -25..=CLOCK_ALLOWANCE,
+    ) {
+        let index = index(capacity);
+        let claims = claims(json!({
+            "jti": jti.to_string(), "sid": sid.to_string(), "sub": sub.to_string(),
+            "client_id": client.to_string(), "iat": NOW + iat,
+        }));
+        let (mut now, mut added) = (NOW, Vec::new());
+        for (kind, value, before, until, pause) in records {
+            let record = revocation(kind, value).until(now + until);
+            let record = before.into_iter().fold(record, |record, before| record.issued_before(NOW + before));
+            let record = record.record(index.issuer(), now, DAY);
+            index.add(&record, now);
+            added.push(record);
+            now += pause;
+            let keys = index.issuer().keys_of(&token.to_string(), [&claims]);
+            let is_revoked = added.iter().any(|record| {
+                keys.contains(&record.key)
+                    && record.until > now
+                    && record.issued_before.is_none_or(|before| NOW + iat <= before)
+            });
+            if is_revoked {
+                prop_assert_eq!(index.check(&token.to_string(), &claims, || now), Standing::Revoked);
+            }
+        }
+    }
+}
