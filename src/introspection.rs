@@ -1,5 +1,6 @@
 //! Token introspection (RFC 7662): fetches the verdict on a token from the authorization server.
 
+mod cached;
 mod call;
 pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
@@ -29,7 +30,7 @@ use crate::{
     error::AuthError,
     issuer::http::CallLimits,
     jwt::VerifiedJwt,
-    revocation::{RevocationIndex, Standing},
+    revocation::RevocationIndex,
     settings::{ClientSettings, EndpointUrl, Hooks, Settings},
     telemetry::{Telemetry, VerdictSource},
     waiting_room::WaitingRoom,
@@ -112,59 +113,6 @@ impl Introspection {
             single_flight: Arc::default(),
             revocations: Arc::clone(revocations),
         })
-    }
-
-    /// Returns the verdict that this process has cached, if it is not older than `max_age`.
-    pub(crate) fn lookup(
-        &self,
-        key: &CacheKey,
-        token: &BearerToken,
-        now: ClockReading,
-        max_age: Option<Duration>,
-    ) -> Option<AgedVerdict> {
-        let cached = self.cache.lookup(key, now, max_age)?;
-        (!self.is_stale(token, &cached, now.unix)).then_some(cached)
-    }
-
-    /// Returns the verdict that this process or the store has cached, if it is not older than `max_age`.
-    pub(crate) async fn cached(
-        &self,
-        key: &CacheKey,
-        token: &BearerToken,
-        max_age: Option<Duration>,
-        deadline: Deadline,
-    ) -> Option<AgedVerdict> {
-        let generation = self.revocations.generation();
-        // The store may be slow.
-        let cached = self.cache.get(key, || ClockReading::now(&*self.clock), max_age);
-        let cached = deadline.wait(cached).await.flatten()?;
-        if self.is_stale(token, &cached, self.clock.unix_time()) {
-            return None;
-        }
-        if let (Requested::Somewhere(_), Verdict::Active(claims)) = (cached.requested, &cached.verdict) {
-            claims.record_memo().set_requested_at(generation);
-        }
-        Some(cached)
-    }
-
-    /// Returns whether a verdict was requested before a record that concerns its token.
-    fn is_stale(&self, token: &BearerToken, cached: &AgedVerdict, now: i64) -> bool {
-        let token = token.as_str();
-        match (cached.requested, &cached.verdict) {
-            (Requested::Never, _) => false,
-            (Requested::Here(_), Verdict::Active(claims)) => {
-                self.revocations.check(token, claims, || now) == Standing::Stale
-            }
-            (Requested::Here(generation), Verdict::Inactive) => {
-                self.revocations.discards_inactive(token, generation, now)
-            }
-            (Requested::Somewhere(time), Verdict::Active(claims)) => {
-                self.revocations.discards_since(token, Some(claims), time, now)
-            }
-            (Requested::Somewhere(time), Verdict::Inactive) => {
-                self.revocations.discards_since(token, None, time, now)
-            }
-        }
     }
 
     /// Returns a new verdict on this token: joins the call in flight, or makes one. `target` is used only for a new
@@ -292,29 +240,6 @@ impl Introspection {
         let timed = TimedVerdict { verdict, sent: started, generation: ticket.generation() };
         self.insert(ticket, token, &timed.verdict, deadline).await;
         Ok(timed)
-    }
-
-    /// Caches a verdict.
-    async fn insert(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        token: &BearerToken,
-        verdict: &Verdict,
-        deadline: Deadline,
-    ) {
-        let now = |this: &Self| ClockReading::now(&*this.clock);
-        if !self.cache.may_wait() {
-            return self.cache.insert(&ticket, verdict, || now(self), || false).await;
-        }
-        // A separate task, so that it still checks after the deadline whether the token was evicted in the meantime.
-        let (this, verdict, token) = (Arc::clone(self), verdict.clone(), token.clone());
-        let insert = rt::spawn(async move {
-            let requested = Requested::Here(ticket.generation());
-            let inserted = AgedVerdict { verdict, requested, age: None };
-            let is_stale = || this.is_stale(&token, &inserted, this.clock.unix_time());
-            this.cache.insert(&ticket, &inserted.verdict, || now(&this), is_stale).await;
-        });
-        let _is_in_time = deadline.wait(insert).await;
     }
 
     /// Decides whether the token caused a failure that the response does not explain. The token is the cause if the

@@ -151,7 +151,9 @@ impl VerdictCache {
     /// Removes the entries under these keys.
     pub(crate) fn evict(&self, keys: &[CacheKey]) {
         let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().for_each(|key| self.remove(key));
+        for key in keys {
+            self.remove(key);
+        }
     }
 
     /// Returns the number of entries, including expired ones that no request has looked up since.

@@ -59,9 +59,11 @@ fn number(method: &'static str, number: usize) -> Documented {
 /// Formats a number, with a space between the digits from 10 000.
 fn thousands(number: usize) -> String {
     let digits = number.to_string();
+    if number < 10_000 {
+        return digits;
+    }
     let groups: Vec<_> =
         digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap()).collect();
-    // Four digits have no space, except the thousands of milliseconds and entries.
     groups.join(" ")
 }
 

@@ -18,6 +18,8 @@ use crate::support::{
 const TTL: Duration = Duration::from_secs(100);
 const REVOKED: Outcome = token(TokenFault::Revoked);
 
+type Mint = fn(&TestIssuer, &str) -> String;
+
 fn calls(issuer: &TestIssuer) -> usize {
     issuer.count(Endpoint::Introspection)
 }
@@ -26,15 +28,15 @@ fn calls(issuer: &TestIssuer) -> usize {
 #[actix_web::test]
 async fn a_revoked_token_is_rejected_although_the_server_reports_it_as_active() {
     let issuer = TestIssuer::start();
-    let opaque = |issuer: &TestIssuer, sub: &str| issuer.opaque(json!({ "sub": sub, "sid": sub }));
-    let jwt = |issuer: &TestIssuer, sub: &str| issuer.jwt(json!({ "sub": sub, "sid": sub }));
+    let opaque: Mint = |issuer, sub| issuer.opaque(json!({ "sub": sub, "sid": sub }));
+    let jwt: Mint = |issuer, sub| issuer.jwt(json!({ "sub": sub, "sid": sub }));
     let cached = || introspecting(&issuer).introspection_cache_duration(TTL);
-    let apis: [(_, &dyn Fn(&TestIssuer, &str) -> String); 5] = [
-        (introspecting(&issuer), &opaque),
-        (cached(), &opaque),
-        (cached().cache_store(Store::default()), &opaque),
-        (jwts_only(&issuer), &jwt),
-        (cached().introspect_jwt_tokens(true), &jwt),
+    let apis = [
+        (introspecting(&issuer), opaque),
+        (cached(), opaque),
+        (cached().cache_store(Store::default()), opaque),
+        (jwts_only(&issuer), jwt),
+        (cached().introspect_jwt_tokens(true), jwt),
     ];
     for (number, (builder, mint)) in apis.into_iter().enumerate() {
         let protect = builder.build().unwrap();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_protect_api::{
-    AuthenticatedRequest, CertificateBinding, ClientAuthentication, ProtectApi,
+    AuthenticatedRequest, CertificateBinding, ClientAuthentication, ProtectApi, Revocation,
     test::{Algorithm, Endpoint, Fault, TestClock, TestIssuer, TestKey},
 };
 use actix_web::{App, test::init_service, web};
@@ -112,6 +112,12 @@ async fn a_broad_run() {
         for path in ["/", "/", "/in/in"] {
             status_of(&app, path, &token).await;
         }
+    }
+    // More revocations than the limit.
+    let full = TestIssuer::start();
+    let protect = introspecting(&full).max_revocations(1).build().unwrap();
+    for subject in ["alice", "bob"] {
+        protect.revoke(Revocation::subject(subject)).await.unwrap();
     }
     // Keys that cannot be used.
     let odd = TestIssuer::start();
