@@ -1,5 +1,6 @@
 //! The claims of a token, with one type for JWTs and introspection responses.
 
+mod audience;
 pub(crate) mod claim_path;
 mod footprint;
 pub(crate) mod object;
@@ -9,6 +10,7 @@ pub(crate) mod scope_mapping;
 pub(crate) mod token_type;
 
 pub use self::{
+    audience::Audience,
     scope::{Scope, Scopes},
     scope_mapping::ScopeClaim,
 };
@@ -77,27 +79,6 @@ impl fmt::Display for MalformedClaim {
 }
 
 impl std::error::Error for MalformedClaim {}
-
-/// The audiences of a token (`aud`, RFC 7519 section 4.1.3): none, one, or several.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Audience(Box<[Box<str>]>);
-
-impl Audience {
-    /// Returns whether this audience is included, compared byte by byte.
-    pub fn contains(&self, audience: &str) -> bool {
-        self.iter().any(|one| one == audience)
-    }
-
-    /// Returns the audiences in the order of the token.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|one| &**one)
-    }
-
-    /// Returns whether the token has no audience.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 impl Claims {
     /// Takes the members of a claims object and checks the form of the registered ones:
