@@ -1,7 +1,7 @@
 //! Single steps of a request, for the benchmarks. **Not part of the API**: available only with the feature
 //! `__bench`, and changes without notice.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     dev::ServiceRequest,
@@ -22,6 +22,7 @@ use crate::{
     middleware::authenticate::WorkerContext,
     policy::{self, Requirements},
     response::challenge::Challenge,
+    revocation::{IssuerKey, Revocation, RevocationIndex, Standing},
     settings::Tuning,
 };
 
@@ -106,6 +107,27 @@ impl CachedVerdicts {
     /// Returns whether a verdict is cached.
     pub fn get(&self, key: &CacheKey) -> bool {
         self.cache.get(key, ClockReading::now(&self.clock), None).is_some()
+    }
+}
+
+/// The revocation records of one issuer.
+#[derive(Debug)]
+pub struct RevocationRecords(Arc<RevocationIndex>);
+
+impl RevocationRecords {
+    /// Creates an empty index.
+    pub fn new(issuer: &str, capacity: usize) -> Self {
+        Self(RevocationIndex::of_issuer(IssuerKey::new(issuer), capacity))
+    }
+
+    /// Adds a record.
+    pub fn add(&self, revocation: &Revocation, now: i64) {
+        self.0.add(&revocation.record(self.0.issuer(), now, 86_400), now);
+    }
+
+    /// Returns whether a token is not revoked.
+    pub fn accepts(&self, token: &str, claims: &Claims, now: i64) -> bool {
+        self.0.check(token, claims, || now) == Standing::Clear
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod object;
 pub(crate) mod record_memo;
 pub(crate) mod scope;
 pub(crate) mod scope_mapping;
+mod source;
 pub(crate) mod token_type;
 
 pub use self::{
@@ -26,6 +27,7 @@ use serde_json::{Map, Number, Value};
 use self::{
     object::{JsonObject, JsonValue},
     record_memo::RecordMemo,
+    source::ClaimsSource,
 };
 
 /// The claims of a validated token: the members of an introspection response (RFC 7662 section 2.2) or of a JWT's
@@ -52,16 +54,6 @@ struct ClaimsInner {
     not_before: Option<i64>,
     issued_at: Option<i64>,
     record_memo: RecordMemo,
-}
-
-/// The source of the map of all members.
-enum ClaimsSource {
-    /// The claims were created from a map.
-    Map,
-    /// The payload of a JWT.
-    Payload(Box<[u8]>),
-    /// An introspection response; its `active` is not a claim of the token.
-    Answer(Box<[u8]>),
 }
 
 /// A claim of a wrong form. It contains the name of the claim, never its value.
@@ -201,25 +193,6 @@ impl Claims {
     /// Estimates the heap memory of the claims in bytes, including the map of all members.
     pub(crate) fn footprint(&self) -> usize {
         self.0.footprint
-    }
-}
-
-impl ClaimsSource {
-    fn members(&self) -> Map<String, Value> {
-        let (Self::Payload(json) | Self::Answer(json)) = self else { return Map::new() };
-        // These bytes were parsed as an object before, by the same parser.
-        let mut members: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
-        if matches!(self, Self::Answer(_)) {
-            members.remove("active");
-        }
-        members
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Map => 0,
-            Self::Payload(json) | Self::Answer(json) => json.len(),
-        }
     }
 }
 
