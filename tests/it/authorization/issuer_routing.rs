@@ -114,7 +114,8 @@ fn case() -> impl Strategy<Value = Case> {
             3 => Just(Route::Tenants),
         ];
         let prefix = prop_oneof![3 => Just(None), 1 => near().prop_map(Some)];
-        let token = (any::<bool>(), near(), near_or_unknown(), near(), near(), near());
+        let scopes = prop_oneof![1 => Just(base), 1 => 0..ISSUERS];
+        let token = (any::<bool>(), near(), near_or_unknown(), near(), near(), scopes);
         (token, prefix, route, near_or_unknown(), any::<bool>()).prop_map(
             |((is_jwt, signer, named, audience, required, scopes), prefix, route, path, requires_scope)| {
                 let prefix = prefix.filter(|_| !matches!(route, Route::Tenants));
@@ -269,7 +270,7 @@ fn no_generated_token_is_judged_by_the_rules_of_another_issuer() {
         panic!("{error}");
     }
     assert!(
-        seen.iter().all(|count| count.load(Relaxed) >= 10),
+        seen.iter().all(|count| count.load(Relaxed) >= 5),
         "200, 401 and 403 must be among the cases: {seen:?}"
     );
 }
