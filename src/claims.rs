@@ -303,7 +303,8 @@ fn is_beyond_latest(number: &Number) -> bool {
         .map_or_else(|| number.as_f64().is_some_and(is_beyond), |seconds| seconds > MAX_NUMERIC_DATE)
 }
 
-fn numeric_date(
+/// Returns a time in seconds since 1970; a fraction is rounded with this function.
+pub(crate) fn numeric_date(
     members: &JsonObject<'_>,
     name: &'static str,
     round: fn(f64) -> f64,

@@ -5,6 +5,7 @@ mod fetched_key_set;
 mod header;
 pub(crate) mod key;
 pub(crate) mod key_set;
+mod other_types;
 mod shape;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -13,6 +14,7 @@ pub(crate) mod verified_tokens;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+pub(crate) use self::{header::Typ, other_types::unverified_payload};
 pub use self::{header::unverified_jwt_header, key_set::PublishedKey};
 
 use self::{

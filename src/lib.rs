@@ -154,6 +154,7 @@ mod client_auth;
 mod clock;
 mod deadline;
 mod error;
+mod events;
 pub mod guide;
 mod introspection;
 mod issuer;
@@ -192,6 +193,7 @@ pub use error::{
     AuthError, AuthErrorKind, CheckError, ConfigError, ConfigProblem, RequestFault, SetupFault, TokenFault,
     UpstreamFault,
 };
+pub use events::{Ssf, SsfPoll};
 pub use issuer::hardened_client;
 pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]

@@ -197,6 +197,11 @@ impl ProtectApi {
         }
     }
 
+    /// Returns whether there are issuers that are found at run time.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.issuers.as_ref().is_some_and(|issuers| issuers.tenants.is_some())
+    }
+
     /// Returns the states of the configured issuers, and of the cached tenants.
     fn all_states(&self) -> Vec<Arc<State>> {
         let tenants = self.issuers.iter().filter_map(|issuers| issuers.tenants.as_ref());

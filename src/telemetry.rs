@@ -161,6 +161,12 @@ impl Telemetry {
         self.metrics.in_flight(count);
     }
 
+    /// Reports an event from a source of revocations.
+    pub(crate) fn revocation_event(&self, source: &'static str, kind: &'static str, outcome: &'static str) {
+        #[cfg(feature = "metrics")]
+        self.metrics.revocation_event(source, kind, outcome);
+    }
+
     /// Reports whether the circuit breaker is open.
     pub(crate) fn paused(&self, paused: bool) {
         #[cfg(feature = "metrics")]

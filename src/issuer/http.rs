@@ -146,6 +146,31 @@ pub(crate) fn post_form(
     Box::pin(call(request, form, bounds, reuse))
 }
 
+/// Posts JSON, with this value of the `Authorization` header. Sends the request again if a kept-alive connection was closed,
+/// so it must be idempotent.
+pub(crate) async fn post_json(
+    client: &awc::Client,
+    uri: &Uri,
+    authorization: Option<HeaderValue>,
+    body: Bytes,
+    limits: CallLimits,
+) -> Result<Reply, AuthError> {
+    let request = || {
+        let mut request = without_defaults(client.post(uri.clone()))
+            .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
+            .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        if let Some(value) = &authorization {
+            request = request.insert_header((AUTHORIZATION, value.clone()));
+        }
+        request
+    };
+    let bounds = limits.starting_now();
+    match call(request(), body.clone(), bounds, Reuse::Allowed).await {
+        Err(CallFailure::ClosedEarly(_)) => Ok(call(request(), body, bounds, Reuse::No).await?),
+        outcome => Ok(outcome?),
+    }
+}
+
 /// Removes the default headers of the application's client except `User-Agent`. They are meant for other calls and
 /// may contain credentials or cookies.
 fn without_defaults(mut request: awc::ClientRequest) -> awc::ClientRequest {

@@ -37,6 +37,10 @@ pub(crate) enum Typ {
     Jwt,
     /// `at+jwt` or `application/at+jwt`.
     AccessToken,
+    /// `secevent+jwt`: a security event token (RFC 8417 section 2.3).
+    SecurityEvent,
+    /// `logout+jwt`: a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+    Logout,
     /// Any other type.
     Other,
 }
@@ -98,6 +102,8 @@ impl Typ {
         match without_prefix(typ, "application/") {
             typ if typ.eq_ignore_ascii_case("JWT") => Self::Jwt,
             typ if typ.eq_ignore_ascii_case("at+jwt") => Self::AccessToken,
+            typ if typ.eq_ignore_ascii_case("secevent+jwt") => Self::SecurityEvent,
+            typ if typ.eq_ignore_ascii_case("logout+jwt") => Self::Logout,
             _ => Self::Other,
         }
     }

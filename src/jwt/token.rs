@@ -131,13 +131,46 @@ impl<'t> Jwt<'t> {
         let is_accepted = match self.header.typ {
             Typ::AccessToken => true,
             Typ::Jwt => !rules.require_at_jwt,
-            Typ::Other => false,
+            Typ::SecurityEvent | Typ::Logout | Typ::Other => false,
         };
         match algorithm {
             None => Err(TokenFault::Algorithm),
             Some(_) if !is_accepted => Err(TokenFault::Type),
             Some(algorithm) => Ok(algorithm),
         }
+    }
+
+    /// Verifies a JWT of another type than access tokens, and returns its payload. Checks the header and the signature, and
+    /// no claim.
+    pub(super) fn verify_payload(
+        &self,
+        keys: &KeySet,
+        algorithms: &[Algorithm],
+        types: &[Typ],
+    ) -> Result<Vec<u8>, TokenFault> {
+        let algorithm = self.check_type(algorithms, types)?;
+        self.check_signature(keys, algorithm)?;
+        self.unverified_payload()
+    }
+
+    /// Checks the header of a JWT of another type, which needs no key.
+    pub(super) fn check_type(
+        &self,
+        algorithms: &[Algorithm],
+        types: &[Typ],
+    ) -> Result<Algorithm, TokenFault> {
+        if self.header.is_malformed {
+            return Err(TokenFault::Malformed);
+        }
+        if !types.contains(&self.header.typ) {
+            return Err(TokenFault::Type);
+        }
+        self.header.algorithm.filter(|algorithm| algorithms.contains(algorithm)).ok_or(TokenFault::Algorithm)
+    }
+
+    /// Returns the payload without any verification.
+    pub(super) fn unverified_payload(&self) -> Result<Vec<u8>, TokenFault> {
+        URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)
     }
 
     /// Returns the error for a fault that [`verify`](Self::verify) found with this key set. The error states if not

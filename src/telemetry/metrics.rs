@@ -66,6 +66,11 @@ impl Metrics {
         gauge(&self.paused, u8::from(paused).into());
     }
 
+    pub(crate) fn revocation_event(&self, source: &'static str, kind: &'static str, outcome: &'static str) {
+        let labels = [("source", source), ("kind", kind), ("outcome", outcome)];
+        count(&key("protect_api_revocation_events_total", &self.issuer, labels));
+    }
+
     pub(crate) fn fetched(&self, call: &'static str, unix_time: i64) {
         let key = key("protect_api_fetched_timestamp_seconds", &self.issuer, [("call", call)]);
         gauge(&key, u32::try_from(unix_time).unwrap_or(u32::MAX).into());

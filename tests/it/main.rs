@@ -56,7 +56,12 @@ mod authorization {
 
 /// Revoked tokens.
 mod revocation {
+    mod logout;
+    mod poll;
+    mod push;
     mod records;
+    pub(crate) mod sources;
+    mod webhook;
 }
 
 /// Responses to rejected requests.

@@ -124,6 +124,12 @@ impl Call {
         self.header("Content-Type", content_type).header("Content-Length", length)
     }
 
+    /// Sets the body without a header.
+    pub(crate) fn raw_body(mut self, body: &str) -> Self {
+        self.body = body.as_bytes().to_vec();
+        self
+    }
+
     /// Sends the request on a new connection in another thread, so that the runtime of the test is not blocked.
     pub(crate) async fn send(self) -> Answer {
         web::block(move || self.send_blocking()).await.expect("the client's thread failed")

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::{
     project::import_rules,
+    revocation::sources::every_outcome_of_events,
     support::{
         app::{serve, whoami},
         logs, metering,
@@ -119,6 +120,7 @@ async fn a_broad_run() {
     for subject in ["alice", "bob"] {
         protect.revoke(Revocation::subject(subject)).await.unwrap();
     }
+    every_outcome_of_events().await;
     // Keys that cannot be used.
     let odd = TestIssuer::start();
     odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));
@@ -218,6 +220,9 @@ async fn every_metric_is_documented_and_every_documented_one_is_recorded() {
     };
     assert_eq!(of("decisions_total", "via"), with_nothing(documented_words("`via`")));
     assert_eq!(of("upstream_seconds", "call"), documented_words("`call`"));
+    assert_eq!(of("revocation_events_total", "source"), documented_words("`source`"));
+    assert_eq!(of("revocation_events_total", "kind"), with_nothing(documented_words("`kind`")));
+    assert_eq!(of("revocation_events_total", "outcome"), documented_words("`outcome` of an event"));
     let outcomes = of("decisions_total", "outcome");
     assert!(outcomes.is_superset(&documented_words("`outcome` of a decision")), "{outcomes:?}");
     assert!(of("upstream_seconds", "outcome").is_superset(&documented_words("`outcome` of a call")));

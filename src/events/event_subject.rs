@@ -1,0 +1,131 @@
+//! The subject of an event (RFC 9493, Shared Signals Framework 1.0 section 3).
+
+use serde_json::Value;
+
+/// The maximum number of identifiers of one subject (`aliases`) that are read.
+const MAX_ALIASES: usize = 16;
+
+/// The tokens that a subject identifier names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EventSubject<'e> {
+    /// A session: `sid`. The issuer is that of the user, if the identifier names the user too.
+    Session { id: &'e str, issuer: Option<&'e str> },
+    /// A user: `iss` and `sub`.
+    User { issuer: &'e str, subject: &'e str },
+    /// One token: `iss` and `jti`.
+    JwtId { issuer: &'e str, id: &'e str },
+    /// An identifier that no token contains, such as an email address or a device.
+    Unusable,
+}
+
+impl<'e> EventSubject<'e> {
+    /// Parses an identifier. Drafts of the framework name the format in `subject_type`, or have no format for a complex
+    /// subject. `opaque_is_session` is whether an opaque identifier names a session.
+    pub(super) fn parse(identifier: &'e Value, opaque_is_session: bool) -> Self {
+        match format(identifier) {
+            Some("aliases") => {
+                let aliases = identifier.get("identifiers").and_then(Value::as_array).into_iter().flatten();
+                let simple =
+                    aliases.take(MAX_ALIASES).map(|alias| Self::parse_simple(alias, opaque_is_session));
+                simple.into_iter().find(|subject| *subject != Self::Unusable).unwrap_or(Self::Unusable)
+            }
+            Some("complex") | None => Self::parse_complex(identifier),
+            Some(_) => Self::parse_simple(identifier, opaque_is_session),
+        }
+    }
+
+    fn parse_simple(identifier: &'e Value, opaque_is_session: bool) -> Self {
+        let text = |name| identifier.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let usable = match format(identifier) {
+            Some("iss_sub" | "iss-sub") => {
+                text("iss").zip(text("sub")).map(|(issuer, subject)| Self::User { issuer, subject })
+            }
+            Some("jwt_id" | "jwt-id") => {
+                text("iss").zip(text("jti")).map(|(issuer, id)| Self::JwtId { issuer, id })
+            }
+            Some("opaque") if opaque_is_session => text("id").map(|id| Self::Session { id, issuer: None }),
+            _ => None,
+        };
+        usable.unwrap_or(Self::Unusable)
+    }
+
+    /// A complex subject is the intersection of its members. The session is more exact than the user. Other members, such as
+    /// the device, are ignored, because tokens do not name them: all tokens of the user are meant then.
+    fn parse_complex(identifier: &'e Value) -> Self {
+        let member =
+            |name, is_session| identifier.get(name).map(|value| Self::parse_simple(value, is_session));
+        let user = member("user", false);
+        let session = member("session", true);
+        match (session, user) {
+            (Some(Self::Session { id, .. }), Some(Self::User { issuer, .. })) => {
+                Self::Session { id, issuer: Some(issuer) }
+            }
+            (Some(usable @ (Self::Session { .. } | Self::JwtId { .. })), _) => usable,
+            (_, Some(user)) => user,
+            (_, None) => Self::Unusable,
+        }
+    }
+}
+
+fn format(identifier: &Value) -> Option<&str> {
+    identifier.get("format").or_else(|| identifier.get("subject_type")).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const USER: EventSubject<'_> = EventSubject::User { issuer: "https://i", subject: "alice" };
+
+    #[test]
+    fn identifiers_of_every_format_are_read_or_unusable() {
+        let user = json!({ "format": "iss_sub", "iss": "https://i", "sub": "alice" });
+        let session = json!({ "format": "opaque", "id": "s" });
+        let device = json!({ "format": "opaque", "id": "d" });
+        let session_of_user = EventSubject::Session { id: "s", issuer: Some("https://i") };
+        let any_session = EventSubject::Session { id: "s", issuer: None };
+        for (identifier, expected) in [
+            (user.clone(), USER),
+            (json!({ "subject_type": "iss-sub", "iss": "https://i", "sub": "alice" }), USER),
+            (session.clone(), any_session),
+            (json!({ "format": "complex", "user": user, "session": session }), session_of_user),
+            (json!({ "user": user, "session": session }), session_of_user),
+            (json!({ "format": "complex", "session": session }), any_session),
+            (json!({ "format": "complex", "user": user, "device": device }), USER),
+            (json!({ "format": "complex", "device": device }), EventSubject::Unusable),
+            (
+                json!({ "format": "jwt_id", "iss": "https://i", "jti": "j" }),
+                EventSubject::JwtId { issuer: "https://i", id: "j" },
+            ),
+            (
+                json!({ "format": "aliases", "identifiers": [{ "format": "email", "email": "a@b" }, user] }),
+                USER,
+            ),
+            (json!({ "format": "email", "email": "a@b" }), EventSubject::Unusable),
+            (json!({ "format": "account", "uri": "acct:a@b" }), EventSubject::Unusable),
+            (json!({ "format": "iss_sub", "iss": "https://i" }), EventSubject::Unusable),
+            (json!({ "format": "iss_sub", "iss": "https://i", "sub": "" }), EventSubject::Unusable),
+            (json!({ "format": "opaque", "id": 7 }), EventSubject::Unusable),
+            (json!({}), EventSubject::Unusable),
+            (json!("alice"), EventSubject::Unusable),
+            (json!(null), EventSubject::Unusable),
+        ] {
+            assert_eq!(EventSubject::parse(&identifier, true), expected, "{identifier}");
+        }
+        assert_eq!(EventSubject::parse(&session, false), EventSubject::Unusable);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_parsed(text in ".*") {
+            if let Ok(value) = serde_json::from_str::<Value>(&text) {
+                let _ = EventSubject::parse(&value, true);
+            }
+            let value = json!({ "format": text, "user": text, "session": { "format": "opaque", "id": text } });
+            let _ = EventSubject::parse(&value, true);
+        }
+    }
+}

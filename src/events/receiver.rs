@@ -1,0 +1,172 @@
+//! The receiver of security event tokens: validates each token and applies its events, in the same way for push and poll.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{
+    event_claims::{ClaimRules, EventClaims},
+    event_report::{EventReport, Outcome},
+    event_subject::EventSubject,
+    event_type::{EventEffect, EventType},
+    revoke,
+    seen_events::SeenEvents,
+    ssf::Ssf,
+    target_issuer::TargetIssuer,
+};
+use crate::{
+    claims::object::JsonValue,
+    client_auth::SecretSource,
+    deadline::Deadline,
+    error::{AuthError, TokenFault},
+    jwt::{self, Typ},
+    protect_api::{ProtectApi, state::State},
+    revocation::Revocation,
+};
+
+/// The maximum number of events in one token. The Shared Signals Framework uses one.
+const MAX_EVENTS: usize = 16;
+
+/// Times above this are in milliseconds: it is the year 5138 in seconds, and 1973 in milliseconds.
+const FIRST_MILLISECONDS: i64 = 100_000_000_000;
+
+pub(super) struct Receiver {
+    protect: ProtectApi,
+    /// The configuration that contains the keys of the transmitter.
+    pub(super) transmitter: Arc<State>,
+    target: TargetIssuer,
+    audiences: Vec<String>,
+    pub(super) authorization: Option<SecretSource>,
+    max_age: i64,
+    seen: SeenEvents,
+    pub(super) report: EventReport,
+}
+
+impl Receiver {
+    /// # Errors
+    /// The problem of the settings.
+    pub(super) fn new(protect: &ProtectApi, ssf: Ssf, source: &'static str) -> Result<Self, String> {
+        let keys = ssf.keys(protect).map_err(|error| format!("transmitter: {error}"))?;
+        let target = TargetIssuer::select(protect, ssf.issuer.as_deref(), &ssf.transmitter);
+        let target =
+            target.ok_or("`issuer` of the transmitter: expected one of the issuers of the handle")?;
+        Ok(Self {
+            transmitter: keys.state,
+            target,
+            audiences: ssf.audiences,
+            authorization: ssf.authorization,
+            max_age: i64::try_from(ssf.max_age.as_secs()).unwrap_or(i64::MAX),
+            seen: SeenEvents::new(),
+            report: EventReport::new(source, &protect.state.telemetry),
+            protect: protect.clone(),
+        })
+    }
+
+    /// Validates a security event token and applies its events. Returns after the revocations are stored.
+    pub(super) async fn receive(&self, set: &str, client: impl Fn() -> awc::Client) -> Result<(), AuthError> {
+        let outcome = self.apply(set, client).await;
+        if let Err(error) = &outcome {
+            self.report.refused(error);
+        }
+        outcome
+    }
+
+    async fn apply(&self, set: &str, client: impl Fn() -> awc::Client) -> Result<(), AuthError> {
+        // The claims are checked before the signature, so that a token of another transmitter causes no fetch.
+        let unverified = jwt::unverified_payload(set).map_err(AuthError::token)?;
+        self.claims(&unverified)?;
+        let validator = &self.transmitter.validator;
+        let deadline = Deadline::after(self.transmitter.settings.tuning.response_timeout);
+        let types = [Typ::SecurityEvent];
+        let verifying = validator.local.verify_payload(set, &types, &validator.metadata, &client, deadline);
+        let payload = deadline.bound(verifying).await?;
+        let claims = self.claims(&payload)?;
+        let events = claims.events(MAX_EVENTS).map_err(AuthError::token)?;
+        let transmitter = self.transmitter.settings.issuer.as_str();
+        if self.seen.contains(transmitter, claims.id()) {
+            self.report.accepted(first_type(events).name, Outcome::Repeated);
+            return Ok(());
+        }
+        for (uri, event) in events {
+            let kind = EventType::from_uri(uri);
+            let outcome = match self.revocation(kind, event, &claims) {
+                Ok(revocation) => {
+                    revoke(&self.protect, revocation).await?;
+                    Outcome::Applied
+                }
+                Err(outcome) => outcome,
+            };
+            self.report.accepted(kind.name, outcome);
+        }
+        self.seen.insert(transmitter, claims.id());
+        Ok(())
+    }
+
+    fn claims<'p>(&self, payload: &'p [u8]) -> Result<EventClaims<'p>, AuthError> {
+        let State { settings, clock, .. } = &*self.protect.state;
+        let rules = ClaimRules {
+            audiences: &self.audiences,
+            now: clock.unix_time().saturating_add(settings.rules.clock_skew),
+            tolerance: settings.rules.clock_tolerance,
+            max_age: self.max_age,
+        };
+        let accepts_issuer = |issuer: &str| self.transmitter.settings.accepts_issuer(issuer);
+        EventClaims::read(payload, accepts_issuer, &rules).map_err(AuthError::token)
+    }
+
+    /// Returns the revocation that an event demands, or why there is none.
+    fn revocation(
+        &self,
+        kind: EventType,
+        event: &Value,
+        claims: &EventClaims<'_>,
+    ) -> Result<Revocation, Outcome> {
+        let effect = kind.effect(event);
+        if effect == EventEffect::Nothing {
+            let status = event.get("status").and_then(Value::as_str);
+            let is_stopped =
+                kind.name == "stream_updated" && status.is_some_and(|status| status != "enabled");
+            return Err(if is_stopped { Outcome::StreamStopped } else { Outcome::Ignored });
+        }
+        let identifier = match claims.members.get("sub_id") {
+            Some(JsonValue::Other(identifier)) => Some(identifier),
+            Some(JsonValue::Text(_)) => None,
+            // Drafts of the framework have the subject in the event.
+            None => event.get("subject"),
+        };
+        let identifier = identifier.ok_or(Outcome::Unusable)?;
+        let revocation = match EventSubject::parse(identifier, kind.concerns_sessions) {
+            EventSubject::Session { id, issuer } if issuer.is_none_or(|issuer| self.target.is(issuer)) => {
+                Revocation::session(id)
+            }
+            EventSubject::JwtId { issuer, id } if self.target.is(issuer) => Revocation::jwt_id(id),
+            EventSubject::User { issuer, subject } if self.target.is(issuer) => {
+                Revocation::subject(subject).issued_before(event_time(event, claims))
+            }
+            _ => return Err(Outcome::Unusable),
+        };
+        let revocation = self.target.limit(revocation);
+        Ok(if effect == EventEffect::DiscardVerdicts { revocation.verdicts_only() } else { revocation })
+    }
+}
+
+/// Returns the time of an event: `event_timestamp`, `toe` (RFC 8417 section 2.2) or `iat`, and never a later time than `iat`, so
+/// that tokens of a later login stay valid.
+fn event_time(event: &Value, claims: &EventClaims<'_>) -> i64 {
+    let toe = match claims.members.get("toe") {
+        Some(JsonValue::Other(toe)) => Some(toe),
+        _ => None,
+    };
+    let time = event.get("event_timestamp").or(toe).and_then(Value::as_i64);
+    let seconds = time.map(|time| if time >= FIRST_MILLISECONDS { time / 1000 } else { time });
+    seconds.filter(|seconds| *seconds >= 0).map_or(claims.issued_at, |seconds| seconds.min(claims.issued_at))
+}
+
+fn first_type(events: &Map<String, Value>) -> EventType {
+    EventType::from_uri(events.keys().next().map_or("", String::as_str))
+}
+
+/// Returns the fault of a token that is not a security event token.
+pub(super) fn not_a_set() -> AuthError {
+    AuthError::token(TokenFault::Type)
+}

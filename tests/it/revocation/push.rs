@@ -1,0 +1,398 @@
+//! Security events by push (RFC 8935, RFC 8417, RFC 9493, CAEP 1.0, RISC 1.0).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use actix_protect_api::{
+    ProtectApi, Ssf,
+    test::{Endpoint, Fault, JwtOptions, TestIssuer},
+};
+use actix_web::{App, web};
+use serde_json::{Value, json};
+
+use super::sources::{STREAM, Site, any_bodies, bad_options, ssf, with_audience};
+use crate::support::{
+    app::{serve, whoami},
+    service::{introspecting, jwts_only, timed_issuer},
+    time::seconds,
+};
+
+const REVOKED: [u16; 2] = [401, 401];
+const VALID: [u16; 2] = [200, 200];
+
+fn ok() -> (u16, String) {
+    (202, String::new())
+}
+
+fn refused(code: &str) -> (u16, String) {
+    (400, code.to_owned())
+}
+
+/// Each event, and the tokens that it revokes: those of the session, those of another session of the user.
+#[actix_web::test]
+async fn each_event_revokes_the_tokens_of_its_subject_and_no_others() {
+    let site = Site::start();
+    let opaque = |id: &str| json!({ "format": "opaque", "id": id });
+    let events: [(&str, Value, [u16; 2], [u16; 2]); 16] = [
+        ("session-revoked", json!("session"), REVOKED, VALID),
+        ("session-revoked", json!("user"), REVOKED, REVOKED),
+        ("session-revoked", json!("complex"), REVOKED, VALID),
+        ("session-revoked", json!("in the event"), REVOKED, REVOKED),
+        ("session-revoked", json!("device of the user"), REVOKED, REVOKED),
+        ("credential-change", json!("user"), REVOKED, REVOKED),
+        ("account-disabled", json!("user"), REVOKED, REVOKED),
+        ("account-purged", json!("user"), REVOKED, REVOKED),
+        ("account-credential-change-required", json!("user"), REVOKED, REVOKED),
+        ("sessions-revoked", json!("user"), REVOKED, REVOKED),
+        (
+            "https://schemas.openid.net/secevent/risc/event-type/credential-compromise",
+            json!("user"),
+            REVOKED,
+            REVOKED,
+        ),
+        ("account-disabled", json!("session"), VALID, VALID),
+        ("session-revoked", json!("email"), VALID, VALID),
+        ("session-revoked", json!("nothing"), VALID, VALID),
+        ("token-claims-change", json!("user"), VALID, VALID),
+        ("https://events.example/unknown", json!("user"), VALID, VALID),
+    ];
+    for (number, (event, subject, this_session, other_session)) in events.into_iter().enumerate() {
+        let name = |name: &str| format!("{name}-{number}");
+        let alice = name("alice");
+        let this = site.tokens(json!({ "sub": alice, "sid": name("s") })).await;
+        let other = site.tokens(json!({ "sub": alice, "sid": name("t") })).await;
+        let bob = site.tokens(json!({ "sub": name("bob"), "sid": name("u") })).await;
+        let user = site.user(&alice);
+        let (sub_id, inner) = match subject.as_str().unwrap() {
+            "session" => (opaque(&name("s")), Value::Null),
+            "user" => (user, Value::Null),
+            "complex" => {
+                (json!({ "format": "complex", "user": user, "session": opaque(&name("s")) }), Value::Null)
+            }
+            "in the event" => (Value::Null, user),
+            "device of the user" => {
+                (json!({ "format": "complex", "user": user, "device": opaque("d") }), Value::Null)
+            }
+            "email" => (json!({ "format": "email", "email": alice }), Value::Null),
+            _ => (Value::Null, Value::Null),
+        };
+        let event_value = json!({ "event_timestamp": site.now(), "change_type": "revoke", "subject": inner });
+        let claims = json!({ "sub_id": sub_id, "events": { event: event_value } });
+        assert_eq!(site.push(claims).await, ok(), "{event} {subject}");
+        assert_eq!(site.statuses(&this).await, this_session, "{event} {subject}");
+        assert_eq!(site.statuses(&other).await, other_session, "{event} {subject}");
+        assert_eq!(site.statuses(&bob).await, VALID, "{event} {subject}");
+    }
+}
+
+#[actix_web::test]
+async fn one_token_is_revoked_by_its_identifier() {
+    let site = Site::start();
+    let this = site.tokens(json!({ "jti": "one" })).await;
+    let other = site.tokens(json!({ "jti": "two" })).await;
+    let sub_id = json!({ "format": "jwt_id", "iss": site.issuer.issuer(), "jti": "one" });
+    let claims = json!({ "sub_id": sub_id, "events": { "session-revoked": {} } });
+    assert_eq!(site.push(claims).await, ok());
+    assert_eq!((site.statuses(&this).await, site.statuses(&other).await), (REVOKED, VALID));
+}
+
+#[actix_web::test]
+async fn a_user_who_logs_in_again_is_accepted() {
+    let site = Site::start();
+    let now = site.now();
+    // Seconds, milliseconds, the time in `toe`, `iat`, and a time after `iat`.
+    for (number, (claims, event)) in [
+        (json!({}), json!({ "event_timestamp": now })),
+        (json!({}), json!({ "event_timestamp": now * 1000 })),
+        (json!({ "toe": now }), json!({})),
+        (json!({ "iat": now }), json!({})),
+        (json!({ "iat": now }), json!({ "event_timestamp": now + 1_000_000 })),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let alice = format!("alice-{number}");
+        let before = site.tokens(json!({ "sub": alice, "iat": now })).await;
+        let after = site.tokens(json!({ "sub": alice, "iat": now + 1 })).await;
+        let mut set = json!({ "sub_id": site.user(&alice), "events": { "session-revoked": event } });
+        set.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        assert_eq!(site.push(set).await, ok());
+        assert_eq!((site.statuses(&before).await, site.statuses(&after).await), (REVOKED, VALID), "{number}");
+    }
+}
+
+#[actix_web::test]
+async fn changed_claims_are_introspected_again() {
+    let site = Site::start();
+    let [opaque, _] = site.tokens(json!({ "sub": "alice" })).await;
+    let calls = || site.issuer.count(Endpoint::Introspection);
+    let before = calls();
+    assert_eq!(site.app.get("/").token(&opaque).send().await.status, 200);
+    assert_eq!(calls(), before);
+    let claims = json!({ "sub_id": site.user("alice"), "events": { "token-claims-change": {} } });
+    assert_eq!(site.push(claims).await, ok());
+    assert_eq!(site.app.get("/").token(&opaque).send().await.status, 200);
+    assert_eq!(calls(), before + 1);
+}
+
+#[actix_web::test]
+async fn faults_are_rejected_with_a_code_and_have_no_effect() {
+    let site = Site::start();
+    let tokens = site.tokens(json!({ "sub": "alice", "sid": "s" })).await;
+    let now = site.now();
+    let week = 7 * 86_400 + 60;
+    let event = json!({ "https://schemas.openid.net/secevent/caep/event-type/session-revoked": {} });
+    let many: Value =
+        (0..17).map(|n| (format!("urn:{n}"), json!({}))).collect::<serde_json::Map<_, _>>().into();
+    for (code, changes) in [
+        ("invalid_issuer", json!({ "iss": "https://elsewhere.example" })),
+        ("invalid_issuer", json!({ "iss": format!("{}/x", site.issuer.issuer()) })),
+        ("invalid_request", json!({ "iss": null })),
+        ("invalid_audience", json!({ "aud": "https://elsewhere.example" })),
+        ("invalid_audience", json!({ "aud": ["https://elsewhere.example", 7] })),
+        ("invalid_audience", json!({ "aud": {} })),
+        ("invalid_request", json!({ "jti": null })),
+        ("invalid_request", json!({ "jti": "" })),
+        ("invalid_request", json!({ "jti": 7 })),
+        ("invalid_request", json!({ "iat": null })),
+        ("invalid_request", json!({ "iat": "now" })),
+        ("invalid_request", json!({ "iat": now + 61 })),
+        ("invalid_request", json!({ "iat": now - week - 1 })),
+        ("invalid_request", json!({ "exp": now - 60 })),
+        ("invalid_request", json!({ "exp": "never" })),
+        ("invalid_request", json!({ "events": null })),
+        ("invalid_request", json!({ "events": {} })),
+        ("invalid_request", json!({ "events": [] })),
+        ("invalid_request", json!({ "events": { "session-revoked": 7 } })),
+        ("invalid_request", json!({ "events": many })),
+    ] {
+        let mut claims = json!({ "aud": STREAM, "sub_id": site.user("alice"), "events": event });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        assert_eq!(site.push(claims).await, refused(code), "{changes}");
+    }
+    let claims = || json!({ "aud": STREAM, "sub_id": site.user("alice"), "events": event });
+    for (code, options) in bad_options(&site.issuer) {
+        let set = site.issuer.security_event_with(options.clone(), claims());
+        assert_eq!(site.push_set(&set).await, refused(code), "{options:?}");
+    }
+    for typ in [json!("JWT"), json!(null), json!("logout+jwt")] {
+        let options = JwtOptions::new().header("typ", typ);
+        let set = site.issuer.security_event_with(options, claims());
+        assert_eq!(site.push_set(&set).await, refused("invalid_request"));
+    }
+    assert_eq!(site.push_set(&tokens[1]).await, refused("invalid_audience"));
+    assert_eq!(site.push_set("").await, refused("invalid_request"));
+    assert_eq!(site.statuses(&tokens).await, VALID);
+    // Times at the limits are accepted.
+    for changes in [json!({ "iat": now + 60 }), json!({ "iat": now - week }), json!({ "exp": now - 59 })] {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        assert_eq!(site.push(claims).await, ok(), "{changes}");
+    }
+    assert_eq!(site.statuses(&tokens).await, REVOKED);
+}
+
+#[actix_web::test]
+async fn an_event_is_no_access_token() {
+    let site = Site::start();
+    let claims =
+        json!({ "aud": site.issuer.audience(), "exp": site.now() + 60, "sub": "alice", "scope": "read" });
+    for set in [site.issuer.security_event(claims.clone()), site.issuer.logout_token(claims)] {
+        assert_eq!(site.app.get("/").token(&set).send().await.status, 401);
+    }
+}
+
+#[actix_web::test]
+async fn events_without_effect_are_accepted() {
+    let site = Site::start();
+    let tokens = site.tokens(json!({ "sub": "alice", "sid": "s" })).await;
+    let elsewhere = json!({ "format": "iss_sub", "iss": "https://elsewhere.example", "sub": "alice" });
+    let session = json!({ "format": "opaque", "id": "s" });
+    for (sub_id, events) in [
+        (site.user("alice"), json!({ "credential-change": { "change_type": "create" } })),
+        (site.user("alice"), json!({ "session-established": {}, "device-compliance-change": {} })),
+        (session.clone(), json!({ "verification": { "state": "x" } })),
+        (session.clone(), json!({ "stream-updated": { "status": "paused" } })),
+        (elsewhere.clone(), json!({ "session-revoked": {} })),
+        (
+            json!({ "format": "complex", "user": elsewhere, "session": session }),
+            json!({ "session-revoked": {} }),
+        ),
+        (json!("alice"), json!({ "session-revoked": {} })),
+    ] {
+        assert_eq!(site.push(json!({ "sub_id": sub_id, "events": events })).await, ok(), "{events}");
+    }
+    assert_eq!(site.statuses(&tokens).await, VALID);
+}
+
+#[actix_web::test]
+async fn a_repeated_event_gets_the_same_response() {
+    let site = Site::start();
+    let tokens = site.tokens(json!({ "sub": "alice" })).await;
+    let claims = json!({ "jti": "e", "sub_id": site.user("alice"), "events": { "session-revoked": {} } });
+    for _ in 0..3 {
+        assert_eq!(site.push(claims.clone()).await, ok());
+    }
+    assert_eq!(site.statuses(&tokens).await, REVOKED);
+}
+
+#[actix_web::test]
+async fn the_transmitter_must_authenticate_if_a_value_is_set() {
+    let (issuer, clock) = timed_issuer();
+    let (settings, ssf) = (introspecting(&issuer), ssf(&issuer).authorization_header("Bearer right"));
+    let site = Site::start_with(issuer, clock, settings, ssf);
+    let tokens = site.tokens(json!({ "sub": "alice" })).await;
+    let claims = with_audience(json!({ "sub_id": site.user("alice"), "events": { "session-revoked": {} } }));
+    let set = site.issuer.security_event(claims);
+    assert_eq!(site.push_set(&set).await, refused("authentication_failed"));
+    let url = site.url("/events");
+    for wrong in ["Bearer wrong", "right", "bearer right", "Bearer rightx", "Bearer"] {
+        let (status, body) = site.issuer.deliver_with_authorization(&url, &set, wrong).await;
+        assert_eq!(status, 400, "{wrong}");
+        assert!(body.contains("authentication_failed"), "{body}");
+    }
+    assert_eq!(site.statuses(&tokens).await, VALID);
+    assert_eq!(site.issuer.deliver_with_authorization(&url, &set, "Bearer right").await.0, 202);
+    assert_eq!(site.statuses(&tokens).await, REVOKED);
+}
+
+#[actix_web::test]
+async fn requests_are_limited_in_method_type_and_size() {
+    let site = Site::start();
+    let set = site.issuer.security_event(with_audience(json!({ "events": { "verification": {} } })));
+    let post = |content_type: &str, body: &str| site.app.post("/events").body(content_type, body);
+    let (status, code) = (site.app.get("/events").send().await.status, 405);
+    assert_eq!(status, code);
+    for (content_type, body, status) in [
+        ("application/secevent+jwt", set.as_str(), 202),
+        ("Application/SecEvent+JWT; charset=utf-8", &format!("{set}\r\n"), 202),
+        ("application/jwt", &set, 400),
+        ("application/x-www-form-urlencoded", &set, 400),
+        ("application/secevent+jwt", &"a".repeat(64 * 1024), 400),
+        ("application/secevent+jwt", &"a".repeat(64 * 1024 + 1), 413),
+    ] {
+        let answer = post(content_type, body).send().await;
+        assert_eq!(answer.status, status, "{content_type} {}", body.len());
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    // A body without a length.
+    let chunk = format!("{:x}\r\n{}\r\n", 40_000, "a".repeat(40_000));
+    let chunked = site.app.post("/events").header("Transfer-Encoding", "chunked");
+    let answer = chunked.raw_body(&format!("{chunk}{chunk}0\r\n\r\n")).send().await;
+    assert_eq!(answer.status, 413);
+}
+
+#[actix_web::test]
+async fn a_flood_of_events_fetches_keys_once() {
+    let site = Site::start();
+    let claims = || with_audience(json!({ "events": { "verification": {} } }));
+    assert_eq!(site.push(claims()).await, ok());
+    let fetched = || (site.issuer.count(Endpoint::SsfConfiguration), site.issuer.count(Endpoint::Jwks));
+    assert_eq!(fetched(), (1, 1));
+    site.clock.advance(seconds(31));
+    for number in 0..200 {
+        let options = JwtOptions::new().kid(&number.to_string());
+        let set = site.issuer.security_event_with(options, claims());
+        assert_eq!(site.push_set(&set).await, refused("invalid_key"));
+        let elsewhere = site.issuer.security_event(json!({ "iss": format!("https://{number}.example") }));
+        assert_eq!(site.push_set(&elsewhere).await, refused("invalid_issuer"));
+    }
+    assert_eq!(fetched(), (1, 2));
+}
+
+/// The endpoints of a transmitter that is not the issuer, without keys at first.
+#[actix_web::test]
+async fn an_event_is_not_accepted_before_the_keys_are_known() {
+    let (issuer, clock) = timed_issuer();
+    let transmitter = TestIssuer::builder().path("/tenant").clock(clock.clone()).start();
+    transmitter.fault(Endpoint::SsfConfiguration, Fault::status(503).times(1));
+    let settings = jwts_only(&issuer);
+    let site = Site::start_with(issuer, clock, settings, ssf(&transmitter));
+    let token = site.issuer.jwt(json!({ "sub": "alice" }));
+    let claims = json!({ "aud": STREAM, "sub_id": site.user("alice"), "events": { "session-revoked": {} } });
+    let set = transmitter.security_event(claims);
+    assert_eq!(site.push_set(&set).await, (503, String::new()));
+    assert_eq!(site.app.get("/").token(&token).send().await.status, 200);
+    site.clock.advance(seconds(5));
+    assert_eq!(site.push_set(&set).await, ok());
+    assert_eq!(site.app.get("/").token(&token).send().await.status, 401);
+}
+
+#[actix_web::test]
+async fn keys_can_be_configured() {
+    let key_sets: [fn(Ssf, &TestIssuer) -> Ssf; 3] = [
+        |ssf, transmitter| ssf.jwks_uri(transmitter.url(Endpoint::Jwks)),
+        |ssf, transmitter| ssf.jwks_document(transmitter.jwks().to_string()),
+        |ssf, transmitter| ssf.configuration_url(transmitter.url(Endpoint::Discovery)),
+    ];
+    for (number, configure) in key_sets.into_iter().enumerate() {
+        let (issuer, clock) = timed_issuer();
+        let ssf = configure(ssf(&issuer), &issuer);
+        let settings = jwts_only(&issuer);
+        let site = Site::start_with(issuer, clock, settings, ssf);
+        assert_eq!(site.push(json!({ "events": { "verification": {} } })).await, ok(), "{number}");
+        assert_eq!(site.issuer.count(Endpoint::SsfConfiguration), 0);
+    }
+}
+
+#[actix_web::test]
+async fn a_transmitter_revokes_tokens_of_its_issuer_only() {
+    let (one, two) = (TestIssuer::start(), TestIssuer::start());
+    let both = || {
+        let configured = [jwts_only(&one), jwts_only(&two)].map(|builder| builder.build().unwrap());
+        ProtectApi::any_of(configured).build().unwrap()
+    };
+    let protect = both();
+    let app = {
+        let (protect, ssf) = (protect.clone(), ssf(&one));
+        serve!(move || {
+            App::new()
+                .service(protect.ssf_push("/events", ssf.clone()))
+                .service(web::resource("/").wrap(protect.clone()).route(web::get().to(whoami)))
+        })
+    };
+    let claims = json!({ "sub": "alice", "sid": "s" });
+    let tokens = [one.jwt(claims.clone()), two.jwt(claims)];
+    let url = format!("http://{}/events", app.address());
+    let status = async |token: &str| app.get("/").token(token).send().await.status;
+    for (iss, sub_id) in [
+        (two.issuer(), json!({ "format": "iss_sub", "iss": two.issuer(), "sub": "alice" })),
+        (one.issuer(), json!({ "format": "opaque", "id": "s" })),
+    ] {
+        let set = one
+            .security_event(json!({ "aud": STREAM, "sub_id": sub_id, "events": { "session-revoked": {} } }));
+        assert_eq!(one.deliver(&url, &set).await.0, 202);
+        let is_own = iss == one.issuer();
+        assert_eq!(status(&tokens[0]).await, if is_own { 401 } else { 200 });
+        assert_eq!(status(&tokens[1]).await, 200);
+    }
+    // A transmitter that is none of them needs the issuer.
+    let elsewhere = || Ssf::transmitter("https://elsewhere.example").audience(STREAM);
+    let other = both();
+    assert!(catch_unwind(AssertUnwindSafe(|| other.ssf_push("/", elsewhere()))).is_err());
+    drop(other.ssf_push("/", elsewhere().issuer(two.issuer())));
+}
+
+#[test]
+fn invalid_settings_are_reported_at_the_start() {
+    let protect = ProtectApi::builder("https://as.example", "api").build().unwrap();
+    for (ssf, problem) in [
+        (Ssf::transmitter("http://as.example").audience("a"), "issuer: "),
+        (Ssf::transmitter("https://as.example"), "audience: "),
+        (Ssf::transmitter("https://as.example").audience("a").jwks_document("{}"), "jwks_document: "),
+        (Ssf::transmitter("https://as.example").audience("a").issuer("https://other.example"), "`issuer` of"),
+    ] {
+        let panic = catch_unwind(AssertUnwindSafe(|| protect.ssf_push("/", ssf))).err().unwrap();
+        let message = panic.downcast_ref::<String>().unwrap();
+        assert!(message.contains(problem), "{message}");
+    }
+}
+
+#[actix_web::test]
+async fn no_body_causes_a_panic_or_a_5xx() {
+    let site = Site::start();
+    let set = site.issuer.security_event(with_audience(json!({ "events": { "verification": {} } })));
+    for body in any_bodies(&set) {
+        let status = site.app.post("/events").body("application/secevent+jwt", &body).send().await.status;
+        assert!([202, 400].contains(&status), "{status}: {body}");
+    }
+}
