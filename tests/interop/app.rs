@@ -29,15 +29,24 @@ pub(crate) struct Answer {
 
 impl ProtectedApp {
     pub(crate) fn serve(protect: ProtectApi) -> Self {
+        Self::serve_with(protect, |_| {})
+    }
+
+    /// With services that are not protected.
+    pub(crate) fn serve_with(
+        protect: ProtectApi,
+        unprotected: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Self {
         let server = HttpServer::new(move || {
             let resource = |path| web::resource(path).route(web::get().to(claims));
-            App::new()
-                .wrap(protect.clone())
+            let protected = web::scope("").wrap(protect.clone());
+            let protected = protected
                 .service(resource("/"))
                 .service(resource("/write").wrap(protect.clone().scopes(["write"])))
                 .service(resource("/read-or-write").wrap(protect.clone().any_scope(["read", "write"])))
                 .service(resource("/ops").wrap(protect.clone().groups(["ops"])))
-                .service(resource("/finance").wrap(protect.clone().groups(["finance"])))
+                .service(resource("/finance").wrap(protect.clone().groups(["finance"])));
+            App::new().configure(unprotected.clone()).service(protected)
         })
         .workers(1)
         .disable_signals()
@@ -48,6 +57,10 @@ impl ProtectedApp {
         let handle = running.handle();
         rt::spawn(running);
         Self { address, handle }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {

@@ -24,6 +24,7 @@ mod oidc_provider {
     mod jwt;
     mod mtls;
     mod opaque;
+    mod revocation;
 }
 mod app;
 mod server;

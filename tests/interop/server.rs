@@ -127,6 +127,25 @@ impl Server {
         request
     }
 
+    /// An access token of a user in a session, from oidc-provider, for the resource of this name.
+    pub(crate) async fn user_token(&self, sub: &str, sid: &str, resource: &str) -> String {
+        let resource = format!("{}/{resource}", self.audience());
+        let answer = self.admin(&format!("user-token?sub={sub}&sid={sid}&resource={resource}")).await;
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Lets oidc-provider send a logout token to this address, with `sid` unless it is empty.
+    pub(crate) async fn log_out(&self, uri: &str, sub: &str, sid: &str) {
+        let sid = if sid.is_empty() { String::new() } else { format!("&sid={sid}") };
+        self.admin(&format!("logout?uri={uri}&sub={sub}{sid}")).await;
+    }
+
+    /// Lets `jose` sign a security event with a key of oidc-provider, and push it to this address. Returns the status.
+    pub(crate) async fn push_event(&self, uri: &str, audience: &str, algorithm: &str, sub: &str) -> u64 {
+        let query = format!("uri={uri}&audience={audience}&alg={algorithm}&sub={sub}");
+        self.admin(&format!("push-event?{query}")).await["status"].as_u64().unwrap()
+    }
+
     async fn admin(&self, what: &str) -> Value {
         let url = format!("{}/__admin/{what}", self.issuer("http"));
         let mut response = awc::Client::default().get(url).send().await.unwrap();

@@ -1,5 +1,5 @@
 // What the tests steer and observe the server by: everything under /__admin. None of it is part of the product.
-import { restoreKeys, rotate, userToken } from './issuers.mjs';
+import { logout, pushEvent, restoreKeys, rotate, userToken } from './issuers.mjs';
 
 let counts = {}; // path -> number of requests
 let last = {}; // path -> the last request, see recordOf
@@ -30,6 +30,11 @@ export async function admin(request, response) {
       return reply({ kids: rotate(query.mode) });
     case '/__admin/user-token':
       return reply({ access_token: await userToken(query) });
+    case '/__admin/logout':
+      await logout(query);
+      return reply({});
+    case '/__admin/push-event':
+      return reply({ status: await pushEvent(query) });
     default:
       return reply({ error: 'unknown' }, 404);
   }

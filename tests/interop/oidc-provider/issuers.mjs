@@ -1,9 +1,10 @@
 // One product instance for each kind of issuer, and the way from a request's path to it.
+import * as crypto from 'node:crypto';
 import { writeJson, file } from './state.mjs';
 import { clients } from './clients.mjs';
 import { encryptionKey, keySet, signingKey } from './keys.mjs';
 import { configuration, resourceServerInfo } from './provider.mjs';
-import { Provider, ResourceServer, loadKeys } from './modules.mjs';
+import { Provider, ResourceServer, jose, loadKeys } from './modules.mjs';
 
 const clientKeys = {
   keys: ['ES256', 'RS256', 'PS256', 'EdDSA'].map((alg) => signingKey(alg, `client-${alg.toLowerCase()}`)),
@@ -60,7 +61,7 @@ function publish(keys) {
 }
 
 // A user's access token (it has a `sub`), as an authorization code flow would end with.
-export async function userToken({ issuer = 'http', sub = 'alice', scope = 'read', resource }) {
+export async function userToken({ issuer = 'http', sub = 'alice', scope = 'read', resource, sid }) {
   const { provider } = issuers[issuer];
   const found = await provider.Client.find('app');
   const grant = new provider.Grant({ accountId: sub, clientId: found.clientId });
@@ -72,9 +73,38 @@ export async function userToken({ issuer = 'http', sub = 'alice', scope = 'read'
     grantId: await grant.save(3600),
     gty: 'authorization_code',
     scope,
+    sessionUid: sid,
   });
   if (resource) token.resourceServer = new ResourceServer(resource, resourceServerInfo(encryption, resource));
   return token.save(3600);
+}
+
+// The product's logout token for the client `app`, posted to this address. It has a `sid` if there is one.
+export async function logout({ uri, sub, sid }) {
+  const client = await issuers.http.provider.Client.find('app');
+  client.backchannelLogoutUri = uri;
+  client.backchannelLogoutSessionRequired = sid !== undefined;
+  await client.backchannelLogout(sub, sid);
+}
+
+// A security event token, signed by jose with a published key, posted to this address. Returns the status.
+export async function pushEvent({ uri, audience, alg = 'ES256', sub }) {
+  const jwk = published.keys.find((key) => key.kid.startsWith(alg.toLowerCase()));
+  const { issuer } = issuers.http;
+  const event = { event_timestamp: Math.floor(Date.now() / 1000) };
+  const set = await new jose.SignJWT({
+    sub_id: { format: 'iss_sub', iss: issuer, sub },
+    events: { 'https://schemas.openid.net/secevent/caep/event-type/session-revoked': event },
+  })
+    .setProtectedHeader({ alg, kid: jwk.kid, typ: 'secevent+jwt' })
+    .setIssuer(issuer)
+    .setAudience(audience)
+    .setIssuedAt()
+    .setJti(crypto.randomUUID())
+    .sign(await jose.importJWK(jwk, alg));
+  const headers = { 'content-type': 'application/secevent+jwt' };
+  const response = await fetch(uri, { method: 'POST', headers, body: set });
+  return response.status;
 }
 
 // Hands the request to the issuer whose mount its path lies under; `names` are the issuers of this listener, the one

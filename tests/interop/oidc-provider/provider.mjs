@@ -77,6 +77,7 @@ export const configuration = ({ clients, jwks, encryption, mtlsBase }) => ({
     introspection: { enabled: true },
     jwtIntrospection: { enabled: true },
     revocation: { enabled: true },
+    backchannelLogout: { enabled: true },
     encryption: { enabled: true },
     dPoP: { enabled: true },
     mTLS: {
@@ -97,7 +98,16 @@ export const configuration = ({ clients, jwks, encryption, mtlsBase }) => ({
     },
   },
   ttl: { ClientCredentials: lifetime, AccessToken: lifetime },
-  extraTokenClaims: () => ({ groups: ['staff', 'ops'], tenant: 't-1', amr_level: 2 }),
+  // By default, the product sends nothing to loopback addresses.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
+  // The product does not put `sid` into access tokens, and overwrites it in introspection responses with that of the
+  // token, which access tokens do not have. Therefore opaque tokens need `session_state`.
+  extraTokenClaims: (ctx, token) => ({
+    groups: ['staff', 'ops'],
+    tenant: 't-1',
+    amr_level: 2,
+    ...(token.sessionUid && { sid: token.sessionUid, session_state: token.sessionUid }),
+  }),
   findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   ...(mtlsBase && { discovery: mtlsAliases(mtlsBase) }),
 });
