@@ -109,6 +109,7 @@
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
+//! | revocation, and its sources | [`Revocation`], [`Ssf`], [`SsfPoll`], [`guide::revocation`] |
 //! | shared verdict cache | [`cache`], [`shared_store`] |
 //! | diagnosis of metadata, keys and tokens | [`PublishedKey`], [`unverified_jwt_header`] |
 //! | time, readiness | [`Clock`], [`SystemClock`], [`Status`], [`LastError`], [`IntrospectionState`], [`CheckError`] |

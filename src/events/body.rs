@@ -7,7 +7,10 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 
-use crate::deadline::Deadline;
+use crate::{
+    deadline::Deadline,
+    error::{AuthError, AuthErrorKind, RequestFault},
+};
 
 /// The longest body, in bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -18,6 +21,19 @@ pub(super) enum BodyFault {
     TooLarge,
     TimedOut,
     Broken,
+}
+
+impl BodyFault {
+    /// Returns the error for log records.
+    pub(super) fn error(self) -> AuthError {
+        let fault = if self == Self::TooLarge { RequestFault::TooLarge } else { RequestFault::Malformed };
+        let cause = match self {
+            Self::TooLarge => "the body is longer than 64 KiB",
+            Self::TimedOut => "the body did not arrive in time",
+            Self::Broken => "the body is malformed",
+        };
+        AuthError::new(AuthErrorKind::InvalidRequest(fault)).with_source(cause)
+    }
 }
 
 /// Reads the body of a request.

@@ -151,9 +151,9 @@ impl Poller {
         loop {
             let started = Instant::now();
             match self.poll().await {
-                Ok(has_events) => {
+                Ok(has_new_events) => {
                     failures = 0;
-                    if !has_events && started.elapsed() < self.interval {
+                    if !has_new_events && started.elapsed() < self.interval {
                         rt::time::sleep(self.interval).await;
                     }
                 }
@@ -168,7 +168,8 @@ impl Poller {
         }
     }
 
-    /// Polls once and applies the events. Returns whether there were events.
+    /// Polls once and applies the events. Returns whether the next poll may follow at once: a transmitter that sends the same
+    /// events again and again is polled with a pause.
     async fn poll(&mut self) -> Result<bool, AuthError> {
         let is_long = std::mem::take(&mut self.is_long);
         let sets = match self.call(is_long).await {
@@ -180,7 +181,7 @@ impl Poller {
             Err(error) => return Err(error),
         };
         self.is_long = true;
-        let has_events = !sets.is_empty();
+        let mut has_new_events = false;
         let state = &self.receiver.transmitter;
         for (id, set) in sets {
             let outcome = match set.as_str() {
@@ -188,7 +189,10 @@ impl Poller {
                 None => Err(super::receiver::not_a_set()),
             };
             match outcome {
-                Ok(()) => self.pending.accepted.push(id),
+                Ok(is_new) => {
+                    has_new_events |= is_new;
+                    self.pending.accepted.push(id);
+                }
                 Err(error) if error.is_client_fault() => {
                     let error = json!({
                         "err": reply::error_code(error.kind()),
@@ -200,7 +204,7 @@ impl Poller {
                 Err(error) => return Err(error),
             }
         }
-        Ok(has_events)
+        Ok(has_new_events)
     }
 
     /// Sends the acknowledgements, and returns the next events by their `jti`.

@@ -64,7 +64,10 @@ async fn receive(receiver: &Receiver, request: &HttpRequest, payload: web::Paylo
     let deadline = Deadline::after(receiver.transmitter.settings.tuning.response_timeout);
     let body = match body::read(request, payload, deadline).await {
         Ok(body) => body,
-        Err(fault) => return reply::unread(fault),
+        Err(fault) => {
+            receiver.report.refused(&fault.error());
+            return reply::unread(fault);
+        }
     };
     let outcome = match str::from_utf8(&body) {
         Ok(set) if body::has_type(request, "application/secevent+jwt") => {
@@ -78,7 +81,7 @@ async fn receive(receiver: &Receiver, request: &HttpRequest, payload: web::Paylo
         }
     };
     match outcome {
-        Ok(()) => reply::accepted(),
+        Ok(_) => reply::accepted(),
         Err(error) => reply::set_refused(&error),
     }
 }

@@ -62,8 +62,13 @@ impl Receiver {
         })
     }
 
-    /// Validates a security event token and applies its events. Returns after the revocations are stored.
-    pub(super) async fn receive(&self, set: &str, client: impl Fn() -> awc::Client) -> Result<(), AuthError> {
+    /// Validates a security event token and applies its events. Returns after the revocations are stored: whether the token
+    /// is new, and not a repeated one.
+    pub(super) async fn receive(
+        &self,
+        set: &str,
+        client: impl Fn() -> awc::Client,
+    ) -> Result<bool, AuthError> {
         let outcome = self.apply(set, client).await;
         if let Err(error) = &outcome {
             self.report.refused(error);
@@ -71,7 +76,7 @@ impl Receiver {
         outcome
     }
 
-    async fn apply(&self, set: &str, client: impl Fn() -> awc::Client) -> Result<(), AuthError> {
+    async fn apply(&self, set: &str, client: impl Fn() -> awc::Client) -> Result<bool, AuthError> {
         // The claims are checked before the signature, so that a token of another transmitter causes no fetch.
         let unverified = jwt::unverified_payload(set).map_err(AuthError::token)?;
         self.claims(&unverified)?;
@@ -85,7 +90,7 @@ impl Receiver {
         let transmitter = self.transmitter.settings.issuer.as_str();
         if self.seen.contains(transmitter, claims.id()) {
             self.report.accepted(first_type(events).name, Outcome::Repeated);
-            return Ok(());
+            return Ok(false);
         }
         for (uri, event) in events {
             let kind = EventType::from_uri(uri);
@@ -99,7 +104,7 @@ impl Receiver {
             self.report.accepted(kind.name, outcome);
         }
         self.seen.insert(transmitter, claims.id());
-        Ok(())
+        Ok(true)
     }
 
     fn claims<'p>(&self, payload: &'p [u8]) -> Result<EventClaims<'p>, AuthError> {

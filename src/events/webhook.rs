@@ -83,7 +83,10 @@ impl<F: Fn(&Value) -> Vec<Revocation>> Webhook<F> {
         let deadline = Deadline::after(self.protect.state.settings.tuning.response_timeout);
         let body = match body::read(request, payload, deadline).await {
             Ok(body) => body,
-            Err(fault) => return reply::unread(fault),
+            Err(fault) => {
+                self.report.refused(&fault.error());
+                return reply::unread(fault);
+            }
         };
         match self.apply(&body).await {
             Ok(outcome) => {

@@ -100,7 +100,7 @@ impl<'t> Jwt<'t> {
     pub(crate) fn verify(&self, keys: &KeySet, rules: &JwtRules) -> Result<Claims, TokenFault> {
         let algorithm = self.check_header(rules)?;
         self.check_signature(keys, algorithm)?;
-        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
+        let payload = self.unverified_payload()?;
         let members = JsonObject::read(&payload).map_err(|_| TokenFault::Malformed)?;
         let claims = Claims::from_payload(&members, &payload).map_err(|_| TokenFault::Malformed)?;
         if is_of_another_type(&members, &claims, self.header.typ) {
@@ -114,7 +114,7 @@ impl<'t> Jwt<'t> {
 
     /// Returns the `iss` of the payload without any verification.
     pub(super) fn unverified_issuer(&self) -> Result<String, TokenFault> {
-        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenFault::Malformed)?;
+        let payload = self.unverified_payload()?;
         let members = JsonObject::read(&payload).map_err(|_| TokenFault::Malformed)?;
         members.text("iss").map(str::to_owned).ok_or(TokenFault::MissingClaim)
     }

@@ -91,6 +91,24 @@ async fn failures_of_the_transmitter_end_no_poll() {
     drop(poll);
 }
 
+/// A transmitter that ignores acknowledgements.
+#[actix_web::test]
+async fn repeated_events_are_polled_with_a_pause() {
+    let site = Site::start();
+    let alice = site.tokens(json!({ "sub": "alice" })).await;
+    let body = json!({ "sets": { "a": event(&site, "alice"), "b": "no token" }, "moreAvailable": true });
+    site.issuer.fault(Endpoint::Poll, Fault::body(body.to_string()).always());
+    let ssf = ssf(&site.issuer).poll_interval(Duration::from_secs(3600));
+    let poll = site.protect.ssf_poll(&site.issuer.url(Endpoint::Poll), ssf);
+    // The second poll follows at once, because an event was new.
+    site.issuer.queue_event("c", "so that the second poll does not wait");
+    site.issuer.received(Endpoint::Poll, 2).await;
+    assert!(eventually(async || site.statuses(&alice).await == [401, 401]).await);
+    actix_web::rt::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(site.issuer.count(Endpoint::Poll), 2);
+    drop(poll);
+}
+
 #[actix_web::test]
 async fn a_dropped_poll_stops() {
     let site = Site::start();

@@ -372,6 +372,51 @@ async fn a_transmitter_revokes_tokens_of_its_issuer_only() {
     drop(other.ssf_push("/", elsewhere().issuer(two.issuer())));
 }
 
+#[actix_web::test]
+async fn a_transmitter_can_stand_for_a_tenant() {
+    let (platform, tenant) = (TestIssuer::start(), TestIssuer::start());
+    let (url, audience) = (tenant.issuer().to_owned(), tenant.audience().to_owned());
+    let protect = ProtectApi::any_of([jwts_only(&platform).build().unwrap()])
+        .tenants(
+            |_| Some("tenant".to_owned()),
+            move |_| {
+                let settings = ProtectApi::builder(&url, &audience);
+                Box::pin(async move { Ok(Some(settings.build()?)) })
+            },
+        )
+        .build()
+        .unwrap();
+    let settings = ssf(&tenant).issuer(tenant.issuer());
+    let app = {
+        let protect = protect.clone();
+        serve!(move || {
+            App::new()
+                .service(protect.ssf_push("/events", settings.clone()))
+                .service(web::resource("/").wrap(protect.clone()).route(web::get().to(whoami)))
+        })
+    };
+    let claims = json!({ "sub": "alice", "sid": "s" });
+    let tokens = [platform.jwt(claims.clone()), tenant.jwt(claims)];
+    let statuses = async || {
+        let status = async |token: &str| app.get("/").token(token).send().await.status;
+        [status(&tokens[0]).await, status(&tokens[1]).await]
+    };
+    assert_eq!(statuses().await, VALID);
+    let event = |iss: &str| {
+        let sub_id = json!({ "format": "iss_sub", "iss": iss, "sub": "alice" });
+        json!({ "aud": STREAM, "sub_id": sub_id, "events": { "session-revoked": {} } })
+    };
+    let url = format!("http://{}/events", app.address());
+    let set = tenant.security_event(event(platform.issuer()));
+    assert_eq!((tenant.deliver(&url, &set).await.0, statuses().await), (202, VALID));
+    let set = tenant.security_event(event(tenant.issuer()));
+    assert_eq!((tenant.deliver(&url, &set).await.0, statuses().await), (202, [200, 401]));
+    // Without tenants, the issuer must be one of the handle.
+    let other = ProtectApi::builder(platform.issuer(), "api").build().unwrap();
+    let settings = ssf(&tenant).issuer(tenant.issuer());
+    assert!(catch_unwind(AssertUnwindSafe(|| other.ssf_push("/", settings))).is_err());
+}
+
 #[test]
 fn invalid_settings_are_reported_at_the_start() {
     let protect = ProtectApi::builder("https://as.example", "api").build().unwrap();
