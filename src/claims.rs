@@ -5,6 +5,7 @@ pub(crate) mod claim_path;
 mod footprint;
 pub(crate) mod object;
 pub(crate) mod record_memo;
+pub(crate) mod refresh_times;
 pub(crate) mod scope;
 pub(crate) mod scope_mapping;
 mod source;
@@ -27,6 +28,7 @@ use serde_json::{Map, Number, Value};
 use self::{
     object::{JsonObject, JsonValue},
     record_memo::RecordMemo,
+    refresh_times::RefreshTimes,
     source::ClaimsSource,
 };
 
@@ -54,6 +56,7 @@ struct ClaimsInner {
     not_before: Option<i64>,
     issued_at: Option<i64>,
     record_memo: RecordMemo,
+    refresh_times: RefreshTimes,
 }
 
 /// A claim of a wrong form. It contains the name of the claim, never its value.
@@ -190,6 +193,11 @@ impl Claims {
         &self.0.record_memo
     }
 
+    /// Returns the times at which the verdict with these claims is introspected again.
+    pub(crate) fn refresh_times(&self) -> &RefreshTimes {
+        &self.0.refresh_times
+    }
+
     /// Estimates the heap memory of the claims in bytes, including the map of all members.
     pub(crate) fn footprint(&self) -> usize {
         self.0.footprint
@@ -235,6 +243,7 @@ impl ClaimsInner {
             not_before: numeric_date(members, "nbf", f64::ceil)?,
             issued_at: numeric_date(members, "iat", f64::floor)?,
             record_memo: RecordMemo::default(),
+            refresh_times: RefreshTimes::default(),
         })
     }
 }

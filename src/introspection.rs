@@ -5,6 +5,7 @@ mod call;
 pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
 mod health_check;
+mod refresh_ahead;
 mod response;
 pub(crate) mod single_flight;
 
@@ -76,6 +77,25 @@ struct TimedVerdict {
     generation: u64,
 }
 
+/// A call that introspects a token.
+struct IntrospectionCall {
+    key: CacheKey,
+    token: BearerToken,
+    /// The token itself, if it is a JWT: the verdict is not cached past its expiry.
+    jwt: Option<VerifiedJwt>,
+    client: awc::Client,
+    deadline: Deadline,
+    purpose: CallPurpose,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CallPurpose {
+    /// A request waits for the verdict.
+    Request,
+    /// A verdict is refreshed before it expires.
+    RefreshAhead,
+}
+
 /// The introspection endpoint of the metadata.
 #[derive(Clone)]
 pub(crate) struct IntrospectionTarget {
@@ -131,8 +151,9 @@ impl Introspection {
     {
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
-            let jwt = jwt.cloned();
-            async move { this.introspect(key, &token, jwt.as_ref(), &client, deadline, target).await }
+            let (jwt, purpose) = (jwt.cloned(), CallPurpose::Request);
+            let call = IntrospectionCall { key, token, jwt, client, deadline, purpose };
+            async move { this.introspect(call, target).await }
         };
         loop {
             let room = &self.concurrency_limit.room;
@@ -177,18 +198,18 @@ impl Introspection {
     /// policy is applied.
     async fn introspect(
         self: &Arc<Self>,
-        key: CacheKey,
-        token: &BearerToken,
-        jwt: Option<&VerifiedJwt>,
-        client: &awc::Client,
-        deadline: Deadline,
+        call: IntrospectionCall,
         target: impl Future<Output = Result<IntrospectionTarget, AuthError>>,
     ) -> Result<TimedVerdict, AuthError> {
+        let IntrospectionCall { key, ref token, ref jwt, ref client, deadline, purpose } = call;
         // Checked before the wait for a permit, so that no request queues for a paused server. Checked again after
         // it, because the wait may be long.
         let now = || self.clock.monotonic();
         self.breaker.check_admission(&key, now)?;
-        let permit = self.concurrency_limit.enter(deadline).await?;
+        let permit = match purpose {
+            CallPurpose::Request => self.concurrency_limit.enter(deadline).await?,
+            CallPurpose::RefreshAhead => self.enter_for_refresh()?,
+        };
         let target = target.await?;
         match self.breaker.try_acquire(&key, now)? {
             Admission::Call => {}
@@ -204,7 +225,7 @@ impl Introspection {
         }
         let sent = ClockReading::now(&*self.clock);
         let ticket = Ticket::new(key, sent, self.revocations.generation())
-            .expiring_at(jwt.and_then(|jwt| jwt.expires_at));
+            .expiring_at(jwt.as_ref().and_then(|jwt| jwt.expires_at));
         let started = ticket.sent().monotonic;
         let call = self.telemetry.call("introspection");
         self.telemetry.in_flight(self.concurrency_limit.in_flight());
@@ -234,7 +255,7 @@ impl Introspection {
         self.observe_pause();
         let verdict = outcome?;
         if let Verdict::Active(claims) = &verdict {
-            let jwt = jwt.map(|jwt| &jwt.claims);
+            let jwt = jwt.as_ref().map(|jwt| &jwt.claims);
             self.revocations.prepare(token.as_str(), claims, ticket.generation(), jwt);
         }
         let timed = TimedVerdict { verdict, sent: started, generation: ticket.generation() };

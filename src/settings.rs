@@ -61,6 +61,7 @@ pub(crate) struct Tuning {
     pub(crate) inactive_cache: Option<Duration>,
     pub(crate) cache_entries: usize,
     pub(crate) cache_bytes: u64,
+    pub(crate) refresh_ahead: bool,
     pub(crate) max_calls: usize,
     pub(crate) max_waiting: usize,
     pub(crate) max_revocations: usize,
@@ -91,6 +92,7 @@ impl Default for Tuning {
             inactive_cache: None,
             cache_entries: 10_000,
             cache_bytes: 64 * 1024 * 1024,
+            refresh_ahead: true,
             max_calls: 64,
             max_waiting: 1024,
             max_revocations: 1_000_000,
@@ -126,6 +128,7 @@ impl Tuning {
             active: self.cache_entries,
             inactive: self.cache_entries,
             bytes: self.cache_bytes,
+            refresh_ahead: self.refresh_ahead,
         }
     }
 

@@ -2,6 +2,7 @@
 //! other token is opaque and is introspected.
 
 mod check;
+mod refresh_ahead;
 
 use std::{
     future::ready,
@@ -23,7 +24,7 @@ use crate::{
     error::{AuthError, SetupFault, TokenFault},
     introspection::{Introspection, IntrospectionTarget, concurrency_limit::ConcurrencyLimit},
     issuer::{IssuerMetadata, MetadataCache, http::CallLimits, refresh::Reader},
-    jwt::{self, JwtOutcome, JwtValidator, verified_tokens::TokenTag},
+    jwt::{self, JwtOutcome, JwtValidator, VerifiedJwt, verified_tokens::TokenTag},
     revocation::{IssuerKey, RevocationIndex},
     settings::{Hooks, Settings},
     telemetry::{
@@ -116,12 +117,12 @@ impl Validator {
     /// requests may share continue after it. `client` returns the HTTP client of this worker and runs only if a
     /// call is necessary.
     pub(crate) async fn validate(
-        &self,
+        self: &Arc<Self>,
         token: &BearerToken,
         max_age: Option<Duration>,
         client: impl Fn() -> awc::Client,
     ) -> Result<ValidToken, Denial> {
-        let (verdict, via) = match self.lookup(token, max_age) {
+        let (verdict, via) = match self.lookup(token, max_age, &client) {
             Lookup::Found(verdict, via) => (verdict, via),
             Lookup::Missed(keys) => {
                 let deadline = Deadline::after(self.timeout);
@@ -135,7 +136,12 @@ impl Validator {
 
     /// Looks a token up without waiting and without fresh metadata, so that cached verdicts outlive an outage of the
     /// issuer.
-    fn lookup(&self, token: &BearerToken, max_age: Option<Duration>) -> Lookup {
+    fn lookup(
+        self: &Arc<Self>,
+        token: &BearerToken,
+        max_age: Option<Duration>,
+        client: &impl Fn() -> awc::Client,
+    ) -> Lookup {
         let metadata = self.metadata.load();
         let Some(metadata) = metadata.as_deref().map(|metadata| &metadata.document) else {
             return Lookup::Missed(LookupKeys::default());
@@ -154,8 +160,14 @@ impl Validator {
         }
         let Some(introspection) = &self.introspection else { return Lookup::Missed(LookupKeys::default()) };
         let key = metadata.key(text);
-        match introspection.lookup(&key, token, ClockReading::now(&*self.telemetry.clock), max_age) {
-            Some(verdict) => Lookup::Found(verdict, VerdictSource::Cache),
+        let now = ClockReading::now(&*self.telemetry.clock);
+        match introspection.lookup(&key, token, now, max_age) {
+            Some(verdict) => {
+                if let Some(claims) = introspection.due_refresh(&verdict, now) {
+                    self.refresh_ahead(introspection, key, claims, token, &client());
+                }
+                Lookup::Found(verdict, VerdictSource::Cache)
+            }
             None => Lookup::Missed(LookupKeys { tag: None, key: Some(key) }),
         }
     }
@@ -198,19 +210,7 @@ impl Validator {
         }
         // Runs before the introspection. A cached verdict does not need it, because the JWT was verified when the
         // verdict was fetched.
-        let mut verified = None;
-        if let Some(local) = self.local(has_keys).filter(|local| local.introspects())
-            && jwt::may_be_jwt(token.as_str())
-        {
-            let tag = local.tag(token.as_str());
-            // If the keys cannot be fetched, half of the time is left for the introspection.
-            let until = deadline.half();
-            let outcome =
-                Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, until)).await?;
-            if let JwtOutcome::Introspect(jwt) = outcome {
-                verified = jwt;
-            }
-        }
+        let verified = self.verified_jwt(has_keys, token, &client, deadline).await?;
         // Boxed if the metadata must be fetched: that future needs a kilobyte, and most calls do not need it.
         let target = || {
             if let Some(target) = self.metadata.with_fresh(IntrospectionTarget::from_metadata) {
@@ -220,6 +220,27 @@ impl Validator {
             Either::Right(Box::pin(async move { IntrospectionTarget::from_metadata(&fresh.await?.document) }))
         };
         introspection.verdict(key, token, verified.as_ref(), &client, deadline, target).await
+    }
+
+    /// Verifies a token that must be introspected too. Returns `None` for an opaque token, and if there are no keys.
+    async fn verified_jwt(
+        &self,
+        has_keys: bool,
+        token: &BearerToken,
+        client: &impl Fn() -> awc::Client,
+        deadline: Deadline,
+    ) -> Result<Option<VerifiedJwt>, AuthError> {
+        let Some(local) = self.local(has_keys).filter(|local| local.introspects()) else { return Ok(None) };
+        if !jwt::may_be_jwt(token.as_str()) {
+            return Ok(None);
+        }
+        let tag = local.tag(token.as_str());
+        // If the keys cannot be fetched, half of the time is left for the introspection.
+        let validating = local.validate(tag, token.as_str(), &self.metadata, client, deadline.half());
+        match Box::pin(validating).await? {
+            JwtOutcome::Introspect(jwt) => Ok(jwt),
+            JwtOutcome::Verified(..) => Ok(None),
+        }
     }
 
     /// Returns the JWT validator if the issuer publishes keys. Without keys, JWTs are introspected.

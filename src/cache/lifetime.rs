@@ -41,6 +41,16 @@ impl Lifetime {
             .min(until_exp.unwrap_or(Duration::MAX))
     }
 
+    /// Returns the start of the last quarter of a lifetime, and a random time in it, from which a verdict in active use is
+    /// introspected again. The last tenth of the lifetime is left for the call.
+    pub(super) fn refresh_times(&self, ticket: &Ticket, ends: Duration) -> (Duration, Duration) {
+        let sent = ticket.sent().monotonic;
+        let lifetime = ends.saturating_sub(sent);
+        let per_mille = self.jitter.hash_one((ticket.key(), ends)) % 150 + 750;
+        let refresh = lifetime / 1000 * u32::try_from(per_mille).unwrap_or(0);
+        (sent.saturating_add(lifetime / 4 * 3), sent.saturating_add(refresh))
+    }
+
     /// Returns the duration minus a random part of up to a tenth, so that tokens that arrived together are not all
     /// introspected again at the same time.
     fn shortened(&self, configured: Duration, key: &CacheKey, now: ClockReading) -> Duration {
@@ -89,6 +99,25 @@ mod tests {
         );
         assert!((4..=6).contains(&left(&Verdict::Inactive, at(104, 1004))));
         assert_eq!(left(&Verdict::Inactive, at(110, 1010)), 0);
+    }
+
+    /// Tokens that were cached together, and replicas, refresh at different times.
+    #[test]
+    fn refreshes_are_spread_over_the_last_quarter_without_the_last_tenth() {
+        let lifetime = Lifetime::new(Duration::from_secs(100), Duration::ZERO);
+        let of =
+            |number, ends| lifetime.refresh_times(&asked_at(number, at(1000, 0)), Duration::from_secs(ends));
+        let times: Vec<_> = (0..1000).map(|number| of(number, 1100)).collect();
+        assert!(times.iter().all(|(last_quarter, _)| last_quarter.as_secs() == 1075));
+        let within = |from, until| {
+            let is_within = |(_, at): &&(Duration, Duration)| (from..until).contains(&at.as_secs());
+            times.iter().filter(is_within).count()
+        };
+        assert_eq!(within(1075, 1090), 1000);
+        for third in [1075, 1080, 1085] {
+            assert!((200..470).contains(&within(third, third + 5)), "{third}");
+        }
+        assert_eq!(of(1, 900), (Duration::from_secs(1000), Duration::from_secs(1000)), "no time is left");
     }
 
     #[test]

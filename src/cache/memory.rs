@@ -37,6 +37,8 @@ pub(crate) struct CacheLimits {
     /// The maximum number of bytes of the active segment, estimated from the claims. A verdict of more than 1 MiB
     /// may not be cached, but it is used for its request.
     pub(crate) bytes: u64,
+    /// Whether the times are set at which a verdict is introspected again.
+    pub(crate) refresh_ahead: bool,
 }
 
 /// The verdict cache in memory.
@@ -48,6 +50,7 @@ pub(crate) struct VerdictCache {
     active: Segment<CacheKey, Active, BySize>,
     inactive: Segment<CacheKey, Times>,
     lifetime: Lifetime,
+    refresh_ahead: bool,
     /// Locked while both segments change.
     changes: Mutex<()>,
 }
@@ -75,6 +78,12 @@ impl Times {
         now.monotonic >= self.ends || self.exp.is_some_and(|exp| now.unix >= exp)
     }
 
+    /// Returns whether the entry ends with its token, so that another verdict would not be usable for longer.
+    fn end_with_token(&self, now: ClockReading) -> bool {
+        let left = self.ends.saturating_sub(now.monotonic);
+        self.exp.is_some_and(|exp| u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0) <= left.as_secs())
+    }
+
     fn age(&self, now: ClockReading) -> Duration {
         now.monotonic.saturating_sub(self.sent)
     }
@@ -86,6 +95,7 @@ impl VerdictCache {
             active: bounded_by_size(limits.active, limits.bytes),
             inactive: segment(limits.inactive, u64_of(limits.inactive), UnitWeighter),
             lifetime: Lifetime::new(limits.lifetime, limits.inactive_lifetime),
+            refresh_ahead: limits.refresh_ahead,
             changes: Mutex::default(),
         }
     }
@@ -138,6 +148,10 @@ impl VerdictCache {
         match verdict {
             Verdict::Active(claims) => {
                 let weight = size(claims);
+                if self.refresh_ahead && !times.end_with_token(now) {
+                    let (last_part, refresh_at) = self.lifetime.refresh_times(ticket, times.ends);
+                    claims.refresh_times().set(last_part, refresh_at);
+                }
                 self.active.insert(key, Active { claims: claims.clone(), weight, times });
                 self.inactive.remove(&key);
             }

@@ -12,6 +12,7 @@
 mod tests;
 
 mod backoff;
+mod health;
 mod log_records;
 mod reduced_rate;
 
@@ -23,7 +24,7 @@ use std::{
 use self::{backoff::Backoff, reduced_rate::ReducedRate};
 use crate::{
     cache::CacheKey,
-    error::{AuthError, AuthErrorKind, Evidence, UpstreamFault},
+    error::{AuthError, AuthErrorKind, UpstreamFault},
     telemetry::{IntrospectionState, log_throttle::LogThrottle},
 };
 
@@ -37,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// A failed health check is ignored for this long after a success: some servers fail for every unknown token.
 const SUCCESS_COUNTS: Duration = Duration::from_secs(2);
-/// A verdict is [`Evidence::Recent`] for this long. Some servers reject the unknown token of every health check.
+/// A verdict is recent evidence for this long. Some servers reject the unknown token of every health check.
 const VERDICT_COUNTS: Duration = Duration::from_secs(10);
 /// The time between two health checks while the breaker is closed.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
@@ -334,20 +335,6 @@ impl CircuitBreaker {
     pub(crate) fn record_verdict(&self, started: Duration) {
         let mut state = self.state();
         state.last_verdict_started = state.last_verdict_started.max(Some(started));
-    }
-
-    /// Returns whether the server gave a verdict in a call after `since`, or in a health check of the last second.
-    /// [`Evidence::Recent`] includes a verdict shortly before. Returns `None` if a health check is needed.
-    pub(crate) fn gives_verdicts(&self, since: Duration, evidence: Evidence, now: Duration) -> Option<bool> {
-        let state = self.state();
-        let is_recent = |verdict| now.saturating_sub(verdict) < VERDICT_COUNTS;
-        if is_after(state.last_verdict_started, since)
-            || (evidence == Evidence::Recent && state.last_verdict.is_some_and(is_recent))
-        {
-            return Some(true);
-        }
-        let recent = state.last_check.filter(|check| now.saturating_sub(check.started) < BETWEEN_CHECKS);
-        recent.map(|check| check.gave_a_verdict)
     }
 
     /// Returns the current state. After a pause it is `Open` until the next call.

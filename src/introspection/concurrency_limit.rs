@@ -87,6 +87,20 @@ impl ConcurrencyLimit {
         }
     }
 
+    /// Returns a permit for a call for which no request waits: only while fewer than half of the calls are in flight and no
+    /// request is queued. With a limit of one call, there is none.
+    pub(crate) fn enter_below_half(&self) -> Option<Permit<'_>> {
+        if !self.is_below_half() {
+            return None;
+        }
+        self.permits.try_acquire().ok().map(|permit| self.counted(permit))
+    }
+
+    /// Returns whether [`enter_below_half`](Self::enter_below_half) would return a permit.
+    pub(crate) fn is_below_half(&self) -> bool {
+        self.in_flight() < self.limits.calls / 2
+    }
+
     /// Returns the number of calls in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)

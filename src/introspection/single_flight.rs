@@ -128,6 +128,14 @@ where
         }
     }
 
+    /// Starts a call for this key, unless one is in flight. No request waits for it, but later ones may join it.
+    pub(crate) fn start<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F)
+    where
+        F: Future<Output = Result<V, AuthError>> + 'static,
+    {
+        drop(self.join_or_start(key, call));
+    }
+
     /// Ensures that no further request joins the call for this key. Requests that already wait get its outcome.
     pub(crate) fn detach(&self, key: &K) {
         lock(&self.calls).remove(key);

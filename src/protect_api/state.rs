@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) hooks: Hooks,
     pub(crate) rejections: RejectionBuilder,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) validator: Validator,
+    pub(crate) validator: Arc<Validator>,
 }
 
 /// All configurations of this process that are in use. There are few, and lookups happen at start-up only.
@@ -96,7 +96,7 @@ impl State {
         );
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            validator: Validator::new(&settings, &hooks, &clock, &telemetry),
+            validator: Arc::new(Validator::new(&settings, &hooks, &clock, &telemetry)),
             rejections: RejectionBuilder::new(challenge, hooks.renderer.clone())
                 .with_telemetry(Arc::clone(&telemetry))
                 .with_visible_reference(settings.tuning.error_reference),

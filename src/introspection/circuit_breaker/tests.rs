@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::error::{SetupFault, TokenFault};
+use crate::error::{Evidence, SetupFault, TokenFault};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -86,6 +86,17 @@ impl ProtectApiBuilder {
         self
     }
 
+    /// Sets whether a token in active use is introspected again in the background before its cached verdict expires, so
+    /// that no request waits for it. This costs up to a fifth more calls for such tokens. Default: yes.
+    ///
+    /// The verdict on an active token is refreshed at most once: if it is used at least twice in the last quarter of its
+    /// lifetime, and if fewer than half of [`max_calls`](Self::max_calls) are in flight. Without a verdict cache, and with a
+    /// [custom store](Self::cache_store), nothing is refreshed.
+    pub fn refresh_ahead(mut self, refresh: bool) -> Self {
+        self.tuning.refresh_ahead = refresh;
+        self
+    }
+
     /// Sets the maximum number of introspection calls in flight, over all workers. Default: 64. This is less than
     /// the 100 connections of one worker's pool, so that no call waits inside the HTTP client.
     pub fn max_calls(mut self, calls: usize) -> Self {

@@ -103,6 +103,7 @@ fn every_variable_sets_its_setting() {
         ("MAX_TOKEN_LENGTH", "4096", "max_token_length: 4096"),
         ("CACHE_ENTRIES", "17", "cache_entries: 17"),
         ("CACHE_BYTES", "65536", "cache_bytes: 65536"),
+        ("REFRESH_AHEAD", "false", "refresh_ahead: false"),
         ("MAX_CALLS", "18", "max_calls: 18"),
         ("MAX_WAITING", "19", "max_waiting: 19"),
         ("RESOURCE_METADATA", "https://api.example.test/meta", "api.example.test/meta"),
