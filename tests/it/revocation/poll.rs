@@ -6,10 +6,11 @@ use actix_protect_api::{
     SsfPoll,
     test::{Endpoint, Fault, JwtOptions},
 };
+use actix_web::rt::time::timeout;
 use serde_json::{Value, json};
 
 use super::sources::{STREAM, Site, ssf};
-use crate::support::time::eventually;
+use crate::support::time::{PATIENCE, eventually};
 
 fn poll(site: &Site) -> SsfPoll {
     let ssf = ssf(&site.issuer).authorization_header("Bearer of-the-stream");
@@ -19,6 +20,11 @@ fn poll(site: &Site) -> SsfPoll {
 fn event(site: &Site, user: &str) -> String {
     let claims = json!({ "aud": STREAM, "sub_id": site.user(user), "events": { "session-revoked": {} } });
     site.issuer.security_event(claims)
+}
+
+/// Waits for the second poll.
+async fn two_polls(site: &Site) {
+    timeout(PATIENCE, site.issuer.received(Endpoint::Poll, 2)).await.expect("no second poll");
 }
 
 /// The bodies of the polls.
@@ -67,7 +73,7 @@ async fn an_event_that_cannot_be_applied_is_not_acknowledged() {
     site.issuer.fault(Endpoint::SsfConfiguration, Fault::status(500).always());
     site.issuer.queue_event("a", &event(&site, "alice"));
     let poll = poll(&site);
-    site.issuer.received(Endpoint::Poll, 2).await;
+    two_polls(&site).await;
     assert_eq!(site.issuer.queued_events(), ["a"]);
     assert_eq!(site.statuses(&alice).await, [200, 200]);
     site.issuer.clear_faults();
@@ -102,7 +108,7 @@ async fn repeated_events_are_polled_with_a_pause() {
     let poll = site.protect.ssf_poll(&site.issuer.url(Endpoint::Poll), ssf);
     // The second poll follows at once, because an event was new.
     site.issuer.queue_event("c", "so that the second poll does not wait");
-    site.issuer.received(Endpoint::Poll, 2).await;
+    two_polls(&site).await;
     assert!(eventually(async || site.statuses(&alice).await == [401, 401]).await);
     actix_web::rt::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(site.issuer.count(Endpoint::Poll), 2);
@@ -114,7 +120,7 @@ async fn a_dropped_poll_stops() {
     let site = Site::start();
     let poll = poll(&site);
     // The second poll waits for an event, and ends with its connection.
-    site.issuer.received(Endpoint::Poll, 2).await;
+    two_polls(&site).await;
     drop(poll);
     actix_web::rt::time::sleep(Duration::from_millis(200)).await;
     let before = site.issuer.count(Endpoint::Poll);
