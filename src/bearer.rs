@@ -62,6 +62,11 @@ impl BearerToken {
         Self(TokenSource::Resolved(URL_SAFE_NO_PAD.encode(bytes).into()))
     }
 
+    /// Returns a copy that does not keep the head of the request in memory, for a long time.
+    pub(crate) fn detached(&self) -> Self {
+        Self(TokenSource::Resolved(self.as_str().into()))
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         match &self.0 {
             // A b64token is ASCII, so this cannot fail.

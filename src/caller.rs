@@ -3,10 +3,12 @@
 pub(crate) mod scoped;
 
 mod grants;
+pub(crate) mod lease;
 mod principal;
 mod validated_token;
 
 pub use self::{
+    lease::{Lease, LeaseEnd},
     principal::Principal,
     scoped::{RequiredScopes, Scoped},
     validated_token::ValidatedToken,
@@ -19,16 +21,17 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 use serde::de::DeserializeOwned;
 
-use self::grants::Grants;
+use self::{grants::Grants, lease::LeaseTerms};
 use crate::{
     bearer::BearerToken,
+    certificate::CertificateThumbprint,
     claims::{Audience, Claims, scope::Scopes},
     error::{AuthError, AuthErrorKind, SetupFault},
     policy::GroupOptions,
-    protect_api::{issuer_set::IssuerSet, resolvers::TokenSourceId, state::State},
+    protect_api::{ProtectApi, issuer_set::IssuerSet, resolvers::TokenSourceId, state::State},
     response::{Rejection, RejectionBuilder},
     telemetry::VerdictSource,
     validator::ValidToken,
@@ -42,11 +45,12 @@ pub(crate) type LocalState = Rc<Arc<State>>;
 #[derive(Clone)]
 pub(crate) struct AuthContext {
     state: LocalState,
-    /// The issuers of the mount, if there are several.
-    issuers: Option<Arc<IssuerSet>>,
+    mount: Rc<ProtectApi>,
     /// The place from which the mount read the token; `None` if a test authenticated the request.
     source: Option<TokenSourceId>,
     authenticated: Option<Rc<Caller>>,
+    /// The client certificate for this mount.
+    certificate: Option<CertificateThumbprint>,
     /// The source of the verdict for this mount; `None` for an anonymous request.
     via: Option<VerdictSource>,
 }
@@ -55,37 +59,33 @@ pub(crate) struct AuthContext {
 pub(crate) struct Caller {
     pub(crate) valid: ValidToken,
     pub(crate) token: BearerToken,
+    /// Whether a test authenticated the request without a token.
+    pub(crate) is_simulated: bool,
 }
 
 impl AuthContext {
-    pub(crate) fn anonymous(state: &LocalState) -> Self {
-        Self { state: Rc::clone(state), issuers: None, source: None, authenticated: None, via: None }
-    }
-
-    pub(crate) fn new(
-        state: &LocalState,
-        issuers: Option<&Arc<IssuerSet>>,
-        source: Option<TokenSourceId>,
-        authenticated: Caller,
-    ) -> Self {
-        let via = Some(authenticated.valid.via);
-        Self { via, ..Self::inherited(state, issuers, source, Rc::new(authenticated)) }
-    }
-
-    /// Creates the context of an inner mount that reuses the verdict of an outer mount.
-    pub(crate) fn inherited(
-        state: &LocalState,
-        issuers: Option<&Arc<IssuerSet>>,
-        source: Option<TokenSourceId>,
-        authenticated: Rc<Caller>,
-    ) -> Self {
+    pub(crate) fn anonymous(state: &LocalState, mount: &Rc<ProtectApi>) -> Self {
         Self {
             state: Rc::clone(state),
-            issuers: issuers.map(Arc::clone),
-            source,
-            authenticated: Some(authenticated),
-            via: Some(VerdictSource::OuterMount),
+            mount: Rc::clone(mount),
+            source: None,
+            authenticated: None,
+            certificate: None,
+            via: None,
         }
+    }
+
+    /// Creates the context of a mount. `via` is the source of its verdict.
+    pub(crate) fn new(
+        state: &LocalState,
+        mount: &Rc<ProtectApi>,
+        source: Option<TokenSourceId>,
+        authenticated: Rc<Caller>,
+        certificate: Option<CertificateThumbprint>,
+        via: VerdictSource,
+    ) -> Self {
+        let (authenticated, via) = (Some(authenticated), Some(via));
+        Self { source, authenticated, certificate, via, ..Self::anonymous(state, mount) }
     }
 
     /// Returns the state of the issuer.
@@ -107,7 +107,7 @@ impl AuthContext {
 
     /// Returns whether a mount of these issuers created this context.
     pub(crate) fn is_of_set(&self, issuers: &Arc<IssuerSet>) -> bool {
-        self.issuers.as_ref().is_some_and(|own| Arc::ptr_eq(own, issuers))
+        self.mount.issuers.as_ref().is_some_and(|own| Arc::ptr_eq(own, issuers))
     }
 
     pub(crate) fn local_state(&self) -> &LocalState {
@@ -116,6 +116,24 @@ impl AuthContext {
 
     pub(crate) fn authenticated(&self) -> Option<&Rc<Caller>> {
         self.authenticated.as_ref()
+    }
+
+    /// Creates a lease for the caller; `None` for an anonymous request. Call it only if there is a stream.
+    pub(crate) fn lease(&self, request: &HttpRequest) -> Option<Lease> {
+        self.authenticated.as_ref().map(|caller| self.lease_for(caller, request))
+    }
+
+    fn lease_for(&self, caller: &Caller, request: &HttpRequest) -> Lease {
+        let Caller { valid, token, is_simulated } = caller;
+        Lease::new(LeaseTerms {
+            mount: Rc::clone(&self.mount),
+            state: Arc::clone(&self.state),
+            client: request.app_data::<web::Data<awc::Client>>().cloned(),
+            certificate: self.certificate,
+            token,
+            valid,
+            is_simulated: *is_simulated,
+        })
     }
 }
 
@@ -131,7 +149,7 @@ impl AuthContext {
 ///   of an extractor into `None`, including a missing mount (logged as an error).
 pub struct AuthenticatedRequest<C = Claims> {
     request: HttpRequest,
-    state: LocalState,
+    context: AuthContext,
     authenticated: Rc<Caller>,
     claims: C,
 }
@@ -152,7 +170,7 @@ impl<C> AuthenticatedRequest<C> {
     }
 
     fn grants(&self) -> Grants<'_> {
-        Grants { valid: &self.authenticated.valid, rules: &self.state.settings.rules }
+        Grants { valid: &self.authenticated.valid, rules: &self.context.state.settings.rules }
     }
 
     /// Returns `sub`: the user, or the client in the client credentials grant. For the latter, some servers send no
@@ -260,8 +278,14 @@ impl<C> AuthenticatedRequest<C> {
         self.grants().require_groups(groups).map_err(|error| self.reject(error))
     }
 
+    /// Creates a lease: a future that completes when the token expires, is revoked, or is no longer accepted. For a
+    /// WebSocket or another long stream that the handler ends. [`end_streams`](ProtectApi::end_streams) does it without the handler.
+    pub fn lease(&self) -> Lease {
+        self.context.lease_for(&self.authenticated, &self.request)
+    }
+
     fn reject(&self, error: AuthError) -> Rejection {
-        self.state.rejections.reject_in_handler(error, &self.request)
+        self.context.state.rejections.reject_in_handler(error, &self.request)
     }
 }
 
@@ -299,13 +323,12 @@ impl AuthenticatedRequest {
         let Some(context) = context else {
             return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
-        let AuthContext { state, authenticated, .. } = context;
-        let Some(authenticated) = authenticated else {
+        let Some(authenticated) = context.authenticated.clone() else {
             let error = AuthError::new(AuthErrorKind::MissingToken);
-            return Err(state.rejections.reject_in_handler(error, request));
+            return Err(context.state.rejections.reject_in_handler(error, request));
         };
         let claims = authenticated.valid.claims.clone();
-        Ok(Self { request: request.clone(), state, authenticated, claims })
+        Ok(Self { request: request.clone(), context, authenticated, claims })
     }
 }
 
@@ -316,8 +339,8 @@ impl<C> AuthenticatedRequest<C> {
     /// Rejects the request with 401 if the claims do not deserialize into `D`.
     pub fn with_claims<D: DeserializeOwned + 'static>(self) -> Result<AuthenticatedRequest<D>, Rejection> {
         let claims = self.grants().claims_as::<D>().map_err(|error| self.reject(error))?;
-        let Self { request, state, authenticated, .. } = self;
-        Ok(AuthenticatedRequest { request, state, authenticated, claims })
+        let Self { request, context, authenticated, .. } = self;
+        Ok(AuthenticatedRequest { request, context, authenticated, claims })
     }
 }
 

@@ -106,6 +106,7 @@
 //! | several issuers, tenants | [`AnyOf`], [`TenantRequest`], [`Principal`] |
 //! | configurations for servers that need many settings | [`profile`] |
 //! | a token without an HTTP request | [`ValidatedToken`] |
+//! | long streams | [`Lease`], [`LeaseEnd`] |
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
@@ -182,7 +183,7 @@ pub mod guard {
     pub use crate::caller::scoped::{HasScopes, RequiredScopes, Scoped, has_scopes};
 }
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use caller::{AuthenticatedRequest, Principal, RequiredScopes, Scoped, ValidatedToken};
+pub use caller::{AuthenticatedRequest, Lease, LeaseEnd, Principal, RequiredScopes, Scoped, ValidatedToken};
 pub use certificate::{CertificateBinding, ResolverError};
 pub use claims::{Audience, Claims, MalformedClaim, Scope, ScopeClaim, Scopes};
 pub use client_auth::{

@@ -1,6 +1,8 @@
 //! The actix middleware. It authenticates each request, and calls the next service or rejects the request.
 
 pub(crate) mod authenticate;
+mod event_boundary;
+mod leased_body;
 
 use std::{
     fmt,
@@ -16,7 +18,10 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use self::authenticate::{Rejected, WorkerContext};
+use self::{
+    authenticate::{Rejected, WorkerContext},
+    leased_body::end_with_lease,
+};
 use crate::protect_api::{ProtectApi, state::State};
 
 impl<S, B> Transform<S, ServiceRequest> for ProtectApi
@@ -77,13 +82,19 @@ where
 impl<S, B> ServiceInner<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
 {
     async fn call(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
         match self.protect.authenticate(&request, &self.worker).await {
             Ok(context) => {
                 context.state().telemetry.decided(Ok(context.via()));
+                let ending = self.protect.mount.ends_streams.then(|| context.clone());
                 request.extensions_mut().insert(context);
-                Ok(self.service.call(request).await?.map_into_left_body())
+                let response = self.service.call(request).await?;
+                Ok(match ending {
+                    Some(context) => end_with_lease(response, &context),
+                    None => response.map_into_left_body(),
+                })
             }
             // Returns a response and not an `Err`, because an error skips the outer middleware, such as CORS.
             Err(Rejected { state, denial }) => {

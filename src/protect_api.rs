@@ -9,6 +9,7 @@ pub(crate) mod issuer_set;
 pub(crate) mod resolvers;
 mod revoke;
 pub(crate) mod state;
+mod streams;
 mod summary;
 mod tenants;
 mod validate;
@@ -59,6 +60,9 @@ pub(crate) struct Mount {
     pub(crate) is_optional: bool,
     pub(crate) allows_preflight: bool,
     pub(crate) max_age: Option<Duration>,
+    /// The time between validations of the token of a long stream.
+    pub(crate) recheck: Option<Duration>,
+    pub(crate) ends_streams: bool,
     pub(crate) resolvers: Resolvers,
 }
 

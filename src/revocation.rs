@@ -10,7 +10,7 @@ mod key;
 mod record;
 
 pub(crate) use self::{
-    index::{RevocationIndex, Standing},
+    index::{RevocationIndex, Standing, TokenMarks},
     key::{IssuerKey, RecordKey},
     record::{Effect, Record},
 };

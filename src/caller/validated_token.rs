@@ -1,10 +1,14 @@
 //! The result of validating a token that did not come with an HTTP request.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
-use super::{Principal, grants::Grants};
+use super::{
+    Principal,
+    grants::Grants,
+    lease::{Lease, LeaseTerms},
+};
 use crate::{
     bearer::BearerToken,
     certificate::CertificateThumbprint,
@@ -22,11 +26,14 @@ use crate::{
 /// A valid token that did not come with an HTTP request; see [`ProtectApi::validate`].
 ///
 /// It has the methods of [`AuthenticatedRequest`](crate::AuthenticatedRequest) that need no request. The value does not expire:
-/// compare [`expires_at`](Self::expires_at) with the time if you keep it, for example for a WebSocket.
+/// use a [`lease`](Self::lease) if you keep it, for example for a WebSocket.
 #[derive(Clone)]
 pub struct ValidatedToken {
+    mount: ProtectApi,
     state: Arc<State>,
     valid: ValidToken,
+    token: BearerToken,
+    certificate: Option<CertificateThumbprint>,
 }
 
 impl ValidatedToken {
@@ -152,6 +159,26 @@ impl ValidatedToken {
     }
 }
 
+impl ValidatedToken {
+    /// Creates a lease: a future that completes when the token expires, is revoked, or is no longer accepted. Call it where
+    /// [`ProtectApi::validate`] may be called.
+    ///
+    /// # Panics
+    /// If no actix worker and no `tokio::task::LocalSet` runs on this thread.
+    pub fn lease(&self) -> Lease {
+        let Self { mount, state, valid, token, certificate } = self;
+        Lease::new(LeaseTerms {
+            mount: Rc::new(mount.clone()),
+            state: Arc::clone(state),
+            client: None,
+            certificate: *certificate,
+            token,
+            valid,
+            is_simulated: false,
+        })
+    }
+}
+
 /// Shows only that there is a token. Its claims may be personal data.
 impl fmt::Debug for ValidatedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,6 +214,8 @@ impl ProtectApi {
         };
         let state = self.selected(&selected);
         state.telemetry.decided(outcome.as_ref().map(|valid| Some(valid.via)));
-        outcome.map(|valid| ValidatedToken { state: Arc::clone(state), valid }).map_err(|denial| denial.error)
+        let valid = outcome.map_err(|denial| denial.error)?;
+        let (mount, state) = (self.clone(), Arc::clone(state));
+        Ok(ValidatedToken { mount, state, valid, token, certificate: certificate.copied() })
     }
 }

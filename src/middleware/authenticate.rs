@@ -30,6 +30,7 @@ use crate::{
 /// The state of one worker for one mount.
 #[derive(Debug)]
 pub(crate) struct WorkerContext {
+    mount: Rc<ProtectApi>,
     /// The issuer; the first one if there are several.
     pub(crate) first: IssuerContext,
     others: Vec<IssuerContext>,
@@ -45,7 +46,11 @@ pub(crate) struct IssuerContext {
 impl WorkerContext {
     pub(crate) fn new(protect: &ProtectApi) -> Self {
         let others = protect.states().iter().skip(1);
-        Self { first: IssuerContext::new(&protect.state), others: others.map(IssuerContext::new).collect() }
+        Self {
+            mount: Rc::new(protect.clone()),
+            first: IssuerContext::new(&protect.state),
+            others: others.map(IssuerContext::new).collect(),
+        }
     }
 
     /// Returns the context of a configured issuer.
@@ -120,19 +125,19 @@ impl ProtectApi {
         let first = &worker.first.state;
         let rejected = |error: AuthError| Rejected { state: Rc::clone(first), denial: error.into() };
         if self.mount.allows_preflight && is_preflight(request) {
-            return Ok(AuthContext::anonymous(first));
+            return Ok(AuthContext::anonymous(first, &worker.mount));
         }
         let certificate = self.certificate(request).map_err(rejected)?;
         let certificate = certificate.as_ref();
         let outer = self.outer_caller(request);
         if let Some(outer) = outer.as_ref().filter(|outer| outer.has_source(self.token_source())) {
-            return self.inherit(outer, certificate);
+            return self.inherit(worker, outer, certificate);
         }
         let Some(token) = self.token(request).await.map_err(rejected)? else {
             return self.without_token(worker).map_err(rejected);
         };
         if let Some(outer) = outer.as_ref().filter(|outer| outer.has_token(&token)) {
-            return self.inherit(outer, certificate);
+            return self.inherit(worker, outer, certificate);
         }
         let validation = Validation {
             token: &token,
@@ -142,9 +147,9 @@ impl ProtectApi {
         };
         match self.validate_token(validation).await {
             Ok((selected, valid)) => {
-                let caller = Caller { valid, token };
-                let (issuers, source) = (self.issuers.as_ref(), Some(self.token_source()));
-                Ok(AuthContext::new(&worker.state(selected), issuers, source, caller))
+                let via = valid.via;
+                let caller = Rc::new(Caller { valid, token, is_simulated: false });
+                Ok(self.context(worker, &worker.state(selected), caller, certificate, via))
             }
             Err((selected, denial)) => Err(Rejected { state: worker.state(selected), denial }),
         }
@@ -153,22 +158,33 @@ impl ProtectApi {
     /// Reuses the verdict of an outer mount, and applies the policy of this mount with its certificate.
     fn inherit(
         &self,
+        worker: &WorkerContext,
         outer: &OuterCaller,
         certificate: Option<&CertificateThumbprint>,
     ) -> Result<AuthContext, Rejected> {
         let OuterCaller { state, caller, .. } = outer;
-        match self.authorize(state, &caller.token, &caller.valid, VerdictSource::OuterMount, certificate) {
-            Ok(()) => {
-                let (issuers, source) = (self.issuers.as_ref(), Some(self.token_source()));
-                Ok(AuthContext::inherited(state, issuers, source, Rc::clone(caller)))
-            }
+        let via = VerdictSource::OuterMount;
+        match self.authorize(state, &caller.token, &caller.valid, via, certificate) {
+            Ok(()) => Ok(self.context(worker, state, Rc::clone(caller), certificate, via)),
             Err(denial) => Err(Rejected { state: Rc::clone(state), denial }),
         }
     }
 
+    fn context(
+        &self,
+        worker: &WorkerContext,
+        state: &LocalState,
+        caller: Rc<Caller>,
+        certificate: Option<&CertificateThumbprint>,
+        via: VerdictSource,
+    ) -> AuthContext {
+        let source = Some(self.token_source());
+        AuthContext::new(state, &worker.mount, source, caller, certificate.copied(), via)
+    }
+
     fn without_token(&self, worker: &WorkerContext) -> Result<AuthContext, AuthError> {
         if self.mount.is_optional {
-            Ok(AuthContext::anonymous(&worker.first.state))
+            Ok(AuthContext::anonymous(&worker.first.state, &worker.mount))
         } else {
             Err(AuthError::new(AuthErrorKind::MissingToken))
         }

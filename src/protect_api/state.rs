@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use actix_web::web;
+
 #[cfg(feature = "rustls")]
 use crate::issuer::{http::client_with, tls};
 use crate::{
@@ -64,7 +66,16 @@ impl State {
 
     /// Returns the hardened client of this thread, for calls without a mount.
     pub(crate) fn thread_client(&self) -> awc::Client {
-        WorkerClient::get_or_keep(self.id, || self.client()).choose(true, None)
+        self.thread_client_or(None)
+    }
+
+    /// Returns the client of the application, or the hardened client of this thread if there is none or if the client
+    /// certificate is needed.
+    pub(crate) fn thread_client_or(&self, given: Option<&web::Data<awc::Client>>) -> awc::Client {
+        match given.filter(|_| !self.uses_mtls()) {
+            Some(given) => given.get_ref().clone(),
+            None => WorkerClient::get_or_keep(self.id, || self.client()).choose(true, None),
+        }
     }
 
     #[cfg(feature = "rustls")]

@@ -1,7 +1,10 @@
 //! The records of one issuer in this process.
 
+mod marks;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use self::marks::TokenMarks;
 
 use std::{
     cmp::Reverse,
@@ -189,21 +192,32 @@ impl RevocationIndex {
             return Standing::Clear;
         }
         let keys = memo.keys_or_init(|| self.keys_of(token, [claims]));
-        let now = now();
-        let records = self.records.pin();
-        let mut standing = Standing::Clear;
         let keys = keys.iter().copied().map(RecordKey::from_bytes);
         let issued_at = claims.issued_at().or_else(|| memo.issued_at());
-        for effects in keys.filter_map(|key| records.get(&key)) {
+        let standing = self.standing(keys, issued_at, memo.requested_at(), now());
+        if standing == Standing::Clear {
+            memo.set_clear_at(generation);
+        }
+        standing
+    }
+
+    /// Checks a token to which records with these keys can apply.
+    fn standing(
+        &self,
+        keys: impl IntoIterator<Item = RecordKey>,
+        issued_at: Option<i64>,
+        requested_at: u64,
+        now: i64,
+    ) -> Standing {
+        let records = self.records.pin();
+        let mut standing = Standing::Clear;
+        for effects in keys.into_iter().filter_map(|key| records.get(&key)) {
             if effects.rejects(issued_at, now) {
                 return Standing::Revoked;
             }
-            if effects.discards(memo.requested_at(), now) {
+            if effects.discards(requested_at, now) {
                 standing = Standing::Stale;
             }
-        }
-        if standing == Standing::Clear {
-            memo.set_clear_at(generation);
         }
         standing
     }

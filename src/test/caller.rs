@@ -89,6 +89,8 @@ impl ProtectApi {
             state.validator.valid_token(AgedVerdict::without_age(claims), VerdictSource::Introspection),
             "take the claims of a test",
         );
-        AuthContext::new(&Rc::new(Arc::clone(state)), None, None, Caller { valid, token })
+        let via = valid.via;
+        let caller = Rc::new(Caller { valid, token, is_simulated: true });
+        AuthContext::new(&Rc::new(Arc::clone(state)), &Rc::new(self.clone()), None, caller, None, via)
     }
 }

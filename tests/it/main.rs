@@ -57,11 +57,13 @@ mod authorization {
 
 /// Revoked tokens.
 mod revocation {
+    mod leases;
     mod logout;
     mod poll;
     mod push;
     mod records;
     pub(crate) mod sources;
+    mod streams;
     mod webhook;
 }
 

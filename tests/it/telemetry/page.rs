@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_protect_api::{
-    AuthenticatedRequest, CertificateBinding, ClientAuthentication, ProtectApi, Revocation,
+    AuthenticatedRequest, CertificateBinding, ClientAuthentication, LeaseEnd, ProtectApi, Revocation,
     test::{Algorithm, Endpoint, Fault, TestClock, TestIssuer, TestKey},
 };
 use actix_web::{App, test::init_service, web};
@@ -121,6 +121,12 @@ async fn a_broad_run() {
         protect.revoke(Revocation::subject(subject)).await.unwrap();
     }
     every_outcome_of_events().await;
+    // A stream whose token is revoked.
+    let streaming = TestIssuer::start();
+    let protect = introspecting(&streaming).build().unwrap();
+    let lease = protect.validate(&streaming.opaque(json!({})), None).await.unwrap().lease();
+    protect.revoke(Revocation::all_tokens()).await.unwrap();
+    assert_eq!(lease.await, LeaseEnd::Revoked);
     // Keys that cannot be used.
     let odd = TestIssuer::start();
     odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));
