@@ -218,7 +218,11 @@ impl<C> AuthenticatedRequest<C> {
         self.verdict().expires_at()
     }
 
-    /// Returns the token, for calls to other services on behalf of the caller. Do not log it.
+    /// Returns the token, for calls to other services that accept tokens with the audience of this API. Do not log it.
+    ///
+    /// The Model Context Protocol forbids MCP servers to pass the token on: its section "Authorization" requires that a server
+    /// does not send the token of its client to other services. Request another token for them, for example by token
+    /// exchange (RFC 8693).
     pub fn token(&self) -> &str {
         self.authenticated.token.as_str()
     }

@@ -13,6 +13,7 @@
 //! | Look up each response, and change its body | [`errors`] |
 //! | Read the log, export metrics, add a readiness probe | [`observability`] |
 //! | Call the API from a browser | [`cors`] |
+//! | Protect an MCP server, with scopes per tool | [`mcp`] |
 //! | Use client certificates | [`mtls`] |
 //! | Test an application | [`testing`] |
 //! | Run behind a proxy | [`proxies`] |
@@ -56,6 +57,9 @@ pub mod observability {}
 
 #[doc = include_str!("../docs/cors.md")]
 pub mod cors {}
+
+#[doc = include_str!("../docs/mcp.md")]
+pub mod mcp {}
 
 #[doc = include_str!("../docs/mtls.md")]
 pub mod mtls {}

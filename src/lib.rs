@@ -109,6 +109,7 @@
 //! | long streams | [`Lease`], [`LeaseEnd`] |
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
+//! | scopes per tool of an MCP server | `mcp` (feature `mcp`) |
 //! | client certificates | [`certificate`], [`CertificateBinding`] |
 //! | revocation, and its sources | [`Revocation`], [`Ssf`], [`SsfPoll`], [`guide::revocation`] |
 //! | shared verdict cache | [`cache`], [`shared_store`] |
@@ -125,6 +126,7 @@
 //! | `rustls` | yes |
 //! | `mtls` | no |
 //! | `metrics` | no |
+//! | `mcp` | no |
 //! | `test-util` | no |
 //!
 //! - **`rustls`**: TLS to the authorization server by rustls with aws-lc-rs and the certificates of the platform
@@ -136,6 +138,7 @@
 //!   authorization server.
 //! - **`metrics`**: metrics of decisions and calls through the facade of the `metrics` crate.
 //!   [`guide::observability`] lists the names. The application must install an exporter.
+//! - **`mcp`**: scopes for the tools of an MCP server, see [`guide::mcp`]. It adds no dependency.
 //! - **`test-util`**: the module `test`, with a real authorization server for tests. It adds a certificate
 //!   generator and a TLS server to the build, so enable it under `[dev-dependencies]` only.
 //!
@@ -162,6 +165,8 @@ mod introspection;
 mod issuer;
 mod jwk;
 mod jwt;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 mod middleware;
 mod policy;
 pub mod profile;

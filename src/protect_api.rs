@@ -292,7 +292,7 @@ impl ProtectApi {
 
 #[track_caller]
 #[expect(clippy::panic, reason = "documented: a programmer's mistake that shows at start-up")]
-fn parse_scopes<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Vec<Scope> {
+pub(crate) fn parse_scopes<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Vec<Scope> {
     let parse = |scope: S| match Scope::new(scope.as_ref()) {
         Some(parsed) => parsed,
         None => panic!("{:?} is not a scope (RFC 6749 section 3.3)", scope.as_ref()),

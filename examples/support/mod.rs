@@ -134,7 +134,7 @@ pub struct Call {
     method: Method,
     path: String,
     headers: Vec<(&'static str, String)>,
-    form: Option<String>,
+    content: Option<String>,
     client: Option<awc::Client>,
     curl_options: String,
     status: u16,
@@ -159,7 +159,7 @@ impl Call {
             method,
             path: path.into(),
             headers: Vec::new(),
-            form: None,
+            content: None,
             client: None,
             curl_options: String::new(),
             status: 200,
@@ -180,8 +180,14 @@ impl Call {
 
     /// An encoded form as the body.
     pub fn form(mut self, form: impl Into<String>) -> Self {
-        self.form = Some(form.into());
+        self.content = Some(form.into());
         self.header("Content-Type", "application/x-www-form-urlencoded")
+    }
+
+    /// JSON as the body.
+    pub fn json(mut self, json: impl Into<String>) -> Self {
+        self.content = Some(json.into());
+        self.header("Content-Type", "application/json")
     }
 
     /// Makes the call with this client, and curl with these options.
@@ -229,9 +235,9 @@ impl Call {
         let headers: Vec<String> =
             self.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
         let headers = headers.concat();
-        let form = self.form.as_ref().map(|form| format!(" -d '{form}'")).unwrap_or_default();
+        let content = self.content.as_ref().map(|content| format!(" -d '{content}'")).unwrap_or_default();
         let Self { title, status, path, curl_options, .. } = self;
-        format!("# {title}: {status}\ncurl -i{curl_options}{method}{headers}{form} '{base}{path}'\n")
+        format!("# {title}: {status}\ncurl -i{curl_options}{method}{headers}{content} '{base}{path}'\n")
     }
 
     /// Returns the answer as text, and whether it is the expected one.
@@ -241,8 +247,8 @@ impl Call {
         for (name, value) in &self.headers {
             request = request.append_header((*name, value.as_str()));
         }
-        let sent = match &self.form {
-            Some(form) => request.send_body(form.clone()),
+        let sent = match &self.content {
+            Some(content) => request.send_body(content.clone()),
             None => request.send(),
         };
         let mut response = match sent.await {

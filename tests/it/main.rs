@@ -55,6 +55,11 @@ mod authorization {
     mod vendors;
 }
 
+/// MCP servers.
+mod mcp {
+    pub(crate) mod tool_scopes;
+}
+
 /// Revoked tokens.
 mod revocation {
     mod leases;

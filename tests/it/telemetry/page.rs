@@ -13,6 +13,7 @@ use actix_web::{App, test::init_service, web};
 use serde_json::json;
 
 use crate::{
+    mcp::tool_scopes::every_fault_of_mcp,
     project::import_rules,
     revocation::sources::every_outcome_of_events,
     support::{
@@ -127,6 +128,7 @@ async fn a_broad_run() {
     let lease = protect.validate(&streaming.opaque(json!({})), None).await.unwrap().lease();
     protect.revoke(Revocation::all_tokens()).await.unwrap();
     assert_eq!(lease.await, LeaseEnd::Revoked);
+    every_fault_of_mcp().await;
     // Keys that cannot be used.
     let odd = TestIssuer::start();
     odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));

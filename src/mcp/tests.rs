@@ -1,0 +1,352 @@
+//! A body requires at least the scopes of its strictest reading.
+
+use std::{collections::BTreeSet, fmt};
+
+use proptest::prelude::*;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::{
+    message::read,
+    text::is_private_to_serde,
+    tools::{Required, Tools},
+};
+
+/// The tools `a` to `c` require a scope of the same name, other tools `o`. The method `m` requires `s`.
+fn tools() -> Tools {
+    let tools = Tools::new().tool("a", ["a"]).tool("b", ["b"]).tool("c", ["c"]);
+    tools.other_tools(["o"]).method("m", ["s"])
+}
+
+/// The scopes that a body requires; `None` if it is rejected.
+fn required(tools: &Tools, body: &str) -> Option<BTreeSet<String>> {
+    let mut required = Required::default();
+    read(body.as_bytes(), &mut |message| tools.add_required(&message, &mut required)).ok()?;
+    Some(required.0.iter().map(ToString::to_string).collect())
+}
+
+/// A JSON document with all its members, also those with the same name.
+#[derive(Clone, Debug)]
+enum Node {
+    Text(String),
+    Array(Vec<Self>),
+    Object(Vec<(String, Self)>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Node;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+                Ok(Node::Text(text.to_owned()))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+                Ok(Node::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+                Ok(Node::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
+                Ok(Node::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+                Ok(Node::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Node, E> {
+                Ok(Node::Other)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = access.next_element()? {
+                    elements.push(element);
+                }
+                Ok(Node::Array(elements))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = access.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Node::Object(members))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// All values that some reader takes for this node: serde replaces an object by the value of a private member, which may
+/// be JSON in a string.
+fn values(node: &Node) -> Vec<Node> {
+    let mut values = vec![node.clone()];
+    if let Node::Object(members) = node {
+        for (_, value) in members.iter().filter(|(name, _)| is_private_to_serde(name)) {
+            values.push(value.clone());
+            if let Node::Text(text) = value
+                && let Ok(inner) = serde_json::from_str::<Node>(text)
+            {
+                values.extend(self::values(&inner));
+            }
+        }
+    }
+    values
+}
+
+/// All values that some reader takes for this member: the first or the last one, in any case, or the position in an array.
+fn members(node: &Node, name: &str, position: usize) -> Vec<Node> {
+    let folded = |text: &str| {
+        let text = text.replace('\u{17f}', "s").replace('\u{212a}', "k");
+        text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect::<String>().to_lowercase()
+    };
+    let one = |node: &Node| -> Vec<Node> {
+        match node {
+            Node::Object(members) => {
+                members.iter().filter(|(n, _)| folded(n) == name).map(|(_, v)| v.clone()).collect()
+            }
+            Node::Array(elements) => elements.get(position).cloned().into_iter().collect(),
+            Node::Text(_) | Node::Other => Vec::new(),
+        }
+    };
+    values(node).iter().flat_map(one).flat_map(|member| values(&member)).collect()
+}
+
+/// The scopes that some reading of a message requires.
+fn of_message(message: &Node, found: &mut BTreeSet<String>) {
+    let is = |text: &str, other: &str| text.trim_matches(['\0', ' ', '\t']).eq_ignore_ascii_case(other);
+    // The positions of the members in `struct { jsonrpc, id, method, params }` and `struct { name, arguments }`.
+    for method in members(message, "method", 2) {
+        let Node::Text(method) = method else { continue };
+        if is(&method, "m") {
+            found.insert("s".to_owned());
+        }
+        if !is(&method, "tools/call") {
+            continue;
+        }
+        for name in members(message, "params", 3).iter().flat_map(|params| members(params, "name", 0)) {
+            let Node::Text(name) = name else { continue };
+            let tool = ["a", "b", "c"].into_iter().find(|tool| is(&name, tool));
+            found.insert(tool.unwrap_or("o").to_owned());
+        }
+    }
+}
+
+/// The scopes of all readings of a body; `None` if it is not JSON.
+fn strictest_reading(body: &str) -> Option<BTreeSet<String>> {
+    let document: Node = serde_json::from_str(body).ok()?;
+    let mut found = BTreeSet::new();
+    for value in values(&document) {
+        of_message(&value, &mut found);
+        if let Node::Array(messages) = &value {
+            messages.iter().flat_map(values).for_each(|message| of_message(&message, &mut found));
+        }
+    }
+    Some(found)
+}
+
+#[track_caller]
+fn check(tools: &Tools, body: &str) {
+    let Some(required) = required(tools, body) else { return };
+    let read = strictest_reading(body).expect("we read a body that no reader accepts");
+    assert!(required.is_superset(&read), "requires {required:?}, read as {read:?}: {body}");
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        r#""a""#,
+        r#""b""#,
+        r#""c""#,
+        r#""z""#,
+        r#""A""#,
+        r#"" b""#,
+        r#""c\u0000""#,
+        r#""\u0061""#,
+        "1",
+        "null",
+        r#"["a"]"#,
+        r#"{"$serde_json::private::RawValue":"\"b\""}"#,
+        r#"{"a":1}"#,
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn params() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "name",
+        "name",
+        "Name",
+        "n\\u0061me",
+        "NAME ",
+        "uri",
+        "arguments",
+        "_meta",
+        "$serde_json::private::RawValue",
+    ]);
+    let member = (key, name()).prop_map(|(key, name)| format!("\"{key}\":{name}"));
+    prop_oneof![
+        6 => prop::collection::vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(","))),
+        1 => name().prop_map(|name| format!("[{name},{{}}]")),
+        1 => name().prop_map(|name| {
+            let inner = serde_json::to_string(&format!("{{\"name\":{name}}}")).unwrap();
+            format!("{{\"$serde_json::private::RawValue\":{inner}}}")
+        }),
+        1 => name(),
+    ]
+}
+
+fn method() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        r#""tools/call""#,
+        r#""tools/call""#,
+        r#""tools\/call""#,
+        r#""TOOLS/call""#,
+        r#""tools/call ""#,
+        r#""m""#,
+        r#""M""#,
+        r#""tools/list""#,
+        "1",
+        "null",
+        r#"{"tools/call":null}"#,
+        r#"{"$serde_json::private::RawValue":"\"tools/call\""}"#,
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn message() -> impl Strategy<Value = String> {
+    let method_key = prop::sample::select(vec!["method", "method", "method", "Method", "meth\\u006fd"]);
+    let params_key = prop::sample::select(vec!["params", "params", "params", "PARAMS", "param\u{17f}"]);
+    let member = prop_oneof![
+        4 => (method_key, method()).prop_map(|(key, value)| format!("\"{key}\":{value}")),
+        4 => (params_key, params()).prop_map(|(key, value)| format!("\"{key}\":{value}")),
+        1 => prop::sample::select(vec![
+            r#""id":1"#, r#""result":{}"#, r#""error":1"#, r#""jsonrpc":"2.0""#,
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let object = prop::collection::vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(",")));
+    let positional =
+        (method(), params()).prop_map(|(method, params)| format!("[\"2.0\",1,{method},{params}]"));
+    prop_oneof![
+        8 => object.clone(),
+        1 => positional,
+        1 => object.prop_map(|inner| {
+            format!("{{\"$serde_json::private::RawValue\":{}}}", serde_json::to_string(&inner).unwrap())
+        }),
+        1 => params(),
+    ]
+}
+
+fn body() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => message(),
+        2 => prop::collection::vec(message(), 0..4).prop_map(|messages| format!("[{}]", messages.join(","))),
+        1 => (message(), any::<prop::sample::Index>()).prop_map(|(text, at)| {
+            text.chars().take(at.index(text.chars().count() + 1)).collect()
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn a_body_requires_the_scopes_of_its_strictest_reading(body in body()) {
+        check(&tools(), &body);
+    }
+
+    #[test]
+    fn any_text_requires_the_scopes_of_its_strictest_reading(body in ".{0,64}") {
+        check(&tools(), &body);
+    }
+}
+
+/// Every combination of these parts: 240 bodies.
+#[test]
+fn unusual_bodies_require_the_scopes_of_their_strictest_reading() {
+    let tools = tools();
+    let all: BTreeSet<String> = ["a", "b", "c", "o", "s"].map(str::to_owned).into();
+    let methods = [
+        (r#""method":"tools/call""#, false),
+        (r#""method":"tools\/call""#, false),
+        (r#""method":"tools/list","method":"tools/call""#, true),
+        (r#""method":"tools/call","method":"tools/list""#, true),
+        (r#""method":"tools/list","METHOD":"tools/call""#, true),
+        (r#""method":"Tools/Call""#, true),
+        (r#""method":{"$serde_json::private::RawValue":"\"tools/call\""}"#, true),
+        (
+            r#""$serde_json::private::RawValue":"{\"method\":\"tools/call\",\"params\":{\"name\":\"b\"}}""#,
+            true,
+        ),
+    ];
+    let params = [
+        (r#""params":{"name":"a"}"#, false),
+        (r#""params":{"n\u0061me":"\u0061"}"#, false),
+        (r#""params":{"name":"a","name":"b"}"#, true),
+        (r#""params":{"name":"a","Name":"b"}"#, true),
+        (r#""params":{"name":"a"},"params":{"name":"b"}"#, true),
+        (r#""params":{"name":"a"},"param\u017f":{"name":"b"}"#, true),
+        (r#""params":["b",{}]"#, true),
+        (r#""params":{"name":" b"}"#, true),
+        (r#""params":{"name":"B"}"#, true),
+        (r#""params":{"$serde_json::private::RawValue":"{\"name\":\"b\"}"}"#, true),
+    ];
+    let mut count = 0;
+    for (method, method_is_odd) in methods {
+        for (params, params_are_odd) in params {
+            let message = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,{method},{params}}}");
+            for body in [message.clone(), format!("[{message}]"), format!("[{{\"method\":\"x\"}},{message}]")]
+            {
+                check(&tools, &body);
+                let expected =
+                    if method_is_odd || params_are_odd { all.clone() } else { ["a".to_owned()].into() };
+                assert_eq!(required(&tools, &body), Some(expected), "{body}");
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(count, 240);
+}
+
+#[test]
+fn a_batch_requires_the_union() {
+    let call = |name: &str| format!(r#"{{"id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
+    let union = required(&tools(), &format!("[{},{},{}]", call("a"), call("z"), r#"{"method":"m"}"#));
+    assert_eq!(union, Some(["a", "o", "s"].map(str::to_owned).into()));
+    assert_eq!(required(&tools(), "[]"), Some(BTreeSet::new()));
+}
+
+#[test]
+fn a_tool_that_is_not_declared_requires_all_scopes_without_other_tools() {
+    let tools = Tools::new().tool("a", ["a"]).tool("b", ["b"]).tool("free", [""; 0]);
+    let call = |name: &str| format!(r#"{{"id":1,"method":"tools/call","params":{{"name":{name}}}}}"#);
+    let all: BTreeSet<String> = ["a", "b"].map(str::to_owned).into();
+    assert_eq!(required(&tools, &call("\"z\"")), Some(all.clone()));
+    assert_eq!(required(&tools, &call("7")), Some(all.clone()));
+    assert_eq!(required(&tools, &call("\"free\"")), Some(BTreeSet::new()));
+    let tools = tools.other_tools(["o"]);
+    assert_eq!(required(&tools, &call("\"z\"")), Some(["o".to_owned()].into()));
+    assert_eq!(required(&tools, &call("\"\u{e9}\"")).unwrap().len(), 3);
+    assert_eq!(required(&tools, &call("\"\"")).unwrap().len(), 3);
+}
+
+#[test]
+fn scopes_of_a_tool_and_of_the_method_are_added() {
+    let tools = Tools::new().tool("a", ["x"]).tool("a", ["y"]).method("tools/call", ["call"]);
+    let body = r#"{"id":1,"method":"tools/call","params":{"name":"a"}}"#;
+    assert_eq!(required(&tools, body), Some(["call", "x", "y"].map(str::to_owned).into()));
+    assert_eq!(required(&tools, r#"{"id":1,"method":"tools/list"}"#), Some(BTreeSet::new()));
+    assert_eq!(required(&tools, r#"{"id":1,"result":{}}"#), Some(BTreeSet::new()));
+}
