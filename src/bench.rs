@@ -22,7 +22,7 @@ use crate::{
     middleware::authenticate::WorkerContext,
     policy::{self, Requirements},
     response::challenge::Challenge,
-    revocation::{IssuerKey, Revocation, RevocationIndex, Standing},
+    revocation::{IssuerKey, Revocation, RevocationIndex, RevocationIndexes, Standing},
     settings::Tuning,
 };
 
@@ -117,7 +117,7 @@ pub struct RevocationRecords(Arc<RevocationIndex>);
 impl RevocationRecords {
     /// Creates an empty index.
     pub fn new(issuer: &str, capacity: usize) -> Self {
-        Self(RevocationIndex::of_issuer(IssuerKey::new(issuer), capacity))
+        Self(RevocationIndexes::of_process().index(IssuerKey::new(issuer), capacity))
     }
 
     /// Adds a record.

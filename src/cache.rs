@@ -13,7 +13,7 @@ mod ticket;
 
 use std::time::Duration;
 
-use self::lifetime::Lifetime;
+pub(crate) use self::lifetime::Lifetime;
 pub use self::{
     key::CacheKey,
     store::{CacheError, CacheFuture, CachedVerdict, IntrospectionCache},
@@ -156,6 +156,13 @@ impl Cache {
             Self::Off => {}
             Self::Memory(cache) => cache.insert(ticket, verdict, now()),
             Self::Custom(store) => store.insert(ticket, verdict, now(), is_stale).await,
+        }
+    }
+
+    /// Caches a verdict of another replica in memory.
+    pub(crate) fn insert_here(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) {
+        if let Self::Memory(cache) = self {
+            cache.insert(ticket, verdict, now);
         }
     }
 

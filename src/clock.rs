@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::LazyLock,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -17,6 +18,9 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn monotonic(&self) -> Duration;
 }
 
+/// The common start, so that the monotonic times of all clocks can be compared.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// The operating system's clocks. The default.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
@@ -24,9 +28,9 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Creates a clock. Its monotonic time starts at zero.
+    /// Creates a clock. Its monotonic time is the time since the first clock of the process was created.
     pub fn new() -> Self {
-        Self { started: Instant::now() }
+        Self { started: *STARTED }
     }
 }
 

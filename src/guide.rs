@@ -7,6 +7,7 @@
 //! | Look up a setting: name, unit, default, bounds, reason | [`configuration`] |
 //! | Save calls, and see how long a revoked token is accepted | [`caching`] |
 //! | Revoke tokens: in code, by security events, by logout | [`revocation`] |
+//! | Share verdicts and revocations between replicas | [`redis`] |
 //! | Require scopes and groups | [`scopes_and_groups`] |
 //! | Find the settings for an authorization server, such as Keycloak or Entra ID | [`servers`] |
 //! | Accept the tokens of several issuers | [`issuers`] |
@@ -39,6 +40,9 @@ pub mod caching {}
 
 #[doc = include_str!("../docs/revocation.md")]
 pub mod revocation {}
+
+#[doc = include_str!("../docs/redis.md")]
+pub mod redis {}
 
 #[doc = include_str!("../docs/scopes_and_groups.md")]
 pub mod scopes_and_groups {}

@@ -7,9 +7,10 @@ pub(crate) mod concurrency_limit;
 mod health_check;
 mod refresh_ahead;
 mod response;
+mod shared;
 pub(crate) mod single_flight;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{cell::Cell, future::Future, sync::Arc, time::Duration};
 
 use actix_web::rt;
 
@@ -17,6 +18,7 @@ use self::{
     circuit_breaker::{Admission, CircuitBreaker, CircuitState},
     concurrency_limit::{ConcurrencyLimit, ConcurrencyLimits},
     response::unsupported,
+    shared::SharedVerdicts,
     single_flight::SingleFlight,
 };
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
     jwt::VerifiedJwt,
     revocation::RevocationIndex,
     settings::{ClientSettings, EndpointUrl, Hooks, Settings},
+    shared_store::Replica,
     telemetry::{Telemetry, VerdictSource},
     waiting_room::WaitingRoom,
 };
@@ -66,15 +69,30 @@ pub(crate) struct Introspection {
     assertion_audience: ClientAssertionAudience,
     single_flight: Arc<SingleFlight<CacheKey, TimedVerdict>>,
     pub(crate) revocations: Arc<RevocationIndex>,
+    shared: Option<SharedVerdicts>,
+    /// The shared store. While its records are not read, cached verdicts are used for a short time only.
+    replica: Option<Arc<Replica>>,
 }
 
-/// A verdict, and the time on the monotonic clock at which its call was sent.
+/// A verdict, and its age, which started when its call was sent.
 #[derive(Clone)]
 struct TimedVerdict {
     verdict: Verdict,
-    sent: Duration,
+    age: Age,
     /// The number of revocation records at that time.
     generation: u64,
+    /// Whether another replica requested it.
+    is_stored: bool,
+}
+
+/// A token, and the requirements for its verdict.
+#[derive(Clone, Copy)]
+pub(crate) struct Query<'t> {
+    pub(crate) token: &'t BearerToken,
+    /// The token itself, if it is a JWT: the verdict is not cached past its expiry.
+    pub(crate) jwt: Option<&'t VerifiedJwt>,
+    /// The longest age of a verdict of the shared store.
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// A call that introspects a token.
@@ -112,6 +130,7 @@ impl Introspection {
         clock: &Arc<dyn Clock>,
         telemetry: &Arc<Telemetry>,
         revocations: &Arc<RevocationIndex>,
+        replica: Option<&Arc<Replica>>,
     ) -> Option<Self> {
         Some(Self {
             telemetry: Arc::clone(telemetry),
@@ -132,16 +151,17 @@ impl Introspection {
             assertion_audience: settings.tuning.client_assertion_audience,
             single_flight: Arc::default(),
             revocations: Arc::clone(revocations),
+            shared: replica.and_then(|replica| SharedVerdicts::new(settings, replica)),
+            replica: replica.cloned(),
         })
     }
 
     /// Returns a new verdict on this token: joins the call in flight, or makes one. `target` is used only for a new
-    /// call. `jwt` is the token itself, if it is a JWT: the verdict is not cached past its expiry.
+    /// call.
     pub(crate) async fn verdict<T>(
         self: &Arc<Self>,
         key: CacheKey,
-        token: &BearerToken,
-        jwt: Option<&VerifiedJwt>,
+        query: Query<'_>,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
         target: impl Fn() -> T,
@@ -149,22 +169,37 @@ impl Introspection {
     where
         T: Future<Output = Result<IntrospectionTarget, AuthError>> + 'static,
     {
+        let Query { token, jwt, max_age } = query;
+        let uses_store = Cell::new(true);
         let call = || {
             let (this, token, client, target) = (Arc::clone(self), token.clone(), client(), target());
-            let (jwt, purpose) = (jwt.cloned(), CallPurpose::Request);
-            let call = IntrospectionCall { key, token, jwt, client, deadline, purpose };
-            async move { this.introspect(call, target).await }
+            let (jwt, uses_store) = (jwt.cloned(), uses_store.get());
+            let call = IntrospectionCall { key, token, jwt, client, deadline, purpose: CallPurpose::Request };
+            async move {
+                if uses_store && let Some(verdict) = this.before_call(&call, max_age).await {
+                    return Ok(verdict);
+                }
+                let outcome = this.introspect(call, target).await;
+                if outcome.is_err() {
+                    this.release(key);
+                }
+                outcome
+            }
         };
         loop {
             let room = &self.concurrency_limit.room;
             let outcome = Box::pin(self.single_flight.join(key, deadline, room, &call)).await?;
-            let TimedVerdict { verdict, sent, generation } = outcome;
+            let TimedVerdict { verdict, age, generation, is_stored } = outcome;
             let now = ClockReading::now(&*self.clock);
-            let age = Some(Age::new(now.monotonic.saturating_sub(sent), now.monotonic));
-            let fresh = AgedVerdict { verdict, requested: Requested::Here(generation), age };
-            // After a record that was added during the call, a new call is necessary.
-            if !self.is_stale(token, &fresh, now.unix) {
-                return Ok((fresh, VerdictSource::Introspection));
+            let is_too_old = max_age.is_some_and(|max_age| age.at(now.monotonic) > max_age);
+            let fresh = AgedVerdict { verdict, requested: Requested::Here(generation), age: Some(age) };
+            // After a record that was added during the call, a new call is necessary. A request that joined a call may need a
+            // newer verdict than the store has.
+            if is_stored && is_too_old {
+                uses_store.set(false);
+            } else if !self.is_stale(token, &fresh, now.unix) {
+                let via = if is_stored { VerdictSource::SharedStore } else { VerdictSource::Introspection };
+                return Ok((fresh, via));
             }
         }
     }
@@ -226,6 +261,7 @@ impl Introspection {
         let sent = ClockReading::now(&*self.clock);
         let ticket = Ticket::new(key, sent, self.revocations.generation())
             .expiring_at(jwt.as_ref().and_then(|jwt| jwt.expires_at));
+        let read_until = self.replica.as_ref().and_then(|replica| replica.read_until());
         let started = ticket.sent().monotonic;
         let call = self.telemetry.call("introspection");
         self.telemetry.in_flight(self.concurrency_limit.in_flight());
@@ -258,7 +294,9 @@ impl Introspection {
             let jwt = jwt.as_ref().map(|jwt| &jwt.claims);
             self.revocations.prepare(token.as_str(), claims, ticket.generation(), jwt);
         }
-        let timed = TimedVerdict { verdict, sent: started, generation: ticket.generation() };
+        self.after_call(&ticket, &verdict, read_until);
+        let age = Age::new(Duration::ZERO, started);
+        let timed = TimedVerdict { verdict, age, generation: ticket.generation(), is_stored: false };
         self.insert(ticket, token, &timed.verdict, deadline).await;
         Ok(timed)
     }

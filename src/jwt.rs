@@ -133,7 +133,8 @@ impl JwtValidator {
     }
 
     /// Verifies a JWT: its form, algorithm, signature and type, and the claims for which all routes have the same
-    /// policy. A JWT that is introspected too is verified first, so that only tokens of the issuer cause a call.
+    /// policy. A JWT that is introspected too (`introspects`) is verified first, so that only tokens of the issuer cause a
+    /// call.
     pub(crate) async fn validate(
         &self,
         tag: Option<TokenTag>,
@@ -141,6 +142,7 @@ impl JwtValidator {
         metadata: &MetadataCache,
         client: &impl Fn() -> awc::Client,
         deadline: Deadline,
+        introspects: bool,
     ) -> Result<JwtOutcome, AuthError> {
         let Some(jwt) = Jwt::read(token).map_err(AuthError::token)? else {
             return Ok(JwtOutcome::Introspect(None));
@@ -148,7 +150,7 @@ impl JwtValidator {
         // The header is checked before the keys are fetched, because the result does not depend on them.
         jwt.check_header(&self.rules).map_err(AuthError::token)?;
         match self.verify(&jwt, tag, metadata, client, deadline).await? {
-            Verification::Yes(claims, _) if self.introspects => {
+            Verification::Yes(claims, _) if introspects => {
                 let now = self.telemetry.clock.unix_time();
                 let current = metadata.load();
                 policy::check_present(&claims, &self.api_rules, metadata.issuer(current.as_deref()), now)?;
@@ -158,7 +160,7 @@ impl JwtValidator {
             }
             Verification::Yes(claims, via) => Ok(JwtOutcome::Verified(claims, via)),
             // Without keys, introspection alone validates the token completely.
-            Verification::NoKeys(_) if self.introspects => Ok(JwtOutcome::Introspect(None)),
+            Verification::NoKeys(_) if introspects => Ok(JwtOutcome::Introspect(None)),
             Verification::NoKeys(error) => Err(error),
         }
     }

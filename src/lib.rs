@@ -208,10 +208,11 @@ pub use middleware::ProtectApiService;
 pub use policy::GroupOptions;
 pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, TenantRequest};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
-pub use revocation::Revocation;
+pub use revocation::{Revocation, RevocationError};
 pub use secret::Secret;
+pub use settings::{JwtsWhenBlind, UnknownJwtsWhenBlind};
 pub use shared_store::StoreError;
-pub use telemetry::{IntrospectionState, LastError, Status};
+pub use telemetry::{IntrospectionState, LastError, SharedStoreState, Status};
 
 /// The target of the crate's log records.
 const LOG: &str = "actix_protect_api";

@@ -5,12 +5,18 @@
 //! that are validated locally. Evictions are records too: they reject no token, but verdicts that were requested before
 //! them are not used.
 
+mod effects;
+mod error;
 mod index;
+mod indexes;
 mod key;
+mod position;
 mod record;
 
+pub use self::{error::RevocationError, position::Position};
 pub(crate) use self::{
     index::{RevocationIndex, Standing, TokenMarks},
+    indexes::RevocationIndexes,
     key::{IssuerKey, RecordKey},
     record::{Effect, Record},
 };
@@ -19,7 +25,7 @@ use std::fmt;
 
 /// The time by which the issuer's clock may be ahead of this one if no time is given. A token that was issued shortly after
 /// the revocation is rejected too, and the client gets a new one.
-const CLOCK_ALLOWANCE: i64 = 5;
+pub(crate) const CLOCK_ALLOWANCE: i64 = 5;
 
 /// Tokens to revoke; see [`ProtectApi::revoke`](crate::ProtectApi::revoke).
 ///

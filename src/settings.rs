@@ -3,11 +3,13 @@
 mod document;
 mod endpoint_url;
 mod issuer_url;
+mod jwts_when_blind;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
+pub use self::jwts_when_blind::{JwtsWhenBlind, UnknownJwtsWhenBlind};
 pub(crate) use self::{
     document::{DocumentFuture, DocumentResolver, DocumentSource, JsonText},
     endpoint_url::EndpointUrl,
@@ -22,6 +24,7 @@ use crate::{
     policy::Rules,
     redact::UrlText,
     response::ErrorRenderer,
+    shared_store::{Replica, ReplicaSettings, StoreHook},
 };
 
 /// All settings that can be compared. Equal settings share their state within a process.
@@ -66,6 +69,9 @@ pub(crate) struct Tuning {
     pub(crate) max_waiting: usize,
     pub(crate) max_revocations: usize,
     pub(crate) revocation_lifetime: Duration,
+    pub(crate) store_timeout: Duration,
+    pub(crate) blind_for: Duration,
+    pub(crate) jwts_when_blind: JwtsWhenBlind,
     pub(crate) realm: Option<String>,
     pub(crate) resource_metadata: Option<UrlText>,
     pub(crate) error_reference: bool,
@@ -97,6 +103,9 @@ impl Default for Tuning {
             max_waiting: 1024,
             max_revocations: 1_000_000,
             revocation_lifetime: Duration::from_secs(86_400),
+            store_timeout: Duration::from_millis(50),
+            blind_for: Duration::from_secs(1),
+            jwts_when_blind: JwtsWhenBlind::default(),
             realm: None,
             resource_metadata: None,
             error_reference: false,
@@ -155,6 +164,7 @@ pub(crate) struct Hooks {
     pub(crate) token_resolver: Option<Arc<TokenResolver>>,
     pub(crate) certificate_resolver: Option<Arc<dyn CertificateResolver>>,
     pub(crate) cache: Option<Arc<dyn IntrospectionCache>>,
+    pub(crate) shared_store: Option<StoreHook>,
     pub(crate) metadata_resolver: Option<Arc<DocumentResolver>>,
     pub(crate) jwks_resolver: Option<Arc<DocumentResolver>>,
 }
@@ -180,8 +190,24 @@ impl Hooks {
             && same(self.token_resolver.as_ref(), other.token_resolver.as_ref())
             && same(self.certificate_resolver.as_ref(), other.certificate_resolver.as_ref())
             && same(self.cache.as_ref(), other.cache.as_ref())
+            && match (&self.shared_store, &other.shared_store) {
+                (None, None) => true,
+                (Some(one), Some(other)) => one.same(other),
+                _ => false,
+            }
             && same(self.metadata_resolver.as_ref(), other.metadata_resolver.as_ref())
             && same(self.jwks_resolver.as_ref(), other.jwks_resolver.as_ref())
+    }
+
+    /// Returns the part of this process in the shared store.
+    pub(crate) fn replica(&self, tuning: &Tuning) -> Option<Arc<Replica>> {
+        let settings = ReplicaSettings {
+            timeout: tuning.store_timeout,
+            blind_for: tuning.blind_for,
+            keep_for: tuning.revocation_lifetime,
+            max_records: tuning.max_revocations,
+        };
+        self.shared_store.as_ref().map(|hook| Replica::obtain(hook, self.clock.as_ref(), settings))
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {

@@ -6,14 +6,21 @@
 //! and Valkey.
 
 mod key_ring;
-mod position;
-#[cfg_attr(not(test), expect(dead_code, reason = "the builder does not use it yet"))]
+mod outbox;
+mod reader;
+mod replica;
 pub(crate) mod seal;
+mod stored_verdict;
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin, time::Duration};
 
-pub use self::position::Position;
+pub(crate) use self::{
+    outbox::Sending,
+    replica::{Replica, ReplicaSettings, StoreHook},
+    stored_verdict::{StoredEntry, StoredVerdict},
+};
 use crate::cache::CacheKey;
+pub use crate::revocation::Position;
 
 /// The return type of a store's methods: a boxed future that can be polled on any thread.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -57,9 +64,9 @@ pub trait SharedStore: fmt::Debug + Send + Sync {
     /// Any failure of the store.
     fn remove<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, ()>;
 
-    /// Appends a record and returns its position. A record may be deleted once it is older than `keep_for`, if every
-    /// record before it is deleted too, and if a later record is also older than `keep_for`. So the first of the
-    /// remaining records is older than `keep_for` if a record was deleted for its age.
+    /// Appends a record and returns its position. The record may be deleted once it is older than `keep_for` and all records
+    /// before it were deleted. The last record that could be deleted must stay: if records were deleted, the first of the
+    /// remaining ones is therefore older than its own `keep_for`.
     ///
     /// # Errors
     /// Any failure of the store. The record may have been appended.

@@ -9,7 +9,7 @@ mod metrics;
 mod rejections;
 pub(crate) mod status;
 
-pub use self::status::{IntrospectionState, LastError, Status};
+pub use self::status::{IntrospectionState, LastError, SharedStoreState, Status};
 
 use std::{
     sync::Arc,
@@ -30,6 +30,8 @@ pub(crate) enum VerdictSource {
     Introspection,
     /// The verdict cache.
     Cache,
+    /// A verdict that another replica has put into the shared store.
+    SharedStore,
     /// A verified signature.
     Signature,
     /// A signature that was verified for an earlier request.
@@ -41,14 +43,21 @@ pub(crate) enum VerdictSource {
 impl VerdictSource {
     /// The sources of accepted requests.
     #[cfg(feature = "metrics")]
-    const ALL: [Self; 5] =
-        [Self::OuterMount, Self::Introspection, Self::Cache, Self::Signature, Self::RememberedSignature];
+    const ALL: [Self; 6] = [
+        Self::OuterMount,
+        Self::Introspection,
+        Self::Cache,
+        Self::SharedStore,
+        Self::Signature,
+        Self::RememberedSignature,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OuterMount => "outer_mount",
             Self::Introspection => "introspection",
             Self::Cache => "cache",
+            Self::SharedStore => "shared_store",
             Self::Signature => "signature",
             Self::RememberedSignature => "remembered_signature",
             Self::Handler => "handler",
@@ -192,6 +201,13 @@ impl Telemetry {
         #[cfg(feature = "metrics")]
         self.metrics.fetched(call, unix_time);
     }
+}
+
+/// Reports whether the records of the shared store are not read.
+#[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "metrics use it"))]
+pub(crate) fn blind(is_blind: bool) {
+    #[cfg(feature = "metrics")]
+    metrics::blind(is_blind);
 }
 
 /// Measures a call to the authorization server.

@@ -2,6 +2,7 @@
 //! other token is opaque and is introspected.
 
 mod check;
+mod introspected_jwts;
 mod refresh_ahead;
 
 use std::{
@@ -21,15 +22,16 @@ use crate::{
     claims::{Claims, scope::Scopes, scope_mapping::ScopeMapping},
     clock::Clock,
     deadline::Deadline,
-    error::{AuthError, SetupFault, TokenFault},
-    introspection::{Introspection, IntrospectionTarget, concurrency_limit::ConcurrencyLimit},
+    error::{AuthError, SetupFault, TokenFault, UpstreamFault},
+    introspection::{Introspection, IntrospectionTarget, Query, concurrency_limit::ConcurrencyLimit},
     issuer::{IssuerMetadata, MetadataCache, http::CallLimits, refresh::Reader},
-    jwt::{self, JwtOutcome, JwtValidator, VerifiedJwt, verified_tokens::TokenTag},
-    revocation::{IssuerKey, RevocationIndex},
-    settings::{Hooks, Settings},
+    jwt::{self, JwtOutcome, JwtValidator, verified_tokens::TokenTag},
+    revocation::{IssuerKey, RevocationIndex, RevocationIndexes},
+    settings::{Hooks, JwtsWhenBlind, Settings},
+    shared_store::Replica,
     telemetry::{
         Denial, Telemetry, VerdictSource,
-        status::{IntrospectionState, Status},
+        status::{IntrospectionState, SharedStoreState, Status},
     },
 };
 
@@ -78,6 +80,11 @@ pub(crate) struct Validator {
     pub(crate) local: JwtValidator,
     /// The revocation records of the issuer.
     pub(crate) revocations: Arc<RevocationIndex>,
+    /// The revocation records of all issuers.
+    pub(crate) indexes: Arc<RevocationIndexes>,
+    /// The shared store.
+    pub(crate) replica: Option<Arc<Replica>>,
+    jwts_when_blind: JwtsWhenBlind,
     scopes: ScopeMapping,
     has_own_store: bool,
     /// The longest time that a request waits for calls, fetches and the store together.
@@ -98,12 +105,20 @@ impl Validator {
             max_body: settings.tuning.max_response_size,
         };
         let issuer = IssuerKey::new(settings.issuer.as_str());
-        let revocations = RevocationIndex::of_issuer(issuer, settings.tuning.max_revocations);
-        let introspection = Introspection::new(settings, hooks, limits, clock, telemetry, &revocations);
+        let replica = hooks.replica(&settings.tuning);
+        let indexes = replica
+            .as_ref()
+            .map_or_else(RevocationIndexes::of_process, |replica| Arc::clone(&replica.indexes));
+        let revocations = indexes.index(issuer, settings.tuning.max_revocations);
+        let introspection =
+            Introspection::new(settings, hooks, limits, clock, telemetry, &revocations, replica.as_ref());
         Self {
             metadata: MetadataCache::new(settings, hooks, limits, telemetry),
             introspection: introspection.map(Arc::new),
             revocations,
+            indexes,
+            replica,
+            jwts_when_blind: settings.tuning.jwts_when_blind,
             local: JwtValidator::new(settings, hooks, limits, telemetry),
             scopes: settings.rules.scopes.clone(),
             has_own_store: hooks.cache.is_some(),
@@ -150,12 +165,12 @@ impl Validator {
         if let Some(local) = self.local(metadata.has_keys()).filter(|local| !local.introspects())
             && jwt::may_be_jwt(text)
         {
-            let tag = local.tag(text);
-            return match local.lookup(tag.as_ref(), self.telemetry.clock.monotonic()) {
-                Some(claims) => {
+            let (tag, now) = (local.tag(text), self.telemetry.clock.monotonic());
+            return match local.lookup(tag.as_ref(), now) {
+                Some(claims) if self.jwts_now(now) == JwtsWhenBlind::Accept => {
                     Lookup::Found(AgedVerdict::without_age(claims), VerdictSource::RememberedSignature)
                 }
-                None => Lookup::Missed(LookupKeys { tag, key: None }),
+                _ => Lookup::Missed(LookupKeys { tag, key: None }),
             };
         }
         let Some(introspection) = &self.introspection else { return Lookup::Missed(LookupKeys::default()) };
@@ -182,11 +197,18 @@ impl Validator {
         client: impl Fn() -> awc::Client,
     ) -> Result<(AgedVerdict, VerdictSource), AuthError> {
         let has_keys = self.metadata.with_current(&client, deadline, IssuerMetadata::has_keys).await?;
-        if let Some(local) = self.local(has_keys).filter(|local| !local.introspects()) {
+        let jwts_now = self.jwts_now(self.telemetry.clock.monotonic());
+        if let Some(local) = self.local(has_keys).filter(|local| !local.introspects())
+            && jwts_now != JwtsWhenBlind::Introspect
+        {
             let tag = keys.tag.or_else(|| local.tag(token.as_str()));
             let outcome =
-                Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, deadline)).await?;
+                Box::pin(local.validate(tag, token.as_str(), &self.metadata, &client, deadline, false))
+                    .await?;
             if let JwtOutcome::Verified(claims, via) = outcome {
+                if jwts_now == JwtsWhenBlind::Reject {
+                    return Err(AuthError::upstream(UpstreamFault::NoRevocations));
+                }
                 return Ok((AgedVerdict::without_age(claims), via));
             }
         }
@@ -219,28 +241,8 @@ impl Validator {
             let fresh = self.metadata.get(client(), Reader::task(deadline));
             Either::Right(Box::pin(async move { IntrospectionTarget::from_metadata(&fresh.await?.document) }))
         };
-        introspection.verdict(key, token, verified.as_ref(), &client, deadline, target).await
-    }
-
-    /// Verifies a token that must be introspected too. Returns `None` for an opaque token, and if there are no keys.
-    async fn verified_jwt(
-        &self,
-        has_keys: bool,
-        token: &BearerToken,
-        client: &impl Fn() -> awc::Client,
-        deadline: Deadline,
-    ) -> Result<Option<VerifiedJwt>, AuthError> {
-        let Some(local) = self.local(has_keys).filter(|local| local.introspects()) else { return Ok(None) };
-        if !jwt::may_be_jwt(token.as_str()) {
-            return Ok(None);
-        }
-        let tag = local.tag(token.as_str());
-        // If the keys cannot be fetched, half of the time is left for the introspection.
-        let validating = local.validate(tag, token.as_str(), &self.metadata, client, deadline.half());
-        match Box::pin(validating).await? {
-            JwtOutcome::Introspect(jwt) => Ok(jwt),
-            JwtOutcome::Verified(..) => Ok(None),
-        }
+        let query = Query { token, jwt: verified.as_ref(), max_age };
+        introspection.verdict(key, query, &client, deadline, target).await
     }
 
     /// Returns the JWT validator if the issuer publishes keys. Without keys, JWTs are introspected.
@@ -274,6 +276,10 @@ impl Validator {
             most_calls_in_flight: count(ConcurrencyLimit::most_in_flight),
             calls_waiting: self.waiting(),
             cached_verdicts: introspection.map_or(0, |introspection| introspection.cache.len()),
+            shared_store: self.replica.as_ref().map_or(SharedStoreState::Off, |replica| {
+                let reads = replica.reads_records(self.telemetry.clock.monotonic());
+                if reads { SharedStoreState::Reading } else { SharedStoreState::Blind }
+            }),
             last_error: self.telemetry.last_error(),
         }
     }

@@ -15,7 +15,7 @@ use crate::connection::Connection;
 /// The longest time for one attempt to connect.
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 
-/// The longest time for the response to one command: longer than each of our own limits.
+/// The longest time for the response to one command: longer than each limit of this crate.
 const RESPONSE: Duration = Duration::from_secs(3);
 
 /// A failure to read the address of Redis. It contains no part of the address.

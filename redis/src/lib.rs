@@ -24,12 +24,12 @@
 //!
 //! # Permissions
 //!
-//! The user needs the commands `GET`, `SET`, `DEL`, `XADD`, `XREAD`, `XREVRANGE`, `XTRIM`, `XINFO|STREAM`, `TIME`,
+//! The user needs the commands `GET`, `SET`, `DEL`, `XADD`, `XREAD`, `XRANGE`, `XTRIM`, `XINFO|STREAM`, `TIME`,
 //! `MULTI`, `EXEC`, and `PING` on these keys:
 //!
 //! ```text
 //! ACL SETUSER api on >password ~actix-protect-api:* resetchannels -@all
-//!   +get +set +del +xadd +xread +xrevrange +xtrim +xinfo|stream
+//!   +get +set +del +xadd +xread +xrange +xtrim +xinfo|stream
 //!   +time +multi +exec +ping
 //! ```
 //!

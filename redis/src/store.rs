@@ -125,20 +125,16 @@ impl RedisStore {
         is_due
     }
 
-    /// Deletes the records that are older than `keep_for`, except for the newest of them. It shows later that records
-    /// were deleted for their age. The time is that of the server.
-    async fn trim_old(
-        slot: &Slot,
-        stream: &str,
-        newest: Position,
-        keep_for: Duration,
-    ) -> Result<(), StoreError> {
-        let keep_for = u64::try_from(keep_for.as_millis()).unwrap_or(u64::MAX);
-        let Some(limit) = newest.high().checked_sub(keep_for) else { return Ok(()) };
-        let found = slot.command(COMMAND, &stream::newest_until(stream, limit)).await?;
-        match stream::first_position(found) {
-            Some(position) => slot.command(COMMAND, &stream::trim(stream, position)).await,
-            None => Ok(()),
+    /// Deletes the oldest records that are over, except for the last of them: it shows later that only such records were
+    /// deleted. The time is that of the server, which the position of the newest record contains.
+    async fn trim_old(slot: &Slot, stream: &str, newest: Position) -> Result<(), StoreError> {
+        loop {
+            let oldest = slot.command(COMMAND, &stream::oldest(stream)).await?;
+            let Some((last, has_more)) = stream::last_over(oldest, newest.high()) else { return Ok(()) };
+            let _deleted: u64 = slot.command(COMMAND, &stream::trim(stream, last)).await?;
+            if !has_more {
+                return Ok(());
+            }
         }
     }
 }
@@ -180,7 +176,7 @@ impl SharedStore for RedisStore {
 
     fn append<'a>(&'a self, record: &'a [u8], keep_for: Duration) -> StoreFuture<'a, Position> {
         let stream = self.stream_key();
-        let command = stream::append(&stream, record);
+        let command = stream::append(&stream, record, keep_for);
         Box::pin(async move {
             let (slot, trims) = (Arc::clone(&self.inner.commands), self.is_trim_due());
             let append = async move {
@@ -188,7 +184,7 @@ impl SharedStore for RedisStore {
                 let position = stream::position(&id).ok_or_else(stream::malformed)?;
                 if trims {
                     tokio::spawn(async move {
-                        if let Err(error) = Self::trim_old(&slot, &stream, position, keep_for).await {
+                        if let Err(error) = Self::trim_old(&slot, &stream, position).await {
                             log::debug!(target: "actix_protect_api", "old records were not deleted: {error}");
                         }
                     });

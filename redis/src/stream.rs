@@ -11,12 +11,20 @@ use redis::{Cmd, Pipeline, RedisResult, Value, cmd, from_redis_value};
 /// The name of the field that contains a record.
 const FIELD: &str = "r";
 
+/// The name of the field that contains the seconds for which the record is kept.
+const KEEP: &str = "k";
+
+/// The number of the oldest entries that are checked at once.
+pub(crate) const OLDEST: usize = 100;
+
 /// The number of records that are read at once.
 const COUNT: u32 = 1000;
 
-pub(crate) fn append(stream: &str, record: &[u8]) -> Cmd {
+pub(crate) fn append(stream: &str, record: &[u8], keep_for: Duration) -> Cmd {
+    // Rounded up, and never zero.
+    let seconds = keep_for.as_secs().saturating_add(1);
     let mut command = cmd("XADD");
-    command.arg(stream).arg("*").arg(FIELD).arg(record);
+    command.arg(stream).arg("*").arg(FIELD).arg(record).arg(KEEP).arg(seconds);
     command
 }
 
@@ -39,10 +47,10 @@ pub(crate) fn read(stream: &str, after: Position) -> Pipeline {
     pipeline
 }
 
-/// Finds the newest record that is at most as new as this time in milliseconds.
-pub(crate) fn newest_until(stream: &str, milliseconds: u64) -> Cmd {
-    let mut command = cmd("XREVRANGE");
-    command.arg(stream).arg(milliseconds).arg("-").arg("COUNT").arg(1);
+/// Reads the oldest entries.
+pub(crate) fn oldest(stream: &str) -> Cmd {
+    let mut command = cmd("XRANGE");
+    command.arg(stream).arg("-").arg("+").arg("COUNT").arg(OLDEST);
     command
 }
 
@@ -52,9 +60,27 @@ pub(crate) fn trim(stream: &str, before: Position) -> Cmd {
     command
 }
 
-/// Reads the response to [`newest_until`].
-pub(crate) fn first_position(value: Value) -> Option<Position> {
-    entries(value)?.into_iter().next().map(|(position, _)| position)
+/// Reads the response to [`oldest`]. Returns the last of the entries that are over, before the first one that is not, and
+/// whether there may be more of them. `now` is the time of the server in milliseconds.
+pub(crate) fn last_over(value: Value, now: u64) -> Option<(Position, bool)> {
+    let Value::Array(entries) = value else { return None };
+    let (all, mut last, mut over) = (entries.len(), None, 0);
+    for value in entries {
+        let (position, fields) = split(value)?;
+        let mut seconds = None;
+        for (name, value) in fields {
+            if is_named(name, KEEP) {
+                seconds = from_redis_value::<u64>(value).ok();
+            }
+        }
+        // An entry of another program is deleted with the records before it.
+        let until = position.high().saturating_add(seconds.unwrap_or(0).saturating_mul(1000));
+        if until > now {
+            break;
+        }
+        (last, over) = (Some(position), over + 1);
+    }
+    last.map(|last| (last, all == OLDEST && over == all))
 }
 
 /// Reads the position of an entry id.
@@ -146,15 +172,25 @@ fn entries(value: Value) -> Option<Vec<(Position, Vec<u8>)>> {
 /// Returns the position and the record. An entry of another program has no such field: its record is empty, and
 /// cannot be decrypted.
 fn entry(value: Value) -> Option<(Position, Vec<u8>)> {
-    let Value::Array(parts) = value else { return None };
-    let [entry_id, fields] = <[Value; 2]>::try_from(parts).ok()?;
+    let (position, fields) = split(value)?;
     let mut record = Vec::new();
-    for (name, value) in pairs(fields)? {
-        if from_redis_value::<Vec<u8>>(name).is_ok_and(|name| name == FIELD.as_bytes()) {
+    for (name, value) in fields {
+        if is_named(name, FIELD) {
             record = from_redis_value(value).ok()?;
         }
     }
-    Some((id(entry_id)?, record))
+    Some((position, record))
+}
+
+/// Returns the position and the fields of an entry.
+fn split(value: Value) -> Option<(Position, Vec<(Value, Value)>)> {
+    let Value::Array(parts) = value else { return None };
+    let [entry_id, fields] = <[Value; 2]>::try_from(parts).ok()?;
+    Some((id(entry_id)?, pairs(fields)?))
+}
+
+fn is_named(name: Value, expected: &str) -> bool {
+    from_redis_value::<Vec<u8>>(name).is_ok_and(|name| name == expected.as_bytes())
 }
 
 fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {

@@ -6,6 +6,7 @@
     reason = "a test that cannot continue must fail at that place"
 )]
 
+mod replicas;
 mod server;
 
 use std::{env, fs, process::Command, time::Duration};
@@ -170,23 +171,26 @@ async fn records_before_a_position_are_deleted_on_request() {
     assert_eq!((records(&batch), batch.total_appended, batch.length), (vec!["2"], 2, 1));
 }
 
-/// The first of the remaining records is older than a day, which shows that only old records were deleted.
+/// The last of the records that are over stays: it shows that only such records were deleted.
 #[tokio::test]
-async fn records_are_deleted_for_their_age_except_for_the_newest_of_them() {
+async fn records_are_deleted_after_their_time_except_for_the_last_of_them() {
     let server = Server::start();
     let store = server.store();
-    let now = server.time();
-    for hours in [72, 48, 25, 23] {
-        let id = format!("{}-0", now - hours * 60 * 60 * 1000);
-        server.query::<String>(&["XADD", "actix-protect-api:records", &id, "r", &hours.to_string()]);
+    let (now, day) = (server.time(), DAY.as_secs().to_string());
+    // More than are checked at once.
+    for number in 0..150 {
+        server.add(now - 73 * 60 * 60 * 1000 + number, "73", &day);
+    }
+    for (hours, keep) in [(48, &*day), (25, &*day), (24, "200000"), (23, &*day), (1, "60")] {
+        server.add(now - hours * 60 * 60 * 1000, &hours.to_string(), keep);
     }
     store.append(b"0", DAY).await.unwrap();
     let batch = eventually(async || {
         let batch = store.read(None).await.unwrap();
-        if batch.length == 5 { Err(batch) } else { Ok(batch) }
+        if batch.length > 5 { Err(batch) } else { Ok(batch) }
     })
     .await;
-    assert_eq!((records(&batch), batch.total_appended), (vec!["25", "23", "0"], 5));
+    assert_eq!((records(&batch), batch.total_appended), (vec!["25", "24", "23", "1", "0"], 156));
     assert!(batch.oldest_age.unwrap() > DAY);
 }
 

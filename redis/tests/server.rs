@@ -149,6 +149,11 @@ impl Server {
         panic!("{command:?}: expected {expected:?}, got {last}");
     }
 
+    /// The number of keys.
+    pub(crate) fn keys(&self) -> u64 {
+        self.query(&["DBSIZE"])
+    }
+
     /// Appends records to the stream.
     pub(crate) fn append_many(&self, count: usize) {
         let mut pipeline = redis::pipe();
@@ -156,6 +161,12 @@ impl Server {
             pipeline.cmd("XADD").arg("actix-protect-api:records").arg("*").arg("r").arg(number).ignore();
         }
         pipeline.query::<()>(&mut self.connection()).unwrap();
+    }
+
+    /// Appends a record at this time in milliseconds, which is kept for this number of seconds.
+    pub(crate) fn add(&self, time: u64, record: &str, keep: &str) {
+        let id = format!("{time}-0");
+        self.query::<String>(&["XADD", "actix-protect-api:records", &id, "r", record, "k", keep]);
     }
 
     /// The time of the server in milliseconds.

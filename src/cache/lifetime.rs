@@ -10,7 +10,7 @@ use crate::cache::{CacheKey, ClockReading, Ticket, Verdict, expires_at};
 /// The configured durations. They start when the introspection request is sent, and end at the `exp` of the token
 /// at the latest.
 #[derive(Debug)]
-pub(super) struct Lifetime {
+pub(crate) struct Lifetime {
     active: Duration,
     inactive: Duration,
     /// Seeded at random in each process, so that instances that cached a token at the same time do not evict it at
@@ -19,7 +19,7 @@ pub(super) struct Lifetime {
 }
 
 impl Lifetime {
-    pub(super) fn new(active: Duration, inactive: Duration) -> Self {
+    pub(crate) fn new(active: Duration, inactive: Duration) -> Self {
         Self { active, inactive, jitter: RandomState::new() }
     }
 
@@ -32,10 +32,10 @@ impl Lifetime {
     }
 
     /// Returns the remaining part of the duration. Zero if the verdict has expired.
-    pub(super) fn remaining(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) -> Duration {
+    pub(crate) fn remaining(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) -> Duration {
         let until_exp = expires_at(verdict, ticket.token_expires_at())
             .map(|exp| Duration::from_secs(u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0)));
-        let elapsed = now.monotonic.saturating_sub(ticket.sent().monotonic);
+        let elapsed = ticket.age(now.monotonic);
         self.shortened(self.configured(verdict), ticket.key(), now)
             .saturating_sub(elapsed)
             .min(until_exp.unwrap_or(Duration::MAX))

@@ -67,6 +67,8 @@ struct Active {
 #[derive(Clone, Copy)]
 struct Times {
     sent: Duration,
+    /// The age at `sent`, if another replica requested the verdict.
+    aged: Duration,
     ends: Duration,
     exp: Option<i64>,
     /// The number of revocation records before the request was sent.
@@ -84,8 +86,13 @@ impl Times {
         self.exp.is_some_and(|exp| u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0) <= left.as_secs())
     }
 
+    /// Returns the time on the monotonic clock at which the verdict was requested; zero if that was before its start.
+    fn requested(&self) -> Duration {
+        self.sent.saturating_sub(self.aged)
+    }
+
     fn age(&self, now: ClockReading) -> Duration {
-        now.monotonic.saturating_sub(self.sent)
+        self.aged.saturating_add(now.monotonic.saturating_sub(self.sent))
     }
 }
 
@@ -183,13 +190,14 @@ impl VerdictCache {
     fn has_newer_than(&self, key: &CacheKey, times: Times) -> bool {
         let active = self.active.peek(key).map(|entry| entry.times);
         let cached = active.or_else(|| self.inactive.peek(key));
-        cached.is_some_and(|cached| cached.sent > times.sent)
+        cached.is_some_and(|cached| cached.requested() > times.requested())
     }
 
     fn times(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) -> Times {
         let remaining = self.lifetime.remaining(ticket, verdict, now);
         Times {
             sent: ticket.sent().monotonic,
+            aged: ticket.age(ticket.sent().monotonic),
             ends: now.monotonic.saturating_add(remaining),
             exp: expires_at(verdict, ticket.token_expires_at()),
             generation: ticket.generation(),

@@ -124,6 +124,14 @@ impl fmt::Debug for CachedVerdict {
 }
 
 impl CachedVerdict {
+    pub(crate) fn new(verdict: Verdict, ticket: &Ticket) -> Self {
+        Self { verdict, stored_at: ticket.sent().unix, token_expires_at: ticket.token_expires_at() }
+    }
+
+    pub(crate) fn token_expires_at(&self) -> Option<i64> {
+        self.token_expires_at
+    }
+
     /// Returns whether the issuer reported the token as active.
     pub fn is_active(&self) -> bool {
         self.claims().is_some()
@@ -144,7 +152,12 @@ impl CachedVerdict {
 
     /// Returns the verdict unless it is dated in the future, too old, or past its `exp`. `max_age` is that of the
     /// request.
-    fn check(self, lifetime: &Lifetime, max_age: Option<Duration>, now: ClockReading) -> Option<AgedVerdict> {
+    pub(crate) fn check(
+        self,
+        lifetime: &Lifetime,
+        max_age: Option<Duration>,
+        now: ClockReading,
+    ) -> Option<AgedVerdict> {
         let seconds = u64::try_from(now.unix.checked_sub(self.stored_at)?).ok()?;
         // Both times are whole seconds, so an entry may be up to one second older than their difference.
         let age = Duration::from_secs(seconds.checked_add(1)?);
@@ -258,11 +271,7 @@ impl CustomStore {
             self.or_warn(self.within_deadline(self.store.delete(key)).await, now);
             return;
         }
-        let value = CachedVerdict {
-            verdict: verdict.clone(),
-            stored_at: ticket.sent().unix,
-            token_expires_at: ticket.token_expires_at(),
-        };
+        let value = CachedVerdict::new(verdict.clone(), ticket);
         self.or_warn(self.within_deadline(self.store.set(key, &value, lifetime)).await, now);
         // A record may have been added while the entry was being stored.
         if is_stale() {

@@ -84,6 +84,7 @@ impl AuthErrorKind {
             Self::Upstream(UpstreamFault::NoKeys) => "no_keys",
             Self::Upstream(UpstreamFault::Saturated) => "saturated",
             Self::Upstream(UpstreamFault::Paused) => "paused",
+            Self::Upstream(UpstreamFault::NoRevocations) => "no_revocations",
             Self::Misconfigured(SetupFault::Refused) => "refused",
             Self::Misconfigured(SetupFault::Issuer) => "issuer_mismatch",
             Self::Misconfigured(SetupFault::Endpoint) => "endpoint",
@@ -199,6 +200,9 @@ pub enum UpstreamFault {
     /// The circuit breaker is open after repeated failures.
     #[display("calls to the authorization server are paused after repeated failures")]
     Paused,
+    /// The revocations in the shared store cannot be read, and JWTs are then rejected by configuration.
+    #[display("the revocations in the shared store cannot be read")]
+    NoRevocations,
 }
 
 /// The fault of the setup.

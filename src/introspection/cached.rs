@@ -22,7 +22,8 @@ impl Introspection {
         max_age: Option<Duration>,
     ) -> Option<AgedVerdict> {
         let cached = self.cache.lookup(key, now, max_age)?;
-        (!self.is_stale(token, &cached, now.unix)).then_some(cached)
+        (self.allows_age(&cached, now.monotonic) && !self.is_stale(token, &cached, now.unix))
+            .then_some(cached)
     }
 
     /// Returns the verdict that this process or the store has cached, if it is not older than `max_age`.
@@ -37,13 +38,20 @@ impl Introspection {
         // The store may be slow.
         let cached = self.cache.get(key, || ClockReading::now(&*self.clock), max_age);
         let cached = deadline.wait(cached).await.flatten()?;
-        if self.is_stale(token, &cached, self.clock.unix_time()) {
+        let now = ClockReading::now(&*self.clock);
+        if !self.allows_age(&cached, now.monotonic) || self.is_stale(token, &cached, now.unix) {
             return None;
         }
         if let (Requested::Somewhere(_), Verdict::Active(claims)) = (cached.requested, &cached.verdict) {
             claims.record_memo().set_requested_at(generation);
         }
         Some(cached)
+    }
+
+    /// Returns whether a verdict is young enough, in case the records of the shared store are not read.
+    fn allows_age(&self, cached: &AgedVerdict, now: Duration) -> bool {
+        let Some(replica) = &self.replica else { return true };
+        cached.age.is_none_or(|age| replica.allows_age(age.at(now), now))
     }
 
     /// Returns whether a verdict was requested before a record that concerns its token.

@@ -5,6 +5,7 @@ mod hooks;
 mod limits;
 mod metadata;
 mod parties;
+mod shared_store;
 #[cfg(test)]
 mod tests;
 

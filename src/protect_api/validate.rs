@@ -2,6 +2,7 @@
 
 mod documents;
 mod issuer;
+mod shared_store;
 
 use std::time::Duration;
 
@@ -223,6 +224,7 @@ impl ProtectApiBuilder {
             );
         }
         self.check_verdict_durations(check);
+        self.check_shared_store(check);
         let (realm, metadata) = (tuning.realm.as_deref(), tuning.resource_metadata.as_ref());
         if metadata.is_some_and(UrlText::may_hold_credentials) {
             let message = "may hold credentials, expected a URL without: every caller can read it";

@@ -3,7 +3,10 @@
 use std::{str::FromStr, time::Duration};
 
 use super::builder::ProtectApiBuilder as Builder;
-use crate::{algorithm::Algorithm, certificate::CertificateBinding, client_auth::ClientAssertionAudience};
+use crate::{
+    algorithm::Algorithm, certificate::CertificateBinding, client_auth::ClientAssertionAudience,
+    settings::JwtsWhenBlind,
+};
 
 /// The variable of one setting.
 pub(super) struct Variable {
@@ -26,11 +29,14 @@ enum Form {
     Check(fn(Builder, bool) -> Builder),
     Seconds(fn(Builder, Duration) -> Builder),
     Milliseconds(fn(Builder, Duration) -> Builder),
+    /// Like `Milliseconds`, for a time that is usually short.
+    ShortMilliseconds(fn(Builder, Duration) -> Builder),
     Number(fn(Builder, usize) -> Builder),
     Bytes(fn(Builder, u64) -> Builder),
     Algorithms(fn(Builder, Vec<Algorithm>) -> Builder),
     Binding(fn(Builder, CertificateBinding) -> Builder),
     AssertionAudience(fn(Builder, ClientAssertionAudience) -> Builder),
+    WhenBlind(fn(Builder, JwtsWhenBlind) -> Builder),
 }
 
 /// The least value of a variable in milliseconds. A smaller one was probably meant in seconds.
@@ -106,6 +112,9 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("MAX_WAITING", "max_waiting", Form::Number(Builder::max_waiting)),
     variable("REVOCATION_LIFETIME", "revocation_lifetime", Form::Seconds(Builder::revocation_lifetime)),
     variable("MAX_REVOCATIONS", "max_revocations", Form::Number(Builder::max_revocations)),
+    variable("STORE_TIMEOUT", "store_timeout", Form::ShortMilliseconds(Builder::store_timeout)),
+    variable("BLIND_FOR", "blind_for", Form::Milliseconds(Builder::blind_for)),
+    variable("JWTS_WHEN_BLIND", "jwts_when_blind", Form::WhenBlind(Builder::jwts_when_blind)),
     variable("REALM", "realm", Form::Text(Builder::realm)),
     variable("RESOURCE_METADATA", "resource_metadata", Form::Text(Builder::resource_metadata)),
     variable("ERROR_REFERENCE", "error_reference", Form::Boolean(Builder::error_reference)),
@@ -122,7 +131,10 @@ fn accept_missing_audience(builder: Builder, accept: bool) -> Builder {
 impl Variable {
     /// Returns whether an empty value is an error. For the other variables it means that the variable is not set.
     pub(super) fn must_not_be_empty(&self) -> bool {
-        matches!(self.form, Form::Check(_) | Form::Binding(_) | Form::List(_) | Form::Algorithms(_))
+        matches!(
+            self.form,
+            Form::Check(_) | Form::Binding(_) | Form::List(_) | Form::Algorithms(_) | Form::WhenBlind(_)
+        )
     }
 
     /// Parses a value and returns the change of the builder.
@@ -137,6 +149,8 @@ impl Variable {
             Form::Boolean(set) | Form::Check(set) => change(set, boolean(value)?),
             Form::Seconds(set) => change(set, Duration::from_secs(whole("seconds")?)),
             Form::Milliseconds(set) => change(set, milliseconds(whole("milliseconds")?)?),
+            Form::ShortMilliseconds(set) => change(set, Duration::from_millis(whole("milliseconds")?)),
+            Form::WhenBlind(set) => change(set, parsed(value, "accept, introspect or reject")?),
             Form::Number(set) => change(set, parsed(value, "a whole number")?),
             Form::Bytes(set) => change(set, whole("bytes")?),
             Form::Algorithms(set) => {
@@ -198,7 +212,7 @@ mod tests {
 
     /// Methods that take code or credentials, and single forms of settings that take a list. The
     /// credentials have variables that belong together.
-    const WITHOUT_VARIABLE: [&str; 14] = [
+    const WITHOUT_VARIABLE: [&str; 15] = [
         "async_token_resolver",
         "build",
         "cache_store",
@@ -212,6 +226,7 @@ mod tests {
         "metadata_resolver",
         "renderer",
         "require_claim",
+        "shared_store",
         "token_resolver",
     ];
 
@@ -225,6 +240,7 @@ mod tests {
             include_str!("builder/limits.rs"),
             include_str!("builder/metadata.rs"),
             include_str!("builder/parties.rs"),
+            include_str!("builder/shared_store.rs"),
         ];
         let methods = parts.into_iter().flat_map(|part| part.split("\n    pub fn ").skip(1));
         let mut methods: Vec<_> = methods.filter_map(|text| text.split(['(', '<']).next()).collect();

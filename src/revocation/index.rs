@@ -8,15 +8,15 @@ pub(crate) use self::marks::TokenMarks;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::BinaryHeap,
     fmt,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use super::{CLOCK_ALLOWANCE, Effect, IssuerKey, Record, RecordKey};
+use super::{CLOCK_ALLOWANCE, IssuerKey, Position, Record, RecordKey, effects::Effects};
 use crate::claims::Claims;
 
 /// The maximum number of expired records that one new record removes, so that no call takes long.
@@ -41,28 +41,6 @@ pub(crate) struct RevocationIndex {
 /// The keys of the records, by the time at which the records end. The earliest is first.
 type Expiries = BinaryHeap<Reverse<(i64, RecordKey)>>;
 
-/// The effects of all records with one key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Effects {
-    reject: Option<Reject>,
-    discard: Option<Discard>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reject {
-    issued_before: Option<i64>,
-    until: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Discard {
-    /// The generation of the record. Verdicts that were requested at an earlier generation are stale.
-    generation: u64,
-    /// The time of the record, in seconds since 1970.
-    at: i64,
-    until: i64,
-}
-
 /// The result of checking a token against the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -74,21 +52,8 @@ pub(crate) enum Standing {
     Revoked,
 }
 
-/// The indexes of all issuers with a configuration or with records.
-static INDEXES: LazyLock<Mutex<HashMap<IssuerKey, Arc<RevocationIndex>>>> = LazyLock::new(Mutex::default);
-
 impl RevocationIndex {
-    /// Returns the index of an issuer. `capacity` is the number of records that it may contain; the largest one of all
-    /// configurations of the issuer applies.
-    pub(crate) fn of_issuer(issuer: IssuerKey, capacity: usize) -> Arc<Self> {
-        let mut indexes = lock(&INDEXES);
-        indexes.retain(|_, index| Arc::strong_count(index) > 1 || !index.records.is_empty());
-        let index = indexes.entry(issuer).or_insert_with(|| Arc::new(Self::new(issuer, 0)));
-        index.capacity.fetch_max(capacity, Ordering::Relaxed);
-        Arc::clone(index)
-    }
-
-    fn new(issuer: IssuerKey, capacity: usize) -> Self {
+    pub(super) fn new(issuer: IssuerKey, capacity: usize) -> Self {
         Self {
             issuer,
             records: papaya::HashMap::new(),
@@ -96,6 +61,11 @@ impl RevocationIndex {
             capacity: AtomicUsize::new(capacity),
             expiries: Mutex::default(),
         }
+    }
+
+    /// Raises the number of records that it may contain.
+    pub(super) fn allow(&self, capacity: usize) {
+        self.capacity.fetch_max(capacity, Ordering::Relaxed);
     }
 
     pub(crate) fn issuer(&self) -> &IssuerKey {
@@ -115,18 +85,44 @@ impl RevocationIndex {
 
     /// Adds a record. From now on, every request is checked against it. `now` is in seconds since 1970.
     pub(crate) fn add(&self, record: &Record, now: i64) {
+        self.apply(record, None, now);
+    }
+
+    /// Adds a record that has this position in the shared store. A record that changes nothing, because it was read before,
+    /// is ignored: verdicts that were requested since then stay valid.
+    pub(crate) fn apply(&self, record: &Record, position: Option<Position>, now: i64) {
         let mut expiries = lock(&self.expiries);
         self.remove_expired(&mut expiries, now);
         let is_full = self.records.len() >= self.capacity.load(Ordering::Relaxed);
+        if position.is_some() && (record.until <= now || self.contains(record, position)) {
+            return;
+        }
         if is_full && self.records.pin().get(&record.key).is_none() {
-            self.widen(&mut expiries, record, now);
+            self.widen(&mut expiries, record, position, now);
         } else {
-            self.insert(&mut expiries, record, now);
+            self.insert(&mut expiries, record, position, now);
         }
     }
 
+    /// Discards verdicts of this process only: those of the shared store are not affected.
+    pub(crate) fn discard_here(&self, record: &Record, now: i64) {
+        self.insert(&mut lock(&self.expiries), record, Some(Position::default()), now);
+    }
+
+    /// Sets the position of a record that was added before it had one.
+    pub(crate) fn set_position(&self, record: &Record, position: Position) {
+        let _changing = lock(&self.expiries);
+        let records = self.records.pin();
+        let _updated = records.update(record.key, |effects| effects.at(record.effect, position));
+    }
+
+    fn contains(&self, record: &Record, position: Option<Position>) -> bool {
+        let records = self.records.pin();
+        records.get(&record.key).is_some_and(|effects| effects.cover(record, position))
+    }
+
     /// Inserts a record for all tokens in place of one for which there is no place.
-    fn widen(&self, expiries: &mut Expiries, record: &Record, now: i64) {
+    fn widen(&self, expiries: &mut Expiries, record: &Record, position: Option<Position>, now: i64) {
         log::error!(
             target: crate::LOG, event = "revocations_full", records = self.len();
             "there are too many revocation records ({}): all tokens that were issued until now are revoked", self.len()
@@ -134,13 +130,13 @@ impl RevocationIndex {
         let until_now = now.saturating_add(CLOCK_ALLOWANCE);
         let issued_before = record.issued_before.unwrap_or(until_now).max(until_now);
         let all = Record { key: self.issuer.all_tokens(), issued_before: Some(issued_before), ..*record };
-        self.insert(expiries, &all, now);
+        self.insert(expiries, &all, position, now);
     }
 
-    fn insert(&self, expiries: &mut Expiries, record: &Record, now: i64) {
+    fn insert(&self, expiries: &mut Expiries, record: &Record, position: Option<Position>, now: i64) {
         // The generation changes after the record is visible. A request that read the old generation is checked again later.
         let generation = self.generation().saturating_add(1);
-        let new = Effects::new(record, generation, now);
+        let new = Effects::new(record, generation, position, now);
         let records = self.records.pin();
         if records.get(&record.key).is_none() {
             expiries.push(Reverse((record.until, record.key)));
@@ -234,6 +230,27 @@ impl RevocationIndex {
             .any(|effects| effects.discards(requested_at, now))
     }
 
+    /// Returns whether a verdict of the shared store is stale. Its replica had read the records until `read_until` before it
+    /// requested the verdict. `jwt` is the token itself, if it is a JWT.
+    pub(crate) fn discards_stored<'c>(
+        &self,
+        token: &str,
+        claims: impl IntoIterator<Item = &'c Claims>,
+        read_until: Option<Position>,
+        now: i64,
+    ) -> bool {
+        if self.generation() == 0 {
+            return false;
+        }
+        let records = self.records.pin();
+        self.issuer.keys_of(token, claims).iter().any(|key| {
+            let discard = records.get(key).and_then(|effects| effects.discard);
+            discard.is_some_and(|discard| {
+                discard.until > now && discard.position.is_none_or(|position| Some(position) > read_until)
+            })
+        })
+    }
+
     /// Returns whether a verdict is stale that was requested at this time, in seconds since 1970, by any process.
     pub(crate) fn discards_since(
         &self,
@@ -254,53 +271,6 @@ impl RevocationIndex {
             Some(claims) => self.issuer.keys_of(token, [claims]).iter().any(is_later),
             None => [self.issuer.all_tokens(), self.issuer.token(token)].iter().any(is_later),
         }
-    }
-}
-
-impl Effects {
-    fn new(record: &Record, generation: u64, now: i64) -> Self {
-        let Record { effect, issued_before, until, .. } = *record;
-        match effect {
-            Effect::Reject => Self { reject: Some(Reject { issued_before, until }), discard: None },
-            Effect::Discard => Self { reject: None, discard: Some(Discard { generation, at: now, until }) },
-        }
-    }
-
-    /// Returns the effects of two records with the same key. The result is never weaker than one of them.
-    fn and(self, other: Self) -> Self {
-        let reject = match (self.reject, other.reject) {
-            (Some(one), Some(other)) => Some(Reject {
-                // `None` is any time.
-                issued_before: one.issued_before.zip(other.issued_before).map(|(one, other)| one.max(other)),
-                until: one.until.max(other.until),
-            }),
-            (one, other) => one.or(other),
-        };
-        let discard = match (self.discard, other.discard) {
-            (Some(one), Some(other)) => Some(Discard {
-                generation: one.generation.max(other.generation),
-                at: one.at.max(other.at),
-                until: one.until.max(other.until),
-            }),
-            (one, other) => one.or(other),
-        };
-        Self { reject, discard }
-    }
-
-    fn rejects(&self, issued_at: Option<i64>, now: i64) -> bool {
-        self.reject.is_some_and(|Reject { issued_before, until }| {
-            let is_before = |issued_before| issued_at.is_none_or(|issued_at| issued_at <= issued_before);
-            until > now && issued_before.is_none_or(is_before)
-        })
-    }
-
-    fn discards(&self, requested_at: u64, now: i64) -> bool {
-        self.discard.is_some_and(|discard| discard.until > now && discard.generation > requested_at)
-    }
-
-    fn until(&self) -> i64 {
-        let reject = self.reject.map_or(i64::MIN, |reject| reject.until);
-        reject.max(self.discard.map_or(i64::MIN, |discard| discard.until))
     }
 }
 

@@ -30,6 +30,14 @@ impl IssuerKey {
         Self(first_half(digest(&SHA256, issuer.as_bytes()).as_ref()))
     }
 
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn into_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     pub(crate) fn token(&self, token: &str) -> RecordKey {
         self.key(Kind::Token, token)
     }

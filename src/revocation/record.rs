@@ -22,3 +22,78 @@ pub(crate) struct Record {
     /// The time at which the record ends, in seconds since 1970.
     pub(crate) until: i64,
 }
+
+/// The version of the form in which replicas send records to each other.
+const VERSION: u8 = 1;
+
+impl Record {
+    /// Returns the form in which replicas send records to each other: the version, the effect, the issuer, the key, the
+    /// end, and the time of issue if there is one.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let effect = match self.effect {
+            Effect::Reject => 0,
+            Effect::Discard => 1,
+        };
+        let mut bytes = vec![VERSION, effect];
+        bytes.extend_from_slice(&self.issuer.into_bytes());
+        bytes.extend_from_slice(&self.key.into_bytes());
+        bytes.extend_from_slice(&self.until.to_be_bytes());
+        bytes.extend(self.issued_before.into_iter().flat_map(i64::to_be_bytes));
+        bytes
+    }
+
+    /// Reads this form. Returns `None` for any other bytes.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&[version, effect], rest) = bytes.split_first_chunk::<2>()?;
+        let (issuer, rest) = rest.split_first_chunk::<16>()?;
+        let (key, rest) = rest.split_first_chunk::<16>()?;
+        let (until, rest) = rest.split_first_chunk::<8>()?;
+        let issued_before = match rest {
+            [] => None,
+            rest => Some(i64::from_be_bytes(rest.try_into().ok()?)),
+        };
+        let effect = match effect {
+            0 => Effect::Reject,
+            1 => Effect::Discard,
+            _ => return None,
+        };
+        (version == VERSION).then(|| Self {
+            issuer: IssuerKey::from_bytes(*issuer),
+            key: RecordKey::from_bytes(*key),
+            effect,
+            issued_before,
+            until: i64::from_be_bytes(*until),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_record_is_read_as_it_was_written(
+            issuer: [u8; 16], key: [u8; 16], until: i64, issued_before: Option<i64>, rejects: bool,
+        ) {
+            let record = Record {
+                issuer: IssuerKey::from_bytes(issuer),
+                key: RecordKey::from_bytes(key),
+                effect: if rejects { Effect::Reject } else { Effect::Discard },
+                issued_before,
+                until,
+            };
+            let bytes = record.to_bytes();
+            prop_assert_eq!(Record::from_bytes(&bytes), Some(record));
+            prop_assert_eq!(Record::from_bytes(&bytes[..bytes.len() - 1]), None);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
+            let record = Record::from_bytes(&bytes);
+            prop_assert!(record.is_none_or(|record| record.to_bytes() == bytes));
+        }
+    }
+}

@@ -45,11 +45,13 @@ struct CurrentRing {
 }
 
 impl Sealer {
-    /// Creates the sealer. Returns an error if the source has no usable keys.
-    pub(crate) fn new(source: SecretSource) -> Result<Self, String> {
-        let sealer = Self { source, ring: ArcSwapOption::empty(), warnings: LogThrottle::default() };
-        sealer.current()?.keys.as_ref().map_err(Clone::clone)?;
-        Ok(sealer)
+    pub(crate) fn new(source: SecretSource) -> Self {
+        Self { source, ring: ArcSwapOption::empty(), warnings: LogThrottle::default() }
+    }
+
+    /// Checks the keys of a source.
+    pub(crate) fn check(source: &SecretSource) -> Result<(), String> {
+        KeyRing::parse(source.current()?.expose()).map(drop)
     }
 
     /// Encrypts a value with the first key.

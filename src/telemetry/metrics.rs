@@ -77,6 +77,11 @@ impl Metrics {
     }
 }
 
+/// Of the process, because several issuers may share a store.
+pub(crate) fn blind(is_blind: bool) {
+    gauge(&Key::from_static_name("protect_api_store_blind"), u8::from(is_blind).into());
+}
+
 fn decision(issuer: &Arc<str>, outcome: &'static str, fault: &'static str, via: &'static str) -> Key {
     key("protect_api_decisions_total", issuer, [("outcome", outcome), ("fault", fault), ("via", via)])
 }

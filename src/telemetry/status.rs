@@ -101,6 +101,8 @@ pub struct Status {
     pub calls_waiting: usize,
     /// Verdicts in the in-memory cache. Expired verdicts are included until their memory is needed.
     pub cached_verdicts: usize,
+    /// Whether the revocations in the shared store are read.
+    pub shared_store: SharedStoreState,
     /// The last failure of the authorization server or of the setup: the reason of a 503 or 500, or of a failed
     /// refresh of metadata or keys, even while the last good ones are still used. The next failure replaces it. The
     /// next success of the same kind of call (metadata, keys, or introspection) removes it, if that call started after
@@ -118,6 +120,19 @@ pub struct LastError {
     pub kind: AuthErrorKind,
     /// The time since the failure.
     pub ago: Duration,
+}
+
+/// The state of the [shared store](crate::ProtectApiBuilder::shared_store).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SharedStoreState {
+    /// No shared store is configured.
+    Off,
+    /// All revocations were read, not longer than [`blind_for`](crate::ProtectApiBuilder::blind_for) ago.
+    Reading,
+    /// The revocations are not read. Cached verdicts are used for at most
+    /// [`blind_for`](crate::ProtectApiBuilder::blind_for).
+    Blind,
 }
 
 /// The state of introspection and its circuit breaker.

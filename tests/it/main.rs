@@ -105,5 +105,6 @@ mod project {
 }
 
 mod servers;
+mod shared_store;
 mod test_issuer;
 mod troubleshooting;

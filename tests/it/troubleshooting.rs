@@ -10,6 +10,7 @@ mod page;
 mod process;
 mod records;
 mod refused;
+mod shared_store;
 mod start;
 mod symptoms;
 mod unauthorized;
@@ -77,7 +78,7 @@ fn all() -> Vec<(&'static str, Vec<(&'static str, Walk)>)> {
         ("403", refused::forbidden()),
         ("500", misconfigured::walks()),
         ("503", unavailable::walks()),
-        ("Other records", records::walks()),
+        ("Other records", [records::walks(), shared_store::walks()].concat()),
         ("Other symptoms", symptoms::walks()),
     ]
 }

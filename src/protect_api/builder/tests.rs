@@ -8,7 +8,8 @@ const BUILDER: &str = concat!(
     include_str!("hooks.rs"),
     include_str!("limits.rs"),
     include_str!("metadata.rs"),
-    include_str!("parties.rs")
+    include_str!("parties.rs"),
+    include_str!("shared_store.rs")
 );
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
@@ -185,10 +186,14 @@ fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
         max_waiting,
         max_revocations,
         revocation_lifetime,
+        store_timeout,
+        blind_for,
+        jwts_when_blind,
         realm,
         resource_metadata,
         error_reference,
     } = tuning;
+    assert_eq!(store_timeout.as_millis(), 50);
     assert_eq!((&**algorithms, algorithms.len()), (Algorithm::ALL, 10));
     let inactive = Tuning { introspection_cache: Some(Duration::MAX), ..tuning.clone() };
     let millis = thousands(usize::try_from(response_timeout.as_millis()).unwrap());
@@ -218,6 +223,13 @@ fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
         number("max_waiting", *max_waiting),
         number("max_revocations", *max_revocations),
         duration("revocation_lifetime", *revocation_lifetime),
+        documented("store_timeout", "50 ms", "50 ms"),
+        duration("blind_for", *blind_for),
+        documented(
+            "jwts_when_blind",
+            format!("`{}`", format!("{jwts_when_blind:?}").to_lowercase()),
+            format!("[`JwtsWhenBlind::{jwts_when_blind:?}`]"),
+        ),
         absent("realm", realm.as_ref(), "none", "none"),
         absent("resource_metadata", resource_metadata.as_ref(), "none", "none"),
         switch("error_reference", *error_reference),
@@ -233,12 +245,14 @@ fn defaults_of_hooks(hooks: &Hooks) -> Vec<Documented> {
         cache,
         metadata_resolver,
         jwks_resolver,
+        shared_store,
     } = hooks;
-    assert!(metadata_resolver.is_none() && jwks_resolver.is_none());
+    assert!(metadata_resolver.is_none() && jwks_resolver.is_none() && shared_store.is_none());
     let header = "the `Authorization` header";
     vec![
         documented("metadata_resolver", "none", "none, the metadata is fetched"),
         documented("jwks_resolver", "none", "none, the keys are fetched"),
+        documented("shared_store", "none", "none"),
         absent("cache_store", cache.as_deref(), "in memory", "in memory"),
         absent("renderer", renderer.as_deref(), "`{\"message\":", "`{\"message\":"),
         absent("token_resolver", token_resolver.as_deref(), header, header),

@@ -5,7 +5,7 @@ const A: &str = "a:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1
 const B: &str = "b:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHiA";
 
 fn sealer(text: &str) -> Sealer {
-    Sealer::new(text.into()).unwrap()
+    Sealer::new(text.into())
 }
 
 fn open(sealer: &Sealer, place: Place<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -74,7 +74,7 @@ fn a_key_with_the_same_id_but_other_bytes_opens_nothing() {
 fn a_new_content_of_the_file_is_used_and_a_wrong_one_is_not() {
     let folder = Folder::new();
     let path = folder.write("keys", A);
-    let sealer = Sealer::new(SecretSource::watching(&path, Duration::ZERO)).unwrap();
+    let sealer = Sealer::new(SecretSource::watching(&path, Duration::ZERO));
     folder.write("keys", format!("{B}\n{A}"));
     let bytes = sealer.seal(Place::Record, b"alice").unwrap();
     assert!(bytes.starts_with(&[VERSION, 1, b'b']));
@@ -85,6 +85,8 @@ fn a_new_content_of_the_file_is_used_and_a_wrong_one_is_not() {
 
 #[test]
 fn a_source_without_usable_keys_is_an_error() {
-    assert!(Sealer::new("hunter2".into()).unwrap_err().contains("expected a key of 32 bytes"));
-    assert!(Sealer::new(SecretSource::file("/does/not/exist")).is_err());
+    assert!(Sealer::check(&"hunter2".into()).unwrap_err().contains("expected a key of 32 bytes"));
+    let missing = SecretSource::file("/does/not/exist");
+    assert!(Sealer::check(&missing).is_err());
+    Sealer::new(missing).seal(Place::Record, b"alice").unwrap_err();
 }

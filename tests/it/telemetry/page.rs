@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use actix_protect_api::{
     AuthenticatedRequest, CertificateBinding, ClientAuthentication, LeaseEnd, ProtectApi, Revocation,
-    test::{Algorithm, Endpoint, Fault, TestClock, TestIssuer, TestKey},
+    SharedStoreState,
+    test::{Algorithm, Endpoint, Fault, MemoryStore, TestClock, TestIssuer, TestKey},
 };
 use actix_web::{App, test::init_service, web};
 use serde_json::json;
@@ -20,6 +22,7 @@ use crate::{
         app::{serve, whoami},
         logs, metering,
         service::{introspecting, status_of},
+        time::eventually,
     },
     troubleshooting::walk_the_page,
 };
@@ -27,11 +30,12 @@ use crate::{
 const PAGE: &str = include_str!("../../../docs/observability.md");
 
 /// Documented events that no test can cause, because the checks at the start come first.
-const OUT_OF_REACH: [(&str, &str); 2] = [
+const OUT_OF_REACH: [(&str, &str); 3] = [
     (
         "no_client_certificate",
         "a certificate that cannot be used does not start, and one that turns bad is kept",
     ),
+    ("store_thread_failed", "the system can start a thread"),
     ("no_tls", "the cryptography that is built in has what TLS needs"),
 ];
 
@@ -114,6 +118,17 @@ async fn a_broad_run() {
         for path in ["/", "/", "/in/in"] {
             status_of(&app, path, &token).await;
         }
+    }
+    // A verdict of another replica.
+    let (store, minute) = (MemoryStore::new(), Duration::from_secs(60));
+    let opaque = issuer.opaque(json!({}));
+    for _ in 0..2 {
+        let builder = introspecting(&issuer).introspection_cache_duration(minute);
+        let protect = builder.shared_store(Arc::new(store.clone()), "00".repeat(32)).build().unwrap();
+        assert!(eventually(async || protect.status().shared_store == SharedStoreState::Reading).await);
+        let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
+        assert_eq!(status_of(&app, "/", &opaque).await, 200);
+        assert!(eventually(async || store.verdicts().len() == 1).await);
     }
     // More revocations than the limit.
     let full = TestIssuer::start();

@@ -22,6 +22,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "the authorization server's keys are not available" => no_keys,
         "too many calls to the authorization server are under way" => saturated,
         "calls to the authorization server are paused after repeated failures" => paused,
+        "the revocations in the shared store cannot be read" => super::shared_store::jwts_rejected,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The position of a record in the list of a [`SharedStore`](super::SharedStore). A later record has a higher
+/// The position of a record in the list of a [`SharedStore`](crate::shared_store::SharedStore). A later record has a higher
 /// position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {

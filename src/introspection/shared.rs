@@ -1,0 +1,121 @@
+//! Verdicts of the shared store: one replica calls the authorization server, and the others use its verdict.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{Introspection, IntrospectionCall, TimedVerdict};
+use crate::{
+    cache::{Age, CacheKey, CachedVerdict, ClockReading, Lifetime, Ticket, Verdict},
+    settings::Settings,
+    shared_store::{Position, Replica, StoredEntry, StoredVerdict},
+};
+
+/// The longest time for which a token is claimed. The other replicas then make the call themselves.
+const CLAIM: Duration = Duration::from_secs(2);
+
+/// The interval in which a replica asks for the verdict of another one.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The verdicts of one configuration in the shared store.
+#[derive(Debug)]
+pub(crate) struct SharedVerdicts {
+    replica: Arc<Replica>,
+    lifetime: Lifetime,
+    claim: Duration,
+}
+
+impl SharedVerdicts {
+    /// Returns `None` if verdicts are not cached.
+    pub(super) fn new(settings: &Settings, replica: &Arc<Replica>) -> Option<Self> {
+        let active = settings.tuning.introspection_cache?;
+        Some(Self {
+            replica: Arc::clone(replica),
+            lifetime: Lifetime::new(active, settings.tuning.inactive_verdict_lifetime()),
+            claim: CLAIM.min(settings.tuning.response_timeout / 2),
+        })
+    }
+}
+
+impl Introspection {
+    /// Returns the verdict of another replica, waiting for it if that replica is making the call. Returns `None` if the call
+    /// has to be made. `max_age` is that of the request.
+    pub(super) async fn before_call(
+        &self,
+        call: &IntrospectionCall,
+        max_age: Option<Duration>,
+    ) -> Option<TimedVerdict> {
+        let shared = self.shared.as_ref()?;
+        let (key, waiting) = (&call.key, call.deadline.half().at_most(shared.claim));
+        let mut entry = shared.replica.get_or_claim(key, shared.claim).await;
+        loop {
+            entry = match entry {
+                StoredEntry::Found(stored) => {
+                    return self.accept(shared, &stored, call, max_age);
+                }
+                StoredEntry::Busy if !waiting.time_left().is_zero() => {
+                    sleep(POLL).await;
+                    shared.replica.get(key).await
+                }
+                // The call of the other replica has failed, or its claim has ended.
+                StoredEntry::Missing => shared.replica.get_or_claim(key, shared.claim).await,
+                StoredEntry::Claimed | StoredEntry::Busy | StoredEntry::Unusable => return None,
+            };
+        }
+    }
+
+    /// Checks a stored verdict, and caches it in this process.
+    fn accept(
+        &self,
+        shared: &SharedVerdicts,
+        stored: &StoredVerdict,
+        call: &IntrospectionCall,
+        max_age: Option<Duration>,
+    ) -> Option<TimedVerdict> {
+        let IntrospectionCall { key, token, jwt, .. } = call;
+        // Read before the records are checked: a record that is added in between is later.
+        let generation = self.revocations.generation();
+        let now = ClockReading::now(&*self.clock);
+        let checked = stored.verdict().clone().check(&shared.lifetime, max_age, now)?;
+        let age = checked.age.map_or(Duration::MAX, |age| age.at(now.monotonic));
+        let jwt_claims = jwt.as_ref().map(|jwt| &jwt.claims);
+        let claims = match &checked.verdict {
+            Verdict::Active(claims) => Some(claims),
+            Verdict::Inactive => None,
+        };
+        let all_claims = claims.into_iter().chain(jwt_claims);
+        if !shared.replica.allows_age(age, now.monotonic)
+            || self.revocations.discards_stored(token.as_str(), all_claims, stored.read_until(), now.unix)
+        {
+            return None;
+        }
+        if let Some(claims) = claims {
+            self.revocations.prepare(token.as_str(), claims, generation, jwt_claims);
+        }
+        let expires_at = [stored.verdict().token_expires_at(), jwt.as_ref().and_then(|jwt| jwt.expires_at)];
+        let ticket =
+            Ticket::new(*key, now, generation).aged(age).expiring_at(expires_at.into_iter().flatten().min());
+        self.cache.insert_here(&ticket, &checked.verdict, now);
+        let age = Age::new(age, now.monotonic);
+        Some(TimedVerdict { verdict: checked.verdict, age, generation, is_stored: true })
+    }
+
+    /// Stores the verdict of a call for the other replicas.
+    pub(super) fn after_call(&self, ticket: &Ticket, verdict: &Verdict, read_until: Option<Position>) {
+        let Some(shared) = &self.shared else { return };
+        let now = ClockReading::now(&*self.clock);
+        let lifetime = shared.lifetime.remaining(ticket, verdict, now);
+        let stored = (!lifetime.is_zero()).then(|| {
+            let cached = CachedVerdict::new(verdict.clone(), ticket);
+            (StoredVerdict::new(cached, read_until), lifetime)
+        });
+        shared.replica.put(*ticket.key(), stored);
+    }
+
+    /// Ends the claim after a call that was not made.
+    pub(super) fn release(&self, key: CacheKey) {
+        if let Some(shared) = &self.shared {
+            shared.replica.put(key, None);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The records of this process, and their way into the shared store.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{Position, Replica, StoreError, seal::Place};
+use crate::revocation::{CLOCK_ALLOWANCE, Effect, Record};
+
+/// The longest time for which one append may take.
+const APPEND: Duration = Duration::from_secs(2);
+
+/// The number of records that are kept to be sent again.
+const MAX_RECORDS: usize = 10_000;
+
+/// The time for which a record is sent again after the connection was lost: a failover may have lost it.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// The result of sending a record. The record is sent also if this is dropped.
+pub(crate) type Sending = oneshot::Receiver<Result<(), StoreError>>;
+
+/// Records of this process.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Records that could not be sent. The oldest is first.
+    unsent: VecDeque<Record>,
+    /// Records that were sent, with the time on the monotonic clock.
+    sent: VecDeque<(Record, Duration)>,
+}
+
+impl Outbox {
+    fn push_unsent(&mut self, record: Record, now: i64) {
+        if self.unsent.len() >= MAX_RECORDS {
+            self.widen(now);
+        }
+        self.unsent.push_back(record);
+    }
+
+    /// Replaces the unsent records by one for each issuer and effect, which has at least the same effect.
+    fn widen(&mut self, now: i64) {
+        let until_now = now.saturating_add(CLOCK_ALLOWANCE);
+        let mut widened = BTreeMap::new();
+        for record in self.unsent.drain(..) {
+            let key = record.issuer.all_tokens();
+            let issued_before = (record.effect == Effect::Reject)
+                .then(|| record.issued_before.unwrap_or(until_now).max(until_now));
+            let all = Record { key, issued_before, ..record };
+            let kept = widened.entry((record.issuer, record.effect == Effect::Reject)).or_insert(all);
+            kept.until = kept.until.max(all.until);
+            kept.issued_before = kept.issued_before.max(all.issued_before);
+        }
+        self.unsent.extend(widened.into_values());
+    }
+
+    fn push_sent(&mut self, record: Record, at: Duration) {
+        if self.sent.len() >= MAX_RECORDS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((record, at));
+    }
+
+    /// Sends all records of this process that are in effect again.
+    pub(super) fn send_all_again(&mut self, now: i64) {
+        let sent: Vec<_> = self.sent.drain(..).map(|(record, _)| record).collect();
+        for record in sent.into_iter().filter(|record| record.until > now) {
+            self.push_unsent(record, now);
+        }
+    }
+
+    /// Sends the records again that were sent in the last minute before this time on the monotonic clock.
+    pub(super) fn send_recent_again(&mut self, failed: Duration, now: i64) {
+        let recent = |at: &Duration| *at >= failed.saturating_sub(RECENT);
+        let again: Vec<_> =
+            self.sent.iter().filter(|(_, at)| recent(at)).map(|(record, _)| *record).collect();
+        self.sent.retain(|(_, at)| !recent(at));
+        for record in again.into_iter().filter(|record| record.until > now) {
+            self.push_unsent(record, now);
+        }
+    }
+}
+
+impl Replica {
+    /// Sends a record, which this process has applied, to the other replicas. If the store fails, the record is sent later.
+    pub(crate) fn send(self: &Arc<Self>, record: Record) -> Sending {
+        let (done, outcome) = oneshot::channel();
+        let this = Arc::clone(self);
+        self.spawn(async move {
+            let sent = this.append(&record).await;
+            if sent.is_err() {
+                this.lock_outbox().push_unsent(record, this.clock.unix_time());
+            }
+            // The caller may not wait for it.
+            let _ = done.send(sent);
+        });
+        outcome
+    }
+
+    async fn append(&self, record: &Record) -> Result<(), StoreError> {
+        let position = self.append_bytes(record).await?;
+        self.index(record.issuer).set_position(record, position);
+        self.lock_outbox().push_sent(*record, self.clock.monotonic());
+        Ok(())
+    }
+
+    pub(super) async fn append_bytes(&self, record: &Record) -> Result<Position, StoreError> {
+        let sealed = self.sealer.seal(Place::Record, &record.to_bytes())?;
+        let left = u64::try_from(record.until.saturating_sub(self.clock.unix_time())).unwrap_or(0);
+        let keep_for = self.settings.keep_for.max(Duration::from_secs(left));
+        match timeout(APPEND, self.store().append(&sealed, keep_for)).await {
+            Ok(outcome) => outcome,
+            Err(elapsed) => Err(StoreError::new(elapsed)),
+        }
+    }
+
+    /// Sends the records that could not be sent before.
+    pub(super) async fn send_unsent(&self) {
+        loop {
+            let Some(record) = self.lock_outbox().unsent.pop_front() else { return };
+            if record.until > self.clock.unix_time() && self.append(&record).await.is_err() {
+                self.lock_outbox().unsent.push_front(record);
+                return;
+            }
+        }
+    }
+}

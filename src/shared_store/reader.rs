@@ -1,0 +1,178 @@
+//! The thread that reads the records of the shared store.
+
+use std::{
+    io,
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    time::{sleep, timeout},
+};
+
+use super::{Position, RecordBatch, Replica, StoreError, seal::Place};
+use crate::revocation::{CLOCK_ALLOWANCE, Effect, Record};
+
+/// The longest time for one read.
+const READ: Duration = Duration::from_secs(2);
+
+/// The time between two attempts to read after a failure.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Starts the thread. It ends when the replica is dropped.
+pub(super) fn start(replica: &Arc<Replica>) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let replica = Arc::downgrade(replica);
+    thread::Builder::new()
+        .name("protect-api-store".into())
+        .spawn(move || runtime.block_on(Reader::default().run(&replica)))?;
+    Ok(handle)
+}
+
+/// The place in the list of records until which this process has read.
+#[derive(Default)]
+struct Reader {
+    position: Option<Position>,
+    /// The number of records that were ever appended, until that place; `None` before the first complete read.
+    total: Option<u64>,
+    /// The number of records of an incomplete read.
+    pending: u64,
+    /// The start of the current failure on the monotonic clock.
+    failing: Option<Duration>,
+}
+
+impl Reader {
+    async fn run(mut self, replica: &Weak<Replica>) {
+        loop {
+            // The replica is not held while the thread waits, so that it can be dropped.
+            let Some((store, started)) =
+                replica.upgrade().map(|replica| (Arc::clone(replica.store()), replica.clock.monotonic()))
+            else {
+                return;
+            };
+            let outcome = match timeout(READ, store.read(self.position)).await {
+                Ok(outcome) => outcome,
+                Err(elapsed) => Err(StoreError::new(elapsed)),
+            };
+            let Some(replica) = replica.upgrade() else { return };
+            let failed = match outcome {
+                Ok(batch) => {
+                    if let Some(failed) = self.failing.take() {
+                        replica.lock_outbox().send_recent_again(failed, replica.clock.unix_time());
+                    }
+                    self.take(&replica, &batch, started);
+                    replica.send_unsent().await;
+                    if usize::try_from(batch.length).is_ok_and(|length| length > replica.settings.max_records)
+                    {
+                        replica.widen().await;
+                    }
+                    false
+                }
+                Err(problem) => {
+                    self.failing.get_or_insert(started);
+                    replica.warn(&problem);
+                    true
+                }
+            };
+            replica.report();
+            drop(replica);
+            if failed {
+                sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// Applies the records, and checks that none is missing.
+    fn take(&mut self, replica: &Replica, batch: &RecordBatch, started: Duration) {
+        let now = replica.clock.unix_time();
+        let mut is_unreadable = false;
+        for (position, sealed) in &batch.records {
+            match replica.open_record(sealed) {
+                Some(record) => replica.index(record.issuer).apply(&record, Some(*position), now),
+                None => is_unreadable = true,
+            }
+            self.pending = self.pending.saturating_add(1);
+            if self.position.is_some_and(|last| last >= *position) {
+                return self.lose(replica);
+            }
+            self.position = Some(*position);
+        }
+        if is_unreadable {
+            // It may concern any token.
+            replica.discard_all(now);
+        }
+        if !batch.records.is_empty() && self.position < batch.end {
+            return;
+        }
+        if !self.is_complete(replica, batch) {
+            return self.lose(replica);
+        }
+        self.total = Some(batch.total_appended);
+        self.pending = 0;
+        replica.set_read_until(self.position);
+        replica.set_read(started);
+    }
+
+    /// Returns whether all records were read since the last complete read.
+    fn is_complete(&self, replica: &Replica, batch: &RecordBatch) -> bool {
+        let Some(total) = self.total else {
+            let is_trimmed = batch.total_appended > batch.length
+                && batch.oldest_age.is_some_and(|age| age < replica.settings.keep_for);
+            if is_trimmed && replica.warnings.is_due() {
+                log::warn!(
+                    target: crate::LOG, event = "store_records_incomplete";
+                    "the shared store has records of a shorter time than revocation_lifetime: older revocations are not known \
+                     to this process"
+                );
+            }
+            return true;
+        };
+        self.position <= batch.end && total.checked_add(self.pending) == Some(batch.total_appended)
+    }
+
+    /// Starts again at the first record.
+    fn lose(&mut self, replica: &Replica) {
+        let failing = self.failing;
+        *self = Self { failing, ..Self::default() };
+        replica.lose();
+    }
+}
+
+impl Replica {
+    fn open_record(&self, sealed: &[u8]) -> Option<Record> {
+        let plain = self.sealer.open(Place::Record, sealed, self.clock.monotonic())?;
+        Record::from_bytes(&plain)
+    }
+
+    /// Revokes all tokens of each issuer that were issued until now, and deletes the records before.
+    async fn widen(&self) {
+        let now = self.clock.unix_time();
+        let until = now.saturating_add(i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX));
+        let mut first = None;
+        for index in self.indexes.all().iter().filter(|index| index.len() > 0) {
+            let record = Record {
+                issuer: *index.issuer(),
+                key: index.issuer().all_tokens(),
+                effect: Effect::Reject,
+                issued_before: Some(now.saturating_add(CLOCK_ALLOWANCE)),
+                until,
+            };
+            match self.append_bytes(&record).await {
+                Ok(position) => first = first.or(Some(position)),
+                Err(problem) => return self.warn(&problem),
+            }
+        }
+        if let Some(first) = first {
+            log::error!(
+                target: crate::LOG, event = "store_records_full";
+                "there are too many records in the shared store: all tokens that were issued until now are revoked"
+            );
+            if let Ok(Err(problem)) = timeout(READ, self.store().trim(first)).await {
+                self.warn(&problem);
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The part of this process in a shared store: its records, and the time at which it last read them.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use super::{SharedStore, StoreError, outbox::Outbox, reader, seal::Sealer};
+use crate::{
+    client_auth::SecretSource,
+    clock::{Clock, SystemClock},
+    revocation::{CLOCK_ALLOWANCE, Effect, IssuerKey, Position, Record, RevocationIndex, RevocationIndexes},
+    telemetry::{self, log_throttle::LogThrottle},
+};
+
+/// The store and its keys, as the application has configured them. Compared by identity.
+#[derive(Clone)]
+pub(crate) struct StoreHook {
+    pub(crate) store: Arc<dyn SharedStore>,
+    pub(crate) keys: SecretSource,
+}
+
+impl StoreHook {
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.store, &other.store) && self.keys == other.keys
+    }
+}
+
+/// The settings of a replica.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ReplicaSettings {
+    /// The longest time that a request waits for one operation of the store.
+    pub(crate) timeout: Duration,
+    /// The longest time for which cached verdicts are used while the records are not read.
+    pub(crate) blind_for: Duration,
+    /// The time for which records are kept in the store.
+    pub(crate) keep_for: Duration,
+    /// The maximum number of records of one issuer.
+    pub(crate) max_records: usize,
+}
+
+/// All configurations with the same store share one. Its thread ends when it is dropped.
+pub(crate) struct Replica {
+    hook: StoreHook,
+    custom_clock: Option<Arc<dyn Clock>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: ReplicaSettings,
+    pub(super) sealer: Sealer,
+    pub(crate) indexes: Arc<RevocationIndexes>,
+    pub(super) outbox: Mutex<Outbox>,
+    /// The position until which all records were applied.
+    read_until: Mutex<Option<Position>>,
+    /// The time on the monotonic clock at which the last complete read started, in milliseconds plus one. 0 if there was none.
+    last_read: AtomicU64,
+    /// The time at which records were lost, in seconds since 1970.
+    lost_at: AtomicI64,
+    /// The time on the monotonic clock until which requests skip the store, in milliseconds.
+    skipped_until: AtomicU64,
+    is_reported_blind: AtomicBool,
+    pub(super) warnings: LogThrottle,
+    runtime: OnceLock<Handle>,
+}
+
+static REPLICAS: Mutex<Vec<Weak<Replica>>> = Mutex::new(Vec::new());
+
+/// The time for which requests skip the store after it has failed or has not responded in time.
+const SKIP: Duration = Duration::from_secs(1);
+
+impl Replica {
+    /// Returns the replica of this store, or starts one.
+    pub(crate) fn obtain(
+        hook: &StoreHook,
+        clock: Option<&Arc<dyn Clock>>,
+        settings: ReplicaSettings,
+    ) -> Arc<Self> {
+        let mut alive = REPLICAS.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.retain(|replica| replica.strong_count() > 0);
+        let has_clock = |replica: &Self| match (&replica.custom_clock, clock) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let equal = |replica: &Arc<Self>| {
+            replica.hook.same(hook) && replica.settings == settings && has_clock(replica)
+        };
+        if let Some(replica) = alive.iter().filter_map(Weak::upgrade).find(equal) {
+            return replica;
+        }
+        let replica = Arc::new(Self {
+            custom_clock: clock.cloned(),
+            clock: clock.cloned().unwrap_or_else(|| Arc::new(SystemClock::new())),
+            settings,
+            sealer: Sealer::new(hook.keys.clone()),
+            hook: hook.clone(),
+            indexes: Arc::default(),
+            outbox: Mutex::default(),
+            read_until: Mutex::default(),
+            last_read: AtomicU64::new(0),
+            lost_at: AtomicI64::new(i64::MIN),
+            skipped_until: AtomicU64::new(0),
+            is_reported_blind: AtomicBool::new(false),
+            warnings: LogThrottle::default(),
+            runtime: OnceLock::new(),
+        });
+        match reader::start(&replica) {
+            Ok(runtime) => drop(replica.runtime.set(runtime)),
+            // It is blind, and stays so.
+            Err(error) => {
+                log::error!(
+                    target: crate::LOG, event = "store_thread_failed";
+                    "the thread of the shared store cannot be started, so its records are not read: {error}"
+                );
+            }
+        }
+        alive.push(Arc::downgrade(&replica));
+        replica
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn SharedStore> {
+        &self.hook.store
+    }
+
+    /// Returns the index of an issuer.
+    pub(crate) fn index(&self, issuer: IssuerKey) -> Arc<RevocationIndex> {
+        self.indexes.index(issuer, self.settings.max_records)
+    }
+
+    /// Returns whether the records are being read: they were read completely not longer ago than `blind_for`. Otherwise this
+    /// process is blind. `now` is on the monotonic clock.
+    pub(crate) fn reads_records(&self, now: Duration) -> bool {
+        let last_read = self.last_read.load(Ordering::Acquire);
+        last_read > 0 && millis(now).saturating_sub(last_read - 1) <= millis(self.settings.blind_for)
+    }
+
+    /// Returns whether a cached verdict of this age may be used.
+    pub(crate) fn allows_age(&self, age: Duration, now: Duration) -> bool {
+        age <= self.settings.blind_for || self.reads_records(now)
+    }
+
+    /// Returns the position until which all records were applied.
+    pub(crate) fn read_until(&self) -> Option<Position> {
+        *self.read_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_read_until(&self, position: Option<Position>) {
+        *self.read_until.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    }
+
+    /// Records that all records were read. The read started at this time on the monotonic clock.
+    pub(super) fn set_read(&self, started: Duration) {
+        self.last_read.store(millis(started).saturating_add(1), Ordering::Release);
+    }
+
+    /// Returns whether a verdict was requested before records were lost. Times are in seconds since 1970.
+    pub(super) fn was_lost_since(&self, requested: i64) -> bool {
+        requested <= self.lost_at.load(Ordering::Acquire).saturating_add(CLOCK_ALLOWANCE)
+    }
+
+    /// Handles the loss of records: every cached verdict is discarded, and this process is blind until it has read all
+    /// records again.
+    pub(super) fn lose(&self) {
+        let now = self.clock.unix_time();
+        self.last_read.store(0, Ordering::Release);
+        self.lost_at.store(now, Ordering::Release);
+        self.set_read_until(None);
+        self.discard_all(now);
+        log::warn!(
+            target: crate::LOG, event = "store_records_lost";
+            "records of the shared store were lost (deleted, or not copied before a failover): cached verdicts are not used any \
+             more, and the records of this process are sent again"
+        );
+        self.lock_outbox().send_all_again(now);
+    }
+
+    /// Discards the verdicts in the caches of this process.
+    pub(super) fn discard_all(&self, now: i64) {
+        for index in self.indexes.all() {
+            let until =
+                now.saturating_add(i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX));
+            let key = index.issuer().all_tokens();
+            let record =
+                Record { issuer: *index.issuer(), key, effect: Effect::Discard, issued_before: None, until };
+            index.discard_here(&record, now);
+        }
+    }
+
+    /// Returns whether requests skip the store, because it has just failed.
+    pub(super) fn is_skipped(&self, now: Duration) -> bool {
+        millis(now) < self.skipped_until.load(Ordering::Relaxed)
+    }
+
+    /// Lets requests skip the store for a while.
+    pub(super) fn skip(&self, problem: &StoreError) {
+        let now = self.clock.monotonic();
+        self.skipped_until.store(millis(now.saturating_add(SKIP)), Ordering::Relaxed);
+        self.warn(problem);
+    }
+
+    pub(super) fn warn(&self, problem: &StoreError) {
+        if self.warnings.is_due() {
+            let cause = std::error::Error::source(problem).map(ToString::to_string).unwrap_or_default();
+            log::warn!(
+                target: crate::LOG, event = "store_failed";
+                "the shared store failed, and is skipped for a while: {cause}"
+            );
+        }
+    }
+
+    /// Reports the start and the end of blindness.
+    pub(super) fn report(&self) {
+        let is_blind = !self.reads_records(self.clock.monotonic());
+        telemetry::blind(is_blind);
+        if self.is_reported_blind.swap(is_blind, Ordering::Relaxed) == is_blind {
+            return;
+        }
+        if is_blind {
+            let blind_for = self.settings.blind_for;
+            log::warn!(
+                target: crate::LOG, event = "store_blind";
+                "the records of the shared store are not read: cached verdicts are used for at most {blind_for:?}"
+            );
+        } else {
+            log::info!(
+                target: crate::LOG, event = "store_read"; "the records of the shared store are read again"
+            );
+        }
+    }
+
+    /// Runs a task on the thread of the store.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = self.runtime.get() {
+            drop(runtime.spawn(task));
+        }
+    }
+
+    pub(super) fn lock_outbox(&self) -> std::sync::MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica")
+            .field("store", &self.hook.store)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! While the records of the store cannot be read, cached verdicts are used for a short time only.
+
+use std::time::Duration;
+
+use actix_protect_api::{JwtsWhenBlind, SharedStoreState, TokenFault, UpstreamFault, test::MemoryStore};
+use serde_json::json;
+
+use super::{Replica, calls, settings};
+use crate::support::service::{OK, timed_issuer, token, upstream};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[actix_web::test]
+async fn a_cached_verdict_is_not_used_beyond_blind_for_while_records_are_not_read() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    assert_eq!((one.api.outcome(&alice).await, calls(&issuer)), (OK, 1));
+    store.set_records_available(false);
+    clock.advance(1000 * MILLISECOND);
+    assert_eq!((one.api.outcome(&alice).await, calls(&issuer)), (OK, 1));
+    clock.advance(MILLISECOND);
+    assert_eq!(one.protect.status().shared_store, SharedStoreState::Blind);
+    assert_eq!((one.api.outcome(&alice).await, calls(&issuer)), (OK, 2));
+    // The new verdict is used for `blind_for`.
+    clock.advance(1000 * MILLISECOND);
+    assert_eq!((one.api.outcome(&alice).await, calls(&issuer)), (OK, 2));
+    issuer.revoke(&alice);
+    clock.advance(MILLISECOND);
+    assert_eq!(one.api.outcome(&alice).await, token(TokenFault::Inactive));
+}
+
+#[actix_web::test]
+async fn a_stored_verdict_is_not_used_beyond_blind_for_either() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    assert_eq!(one.api.outcome(&alice).await, OK);
+    super::stored(&store, 1).await;
+    store.set_records_available(false);
+    let cold = Replica::of(settings(&issuer, &store, &clock)).await;
+    clock.advance(1001 * MILLISECOND);
+    assert_eq!((cold.api.outcome(&alice).await, calls(&issuer)), (OK, 2));
+}
+
+#[actix_web::test]
+async fn verdicts_are_cached_again_after_the_records_are_read_again() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    store.set_records_available(false);
+    let one = Replica::of(settings(&issuer, &store, &clock)).await;
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    assert_eq!((one.api.outcome(&alice).await, calls(&issuer)), (OK, 1));
+    clock.advance(1001 * MILLISECOND);
+    store.set_records_available(true);
+    one.becomes(SharedStoreState::Reading).await;
+    assert_eq!((one.api.outcome(&alice).await, calls(&issuer)), (OK, 1), "the cached verdict is used again");
+}
+
+#[actix_web::test]
+async fn jwts_are_accepted_introspected_or_rejected_while_records_are_not_read() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    store.set_records_available(false);
+    let jwt = issuer.jwt(json!({ "sub": "alice" }));
+    let forged = format!("{}x", jwt.trim_end_matches('x'));
+    for (treatment, outcome, introspections) in [
+        (JwtsWhenBlind::Accept, OK, 0),
+        (JwtsWhenBlind::Introspect, OK, 1),
+        (JwtsWhenBlind::Reject, upstream(UpstreamFault::NoRevocations), 0),
+    ] {
+        store.set_records_available(true);
+        let one = Replica::of(settings(&issuer, &store, &clock).jwts_when_blind(treatment)).await;
+        one.becomes(SharedStoreState::Reading).await;
+        let before = calls(&issuer);
+        assert_eq!((one.api.outcome(&jwt).await, calls(&issuer) - before), (OK, 0), "{treatment:?}");
+        store.set_records_available(false);
+        clock.advance(1001 * MILLISECOND);
+        assert_eq!(one.api.outcome(&jwt).await, outcome, "{treatment:?}");
+        assert_eq!(calls(&issuer) - before, introspections, "{treatment:?}");
+        assert!(matches!(one.api.outcome(&forged).await, Err(kind) if kind.class() == "invalid_token"));
+        store.set_records_available(true);
+        one.becomes(SharedStoreState::Reading).await;
+        assert_eq!(one.api.outcome(&jwt).await, OK, "{treatment:?}");
+    }
+    let one = Replica::of(settings(&issuer, &store, &clock).jwts_when_blind(JwtsWhenBlind::Introspect)).await;
+    store.set_records_available(false);
+    clock.advance(1001 * MILLISECOND);
+    issuer.revoke(&jwt);
+    assert_eq!(one.api.outcome(&jwt).await, token(TokenFault::Inactive));
+}

@@ -1,0 +1,151 @@
+//! One replica introspects, and the others use its verdict.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_protect_api::{
+    Revocation, TokenFault,
+    test::{Endpoint, Fault, MemoryStore, TestIssuer},
+};
+use futures_util::future::{join, join_all};
+use serde_json::json;
+
+use super::{Replica, calls, stored};
+use crate::support::{
+    service::{OK, introspecting, timed_issuer, token},
+    time::seconds,
+};
+
+#[actix_web::test]
+async fn a_cold_replica_takes_the_verdict_from_the_store() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let (alice, unknown) = (issuer.opaque(json!({ "sub": "alice" })), "unknown");
+    assert_eq!(one.api.outcome(&alice).await, OK);
+    stored(&store, 1).await;
+    let two = Replica::start(&issuer, &store, &clock).await;
+    assert_eq!((two.api.outcome(&alice).await, calls(&issuer)), (OK, 1));
+    assert_eq!(two.api.get("/", &alice).await.body["sub"], "alice");
+    // It is cached in the process.
+    store.set_available(false);
+    assert_eq!((two.api.outcome(&alice).await, calls(&issuer)), (OK, 1));
+    store.set_available(true);
+    clock.advance(seconds(2));
+    assert_eq!(one.api.outcome(unknown).await, token(TokenFault::Inactive));
+    stored(&store, 2).await;
+    assert_eq!((two.api.outcome(unknown).await, calls(&issuer)), (token(TokenFault::Inactive), 2));
+}
+
+#[actix_web::test]
+async fn a_stored_verdict_is_used_for_the_configured_duration_and_not_past_exp() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    let bob = issuer.opaque(json!({ "sub": "bob", "exp": issuer_time(&clock) + 50 }));
+    assert_eq!([one.api.outcome(&alice).await, one.api.outcome(&bob).await], [OK; 2]);
+    stored(&store, 2).await;
+    clock.advance(seconds(51));
+    let two = Replica::start(&issuer, &store, &clock).await;
+    assert_eq!((two.api.outcome(&alice).await, calls(&issuer)), (OK, 2));
+    assert_ne!(two.api.outcome(&bob).await, OK);
+    assert_eq!(calls(&issuer), 3, "past `exp`, the stored verdict is not used");
+    // The age counts from the introspection by the first replica.
+    clock.advance(seconds(50));
+    assert_eq!((two.api.outcome(&alice).await, calls(&issuer)), (OK, 4));
+}
+
+fn issuer_time(clock: &actix_protect_api::test::TestClock) -> i64 {
+    actix_protect_api::Clock::unix_time(clock)
+}
+
+#[actix_web::test]
+async fn many_cold_requests_of_three_replicas_cause_one_call() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(Replica::start(&issuer, &store, &clock).await);
+    }
+    // The metadata is fetched before.
+    for replica in &replicas {
+        replica.api.outcome("unknown").await.unwrap_err();
+    }
+    let before = calls(&issuer);
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    issuer.fault(Endpoint::Introspection, Fault::hold());
+    let requests = replicas.iter().flat_map(|replica| (0..5).map(|_| replica.api.outcome(&alice)));
+    let release = async {
+        issuer.received(Endpoint::Introspection, before + 1).await;
+        issuer.release(Endpoint::Introspection);
+    };
+    let (outcomes, ()) = join(join_all(requests), release).await;
+    assert_eq!(outcomes, vec![OK; 15]);
+    assert_eq!(calls(&issuer) - before, 1);
+}
+
+#[actix_web::test]
+async fn a_failed_call_is_not_shared_and_releases_its_claim() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let (one, two) =
+        (Replica::start(&issuer, &store, &clock).await, Replica::start(&issuer, &store, &clock).await);
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    issuer.fault(Endpoint::Introspection, Fault::status(500).times(1));
+    one.api.outcome(&alice).await.unwrap_err();
+    assert_eq!(two.api.outcome(&alice).await, OK);
+}
+
+#[actix_web::test]
+async fn a_route_without_cached_verdicts_uses_no_stored_verdict() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    assert_eq!(one.api.outcome(&alice).await, OK);
+    stored(&store, 1).await;
+    issuer.revoke(&alice);
+    let two = Replica::start(&issuer, &store, &clock).await;
+    assert_eq!(two.api.outcome_at("/fresh", &alice).await, token(TokenFault::Inactive));
+    assert_eq!(two.api.outcome(&alice).await, token(TokenFault::Inactive), "the newer verdict is cached");
+}
+
+/// The store never responds: a hang would end the test.
+#[actix_web::test]
+async fn a_store_that_does_not_respond_delays_a_request_for_a_short_time_only() {
+    let (issuer, store) = (TestIssuer::start(), MemoryStore::new());
+    store.set_delay(Duration::from_secs(1_000_000));
+    let builder = introspecting(&issuer)
+        .introspection_cache_duration(seconds(100))
+        .shared_store(Arc::new(store.clone()), super::KEY);
+    let one = Replica::of(builder).await;
+    for number in 0..3 {
+        let bearer = issuer.opaque(json!({ "sub": number.to_string() }));
+        assert_eq!(one.api.outcome(&bearer).await, OK);
+    }
+    assert_eq!(calls(&issuer), 3);
+}
+
+#[actix_web::test]
+async fn a_verdict_that_was_requested_before_an_eviction_is_not_taken_from_the_store() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let tokens = ["alice", "bob"].map(|sub| issuer.opaque(json!({ "sub": sub })));
+    for token in &tokens {
+        assert_eq!(one.api.outcome(token).await, OK);
+    }
+    stored(&store, 2).await;
+    one.protect.revoke(Revocation::subject("alice").verdicts_only()).await.unwrap();
+    let cold = Replica::start(&issuer, &store, &clock).await;
+    assert_eq!((cold.api.outcome(&tokens[1]).await, calls(&issuer)), (OK, 2));
+    assert_eq!((cold.api.outcome(&tokens[0]).await, calls(&issuer)), (OK, 3));
+    assert_eq!((cold.api.outcome(&tokens[0]).await, calls(&issuer)), (OK, 3), "the new verdict is cached");
+}
+
+#[actix_web::test]
+async fn verdicts_are_not_shared_without_a_cache_duration() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let builder =
+        introspecting(&issuer).clock(clock.clone()).shared_store(Arc::new(store.clone()), super::KEY);
+    let one = Replica::of(builder).await;
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    for _ in 0..2 {
+        assert_eq!(one.api.outcome(&alice).await, OK);
+    }
+    assert_eq!((calls(&issuer), store.verdicts().len()), (2, 0));
+}
