@@ -13,6 +13,7 @@
 //! cargo bench --bench calm -- breaker-attack --minutes 0.2
 //! cargo bench --bench calm -- outage
 //! cargo bench --bench calm -- malformed-jwts --count 20000
+//! cargo bench --bench calm -- refresh-ahead --minutes 0.5
 //! ```
 #![expect(
     clippy::expect_used,
@@ -29,6 +30,7 @@ mod kids;
 mod malformed_jwts;
 mod memory;
 mod random_tokens;
+mod refresh_ahead;
 mod report;
 mod rotation;
 mod soak;
@@ -78,10 +80,11 @@ async fn run(program: &str, arguments: &Arguments) -> bool {
         "dead-pool" => dead_pool::run().await,
         "breaker-attack" => breaker::attack(arguments.minutes(0.2)).await,
         "outage" => breaker::outage().await,
+        "refresh-ahead" => refresh_ahead::run(arguments.minutes(0.5)).await,
         // `cargo test --benches` runs this too, to see that it starts.
         "" => {
             println!("name a program: quick, soak, random-tokens, rotation, herd, kids, dead-pool,");
-            println!("breaker-attack, outage, malformed-jwts");
+            println!("breaker-attack, outage, malformed-jwts, refresh-ahead");
             true
         }
         other => {
