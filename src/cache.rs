@@ -141,6 +141,14 @@ impl Cache {
         }
     }
 
+    /// Returns the verdict on an active token during an outage, although it has expired.
+    pub(crate) fn lookup_expired(&self, key: &CacheKey, now: ClockReading) -> Option<AgedVerdict> {
+        match self {
+            Self::Memory(cache) => cache.get_expired(key, now),
+            Self::Off | Self::Custom(_) => None,
+        }
+    }
+
     /// Caches a verdict. `is_stale` returns whether a record concerns it that was added after its request was sent: a store
     /// of several processes must not contain it.
     ///

@@ -2,6 +2,7 @@
 
 pub(crate) mod scoped;
 
+mod expired_verdict;
 mod grants;
 pub(crate) mod lease;
 mod principal;

@@ -5,6 +5,7 @@ mod call;
 pub(crate) mod circuit_breaker;
 pub(crate) mod concurrency_limit;
 mod health_check;
+mod outage_grace;
 mod refresh_ahead;
 mod response;
 mod shared;
@@ -36,7 +37,7 @@ use crate::{
     revocation::RevocationIndex,
     settings::{ClientSettings, EndpointUrl, Hooks, Settings},
     shared_store::Replica,
-    telemetry::{Telemetry, VerdictSource},
+    telemetry::{Telemetry, VerdictSource, log_throttle::LogThrottle},
     waiting_room::WaitingRoom,
 };
 
@@ -55,6 +56,8 @@ pub(crate) struct Introspection {
     pub(crate) cache: Cache,
     pub(crate) concurrency_limit: ConcurrencyLimit,
     breaker: CircuitBreaker,
+    outage_grace: Duration,
+    grace_warnings: LogThrottle,
     /// Runs one health check at a time. The result is `true` if the check ended with a verdict.
     checks: Arc<SingleFlight<(), bool>>,
     /// Runs one check of the credentials at a time. The result is that of the call.
@@ -142,6 +145,8 @@ impl Introspection {
                 queue_timeout: QUEUE_TIMEOUT,
             }),
             breaker: CircuitBreaker::new(Arc::clone(&telemetry.issuer)),
+            outage_grace: settings.tuning.outage_grace,
+            grace_warnings: LogThrottle::default(),
             checks: Arc::default(),
             credential_checks: Arc::default(),
             check_room: WaitingRoom::new(settings.tuning.max_waiting),

@@ -65,6 +65,7 @@ pub(crate) struct Tuning {
     pub(crate) cache_entries: usize,
     pub(crate) cache_bytes: u64,
     pub(crate) refresh_ahead: bool,
+    pub(crate) outage_grace: Duration,
     pub(crate) max_calls: usize,
     pub(crate) max_waiting: usize,
     pub(crate) max_revocations: usize,
@@ -99,6 +100,7 @@ impl Default for Tuning {
             cache_entries: 10_000,
             cache_bytes: 64 * 1024 * 1024,
             refresh_ahead: true,
+            outage_grace: Duration::ZERO,
             max_calls: 64,
             max_waiting: 1024,
             max_revocations: 1_000_000,
@@ -138,6 +140,7 @@ impl Tuning {
             inactive: self.cache_entries,
             bytes: self.cache_bytes,
             refresh_ahead: self.refresh_ahead,
+            outage_grace: self.outage_grace,
         }
     }
 

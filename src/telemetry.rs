@@ -32,6 +32,8 @@ pub(crate) enum VerdictSource {
     Cache,
     /// A verdict that another replica has put into the shared store.
     SharedStore,
+    /// An expired verdict of the cache, during an outage of the authorization server.
+    Grace,
     /// A verified signature.
     Signature,
     /// A signature that was verified for an earlier request.
@@ -43,11 +45,12 @@ pub(crate) enum VerdictSource {
 impl VerdictSource {
     /// The sources of accepted requests.
     #[cfg(feature = "metrics")]
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::OuterMount,
         Self::Introspection,
         Self::Cache,
         Self::SharedStore,
+        Self::Grace,
         Self::Signature,
         Self::RememberedSignature,
     ];
@@ -58,6 +61,7 @@ impl VerdictSource {
             Self::Introspection => "introspection",
             Self::Cache => "cache",
             Self::SharedStore => "shared_store",
+            Self::Grace => "grace",
             Self::Signature => "signature",
             Self::RememberedSignature => "remembered_signature",
             Self::Handler => "handler",

@@ -54,6 +54,11 @@ impl ValidToken {
         self.scopes.as_ref().unwrap_or_else(|| self.claims.scopes())
     }
 
+    /// Returns whether the verdict had expired and is used because the authorization server is unavailable.
+    pub(crate) fn is_expired_verdict(&self) -> bool {
+        self.via == VerdictSource::Grace
+    }
+
     /// Returns the issuer, spelled as in the metadata.
     pub(crate) fn issuer(&self) -> &str {
         self.claims.issuer().or(self.issuer.as_deref()).unwrap_or_default()
@@ -242,7 +247,12 @@ impl Validator {
             Either::Right(Box::pin(async move { IntrospectionTarget::from_metadata(&fresh.await?.document) }))
         };
         let query = Query { token, jwt: verified.as_ref(), max_age };
-        introspection.verdict(key, query, &client, deadline, target).await
+        let outcome = introspection.verdict(key, query, &client, deadline, target).await;
+        outcome.or_else(|failure| {
+            // A mount with a maximum age requires a verdict that is not expired.
+            let expired = max_age.is_none().then(|| introspection.verdict_in_outage(&key, token, &failure));
+            expired.flatten().map(|verdict| (verdict, VerdictSource::Grace)).ok_or(failure)
+        })
     }
 
     /// Returns the JWT validator if the issuer publishes keys. Without keys, JWTs are introspected.

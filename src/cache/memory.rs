@@ -39,6 +39,8 @@ pub(crate) struct CacheLimits {
     pub(crate) bytes: u64,
     /// Whether the times are set at which a verdict is introspected again.
     pub(crate) refresh_ahead: bool,
+    /// The time for which an expired verdict on an active token may be used during an outage.
+    pub(crate) outage_grace: Duration,
 }
 
 /// The verdict cache in memory.
@@ -51,6 +53,7 @@ pub(crate) struct VerdictCache {
     inactive: Segment<CacheKey, Times>,
     lifetime: Lifetime,
     refresh_ahead: bool,
+    outage_grace: Duration,
     /// Locked while both segments change.
     changes: Mutex<()>,
 }
@@ -70,6 +73,8 @@ struct Times {
     /// The age at `sent`, if another replica requested the verdict.
     aged: Duration,
     ends: Duration,
+    /// The end of its use during an outage.
+    grace_ends: Duration,
     exp: Option<i64>,
     /// The number of revocation records before the request was sent.
     generation: u64,
@@ -77,7 +82,15 @@ struct Times {
 
 impl Times {
     fn is_over(&self, now: ClockReading) -> bool {
-        now.monotonic >= self.ends || self.exp.is_some_and(|exp| now.unix >= exp)
+        now.monotonic >= self.ends || self.is_past_exp(now)
+    }
+
+    fn is_past_grace(&self, now: ClockReading) -> bool {
+        now.monotonic >= self.grace_ends || self.is_past_exp(now)
+    }
+
+    fn is_past_exp(&self, now: ClockReading) -> bool {
+        self.exp.is_some_and(|exp| now.unix >= exp)
     }
 
     /// Returns whether the entry ends with its token, so that another verdict would not be usable for longer.
@@ -103,11 +116,24 @@ impl VerdictCache {
             inactive: segment(limits.inactive, u64_of(limits.inactive), UnitWeighter),
             lifetime: Lifetime::new(limits.lifetime, limits.inactive_lifetime),
             refresh_ahead: limits.refresh_ahead,
+            outage_grace: limits.outage_grace,
             changes: Mutex::default(),
         }
     }
 
-    /// Returns the verdict on a token. Removes the entry if it has expired. An entry that is only older than
+    /// Returns the verdict on an active token for use during an outage, unless its token has expired.
+    pub(crate) fn get_expired(&self, key: &CacheKey, now: ClockReading) -> Option<AgedVerdict> {
+        let Active { claims, times, .. } =
+            self.active.get(key).filter(|entry| !entry.times.is_past_grace(now))?;
+        let age = Some(Age::new(times.age(now), now.monotonic));
+        Some(AgedVerdict {
+            verdict: Verdict::Active(claims),
+            requested: Requested::Here(times.generation),
+            age,
+        })
+    }
+
+    /// Returns the verdict on a token. Removes the entry if it has expired and is not kept for an outage. An entry that is only older than
     /// `max_age` stays, because the next request may accept it.
     pub(crate) fn get(
         &self,
@@ -128,7 +154,7 @@ impl VerdictCache {
                 return Some((Verdict::Active(entry.claims), entry.times));
             }
             // Only an expired entry is removed, because a fresh verdict may have replaced it in the meantime.
-            self.active.remove_if(key, |entry| entry.times.is_over(now));
+            self.active.remove_if(key, |entry| entry.times.is_past_grace(now));
         }
         let times = self.inactive.get(key)?;
         if !times.is_over(now) {
@@ -195,11 +221,17 @@ impl VerdictCache {
 
     fn times(&self, ticket: &Ticket, verdict: &Verdict, now: ClockReading) -> Times {
         let remaining = self.lifetime.remaining(ticket, verdict, now);
+        let exp = expires_at(verdict, ticket.token_expires_at());
+        let until_exp = exp.map_or(Duration::MAX, |exp| {
+            Duration::from_secs(u64::try_from(exp.saturating_sub(now.unix)).unwrap_or(0))
+        });
+        let grace = remaining.saturating_add(self.outage_grace).min(until_exp);
         Times {
             sent: ticket.sent().monotonic,
             aged: ticket.age(ticket.sent().monotonic),
             ends: now.monotonic.saturating_add(remaining),
-            exp: expires_at(verdict, ticket.token_expires_at()),
+            grace_ends: now.monotonic.saturating_add(grace),
+            exp,
             generation: ticket.generation(),
         }
     }

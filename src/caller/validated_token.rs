@@ -103,6 +103,12 @@ impl ValidatedToken {
         self.valid.claims.expires_at()
     }
 
+    /// Returns whether the verdict on the token had expired, and is used because the authorization server is unavailable
+    /// ([`outage_grace`](crate::ProtectApiBuilder::outage_grace)). The token may be revoked: reject critical operations.
+    pub fn has_expired_verdict(&self) -> bool {
+        self.valid.is_expired_verdict()
+    }
+
     /// Returns whether the token grants exactly this scope.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.grants().has_scope(scope)

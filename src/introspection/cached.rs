@@ -49,7 +49,7 @@ impl Introspection {
     }
 
     /// Returns whether a verdict is young enough, in case the records of the shared store are not read.
-    fn allows_age(&self, cached: &AgedVerdict, now: Duration) -> bool {
+    pub(super) fn allows_age(&self, cached: &AgedVerdict, now: Duration) -> bool {
         let Some(replica) = &self.replica else { return true };
         cached.age.is_none_or(|age| replica.allows_age(age.at(now), now))
     }

@@ -45,6 +45,9 @@ impl Introspection {
                 let (jwt, target) = prepared.await?;
                 let purpose = CallPurpose::RefreshAhead;
                 let call = IntrospectionCall { key, token, jwt, client, deadline, purpose };
+                if let Some(refreshed) = this.before_refresh(&call).await {
+                    return Ok(refreshed);
+                }
                 this.introspect(call, async { Ok(target) }).await
             }
         });

@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct SharedVerdicts {
     replica: Arc<Replica>,
     lifetime: Lifetime,
+    /// The lifetime of an active verdict.
+    active: Duration,
     claim: Duration,
 }
 
@@ -32,6 +34,7 @@ impl SharedVerdicts {
         Some(Self {
             replica: Arc::clone(replica),
             lifetime: Lifetime::new(active, settings.tuning.inactive_verdict_lifetime()),
+            active,
             claim: CLAIM.min(settings.tuning.response_timeout / 2),
         })
     }
@@ -62,6 +65,12 @@ impl Introspection {
                 StoredEntry::Claimed | StoredEntry::Busy | StoredEntry::Unusable => return None,
             };
         }
+    }
+
+    /// Returns the verdict that another replica has refreshed. An older one is not used.
+    pub(super) async fn before_refresh(&self, call: &IntrospectionCall) -> Option<TimedVerdict> {
+        let shared = self.shared.as_ref()?;
+        self.before_call(call, Some(shared.active / 2)).await
     }
 
     /// Checks a stored verdict, and caches it in this process.

@@ -201,6 +201,7 @@ impl ProtectApi {
         };
         let outer = context.authenticated().filter(|_| is_same)?;
         let is_fresh = match (self.mount.max_age, outer.valid.age) {
+            (Some(_), _) if outer.valid.is_expired_verdict() => false,
             (Some(max_age), Some(age)) => age.at(self.state.clock.monotonic()) <= max_age,
             _ => true,
         };

@@ -134,6 +134,9 @@ impl fmt::Display for Summary<'_> {
                 let inactive = tuning.inactive_verdict_lifetime();
                 let place = if self.hooks.cache.is_some() { "a custom store" } else { "memory" };
                 write!(f, "for {active:?} (inactive ones for {inactive:?}) in {place}")?;
+                if !tuning.outage_grace.is_zero() {
+                    write!(f, ", expired ones for {:?} more in an outage", tuning.outage_grace)?;
+                }
             }
         }
         self.disabled_checks().try_for_each(|text| write!(f, "; {text}"))

@@ -199,6 +199,7 @@ impl ProtectApiBuilder {
             ("max_stale", tuning.max_stale, second, 7 * day),
             ("response_timeout", tuning.response_timeout, instant, two_minutes),
             ("introspection_cache_duration", verdicts, Duration::ZERO, day),
+            ("outage_grace", tuning.outage_grace, Duration::ZERO, day),
             ("revocation_lifetime", tuning.revocation_lifetime, second, 366 * day),
         ] {
             check.range(method, value, least, most);
@@ -222,6 +223,12 @@ impl ProtectApiBuilder {
                 "cache_store",
                 "is set without introspection_cache_duration: no verdict would be cached",
             );
+        }
+        let has_memory = self.hooks.cache.is_none() && tuning.introspection_cache.is_some();
+        if !tuning.outage_grace.is_zero() && !has_memory {
+            let message = "is set, but verdicts are not cached in memory, expected introspection_cache_duration \
+                 without a custom store";
+            check.problem("outage_grace", message);
         }
         self.check_verdict_durations(check);
         self.check_shared_store(check);

@@ -108,6 +108,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("CACHE_ENTRIES", "cache_entries", Form::Number(Builder::cache_entries)),
     variable("CACHE_BYTES", "cache_bytes", Form::Bytes(Builder::cache_bytes)),
     variable("REFRESH_AHEAD", "refresh_ahead", Form::Boolean(Builder::refresh_ahead)),
+    variable("OUTAGE_GRACE", "outage_grace", Form::Seconds(Builder::outage_grace)),
     variable("MAX_CALLS", "max_calls", Form::Number(Builder::max_calls)),
     variable("MAX_WAITING", "max_waiting", Form::Number(Builder::max_waiting)),
     variable("REVOCATION_LIFETIME", "revocation_lifetime", Form::Seconds(Builder::revocation_lifetime)),

@@ -28,6 +28,7 @@ mod introspection {
     mod cache;
     mod calls;
     pub(crate) mod circuit_breaker;
+    mod outage_grace;
     mod refresh_ahead;
     mod single_flight;
     mod waiting;

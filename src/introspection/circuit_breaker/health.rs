@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use super::{BETWEEN_CHECKS, CircuitBreaker, VERDICT_COUNTS, is_after};
+use super::{BETWEEN_CHECKS, CircuitBreaker, Phase, VERDICT_COUNTS, is_after};
 use crate::error::Evidence;
 
 impl CircuitBreaker {
     /// Returns whether no call has failed since the last success, so that calls may be made that are not necessary.
     pub(crate) fn is_healthy(&self) -> bool {
+        !self.has_failed() && self.state().admits_all()
+    }
+
+    /// Returns whether calls are paused, or a call has failed since the last success.
+    pub(crate) fn has_failed(&self) -> bool {
         let state = self.state();
-        state.admits_all() && state.failures == 0 && state.failed_connections == 0
+        !matches!(state.phase, Phase::Closed) || state.failures > 0 || state.failed_connections > 0
     }
 
     /// Returns whether the server gave a verdict in a call after `since`, or in a health check of the last second.

@@ -97,6 +97,18 @@ impl ProtectApiBuilder {
         self
     }
 
+    /// Sets the time for which an expired verdict on an active token is used while the authorization server is unavailable:
+    /// **a token that is revoked during an outage is accepted during that time**. Up to a day, and never past the `exp` of
+    /// the token. It needs the verdict cache in memory. Default: 0 s, requests are rejected with 503.
+    ///
+    /// A [revocation](crate::ProtectApi::revoke) and an [eviction](crate::ProtectApi::evict) end such a use at once. Mounts
+    /// with [`max_age`](crate::ProtectApi::max_age) accept no expired verdict. See
+    /// [`has_expired_verdict`](crate::AuthenticatedRequest::has_expired_verdict).
+    pub fn outage_grace(mut self, duration: Duration) -> Self {
+        self.tuning.outage_grace = duration;
+        self
+    }
+
     /// Sets the maximum number of introspection calls in flight, over all workers. Default: 64. This is less than
     /// the 100 connections of one worker's pool, so that no call waits inside the HTTP client.
     pub fn max_calls(mut self, calls: usize) -> Self {

@@ -288,6 +288,7 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
         ("MAX_TOKEN_AGE", "1h", "whole number of seconds"),
         ("INTROSPECTION_ENDPOINT", "http://tenant.example.test/introspect", "an https URL"),
         ("JWKS_URI", "keys", "an https URL"),
+        ("OUTAGE_GRACE", "60", "not cached in memory"),
         ("MAX_CALLS", "0", "at least 1"),
         ("MAX_STALE", "0", "from 1s"),
         ("CACHE_BYTES", "64M", "whole number of bytes"),

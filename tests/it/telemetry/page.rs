@@ -144,6 +144,17 @@ async fn a_broad_run() {
     protect.revoke(Revocation::all_tokens()).await.unwrap();
     assert_eq!(lease.await, LeaseEnd::Revoked);
     every_fault_of_mcp().await;
+    // A verdict that is used during an outage.
+    let (clock, minute) = (TestClock::new(), Duration::from_secs(60));
+    let down = TestIssuer::builder().clock(clock.clone()).start();
+    let protect = introspecting(&down).clock(clock.clone()).introspection_cache_duration(minute);
+    let protect = protect.outage_grace(minute).build().unwrap();
+    let app = init_service(App::new().wrap(protect).route("/", web::get().to(anyone))).await;
+    let opaque = down.opaque(json!({}));
+    assert_eq!(status_of(&app, "/", &opaque).await, 200);
+    down.fault(Endpoint::Introspection, Fault::status(503).always());
+    clock.advance(minute);
+    assert_eq!(status_of(&app, "/", &opaque).await, 200);
     // Keys that cannot be used.
     let odd = TestIssuer::start();
     odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));
