@@ -2,7 +2,7 @@
 
 pub(crate) mod scoped;
 
-mod expired_verdict;
+mod expiry;
 mod grants;
 pub(crate) mod lease;
 mod principal;
@@ -212,11 +212,6 @@ impl<C> AuthenticatedRequest<C> {
     /// Returns the audiences of the token.
     pub fn audience(&self) -> &Audience {
         self.verdict().audience()
-    }
-
-    /// Returns `exp` in seconds since 1970; `None` if the token has no `exp`.
-    pub fn expires_at(&self) -> Option<i64> {
-        self.verdict().expires_at()
     }
 
     /// Returns the token, for calls to other services that accept tokens with the audience of this API. Do not log it.
