@@ -14,6 +14,7 @@ use crate::{
     cache::{CacheKey, CacheKeyHasher, ClockReading, Ticket, Verdict, VerdictCache},
     claims::Claims,
     clock::{Clock as _, SystemClock},
+    error::{AuthError, TokenFault},
     jwt::{
         key_set::KeySet,
         token::{Jwt, JwtRules},
@@ -149,16 +150,16 @@ impl PublishedKeys {
 
 /// The challenge of a rejection.
 #[derive(Debug)]
-pub struct Refusal(Challenge);
+pub struct Refusal(Challenge, AuthError);
 
 impl Refusal {
     /// Creates the challenges of an API with this realm.
     pub fn new(realm: &str) -> Self {
-        Self(Challenge::new(Some(realm), None))
+        Self(Challenge::new(Some(realm), None), AuthError::token(TokenFault::Inactive))
     }
 
     /// Returns the challenge for an invalid token.
     pub fn challenge(&self) -> HeaderValue {
-        self.0.error("invalid_token", "the access token is invalid", "")
+        self.0.write("invalid_token", "the access token is invalid", &self.1)
     }
 }

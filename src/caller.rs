@@ -2,12 +2,16 @@
 
 pub(crate) mod scoped;
 
+mod auth_context;
 mod expiry;
 mod grants;
 pub(crate) mod lease;
+pub(crate) mod mount_chain;
 mod principal;
+mod step_up;
 mod validated_token;
 
+pub(crate) use self::auth_context::{AuthContext, Caller, LocalState};
 pub use self::{
     lease::{Lease, LeaseEnd},
     principal::Principal,
@@ -19,124 +23,19 @@ use std::{
     fmt,
     future::{Ready, ready},
     rc::Rc,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use serde::de::DeserializeOwned;
 
-use self::{grants::Grants, lease::LeaseTerms};
+use self::{grants::Grants, mount_chain::RejectedBy};
 use crate::{
-    bearer::BearerToken,
-    certificate::CertificateThumbprint,
     claims::{Audience, Claims, scope::Scopes},
     error::{AuthError, AuthErrorKind, SetupFault},
     policy::GroupOptions,
-    protect_api::{ProtectApi, issuer_set::IssuerSet, resolvers::TokenSourceId, state::State},
     response::{Rejection, RejectionBuilder},
-    telemetry::VerdictSource,
-    validator::ValidToken,
 };
-
-/// The state, behind a reference count that only this worker uses. Cloning it per request touches no cache line of
-/// other workers.
-pub(crate) type LocalState = Rc<Arc<State>>;
-
-/// The result of a mount, stored in the request's extensions.
-#[derive(Clone)]
-pub(crate) struct AuthContext {
-    state: LocalState,
-    mount: Rc<ProtectApi>,
-    /// The place from which the mount read the token; `None` if a test authenticated the request.
-    source: Option<TokenSourceId>,
-    authenticated: Option<Rc<Caller>>,
-    /// The client certificate for this mount.
-    certificate: Option<CertificateThumbprint>,
-    /// The source of the verdict for this mount; `None` for an anonymous request.
-    via: Option<VerdictSource>,
-}
-
-/// A caller with a valid token.
-pub(crate) struct Caller {
-    pub(crate) valid: ValidToken,
-    pub(crate) token: BearerToken,
-    /// Whether a test authenticated the request without a token.
-    pub(crate) is_simulated: bool,
-}
-
-impl AuthContext {
-    pub(crate) fn anonymous(state: &LocalState, mount: &Rc<ProtectApi>) -> Self {
-        Self {
-            state: Rc::clone(state),
-            mount: Rc::clone(mount),
-            source: None,
-            authenticated: None,
-            certificate: None,
-            via: None,
-        }
-    }
-
-    /// Creates the context of a mount. `via` is the source of its verdict.
-    pub(crate) fn new(
-        state: &LocalState,
-        mount: &Rc<ProtectApi>,
-        source: Option<TokenSourceId>,
-        authenticated: Rc<Caller>,
-        certificate: Option<CertificateThumbprint>,
-        via: VerdictSource,
-    ) -> Self {
-        let (authenticated, via) = (Some(authenticated), Some(via));
-        Self { source, authenticated, certificate, via, ..Self::anonymous(state, mount) }
-    }
-
-    /// Returns the state of the issuer.
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
-
-    pub(crate) fn source(&self) -> Option<TokenSourceId> {
-        self.source
-    }
-
-    pub(crate) fn via(&self) -> Option<VerdictSource> {
-        self.via
-    }
-
-    pub(crate) fn is_of(&self, state: &Arc<State>) -> bool {
-        Arc::ptr_eq(&self.state, state)
-    }
-
-    /// Returns whether a mount of these issuers created this context.
-    pub(crate) fn is_of_set(&self, issuers: &Arc<IssuerSet>) -> bool {
-        self.mount.issuers.as_ref().is_some_and(|own| Arc::ptr_eq(own, issuers))
-    }
-
-    pub(crate) fn local_state(&self) -> &LocalState {
-        &self.state
-    }
-
-    pub(crate) fn authenticated(&self) -> Option<&Rc<Caller>> {
-        self.authenticated.as_ref()
-    }
-
-    /// Creates a lease for the caller; `None` for an anonymous request. Call it only if there is a stream.
-    pub(crate) fn lease(&self, request: &HttpRequest) -> Option<Lease> {
-        self.authenticated.as_ref().map(|caller| self.lease_for(caller, request))
-    }
-
-    fn lease_for(&self, caller: &Caller, request: &HttpRequest) -> Lease {
-        let Caller { valid, token, is_simulated } = caller;
-        Lease::new(LeaseTerms {
-            mount: Rc::clone(&self.mount),
-            state: Arc::clone(&self.state),
-            client: request.app_data::<web::Data<awc::Client>>().cloned(),
-            certificate: self.certificate,
-            token,
-            valid,
-            is_simulated: *is_simulated,
-        })
-    }
-}
 
 /// The caller of a protected route, as a handler argument (an actix extractor).
 ///
@@ -171,7 +70,7 @@ impl<C> AuthenticatedRequest<C> {
     }
 
     fn grants(&self) -> Grants<'_> {
-        Grants { valid: &self.authenticated.valid, rules: &self.context.state.settings.rules }
+        Grants { valid: &self.authenticated.valid, rules: &self.context.state().settings.rules }
     }
 
     /// Returns `sub`: the user, or the client in the client credentials grant. For the latter, some servers send no
@@ -223,7 +122,8 @@ impl<C> AuthenticatedRequest<C> {
         self.authenticated.token.as_str()
     }
 
-    /// Returns whether the token grants exactly this scope.
+    /// Returns whether the token grants this scope, or a scope that
+    /// [includes](crate::ProtectApiBuilder::scope_implies) it.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.grants().has_scope(scope)
     }
@@ -279,13 +179,15 @@ impl<C> AuthenticatedRequest<C> {
     }
 
     /// Creates a lease: a future that completes when the token expires, is revoked, or is no longer accepted. For a
-    /// WebSocket or another long stream that the handler ends. [`end_streams`](ProtectApi::end_streams) does it without the handler.
+    /// WebSocket or another long stream that the handler ends. [`end_streams`](crate::ProtectApi::end_streams) does it without the handler.
     pub fn lease(&self) -> Lease {
         self.context.lease_for(&self.authenticated, &self.request)
     }
 
     fn reject(&self, error: AuthError) -> Rejection {
-        self.context.state.rejections.reject_in_handler(error, &self.request)
+        let valid = &self.authenticated.valid;
+        let error = self.context.complete(error, RejectedBy::Handler, Some(valid.scopes()));
+        self.context.state().rejections.reject_in_handler(error, &self.request)
     }
 }
 
@@ -319,13 +221,19 @@ impl AuthenticatedRequest {
     /// # Errors
     /// The same as those of the extractor.
     pub fn try_from_request(request: &HttpRequest) -> Result<Self, Rejection> {
+        Self::requiring(request, &[])
+    }
+
+    /// Returns the caller. The challenge for a request without a token also names these scopes.
+    pub(crate) fn requiring(request: &HttpRequest, scopes: &[&str]) -> Result<Self, Rejection> {
         let context = request.extensions().get::<AuthContext>().cloned();
         let Some(context) = context else {
             return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
-        let Some(authenticated) = context.authenticated.clone() else {
-            let error = AuthError::new(AuthErrorKind::MissingToken);
-            return Err(context.state.rejections.reject_in_handler(error, request));
+        let Some(authenticated) = context.authenticated().cloned() else {
+            let error = AuthError::new(AuthErrorKind::MissingToken).with_required_scopes(scopes.join(" "));
+            let error = context.complete(error, RejectedBy::Handler, None);
+            return Err(context.state().rejections.reject_in_handler(error, request));
         };
         let claims = authenticated.valid.claims.clone();
         Ok(Self { request: request.clone(), context, authenticated, claims })

@@ -1,12 +1,14 @@
 //! The claims of a token, with one type for JWTs and introspection responses.
 
 mod audience;
+mod authentication;
 pub(crate) mod claim_path;
 mod footprint;
 pub(crate) mod object;
 pub(crate) mod record_memo;
 pub(crate) mod refresh_times;
 pub(crate) mod scope;
+pub(crate) mod scope_hierarchy;
 pub(crate) mod scope_mapping;
 mod source;
 pub(crate) mod token_type;

@@ -27,6 +27,9 @@ struct AuthErrorInner {
     kind: AuthErrorKind,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     required_scopes: Box<str>,
+    acr_values: Box<str>,
+    /// The longest time since the user signed in, in seconds.
+    max_age: Option<i64>,
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
     /// The URL that was called, without the parts that may be secret.
@@ -50,6 +53,8 @@ impl AuthError {
             kind,
             source: None,
             required_scopes: "".into(),
+            acr_values: "".into(),
+            max_age: None,
             retry_after: None,
             reference: None,
             url: None,
@@ -78,6 +83,14 @@ impl AuthError {
     /// Adds the scopes that the challenge names.
     pub(crate) fn with_required_scopes(self, scopes: impl Into<Box<str>>) -> Self {
         self.with(|inner| inner.required_scopes = scopes.into())
+    }
+
+    /// Adds the authentication that the challenge names (RFC 9470).
+    pub(crate) fn with_step_up(self, acr_values: impl Into<Box<str>>, max_age: Option<i64>) -> Self {
+        self.with(|inner| {
+            inner.acr_values = acr_values.into();
+            inner.max_age = max_age;
+        })
     }
 
     /// Adds the time after which a retry may succeed.
@@ -156,9 +169,20 @@ impl AuthError {
         !matches!(self.0.kind, AuthErrorKind::Upstream(_) | AuthErrorKind::Misconfigured(_))
     }
 
-    /// Returns the required scopes, space-delimited; empty for other errors.
+    /// Returns all scopes that the rejected operation requires, as far as they are known, space-delimited. Empty for
+    /// responses other than 401 and 403.
     pub fn required_scopes(&self) -> &str {
         &self.0.required_scopes
+    }
+
+    /// Returns the required authentication contexts (`acr_values` of RFC 9470), space-delimited; empty for other errors.
+    pub fn acr_values(&self) -> &str {
+        &self.0.acr_values
+    }
+
+    /// Returns the longest time since the user signed in (`max_age` of RFC 9470), in seconds; `None` for other errors.
+    pub fn max_authentication_age(&self) -> Option<i64> {
+        self.0.max_age
     }
 
     /// Returns the random reference of this rejection in the log. There is one if

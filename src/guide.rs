@@ -9,6 +9,7 @@
 //! | Revoke tokens: in code, by security events, by logout | [`revocation`] |
 //! | Share verdicts and revocations between replicas | [`redis`] |
 //! | Require scopes and groups | [`scopes_and_groups`] |
+//! | See which token a client is asked for; scope hierarchy, step-up authentication | [`resource_metadata`] |
 //! | Find the settings for an authorization server, such as Keycloak or Entra ID | [`servers`] |
 //! | Accept the tokens of several issuers | [`issuers`] |
 //! | Look up each response, and change its body | [`errors`] |
@@ -46,6 +47,9 @@ pub mod redis {}
 
 #[doc = include_str!("../docs/scopes_and_groups.md")]
 pub mod scopes_and_groups {}
+
+#[doc = include_str!("../docs/resource_metadata.md")]
+pub mod resource_metadata {}
 
 #[doc = include_str!("../docs/servers.md")]
 pub mod servers {}

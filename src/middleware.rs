@@ -88,6 +88,7 @@ where
         match self.protect.authenticate(&request, &self.worker).await {
             Ok(context) => {
                 context.state().telemetry.decided(Ok(context.via()));
+                let context = context.with_mounts(self.protect.mounts(&request, &self.worker));
                 let ending = self.protect.mount.ends_streams.then(|| context.clone());
                 request.extensions_mut().insert(context);
                 let response = self.service.call(request).await?;
@@ -97,7 +98,8 @@ where
                 })
             }
             // Returns a response and not an `Err`, because an error skips the outer middleware, such as CORS.
-            Err(Rejected { state, denial }) => {
+            Err(rejected) => {
+                let Rejected { state, denial } = self.protect.complete(rejected, &request, &self.worker);
                 let State { telemetry, rejections, .. } = &**state;
                 telemetry.decided(Err(&denial));
                 let rejection = rejections.reject(denial, request.request());

@@ -5,6 +5,9 @@ mod claim_rule;
 mod groups;
 mod parties;
 mod required_claim;
+mod requirements;
+mod scope_union;
+mod step_up;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +17,9 @@ pub(crate) use self::{
     groups::{GroupsMapping, in_groups, in_groups_with},
     parties::quoted,
     required_claim::RequiredClaim,
+    requirements::Requirements,
+    scope_union::ScopeUnion,
+    step_up::StepUp,
 };
 
 use crate::{
@@ -21,6 +27,7 @@ use crate::{
     claims::{
         Claims,
         scope::{Scope, Scopes},
+        scope_hierarchy::ScopeHierarchy,
         scope_mapping::ScopeMapping,
     },
     error::{AuthError, AuthErrorKind, TokenFault},
@@ -48,6 +55,7 @@ pub(crate) struct Rules {
     /// The tolerance for `exp` and `nbf`, in seconds.
     pub(crate) clock_tolerance: i64,
     pub(crate) scopes: ScopeMapping,
+    pub(crate) hierarchy: ScopeHierarchy,
     pub(crate) groups: GroupsMapping,
     pub(crate) groups_match_all: bool,
     pub(crate) binding: CertificateBinding,
@@ -69,19 +77,10 @@ impl Rules {
     }
 }
 
-/// The requirements of one mount beyond a valid token. All of them must be met; an empty list requires nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Requirements {
-    pub(crate) all_scopes: Vec<Scope>,
-    /// One scope of each list is required.
-    pub(crate) any_scopes: Vec<Vec<Scope>>,
-    /// One group of each list is required, or all of them if the rules require it.
-    pub(crate) groups: Vec<Vec<String>>,
-}
-
-/// Checks issuer, audience, client, required claims, expiry, not-before, age, scopes, groups, claim rules and
-/// certificate binding, in this order. So an expired token without the scope is rejected with 401, and a missing scope
-/// with a wrong certificate with 403.
+/// Checks issuer, audience, client, required claims, expiry, not-before, age, scopes, groups, claim rules,
+/// authentication of the user and certificate binding, in this order. So an expired token without the scope is rejected
+/// with 401, and a missing scope with a wrong certificate with 403. If scope and authentication are insufficient, the
+/// challenge for the authentication names both.
 /// (The shape of the subject was checked when the claims were parsed.) `granted` are the scopes of the token; `now` is in
 /// seconds since 1970; `issuer` is
 /// spelled as in the metadata.
@@ -95,9 +94,14 @@ pub(crate) fn check(
     certificate: Option<&CertificateThumbprint>,
 ) -> Result<(), AuthError> {
     check_token(claims, rules, issuer, now)?;
-    scopes(claims, granted, rules, requirements)?;
+    let step_up = || requirements.step_up.check(claims, rules, now);
+    scopes(claims, granted, rules, requirements).map_err(|error| match step_up() {
+        Ok(()) => error,
+        Err(both) => both.with_required_scopes(error.required_scopes()),
+    })?;
     groups(claims, rules, requirements)?;
     rules.custom.iter().try_for_each(|rule| rule.check(claims))?;
+    step_up()?;
     certificate::check(claims, rules.binding, certificate)
         .map_err(|fault| AuthError::token(TokenFault::Binding).with_source(fault))
 }
@@ -151,26 +155,22 @@ fn scopes(
     rules: &Rules,
     requirements: &Requirements,
 ) -> Result<(), AuthError> {
-    let insufficient = |scopes: &[Scope]| {
-        let names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
-        Err(insufficient_scope(claims, rules, &names))
-    };
-    if !requirements.all_scopes.iter().all(|scope| granted.contains(scope.as_str())) {
-        return insufficient(&requirements.all_scopes);
+    let is_granted = |scope: &Scope| rules.hierarchy.grants(granted, scope.as_str());
+    let is_met = requirements.all_scopes.iter().all(is_granted)
+        && requirements.any_scopes.iter().all(|any| any.is_empty() || any.iter().any(is_granted));
+    if is_met {
+        return Ok(());
     }
-    for any in &requirements.any_scopes {
-        if !any.is_empty() && !any.iter().any(|scope| granted.contains(scope.as_str())) {
-            return insufficient(any);
-        }
-    }
-    Ok(())
+    let mut union = ScopeUnion::new(&rules.hierarchy);
+    union.add_requirements(requirements, Some(granted));
+    Err(insufficient_scope(claims, rules, &union))
 }
 
 /// Creates the error that names these scopes in its challenge. Its source describes the claims that were read, without
 /// their values.
-pub(crate) fn insufficient_scope(claims: &Claims, rules: &Rules, scopes: &[&str]) -> AuthError {
+pub(crate) fn insufficient_scope(claims: &Claims, rules: &Rules, scopes: &ScopeUnion<'_>) -> AuthError {
     AuthError::new(AuthErrorKind::InsufficientScope)
-        .with_required_scopes(scopes.join(" "))
+        .with_required_scopes(scopes.to_string())
         .with_source(rules.scopes.describe(claims))
 }
 

@@ -6,6 +6,7 @@ mod check;
 pub(crate) mod env;
 mod granted;
 pub(crate) mod issuer_set;
+mod requirements;
 pub(crate) mod resolvers;
 mod revoke;
 pub(crate) mod state;
@@ -217,7 +218,8 @@ impl ProtectApi {
     }
 
     /// Requires **all** of these scopes, in addition to those already required. A token that lacks one is rejected
-    /// with 403, and the challenge names the scopes. An empty list requires nothing.
+    /// with 403. A scope that [includes](ProtectApiBuilder::scope_implies) a required one is sufficient. The challenge
+    /// names all scopes that the mounts around the operation require. An empty list requires nothing.
     ///
     /// # Panics
     /// If a value is not a scope of RFC 6749 section 3.3 (empty, or with a space, a quote or a backslash).
@@ -239,7 +241,8 @@ impl ProtectApi {
     }
 
     /// Requires that the subject is in **one** of these groups, or in all of them if `groups_match_all` is set. Each
-    /// further call adds a list. A request of another subject is rejected with 403. An empty list requires nothing.
+    /// further call adds a list. A request of another subject is rejected with 403, without an error code, because a new
+    /// token would not help. An empty list requires nothing.
     pub fn groups<S: Into<String>>(&self, groups: impl IntoIterator<Item = S>) -> Self {
         let groups = groups.into_iter().map(Into::into).collect();
         self.mounted(|mount| mount.requirements.groups.push(groups))

@@ -73,6 +73,8 @@ pub(crate) struct RejectionBuilder {
     renderer: Option<Arc<dyn ErrorRenderer>>,
     /// Whether bodies contain the reference of the log record.
     shows_reference: bool,
+    /// Whether the challenge of a missing group has the error code of a missing scope.
+    has_scope_error_for_groups: bool,
     warnings: LogThrottle,
     errors: LogThrottle,
     /// The telemetry of the configuration; `None` on a route without a mount.
@@ -100,6 +102,11 @@ impl RejectionBuilder {
         self
     }
 
+    pub(crate) fn with_scope_error_for_groups(mut self, has_error: bool) -> Self {
+        self.has_scope_error_for_groups = has_error;
+        self
+    }
+
     /// Turns a decision or an error into a rejection, and logs it.
     pub(crate) fn reject(&self, denial: impl Into<Denial>, request: &HttpRequest) -> Rejection {
         let denial = denial.into();
@@ -119,7 +126,7 @@ impl RejectionBuilder {
     }
 
     fn build(&self, error: AuthError, request: &HttpRequest) -> Rejection {
-        let challenge = challenge(&self.challenge, &error);
+        let challenge = self.challenge(&error);
         let body = match &self.renderer {
             Some(renderer) => renderer.render(&error, request),
             None => ErrorBody::of_message(
@@ -128,6 +135,38 @@ impl RejectionBuilder {
             ),
         };
         Rejection { error, challenge, body: Box::new(body), report: None }
+    }
+
+    /// Returns the challenge of a rejection. The descriptions are constants. The exact reason is logged and not sent to
+    /// the caller.
+    ///
+    /// A missing group has no error code, unless it is configured: clients react to `insufficient_scope` by requesting
+    /// a new token, which would not be in the group either.
+    fn challenge(&self, error: &AuthError) -> Option<HeaderValue> {
+        let (code, description) = match error.kind() {
+            AuthErrorKind::MissingToken => ("", ""),
+            AuthErrorKind::InvalidRequest(_) => {
+                ("invalid_request", "The request carries no well-formed bearer token")
+            }
+            AuthErrorKind::InvalidToken(_) => {
+                ("invalid_token", "The access token is expired, revoked or otherwise invalid")
+            }
+            AuthErrorKind::InsufficientScope => {
+                ("insufficient_scope", "The access token does not have the required scope")
+            }
+            AuthErrorKind::InsufficientGroups if self.has_scope_error_for_groups => {
+                ("insufficient_scope", "The subject is not in a required group")
+            }
+            AuthErrorKind::ClaimRule if self.has_scope_error_for_groups => {
+                ("insufficient_scope", "The access token does not grant this access")
+            }
+            AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => ("", ""),
+            AuthErrorKind::InsufficientAuthentication => {
+                ("insufficient_user_authentication", "The user must sign in again or in another way")
+            }
+            AuthErrorKind::Upstream(_) | AuthErrorKind::Misconfigured(_) => return None,
+        };
+        Some(self.challenge.write(code, description, error))
     }
 
     /// Logs faults of the caller at debug level, faults of the authorization server as warnings, and faults of the
@@ -147,6 +186,7 @@ impl RejectionBuilder {
             | AuthErrorKind::InsufficientScope
             | AuthErrorKind::InsufficientGroups
             | AuthErrorKind::ClaimRule
+            | AuthErrorKind::InsufficientAuthentication
             | AuthErrorKind::Upstream(_)
             | AuthErrorKind::Misconfigured(_) => log::Level::Debug,
         };
@@ -268,7 +308,9 @@ fn reference() -> String {
 fn status(kind: AuthErrorKind) -> StatusCode {
     match kind {
         AuthErrorKind::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-        AuthErrorKind::MissingToken | AuthErrorKind::InvalidToken(_) => StatusCode::UNAUTHORIZED,
+        AuthErrorKind::MissingToken
+        | AuthErrorKind::InvalidToken(_)
+        | AuthErrorKind::InsufficientAuthentication => StatusCode::UNAUTHORIZED,
         AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => {
             StatusCode::FORBIDDEN
         }
@@ -280,42 +322,14 @@ fn status(kind: AuthErrorKind) -> StatusCode {
 fn message(kind: AuthErrorKind) -> &'static str {
     match kind {
         AuthErrorKind::InvalidRequest(_) => "bad request",
-        AuthErrorKind::MissingToken | AuthErrorKind::InvalidToken(_) => "unauthorized",
+        AuthErrorKind::MissingToken
+        | AuthErrorKind::InvalidToken(_)
+        | AuthErrorKind::InsufficientAuthentication => "unauthorized",
         AuthErrorKind::InsufficientScope | AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => {
             "forbidden"
         }
         AuthErrorKind::Upstream(_) => "service unavailable",
         AuthErrorKind::Misconfigured(_) => "internal server error",
-    }
-}
-
-/// Returns the challenge of a rejection. The descriptions are constants. The exact reason is logged and not sent to
-/// the caller.
-fn challenge(challenge: &Challenge, error: &AuthError) -> Option<HeaderValue> {
-    match error.kind() {
-        AuthErrorKind::MissingToken => Some(challenge.missing_token()),
-        AuthErrorKind::InvalidRequest(_) => {
-            Some(challenge.error("invalid_request", "The request carries no well-formed bearer token", ""))
-        }
-        AuthErrorKind::InvalidToken(_) => Some(challenge.error(
-            "invalid_token",
-            "The access token is expired, revoked or otherwise invalid",
-            "",
-        )),
-        AuthErrorKind::InsufficientScope => Some(challenge.error(
-            "insufficient_scope",
-            "The access token does not have the required scope",
-            error.required_scopes(),
-        )),
-        AuthErrorKind::InsufficientGroups => Some(challenge.error(
-            "insufficient_scope",
-            "The subject is not in a required group",
-            error.required_scopes(),
-        )),
-        AuthErrorKind::ClaimRule => {
-            Some(challenge.error("insufficient_scope", "The access token does not grant this access", ""))
-        }
-        AuthErrorKind::Upstream(_) | AuthErrorKind::Misconfigured(_) => None,
     }
 }
 
@@ -364,18 +378,19 @@ mod tests {
             (
                 AuthError::new(AuthErrorKind::InsufficientGroups),
                 403,
-                Some(
-                    "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"The subject is not in a required group\"",
-                ),
+                Some("Bearer realm=\"api\""),
                 "forbidden",
             ),
+            (AuthError::new(AuthErrorKind::ClaimRule), 403, Some("Bearer realm=\"api\""), "forbidden"),
             (
-                AuthError::new(AuthErrorKind::ClaimRule),
-                403,
+                AuthError::new(AuthErrorKind::InsufficientAuthentication)
+                    .with_step_up("mfa \"x\"", Some(0))
+                    .with_required_scopes("a"),
+                401,
                 Some(
-                    "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"The access token does not grant this access\"",
+                    "Bearer realm=\"api\", error=\"insufficient_user_authentication\", error_description=\"The user must sign in again or in another way\", scope=\"a\", acr_values=\"mfa \\\"x\\\"\", max_age=\"0\"",
                 ),
-                "forbidden",
+                "unauthorized",
             ),
             (AuthError::upstream(UpstreamFault::TimedOut), 503, None, "service unavailable"),
             (AuthError::setup(SetupFault::Refused), 500, None, "internal server error"),

@@ -75,6 +75,7 @@ pub(crate) struct Tuning {
     pub(crate) jwts_when_blind: JwtsWhenBlind,
     pub(crate) realm: Option<String>,
     pub(crate) resource_metadata: Option<UrlText>,
+    pub(crate) insufficient_scope_for_groups: bool,
     pub(crate) error_reference: bool,
 }
 
@@ -110,6 +111,7 @@ impl Default for Tuning {
             jwts_when_blind: JwtsWhenBlind::default(),
             realm: None,
             resource_metadata: None,
+            insufficient_scope_for_groups: false,
             error_reference: false,
         }
     }

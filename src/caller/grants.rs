@@ -8,7 +8,7 @@ use super::Principal;
 use crate::{
     claims::Claims,
     error::{AuthError, TokenFault},
-    policy::{self, GroupOptions, Rules},
+    policy::{self, GroupOptions, Rules, ScopeUnion, StepUp},
     validator::ValidToken,
 };
 
@@ -30,7 +30,7 @@ impl<'t> Grants<'t> {
     }
 
     pub(super) fn has_scope(self, scope: &str) -> bool {
-        self.valid.scopes().contains(scope)
+        self.rules.hierarchy.grants(self.valid.scopes(), scope)
     }
 
     pub(super) fn has_group(self, group: &str) -> bool {
@@ -52,7 +52,7 @@ impl<'t> Grants<'t> {
     ) -> Result<(), AuthError> {
         let scopes: Vec<S> = scopes.into_iter().collect();
         let is_met = scopes.iter().all(|scope| self.has_scope(scope.as_ref()));
-        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes, false)) }
     }
 
     pub(super) fn require_any_scope<S: AsRef<str>>(
@@ -61,7 +61,7 @@ impl<'t> Grants<'t> {
     ) -> Result<(), AuthError> {
         let scopes: Vec<S> = scopes.into_iter().collect();
         let is_met = scopes.is_empty() || scopes.iter().any(|scope| self.has_scope(scope.as_ref()));
-        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes)) }
+        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes, true)) }
     }
 
     pub(super) fn require_groups<S: AsRef<str>>(
@@ -74,9 +74,24 @@ impl<'t> Grants<'t> {
         if is_met { Ok(()) } else { Err(policy::insufficient_groups(claims, self.rules)) }
     }
 
-    fn insufficient_scope<S: AsRef<str>>(self, scopes: &[S]) -> AuthError {
+    fn insufficient_scope<S: AsRef<str>>(self, scopes: &[S], are_alternatives: bool) -> AuthError {
         let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
-        policy::insufficient_scope(&self.valid.claims, self.rules, &names)
+        let mut union = ScopeUnion::new(&self.rules.hierarchy);
+        if are_alternatives {
+            union.add_alternatives(names);
+        } else {
+            union.add(names);
+        }
+        policy::insufficient_scope(&self.valid.claims, self.rules, &union)
+    }
+
+    pub(super) fn require_step_up(
+        self,
+        contexts: Vec<Vec<Box<str>>>,
+        within: Option<i64>,
+        now: i64,
+    ) -> Result<(), AuthError> {
+        StepUp::new(contexts, within).check(&self.valid.claims, self.rules, now)
     }
 
     /// Converts the claims into a type of the application.

@@ -5,6 +5,7 @@ use std::{
     future::{Ready, ready},
     marker::PhantomData,
     ops::Deref,
+    time::Duration,
 };
 
 use actix_web::{
@@ -38,6 +39,11 @@ use crate::{
 pub trait RequiredScopes {
     /// The required scopes. All of them are required.
     const SCOPES: &'static [&'static str];
+    /// The accepted authentication contexts; see [`acr`](crate::ProtectApi::acr). Default: any.
+    const ACR: &'static [&'static str] = &[];
+    /// The longest time since the user signed in; see
+    /// [`authenticated_within`](crate::ProtectApi::authenticated_within). Default: unlimited.
+    const AUTHENTICATED_WITHIN: Option<Duration> = None;
 }
 
 /// An [`AuthenticatedRequest`] whose token grants all scopes of `R`. A handler that takes it cannot be called
@@ -84,15 +90,16 @@ impl<R: RequiredScopes + 'static, C: DeserializeOwned + 'static> FromRequest for
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller =
-            AuthenticatedRequest::try_from_request(request).and_then(AuthenticatedRequest::with_claims);
+            AuthenticatedRequest::requiring(request, R::SCOPES).and_then(AuthenticatedRequest::with_claims);
         ready(caller.and_then(|request| {
+            request.require_authentication(R::SCOPES, R::ACR, R::AUTHENTICATED_WITHIN)?;
             request.require_scopes(R::SCOPES)?;
             Ok(Self { request, scopes: PhantomData })
         }))
     }
 }
 
-/// Returns an actix guard that matches only tokens with **all** of these scopes, for example to serve
+/// Returns an actix guard that matches only tokens that grant **all** of these scopes, for example to serve
 /// administrators another view of one path.
 ///
 /// If a guard does not match, actix tries the next route and finally responds with 404 or 405, never 403. To
@@ -109,7 +116,10 @@ pub struct HasScopes(Vec<String>);
 impl Guard for HasScopes {
     fn check(&self, context: &GuardContext<'_>) -> bool {
         let extensions = context.req_data();
-        let granted = extensions.get::<AuthContext>().and_then(AuthContext::authenticated);
-        granted.is_some_and(|caller| self.0.iter().all(|scope| caller.valid.scopes().contains(scope)))
+        let Some(context) = extensions.get::<AuthContext>() else { return false };
+        let hierarchy = &context.state().settings.rules.hierarchy;
+        context
+            .authenticated()
+            .is_some_and(|caller| self.0.iter().all(|scope| hierarchy.grants(caller.valid.scopes(), scope)))
     }
 }

@@ -109,7 +109,8 @@ impl ValidatedToken {
         self.valid.is_expired_verdict()
     }
 
-    /// Returns whether the token grants exactly this scope.
+    /// Returns whether the token grants this scope, or a scope that
+    /// [includes](crate::ProtectApiBuilder::scope_implies) it.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.grants().has_scope(scope)
     }

@@ -24,6 +24,9 @@ pub enum AuthErrorKind {
     /// The token is valid, but a rule of the application for its claims is not met. Rejected with 403.
     #[display("a claim rule is not met")]
     ClaimRule,
+    /// The token is valid, but its user has to sign in again, or in another way (RFC 9470). Rejected with 401.
+    #[display("the authentication of the user is not sufficient")]
+    InsufficientAuthentication,
     /// The authorization server is unavailable. Rejected with 503, because the token may be valid.
     #[display("{_0}")]
     Upstream(UpstreamFault),
@@ -34,7 +37,8 @@ pub enum AuthErrorKind {
 
 impl AuthErrorKind {
     /// Returns the class as a stable name for metrics and logs: one of `missing_token`, `invalid_request`,
-    /// `invalid_token`, `insufficient_scope`, `insufficient_groups`, `claim_rule`, `upstream`, `misconfigured`.
+    /// `invalid_token`, `insufficient_scope`, `insufficient_groups`, `claim_rule`, `insufficient_user_authentication`,
+    /// `upstream`, `misconfigured`.
     pub fn class(self) -> &'static str {
         match self {
             Self::MissingToken => "missing_token",
@@ -43,6 +47,7 @@ impl AuthErrorKind {
             Self::InsufficientScope => "insufficient_scope",
             Self::InsufficientGroups => "insufficient_groups",
             Self::ClaimRule => "claim_rule",
+            Self::InsufficientAuthentication => "insufficient_user_authentication",
             Self::Upstream(_) => "upstream",
             Self::Misconfigured(_) => "misconfigured",
         }
@@ -52,9 +57,11 @@ impl AuthErrorKind {
     /// reasons.
     pub fn fault(self) -> &'static str {
         match self {
-            Self::MissingToken | Self::InsufficientScope | Self::InsufficientGroups | Self::ClaimRule => {
-                self.class()
-            }
+            Self::MissingToken
+            | Self::InsufficientScope
+            | Self::InsufficientGroups
+            | Self::ClaimRule
+            | Self::InsufficientAuthentication => self.class(),
             Self::InvalidRequest(RequestFault::Malformed) => "malformed_credentials",
             Self::InvalidRequest(RequestFault::MultipleTokens) => "multiple_tokens",
             Self::InvalidRequest(RequestFault::TooLarge) => "too_large",

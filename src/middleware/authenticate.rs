@@ -1,6 +1,6 @@
 //! Authenticates a request: extracts the token, validates it, and applies the policy of the mount.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use actix_web::{
     HttpMessage as _,
@@ -14,7 +14,10 @@ use actix_web::{
 
 use crate::{
     bearer::BearerToken,
-    caller::{AuthContext, Caller, LocalState},
+    caller::{
+        AuthContext, Caller, LocalState,
+        mount_chain::{MountChain, RejectedBy},
+    },
     certificate::{self, CertificateThumbprint},
     error::{AuthError, AuthErrorKind, TokenFault},
     issuer::http::WorkerClient,
@@ -34,6 +37,8 @@ pub(crate) struct WorkerContext {
     /// The issuer; the first one if there are several.
     pub(crate) first: IssuerContext,
     others: Vec<IssuerContext>,
+    /// This mount with the mounts around it, as in the last request.
+    mounts: RefCell<Rc<MountChain>>,
 }
 
 /// The state of one worker for one issuer.
@@ -46,11 +51,23 @@ pub(crate) struct IssuerContext {
 impl WorkerContext {
     pub(crate) fn new(protect: &ProtectApi) -> Self {
         let others = protect.states().iter().skip(1);
+        let mount = Rc::new(protect.clone());
         Self {
-            mount: Rc::new(protect.clone()),
+            mounts: RefCell::new(Rc::new(MountChain::new(Rc::clone(&mount), None))),
+            mount,
             first: IssuerContext::new(&protect.state),
             others: others.map(IssuerContext::new).collect(),
         }
+    }
+
+    /// Returns this mount with these mounts around it. They are the same for all requests, unless a test authenticated
+    /// some of them.
+    fn mounts(&self, outer: Option<&Rc<MountChain>>) -> Rc<MountChain> {
+        let mut mounts = self.mounts.borrow_mut();
+        if !mounts.is_inside(outer) {
+            *mounts = Rc::new(MountChain::new(Rc::clone(&self.mount), outer.cloned()));
+        }
+        Rc::clone(&mounts)
     }
 
     /// Returns the context of a configured issuer.
@@ -194,12 +211,8 @@ impl ProtectApi {
     /// mount.
     fn outer_caller(&self, request: &ServiceRequest) -> Option<OuterCaller> {
         let extensions = request.extensions();
-        let context = extensions.get::<AuthContext>()?;
-        let is_same = match &self.issuers {
-            Some(issuers) if context.is_of_set(issuers) => true,
-            _ => self.states().iter().any(|state| context.is_of(state)),
-        };
-        let outer = context.authenticated().filter(|_| is_same)?;
+        let context = extensions.get::<AuthContext>().filter(|context| self.shares(context))?;
+        let outer = context.authenticated()?;
         let is_fresh = match (self.mount.max_age, outer.valid.age) {
             (Some(_), _) if outer.valid.is_expired_verdict() => false,
             (Some(max_age), Some(age)) => age.at(self.state.clock.monotonic()) <= max_age,
@@ -210,6 +223,36 @@ impl ProtectApi {
             caller: Rc::clone(outer),
             source: context.source(),
         })
+    }
+
+    /// Returns whether a mount of the same configuration created this context.
+    fn shares(&self, context: &AuthContext) -> bool {
+        match &self.issuers {
+            Some(issuers) if context.is_of_set(issuers) => true,
+            _ => self.states().iter().any(|state| context.is_of(state)),
+        }
+    }
+
+    /// Returns this mount with the mounts of the same configuration around it.
+    pub(crate) fn mounts(&self, request: &ServiceRequest, worker: &WorkerContext) -> Rc<MountChain> {
+        let extensions = request.extensions();
+        let outer = extensions.get::<AuthContext>().filter(|context| self.shares(context));
+        worker.mounts(outer.and_then(AuthContext::mounts))
+    }
+
+    /// Adds to a rejection everything that the operation requires.
+    pub(crate) fn complete(
+        &self,
+        Rejected { state, mut denial }: Rejected,
+        request: &ServiceRequest,
+        worker: &WorkerContext,
+    ) -> Rejected {
+        let mounts = self.mounts(request, worker);
+        let extensions = request.extensions();
+        let outer = extensions.get::<AuthContext>().filter(|context| self.shares(context));
+        let granted = outer.and_then(AuthContext::authenticated).map(|caller| caller.valid.scopes());
+        denial.error = mounts.complete(denial.error, RejectedBy::Mount, granted, &state.settings.rules);
+        Rejected { state, denial }
     }
 
     /// Extracts the token: from the token resolver if it returns one, otherwise from the `Authorization` header.

@@ -19,6 +19,7 @@ fn rules() -> Rules {
         clock_skew: 0,
         clock_tolerance: 60,
         scopes: ScopeMapping::default(),
+        hierarchy: ScopeHierarchy::default(),
         groups: groups_in(&["groups"]),
         groups_match_all: false,
         binding: CertificateBinding::WhenPresent,
@@ -223,7 +224,7 @@ fn all_scopes_are_needed_and_one_of_any() {
     let needs = |all: &[&str], any: &[&[&str]]| Requirements {
         all_scopes: scopes_of(all),
         any_scopes: any.iter().map(|list| scopes_of(list)).collect(),
-        groups: Vec::new(),
+        ..Requirements::default()
     };
     for (requirements, passes) in [
         (needs(&[], &[]), true),
@@ -322,7 +323,7 @@ fn groups_have_many_shapes_and_all_claims_are_read() {
         error,
         "a required group is missing: `groups` is a string with 2 words, `/a/b` is an array with 5 entries"
     );
-    let scope = insufficient_scope(&claims, &rules, &["x"]);
+    let scope = insufficient_scope(&claims, &rules, &ScopeUnion::new(&rules.hierarchy));
     assert_eq!(
         scope.text(),
         "a required scope is missing: `scope` is a string with 2 words, `scp` is absent"

@@ -43,6 +43,8 @@ pub struct ProtectApiBuilder {
     pub(crate) trust_store: Option<String>,
     pub(crate) scope_claims: Option<Vec<ScopeClaim>>,
     pub(crate) scope_prefix: Option<String>,
+    /// Scopes, and the scopes that they include.
+    pub(crate) scope_implications: Vec<(String, Vec<String>)>,
     pub(crate) groups_claims: Vec<String>,
     pub(crate) groups_delimited: bool,
     pub(crate) groups_match_all: bool,
@@ -76,6 +78,7 @@ impl ProtectApiBuilder {
             trust_store: None,
             scope_claims: None,
             scope_prefix: None,
+            scope_implications: Vec::new(),
             groups_claims: vec!["groups".to_owned()],
             groups_delimited: false,
             groups_match_all: false,
@@ -200,6 +203,13 @@ impl ProtectApiBuilder {
     /// credentials in it are an error. Default: none.
     pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
         self.tuning.resource_metadata = Some(url.into().into());
+        self
+    }
+
+    /// Sets whether the challenge of a missing group, or of a [claim rule](Self::claim_rule) that is not met, has
+    /// `error="insufficient_scope"`, as in the SDK. Clients then request a new token, which does not help. Default: no.
+    pub fn insufficient_scope_for_groups(mut self, has_error: bool) -> Self {
+        self.tuning.insufficient_scope_for_groups = has_error;
         self
     }
 

@@ -110,7 +110,8 @@ impl State {
             validator: Arc::new(Validator::new(&settings, &hooks, &clock, &telemetry)),
             rejections: RejectionBuilder::new(challenge, hooks.renderer.clone())
                 .with_telemetry(Arc::clone(&telemetry))
-                .with_visible_reference(settings.tuning.error_reference),
+                .with_visible_reference(settings.tuning.error_reference)
+                .with_scope_error_for_groups(settings.tuning.insufficient_scope_for_groups),
             telemetry,
             clock,
             settings,

@@ -7,12 +7,12 @@ mod shared_store;
 use std::time::Duration;
 
 use crate::{
-    claims::{claim_path::ClaimPath, scope_mapping::ScopeMapping},
+    claims::{claim_path::ClaimPath, scope_hierarchy::ScopeHierarchy, scope_mapping::ScopeMapping},
     error::{ConfigError, ConfigProblem},
     policy::{GroupsMapping, RequiredClaim, Rules},
     protect_api::{builder::ProtectApiBuilder, env::VariableSource},
     redact::UrlText,
-    response::challenge::is_quotable,
+    response::challenge::{imitated_parameter, is_quotable},
     settings::{ClientSettings, EndpointUrl, Settings, Tuning},
 };
 
@@ -42,6 +42,13 @@ impl ProtectApiBuilder {
         let clock_tolerance = check.seconds("clock_tolerance", self.clock_tolerance, most);
         let max_token_age =
             self.max_token_age.map(|age| check.seconds("max_token_age", age, Duration::from_secs(YEAR)));
+        let hierarchy = match ScopeHierarchy::new(&self.scope_implications) {
+            Ok(hierarchy) => hierarchy,
+            Err(message) => {
+                check.problem("scope_implies", message);
+                ScopeHierarchy::default()
+            }
+        };
         let tuning = self.tuning;
         check.finish()?;
         // Without an issuer there was a problem.
@@ -59,6 +66,7 @@ impl ProtectApiBuilder {
                 clock_skew,
                 clock_tolerance,
                 scopes: ScopeMapping { claims: self.scope_claims, prefix: self.scope_prefix },
+                hierarchy,
                 groups: GroupsMapping::new(&self.groups_claims, self.groups_delimited),
                 groups_match_all: self.groups_match_all,
                 binding: self.binding,
@@ -240,6 +248,12 @@ impl ProtectApiBuilder {
         for (method, value) in [("realm", realm), ("resource_metadata", metadata.map(UrlText::as_str))] {
             if value.is_some_and(|value| !is_quotable(value)) {
                 check.problem(method, "has characters outside printable ASCII, which a header cannot carry");
+            }
+            if let Some(parameter) = value.and_then(imitated_parameter) {
+                let message = format!(
+                    "contains {parameter:?}, expected no text that clients read as another parameter"
+                );
+                check.problem(method, message);
             }
         }
     }

@@ -61,6 +61,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     ),
     variable("SCOPE_CLAIMS", "scope_claims", Form::List(Builder::scope_claims)),
     variable("SCOPE_PREFIX", "scope_prefix", Form::Text(Builder::scope_prefix)),
+    variable("SCOPE_IMPLIES", "scope_implies", Form::List(Builder::scope_implication_entries)),
     variable("GROUPS_CLAIM", "groups_claims", Form::OptionalList(Builder::groups_claims)),
     variable("GROUPS_DELIMITED", "groups_delimited", Form::Boolean(Builder::groups_delimited)),
     variable("GROUPS_MATCH_ALL", "groups_match_all", Form::Check(Builder::groups_match_all)),
@@ -118,6 +119,11 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("JWTS_WHEN_BLIND", "jwts_when_blind", Form::WhenBlind(Builder::jwts_when_blind)),
     variable("REALM", "realm", Form::Text(Builder::realm)),
     variable("RESOURCE_METADATA", "resource_metadata", Form::Text(Builder::resource_metadata)),
+    variable(
+        "INSUFFICIENT_SCOPE_FOR_GROUPS",
+        "insufficient_scope_for_groups",
+        Form::Boolean(Builder::insufficient_scope_for_groups),
+    ),
     variable("ERROR_REFERENCE", "error_reference", Form::Boolean(Builder::error_reference)),
 ];
 

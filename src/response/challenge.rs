@@ -2,6 +2,8 @@
 
 use actix_web::http::header::HeaderValue;
 
+use crate::error::AuthError;
+
 /// The parameters of every challenge of one API, checked once when the configuration is built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Challenge {
@@ -20,20 +22,25 @@ impl Challenge {
         Self { prefix }
     }
 
-    /// Returns the challenge for a request without credentials: no error code (RFC 6750 section 3.1).
-    pub(crate) fn missing_token(&self) -> HeaderValue {
-        self.write("", "", "")
-    }
-
-    /// Returns a challenge with an error code. `error` and `description` are constants of `response.rs`; `scope`
-    /// lists the required scopes.
-    pub(crate) fn error(&self, error: &'static str, description: &'static str, scope: &str) -> HeaderValue {
-        self.write(error, description, scope)
-    }
-
-    fn write(&self, error: &str, description: &str, scope: &str) -> HeaderValue {
+    /// Returns the challenge of a rejection. `code` and `description` are constants of `response.rs`; an empty text is
+    /// omitted. The other parameters are those of the error.
+    ///
+    /// The scheme `Bearer` is the first one of the response, because deployed clients read only the first scheme.
+    pub(crate) fn write(
+        &self,
+        code: &'static str,
+        description: &'static str,
+        error: &AuthError,
+    ) -> HeaderValue {
         let mut parameters = self.prefix.clone();
-        for (name, value) in [("error", error), ("error_description", description), ("scope", scope)] {
+        let max_age = error.max_authentication_age().map(|seconds| seconds.to_string()).unwrap_or_default();
+        for (name, value) in [
+            ("error", code),
+            ("error_description", description),
+            ("scope", error.required_scopes()),
+            ("acr_values", error.acr_values()),
+            ("max_age", &max_age),
+        ] {
             if !value.is_empty() {
                 parameter(&mut parameters, name, value);
             }
@@ -42,6 +49,12 @@ impl Challenge {
         // Only printable ASCII was written, so this cannot fail. The scheme alone would still be a valid challenge.
         HeaderValue::try_from(header).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     }
+}
+
+/// Returns the parameter that a value seems to contain. Deployed clients search the whole header for the names of
+/// parameters, also inside quoted values.
+pub(crate) fn imitated_parameter(value: &str) -> Option<&'static str> {
+    ["error=", "scope=", "resource_metadata="].into_iter().find(|name| value.contains(name))
 }
 
 /// Returns whether a value can be part of a quoted string: printable ASCII.
@@ -73,10 +86,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::AuthErrorKind;
+
+    fn missing_token(challenge: &Challenge) -> HeaderValue {
+        challenge.write("", "", &AuthError::new(AuthErrorKind::MissingToken))
+    }
+
+    fn insufficient_scope(scope: &str) -> AuthError {
+        AuthError::new(AuthErrorKind::InsufficientScope).with_required_scopes(scope)
+    }
 
     #[test]
     fn without_parameters_only_the_scheme_stands() {
-        assert_eq!(Challenge::default().missing_token(), "Bearer");
+        assert_eq!(missing_token(&Challenge::default()), "Bearer");
     }
 
     #[test]
@@ -86,7 +108,7 @@ mod tests {
             Some("https://api.example.test/.well-known/oauth-protected-resource"),
         );
         assert_eq!(
-            challenge.error("insufficient_scope", "more is needed", "a b"),
+            challenge.write("insufficient_scope", "more is needed", &insufficient_scope("a b")),
             "Bearer realm=\"api\", resource_metadata=\"https://api.example.test/.well-known/oauth-protected-resource\", \
              error=\"insufficient_scope\", error_description=\"more is needed\", scope=\"a b\""
         );
@@ -94,14 +116,14 @@ mod tests {
 
     #[test]
     fn quotes_and_backslashes_are_escaped() {
-        assert_eq!(Challenge::new(Some(r#"a"b\c"#), None).missing_token(), r#"Bearer realm="a\"b\\c""#);
+        assert_eq!(missing_token(&Challenge::new(Some(r#"a"b\c"#), None)), r#"Bearer realm="a\"b\\c""#);
     }
 
     #[test]
     fn what_cannot_be_quoted_is_left_out() {
-        assert_eq!(Challenge::new(Some("a\r\nSet-Cookie: b"), None).missing_token(), "Bearer");
+        assert_eq!(missing_token(&Challenge::new(Some("a\r\nSet-Cookie: b"), None)), "Bearer");
         assert_eq!(
-            Challenge::default().error("insufficient_scope", "", "é"),
+            Challenge::default().write("insufficient_scope", "", &insufficient_scope("é")),
             "Bearer error=\"insufficient_scope\""
         );
     }
@@ -109,7 +131,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_value_breaks_out_of_its_quotes(realm in ".*", scope in ".*") {
-            let header = Challenge::new(Some(&realm), None).error("e", "d", &scope);
+            let header = Challenge::new(Some(&realm), None).write("e", "d", &insufficient_scope(&scope));
             let text = header.to_str().unwrap();
             // The number of quotes outside escapes is even, and there are no control characters.
             let unescaped = text.replace("\\\\", "").replace("\\\"", "");

@@ -112,7 +112,8 @@ impl Rejections {
             // Such a token is accepted; only its permissions are insufficient.
             AuthErrorKind::InsufficientScope
             | AuthErrorKind::InsufficientGroups
-            | AuthErrorKind::ClaimRule => {
+            | AuthErrorKind::ClaimRule
+            | AuthErrorKind::InsufficientAuthentication => {
                 self.note_accepted();
                 return None;
             }

@@ -45,6 +45,7 @@ mod issuer {
 
 /// Mounts, requirements, extractors and guards.
 mod authorization {
+    mod challenges;
     mod extractors;
     mod grants;
     mod guards;
@@ -52,6 +53,7 @@ mod authorization {
     mod mounts;
     mod requirements;
     mod several_issuers;
+    mod step_up;
     mod validated_token;
     mod vendors;
 }
@@ -75,6 +77,7 @@ mod revocation {
 
 /// Responses to rejected requests.
 mod response {
+    mod clients;
     mod cors;
     mod errors;
 }

@@ -22,6 +22,27 @@ impl ProtectApiBuilder {
         self
     }
 
+    /// Adds scopes that a scope includes: with `.scope_implies("files", ["files:read", "files:write"])`, a token with
+    /// `files` is accepted where `files:read` is required. A scope may include others through others. Mounts, extractors,
+    /// guards and `has_scope` use this. Challenges omit a scope that another required scope includes. A scope that
+    /// includes itself is an error. Default: none, scopes are compared exactly.
+    pub fn scope_implies(
+        mut self,
+        scope: impl Into<String>,
+        included: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.scope_implications.push((scope.into(), included.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Sets the entries `scope=included` of the variable.
+    pub(crate) fn scope_implication_entries(self, entries: Vec<String>) -> Self {
+        entries.into_iter().fold(self, |builder, entry| match entry.split_once('=') {
+            Some((scope, included)) => builder.scope_implies(scope, [included]),
+            None => builder.scope_implies(entry, [""]),
+        })
+    }
+
     /// Sets the claim that contains the subject's groups: a name, or a JSON pointer (RFC 6901) such as
     /// `/realm_access/roles`. For several claims, see [`groups_claims`](Self::groups_claims). Default: `groups`.
     pub fn groups_claim(self, claim: impl Into<String>) -> Self {

@@ -95,6 +95,7 @@ fn defaults() -> Vec<Documented> {
         trust_store,
         scope_claims,
         scope_prefix,
+        scope_implications,
         groups_claims,
         groups_delimited,
         groups_match_all,
@@ -112,7 +113,7 @@ fn defaults() -> Vec<Documented> {
         source: _,
     } = ProtectApiBuilder::new();
     assert!(audiences.is_empty());
-    assert!(token_issuers.is_empty());
+    assert!(token_issuers.is_empty() && scope_implications.is_empty());
     assert!(required_claims.is_empty());
     assert!(claim_rules.is_empty());
     assert!(!accept_missing_audience);
@@ -140,6 +141,7 @@ fn defaults() -> Vec<Documented> {
             "`scope`, or `scp` if there is no `scope`",
         ),
         absent("scope_prefix", scope_prefix.as_ref(), "none", "none"),
+        documented("scope_implies", "none", "none, scopes are compared exactly"),
         documented("groups_claim", format!("`{}`", groups_claims[0]), format!("`{}`", groups_claims[0])),
         documented("groups_claims", format!("`{}`", groups_claims[0]), format!("`{}`", groups_claims[0])),
         switch("groups_delimited", groups_delimited),
@@ -192,6 +194,7 @@ fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
         jwts_when_blind,
         realm,
         resource_metadata,
+        insufficient_scope_for_groups,
         error_reference,
     } = tuning;
     assert_eq!(store_timeout.as_millis(), 50);
@@ -234,6 +237,7 @@ fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {
         ),
         absent("realm", realm.as_ref(), "none", "none"),
         absent("resource_metadata", resource_metadata.as_ref(), "none", "none"),
+        switch("insufficient_scope_for_groups", *insufficient_scope_for_groups),
         switch("error_reference", *error_reference),
     ]
 }

@@ -15,7 +15,7 @@ use actix_web::{
 use serde_json::json;
 
 use crate::support::{
-    app::{INVALID, MISSING, TestApp, optional_whoami, protect, serve, whoami},
+    app::{INVALID, MISSING, TestApp, optional_whoami, protect, serve, whoami, with_scope},
     service::{introspecting, jwts_only},
 };
 
@@ -103,9 +103,9 @@ async fn the_resolver_of_a_mount_replaces_that_of_the_configuration() {
     let bound = issuer.opaque(claims);
     let call = || app.get("/proxy").header("x-token", &bound);
     call().header("x-proxy", "7").header("x-certificate", "8").send().await.is(200, "alice");
-    call().header("x-proxy", "8").header("x-certificate", "7").send().await.refuses(INVALID);
-    call().header("x-certificate", "7").send().await.refuses(INVALID);
-    call().header("x-proxy", "x").send().await.refuses(INVALID);
+    call().header("x-proxy", "8").header("x-certificate", "7").send().await.refuses(with_scope(INVALID, "a"));
+    call().header("x-certificate", "7").send().await.refuses(with_scope(INVALID, "a"));
+    call().header("x-proxy", "x").send().await.refuses(with_scope(INVALID, "a"));
 }
 
 #[actix_web::test]

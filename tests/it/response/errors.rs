@@ -19,7 +19,7 @@ use crate::support::{
     api::{api_of, protected, record_of},
     app::{
         Answer, INVALID, MALFORMED, MISSING, NOT_IN_GROUP, OURS, Refusal, UNAVAILABLE, needs_scope, protect,
-        serve, whoami,
+        serve, whoami, with_scope,
     },
     logs,
     net::unused_address,
@@ -223,8 +223,15 @@ async fn the_default_refusals_are_exactly_these() {
     let issuer = TestIssuer::start();
     let answers = refusals(&issuer, protect(&issuer)).await;
     let scope: &'static str = needs_scope("posts:write").leak();
-    let expected: [Refusal; 7] =
-        [MISSING, MALFORMED, INVALID, (403, Some(scope), "forbidden"), NOT_IN_GROUP, UNAVAILABLE, OURS];
+    let expected: [Refusal; 7] = [
+        with_scope(MISSING, "posts:write"),
+        MALFORMED,
+        with_scope(INVALID, "posts:write"),
+        (403, Some(scope), "forbidden"),
+        NOT_IN_GROUP,
+        UNAVAILABLE,
+        OURS,
+    ];
     for (answer, expected) in answers.iter().zip(expected) {
         answer.refuses(expected);
         tells_nothing(answer);
@@ -240,13 +247,11 @@ async fn realm_and_resource_metadata_are_in_every_challenge() {
     let prefix = format!("Bearer realm=\"the \\\"posts\\\" API\\\\1\", resource_metadata=\"{metadata}\"");
     let answers = refusals(&issuer, protect).await;
     let challenges: Vec<_> = answers.iter().map(Answer::challenge).collect();
-    assert_eq!(challenges[0], Some(prefix.as_str()));
-    for (challenge, error) in challenges[1..5].iter().zip([
-        "invalid_request",
-        "invalid_token",
-        "insufficient_scope",
-        "insufficient_scope",
-    ]) {
+    assert_eq!(challenges[0], Some(&*format!("{prefix}, scope=\"posts:write\"")));
+    assert_eq!(challenges[4], Some(prefix.as_str()));
+    for (challenge, error) in
+        challenges[1..4].iter().zip(["invalid_request", "invalid_token", "insufficient_scope"])
+    {
         let start = format!("{prefix}, error=\"{error}\", ");
         assert!(challenge.is_some_and(|challenge| challenge.starts_with(&start)), "{challenge:?}");
     }
@@ -351,11 +356,11 @@ async fn middleware_outside_finds_the_error_in_the_extensions_of_the_answer() {
     issuer.fault(Endpoint::Introspection, Fault::real());
     for (call, seen) in [
         (app.get("/").token(&reader), "none"),
-        (app.get("/"), "MissingToken scopes= caller=true retry=false"),
+        (app.get("/"), "MissingToken scopes=read caller=true retry=false"),
         (app.get("/").token("a b"), "InvalidRequest(Malformed) scopes= caller=true retry=false"),
-        (app.get("/").token("x"), "InvalidToken(Inactive) scopes= caller=true retry=false"),
+        (app.get("/").token("x"), "InvalidToken(Inactive) scopes=read caller=true retry=false"),
         (app.get("/").token(&other), "InsufficientScope scopes=read caller=true retry=false"),
-        (app.get("/strict").token(&reader), "InsufficientScope scopes=root caller=true retry=false"),
+        (app.get("/strict").token(&reader), "InsufficientScope scopes=read root caller=true retry=false"),
     ] {
         assert_eq!(call.send().await.header("x-seen"), Some(seen));
     }

@@ -238,13 +238,16 @@ pub(crate) const INVALID: Refusal = (
     ),
     "unauthorized",
 );
-pub(crate) const NOT_IN_GROUP: Refusal = (
-    403,
-    Some("Bearer error=\"insufficient_scope\", error_description=\"The subject is not in a required group\""),
-    "forbidden",
-);
+pub(crate) const NOT_IN_GROUP: Refusal = (403, Some("Bearer"), "forbidden");
 pub(crate) const UNAVAILABLE: Refusal = (503, None, "service unavailable");
 pub(crate) const OURS: Refusal = (500, None, "internal server error");
+
+/// The same rejection of an operation that requires scopes.
+pub(crate) fn with_scope((status, challenge, message): Refusal, scope: &str) -> Refusal {
+    let challenge = challenge.expect("a challenge");
+    let separator = if challenge == "Bearer" { " " } else { ", " };
+    (status, Some(format!("{challenge}{separator}scope=\"{scope}\"").leak()), message)
+}
 
 /// The challenge of a missing scope.
 pub(crate) fn needs_scope(scope: &str) -> String {

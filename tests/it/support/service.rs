@@ -162,7 +162,11 @@ impl Answer {
         let status = match self.kind {
             None => 200,
             Some(AuthErrorKind::InvalidRequest(_)) => 400,
-            Some(AuthErrorKind::MissingToken | AuthErrorKind::InvalidToken(_)) => 401,
+            Some(
+                AuthErrorKind::MissingToken
+                | AuthErrorKind::InvalidToken(_)
+                | AuthErrorKind::InsufficientAuthentication,
+            ) => 401,
             Some(
                 AuthErrorKind::InsufficientScope
                 | AuthErrorKind::InsufficientGroups

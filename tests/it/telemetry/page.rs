@@ -268,6 +268,7 @@ async fn every_metric_is_documented_and_every_documented_one_is_recorded() {
             "insufficient_scope",
             "insufficient_groups",
             "claim_rule",
+            "insufficient_user_authentication",
             "upstream",
             "misconfigured",
         ];

@@ -266,6 +266,7 @@ fn is_accepted(keys: &KeySet, token: &str) -> bool {
         custom: Vec::new(),
         clock_skew: 0,
         clock_tolerance: TOLERANCE.into(),
+        hierarchy: crate::claims::scope_hierarchy::ScopeHierarchy::default(),
         scopes: ScopeMapping::default(),
         groups: GroupsMapping::new(&["groups".to_owned()], false),
         groups_match_all: false,
