@@ -144,7 +144,6 @@ impl RejectionBuilder {
     /// a new token, which would not be in the group either.
     fn challenge(&self, error: &AuthError) -> Option<HeaderValue> {
         let (code, description) = match error.kind() {
-            AuthErrorKind::MissingToken => ("", ""),
             AuthErrorKind::InvalidRequest(_) => {
                 ("invalid_request", "The request carries no well-formed bearer token")
             }
@@ -160,7 +159,9 @@ impl RejectionBuilder {
             AuthErrorKind::ClaimRule if self.has_scope_error_for_groups => {
                 ("insufficient_scope", "The access token does not grant this access")
             }
-            AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => ("", ""),
+            AuthErrorKind::MissingToken | AuthErrorKind::InsufficientGroups | AuthErrorKind::ClaimRule => {
+                ("", "")
+            }
             AuthErrorKind::InsufficientAuthentication => {
                 ("insufficient_user_authentication", "The user must sign in again or in another way")
             }

@@ -78,7 +78,7 @@ impl<'t> Grants<'t> {
         let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
         let mut union = ScopeUnion::new(&self.rules.hierarchy);
         if are_alternatives {
-            union.add_alternatives(names);
+            union.add_alternatives(&names);
         } else {
             union.add(names);
         }

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct MountChain {
     protect: Rc<ProtectApi>,
-    outer: Option<Rc<MountChain>>,
+    outer: Option<Rc<Self>>,
 }
 
 /// The place that rejected a request.

@@ -26,10 +26,9 @@ use super::{
 };
 use crate::{
     caller::AuthContext,
-    claims::scope::Scope,
     error::{AuthError, AuthErrorKind},
     middleware::authenticate::{Rejected, WorkerContext},
-    policy,
+    policy::{self, ScopeUnion},
     protect_api::{ProtectApi, state::State},
     telemetry::{Denial, VerdictSource},
 };
@@ -142,10 +141,13 @@ where
         match self.mount.decide(&mut request, &self.worker).await {
             Ok(context) => {
                 context.state().telemetry.decided(Ok(context.via()));
-                request.extensions_mut().insert(context);
+                let mounts = self.mount.protect.mounts(&request, &self.worker);
+                request.extensions_mut().insert(context.with_mounts(mounts));
                 Ok(self.service.call(request).await?.map_into_left_body())
             }
-            Err(Refusal::Token(Rejected { state, denial })) => {
+            Err(Refusal::Token(rejected)) => {
+                let protect = &self.mount.protect;
+                let Rejected { state, denial } = protect.complete(rejected, &request, &self.worker);
                 let State { telemetry, rejections, .. } = &**state;
                 telemetry.decided(Err(&denial));
                 let rejection = rejections.reject(denial, request.request());
@@ -243,13 +245,14 @@ impl ToolScopes {
             return Err(AuthError::new(AuthErrorKind::MissingToken).into());
         };
         let granted = caller.valid.scopes();
-        if required.0.iter().all(|scope| granted.contains(scope.as_str())) {
+        let rules = &context.state().settings.rules;
+        if required.0.iter().all(|scope| rules.hierarchy.grants(granted, scope.as_str())) {
             return Ok(());
         }
-        let rules = &context.state().settings.rules;
-        let error = policy::insufficient_scope(&caller.valid.claims, rules, &[]);
-        let mount: Vec<&str> = self.protect.mount.requirements.all_scopes.iter().map(Scope::as_str).collect();
-        let error = error.with_required_scopes(required.joined_to(&mount.join(" ")));
+        let mut union = ScopeUnion::new(&rules.hierarchy);
+        union.add_requirements(&self.protect.mount.requirements, Some(granted));
+        union.add(required.0.iter().map(|scope| scope.as_str()));
+        let error = policy::insufficient_scope(&caller.valid.claims, rules, &union);
         Err(Denial::new(error, context.via().unwrap_or(VerdictSource::OuterMount)))
     }
 }

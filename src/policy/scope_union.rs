@@ -28,14 +28,14 @@ impl<'r> ScopeUnion<'r> {
                 .and_then(|granted| names.iter().find(|name| self.hierarchy.grants(granted, name)).copied());
             match met {
                 Some(name) => self.add([name]),
-                None => self.add_alternatives(names),
+                None => self.add_alternatives(&names),
             }
         }
     }
 
     /// Adds scopes of which one is required. An alternative that includes another one is omitted, because it grants
     /// more than is required.
-    pub(crate) fn add_alternatives(&mut self, names: Vec<&'r str>) {
+    pub(crate) fn add_alternatives(&mut self, names: &[&'r str]) {
         let includes_another = |name: &str| names.iter().any(|other| self.hierarchy.includes(name, other));
         let least: Vec<&'r str> = names.iter().copied().filter(|name| !includes_another(name)).collect();
         self.add(least);
@@ -95,7 +95,9 @@ mod tests {
         ] {
             let granted = granted.map(Scopes::parse);
             let mut union = ScopeUnion::new(&hierarchy);
-            mounts.iter().for_each(|mount| union.add_requirements(mount, granted.as_ref()));
+            for mount in mounts {
+                union.add_requirements(mount, granted.as_ref());
+            }
             union.add(own.iter().copied());
             assert_eq!(union.to_string(), expected);
         }

@@ -35,7 +35,7 @@ impl StepUp {
             wanted.is_empty() || wanted.iter().any(|one| acr == Some(one))
         };
         if !self.contexts.iter().all(has_context) {
-            return Err(self.insufficient(claims.acr(), "acr"));
+            return Err(self.insufficient(claims.acr().is_some(), "acr"));
         }
         let Some(within) = self.within else { return Ok(()) };
         let now = now.saturating_add(rules.clock_skew);
@@ -47,13 +47,13 @@ impl StepUp {
         if claims.auth_time().is_some_and(is_recent) {
             Ok(())
         } else {
-            Err(self.insufficient(claims.auth_time(), "auth_time"))
+            Err(self.insufficient(claims.auth_time().is_some(), "auth_time"))
         }
     }
 
     /// Creates the error. Its source names the claim, without its value.
-    fn insufficient<T>(&self, claim: Option<T>, name: &str) -> AuthError {
-        let state = if claim.is_some() { "does not meet the requirement" } else { "is missing" };
+    fn insufficient(&self, is_present: bool, name: &str) -> AuthError {
+        let state = if is_present { "does not meet the requirement" } else { "is missing" };
         AuthError::new(AuthErrorKind::InsufficientAuthentication)
             .with_step_up(self.acr_values(), self.within)
             .with_source(format!("`{name}` {state}"))
@@ -63,8 +63,10 @@ impl StepUp {
     /// none.
     pub(crate) fn acr_values(&self) -> String {
         let Some((last, others)) = self.contexts.split_last() else { return String::new() };
-        let is_in_all = |value: &&Box<str>| others.iter().all(|list| list.is_empty() || list.contains(value));
-        let common: Vec<&str> = last.iter().filter(is_in_all).map(|value| &**value).collect();
+        let is_in =
+            |value: &str, list: &Vec<Box<str>>| list.is_empty() || list.iter().any(|one| **one == *value);
+        let is_in_all = |value: &&str| others.iter().all(|list| is_in(value, list));
+        let common: Vec<&str> = last.iter().map(|value| &**value).filter(is_in_all).collect();
         if common.is_empty() { last.join(" ") } else { common.join(" ") }
     }
 

@@ -158,17 +158,17 @@ async fn a_challenge_names_no_scopes_of_another_configuration() {
 
 #[actix_web::test]
 async fn a_scope_grants_the_scopes_that_it_includes_everywhere() {
+    async fn names(caller: AuthenticatedRequest) -> actix_web::Result<String> {
+        caller.require_scopes(["files:read"])?;
+        caller.require_any_scope(["other", "files:read"])?;
+        Ok(format!("{} {}", caller.has_scope("files:read"), caller.scopes()))
+    }
     let issuer = TestIssuer::start();
     let protect = introspecting(&issuer)
         .scope_implies("all", ["files"])
         .scope_implies("files", ["files:read", "publish", "mcp"])
         .build()
         .unwrap();
-    async fn names(caller: AuthenticatedRequest) -> actix_web::Result<String> {
-        caller.require_scopes(["files:read"])?;
-        caller.require_any_scope(["other", "files:read"])?;
-        Ok(format!("{} {}", caller.has_scope("files:read"), caller.scopes()))
-    }
     let validating = protect.clone();
     let app = serve!(move || {
         let guard = actix_protect_api::guard::has_scopes(["files:read"]);

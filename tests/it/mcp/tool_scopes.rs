@@ -9,7 +9,7 @@ use actix_web::{App, HttpRequest, HttpResponse, Responder, web};
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::{Answer, INVALID, MISSING, TestApp, optional_whoami, protect, serve},
+    app::{Answer, INVALID, MISSING, TestApp, optional_whoami, protect, serve, with_scope},
     logs,
 };
 
@@ -201,8 +201,8 @@ async fn bodies_are_limited_and_read_only_for_valid_tokens() {
     assert_eq!(chunked(&at_most).send().await.body, at_most);
     is_error(&chunked(&longer).send().await, 413, -32600, &Value::Null);
     // Without a valid token the body is not looked at.
-    post(&app, "unknown", &[], &longer).await.refuses(INVALID);
-    app.post("/mcp").body("application/json", &longer).send().await.refuses(MISSING);
+    post(&app, "unknown", &[], &longer).await.refuses(with_scope(INVALID, "mcp"));
+    app.post("/mcp").body("application/json", &longer).send().await.refuses(with_scope(MISSING, "mcp"));
     for body in ["", "{", "{}x", "\u{feff}{}"] {
         is_error(&post(&app, &token, &[], body).await, 400, -32700, &Value::Null);
     }

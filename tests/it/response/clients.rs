@@ -21,13 +21,13 @@ use crate::support::{
 fn field(header: &str, name: &str) -> Option<String> {
     let start = format!("{name}=");
     header.match_indices(&start).find_map(|(index, _)| {
-        let rest = &header[index + start.len()..];
+        let rest = header.get(index + start.len()..)?;
         let quoted = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));
         match quoted {
             Some((value, _)) if !value.is_empty() => Some(value.to_owned()),
             _ => {
                 let end = rest.find(|c: char| c.is_whitespace() || c == ',').unwrap_or(rest.len());
-                Some(rest[..end].to_owned()).filter(|value| !value.is_empty())
+                rest.get(..end).map(str::to_owned).filter(|value| !value.is_empty())
             }
         }
     })
@@ -79,7 +79,7 @@ fn strict(header: &str) -> Fields {
         if let Some(index) = known {
             assert!(found[index].replace(text).is_none(), "{name} occurs twice: {header}");
         }
-        rest = &value[end + 1..];
+        rest = value.get(end + 1..).unwrap();
     }
     found
 }
@@ -144,7 +144,11 @@ proptest! {
         };
         let seen = actix_web::rt::System::new().block_on(challenges(&protect, &scopes));
         let mut distinct = Vec::new();
-        scopes.iter().for_each(|scope| if !distinct.contains(scope) { distinct.push(scope.clone()) });
+        for scope in &scopes {
+            if !distinct.contains(scope) {
+                distinct.push(scope.clone());
+            }
+        }
         let (scope, metadata) = (Some(distinct.join(" ")), names_metadata.then(|| METADATA.to_owned()));
         for ((status, header), (expected, error)) in seen.iter().zip([
             (401, None),
