@@ -9,8 +9,8 @@ use crate::claims::Claims;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct IssuerKey([u8; 16]);
 
-/// The key of a record: a digest of the issuer, the kind and the value. A collision of two keys would revoke the tokens of
-/// another user, so the digest is a cryptographic one.
+/// The key of a record: one byte for the kind, and a digest of the issuer, the kind and the value. A collision of two keys
+/// would revoke the tokens of another user, so the digest is a cryptographic one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RecordKey([u8; 16]);
 
@@ -85,7 +85,11 @@ impl IssuerKey {
         // The issuer and the kind have a fixed length, so no two triples have the same bytes.
         context.update(&[kind.byte()]);
         context.update(value.as_bytes());
-        RecordKey(first_half(context.finish().as_ref()))
+        let mut key = first_half(context.finish().as_ref());
+        if let Some(first) = key.first_mut() {
+            *first = kind.byte();
+        }
+        RecordKey(key)
     }
 }
 
@@ -109,6 +113,11 @@ impl RecordKey {
 
     pub(crate) fn into_bytes(self) -> [u8; 16] {
         self.0
+    }
+
+    /// Returns one bit for the kind of the record.
+    pub(crate) fn kind_bit(&self) -> u8 {
+        self.0.first().map_or(0, |kind| 1_u8.checked_shl(u32::from(*kind)).unwrap_or(0))
     }
 }
 

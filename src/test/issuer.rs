@@ -154,8 +154,8 @@ impl TestIssuer {
         answer::mint_jwt(&mut self.shared.lock(), options, [claims])
     }
 
-    /// Mints a JWT (for django-oauth-toolkit an opaque token) with the header and the claims of another authorization server's access tokens. These claims replace
-    /// them; `null` removes one.
+    /// Mints a JWT (for django-oauth-toolkit an opaque token) with the header and the claims of another authorization server's
+    /// access tokens. The given claims replace them; `null` removes one.
     ///
     /// ```
     /// # use actix_protect_api::test::{TestIssuer, Vendor};
