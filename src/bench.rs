@@ -23,7 +23,7 @@ use crate::{
     middleware::authenticate::WorkerContext,
     policy::{self, Requirements},
     response::challenge::Challenge,
-    revocation::{IssuerKey, Revocation, RevocationIndex, RevocationIndexes, Standing},
+    revocation::{IssuerKey, RecordTimes, Revocation, Revocations, Standing},
     settings::Tuning,
 };
 
@@ -113,17 +113,18 @@ impl CachedVerdicts {
 
 /// The revocation records of one issuer.
 #[derive(Debug)]
-pub struct RevocationRecords(Arc<RevocationIndex>);
+pub struct RevocationRecords(Revocations, IssuerKey);
 
 impl RevocationRecords {
     /// Creates an empty index.
     pub fn new(issuer: &str, capacity: usize) -> Self {
-        Self(RevocationIndexes::of_process().index(IssuerKey::new(issuer), capacity))
+        Self(Revocations::new(Arc::default(), issuer, capacity), IssuerKey::new(issuer))
     }
 
     /// Adds a record.
     pub fn add(&self, revocation: &Revocation, now: i64) {
-        self.0.add(&revocation.record(self.0.issuer(), now, 86_400), now);
+        let times = RecordTimes { now, skew: 0, tolerance: 60, lifetime: 86_400 };
+        self.0.add(&revocation.record(&self.1, times), now);
     }
 
     /// Returns whether a token is not revoked.

@@ -34,7 +34,7 @@ use crate::{
     error::AuthError,
     issuer::http::CallLimits,
     jwt::VerifiedJwt,
-    revocation::RevocationIndex,
+    revocation::Revocations,
     settings::{ClientSettings, EndpointUrl, Hooks, Settings},
     shared_store::Replica,
     telemetry::{Telemetry, VerdictSource, log_throttle::LogThrottle},
@@ -71,7 +71,7 @@ pub(crate) struct Introspection {
     clock_skew: i64,
     assertion_audience: ClientAssertionAudience,
     single_flight: Arc<SingleFlight<CacheKey, TimedVerdict>>,
-    pub(crate) revocations: Arc<RevocationIndex>,
+    pub(crate) revocations: Revocations,
     shared: Option<SharedVerdicts>,
     /// The shared store. While its records are not read, cached verdicts are used for a short time only.
     replica: Option<Arc<Replica>>,
@@ -132,7 +132,7 @@ impl Introspection {
         limits: CallLimits,
         clock: &Arc<dyn Clock>,
         telemetry: &Arc<Telemetry>,
-        revocations: &Arc<RevocationIndex>,
+        revocations: &Revocations,
         replica: Option<&Arc<Replica>>,
     ) -> Option<Self> {
         Some(Self {
@@ -155,7 +155,7 @@ impl Introspection {
             clock_skew: settings.rules.clock_skew,
             assertion_audience: settings.tuning.client_assertion_audience,
             single_flight: Arc::default(),
-            revocations: Arc::clone(revocations),
+            revocations: revocations.clone(),
             shared: replica.and_then(|replica| SharedVerdicts::new(settings, replica)),
             replica: replica.cloned(),
         })
@@ -296,8 +296,7 @@ impl Introspection {
         self.observe_pause();
         let verdict = outcome?;
         if let Verdict::Active(claims) = &verdict {
-            let jwt = jwt.as_ref().map(|jwt| &jwt.claims);
-            self.revocations.prepare(token.as_str(), claims, ticket.generation(), jwt);
+            claims.record_memo().set_requested_at(ticket.generation());
         }
         self.after_call(&ticket, &verdict, read_until);
         let age = Age::new(Duration::ZERO, started);

@@ -8,20 +8,25 @@
 mod effects;
 mod error;
 mod index;
-mod indexes;
 mod key;
+mod marks;
 mod position;
 mod record;
+mod revocations;
+mod table;
 
 pub use self::{error::RevocationError, position::Position};
 pub(crate) use self::{
-    index::{RevocationIndex, Standing, TokenMarks},
-    indexes::RevocationIndexes,
+    index::{RevocationIndex, Standing},
+    marks::TokenMarks,
     key::{IssuerKey, RecordKey},
     record::{Effect, Record},
+    revocations::Revocations,
 };
 
 use std::fmt;
+
+use self::key::JwtText;
 
 /// The time by which the issuer's clock may be ahead of this one if no time is given. A token that was issued shortly after
 /// the revocation is rejected too, and the client gets a new one.
@@ -65,12 +70,13 @@ impl Revocation {
         Self { target, issuer: None, issued_before: None, until: None, effect: Effect::Reject }
     }
 
-    /// Revokes this access token. Its time of issue is not checked.
+    /// Revokes this access token. Its time of issue is not checked. Revoke only tokens that were validated: each revocation
+    /// takes memory.
     pub fn token(token: impl Into<String>) -> Self {
         Self::new(Target::Token(token.into()))
     }
 
-    /// Revokes the token with this `jti`. Its time of issue is not checked.
+    /// Revokes the token with this `jti`, which must be a string. Its time of issue is not checked.
     pub fn jwt_id(jti: impl Into<String>) -> Self {
         Self::new(Target::JwtId(jti.into()))
     }
@@ -98,7 +104,7 @@ impl Revocation {
     }
 
     /// Applies the revocation to one of several issuers only. Default: every issuer of the handle. With
-    /// [tenants](crate::AnyOf::tenants) the issuer is required, except for a [`token`](Self::token) that is a JWT.
+    /// [tenants](crate::AnyOf::tenants) the issuer is required, except for a [`token`](Self::token).
     pub fn of_issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
@@ -114,9 +120,12 @@ impl Revocation {
         self
     }
 
-    /// Sets the time until which the revocation is in effect, in seconds since 1970: the latest `exp` of the tokens. Later, they
-    /// would be accepted again if they had not expired. Default: now and
-    /// [`revocation_lifetime`](crate::ProtectApiBuilder::revocation_lifetime).
+    /// Sets the time until which the revocation is in effect, in seconds since 1970: the latest `exp` of the tokens. The
+    /// [`clock_tolerance`](crate::ProtectApiBuilder::clock_tolerance) is added. Later, they would be accepted again if they had
+    /// not expired.
+    ///
+    /// Default: now and [`revocation_lifetime`](crate::ProtectApiBuilder::revocation_lifetime), or the `exp` of the
+    /// [`token`](Self::token) if it is a JWT that expires later.
     pub fn until(mut self, unix_seconds: i64) -> Self {
         self.until = Some(unix_seconds);
         self
@@ -141,23 +150,49 @@ impl Revocation {
         }
     }
 
-    /// Returns the record for one issuer. `now` is the time by the issuer's clock, `lifetime` the seconds for which a record
-    /// without a given end is in effect.
-    pub(crate) fn record(&self, issuer: &IssuerKey, now: i64, lifetime: i64) -> Record {
+    /// Replaces the token, if the revocation names one. Returns `None` if the token is malformed.
+    pub(crate) fn with_token(mut self, parse: impl FnOnce(&str) -> Option<String>) -> Option<Self> {
+        if let Target::Token(token) = &mut self.target {
+            *token = parse(token)?;
+        }
+        Some(self)
+    }
+
+    pub(crate) fn is_verdicts_only(&self) -> bool {
+        self.effect == Effect::Discard
+    }
+
+    /// Returns whether the given end is not later than `now`.
+    pub(crate) fn has_ended(&self, now: i64) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Returns the record for one issuer.
+    pub(crate) fn record(&self, issuer: &IssuerKey, times: RecordTimes) -> Record {
+        let RecordTimes { now, skew, tolerance, lifetime } = times;
         let until_now = matches!(self.target, Target::Subject(_) | Target::Client(_) | Target::AllTokens)
-            .then(|| now.saturating_add(CLOCK_ALLOWANCE));
+            .then(|| now.saturating_add(skew).saturating_add(CLOCK_ALLOWANCE));
+        let until = match (self.until, self.token_text()) {
+            (Some(until), _) => until,
+            // A JWT may live longer than the default. An earlier `exp` is not used, because it is not verified.
+            (None, Some(token)) if self.effect == Effect::Reject => {
+                let expiry = JwtText::of(token).and_then(JwtText::claims).and_then(|claims| claims.expires_at());
+                expiry.unwrap_or_default().max(now.saturating_add(lifetime))
+            }
+            (None, _) => now.saturating_add(lifetime),
+        };
         Record {
             issuer: *issuer,
             key: self.key(issuer),
             effect: self.effect,
             issued_before: self.issued_before.or(until_now),
-            until: self.until.unwrap_or_else(|| now.saturating_add(lifetime)),
+            until: until.saturating_add(tolerance),
         }
     }
 
     fn key(&self, issuer: &IssuerKey) -> RecordKey {
         match &self.target {
-            Target::Token(token) => issuer.token(token),
+            Target::Token(token) => RecordKey::token(token),
             Target::JwtId(jti) => issuer.jwt_id(jti),
             Target::Session(sid) => issuer.session(sid),
             Target::Subject(subject) => issuer.subject(subject),
@@ -165,6 +200,19 @@ impl Revocation {
             Target::AllTokens => issuer.all_tokens(),
         }
     }
+}
+
+/// The times of a new record, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordTimes {
+    /// The current time since 1970, by the local clock.
+    pub(crate) now: i64,
+    /// The seconds by which the clock of the issuer is ahead.
+    pub(crate) skew: i64,
+    /// The seconds for which expired tokens are accepted.
+    pub(crate) tolerance: i64,
+    /// The lifetime of a record without a given end.
+    pub(crate) lifetime: i64,
 }
 
 impl fmt::Debug for Revocation {

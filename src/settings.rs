@@ -125,6 +125,12 @@ impl Settings {
             || (token_issuers.is_empty() && self.issuer.accepts(issuer))
     }
 
+    /// Returns the issuers that tokens of this configuration may name, and that of the configuration.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &str> {
+        let token_issuers = self.rules.token_issuers.iter().map(String::as_str);
+        token_issuers.chain([self.issuer.as_str()])
+    }
+
     /// Returns whether two configurations accept tokens with the same `iss`.
     pub(crate) fn shares_issuer(&self, other: &Self) -> bool {
         other.rules.token_issuers.iter().any(|issuer| self.accepts_issuer(issuer))

@@ -26,7 +26,7 @@ use crate::{
     introspection::{Introspection, IntrospectionTarget, Query, concurrency_limit::ConcurrencyLimit},
     issuer::{IssuerMetadata, MetadataCache, http::CallLimits, refresh::Reader},
     jwt::{self, JwtOutcome, JwtValidator, verified_tokens::TokenTag},
-    revocation::{IssuerKey, RevocationIndex, RevocationIndexes},
+    revocation::{RevocationIndex, Revocations},
     settings::{Hooks, JwtsWhenBlind, Settings},
     shared_store::Replica,
     telemetry::{
@@ -83,10 +83,8 @@ pub(crate) struct Validator {
     pub(crate) metadata: MetadataCache,
     pub(crate) introspection: Option<Arc<Introspection>>,
     pub(crate) local: JwtValidator,
-    /// The revocation records of the issuer.
-    pub(crate) revocations: Arc<RevocationIndex>,
-    /// The revocation records of all issuers.
-    pub(crate) indexes: Arc<RevocationIndexes>,
+    /// The revocation records.
+    pub(crate) revocations: Revocations,
     /// The shared store.
     pub(crate) replica: Option<Arc<Replica>>,
     jwts_when_blind: JwtsWhenBlind,
@@ -109,19 +107,18 @@ impl Validator {
             deadline: settings.tuning.response_timeout,
             max_body: settings.tuning.max_response_size,
         };
-        let issuer = IssuerKey::new(settings.issuer.as_str());
         let replica = hooks.replica(&settings.tuning);
-        let indexes = replica
+        let index = replica
             .as_ref()
-            .map_or_else(RevocationIndexes::of_process, |replica| Arc::clone(&replica.indexes));
-        let revocations = indexes.index(issuer, settings.tuning.max_revocations);
+            .map_or_else(RevocationIndex::of_process, |replica| Arc::clone(&replica.index));
+        let revocations =
+            Revocations::new(index, settings.issuer.as_str(), settings.tuning.max_revocations);
         let introspection =
             Introspection::new(settings, hooks, limits, clock, telemetry, &revocations, replica.as_ref());
         Self {
             metadata: MetadataCache::new(settings, hooks, limits, telemetry),
             introspection: introspection.map(Arc::new),
             revocations,
-            indexes,
             replica,
             jwts_when_blind: settings.tuning.jwts_when_blind,
             local: JwtValidator::new(settings, hooks, limits, telemetry),

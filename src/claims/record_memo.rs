@@ -6,17 +6,24 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// The generations count the records of the issuer.
+/// The parts of a token that are compared with records.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordMarks {
+    /// The keys of the records that can concern the token.
+    pub(crate) keys: Box<[[u8; 16]]>,
+    /// The time of issue.
+    pub(crate) issued_at: Option<i64>,
+}
+
+/// The generations count the records.
 #[derive(Debug, Default)]
 pub(crate) struct RecordMemo {
     /// The generation at which the verdict was requested. With 0, every record is later.
     requested_at: AtomicU64,
     /// No record concerned the token at this generation.
     clear_at: AtomicU64,
-    /// The keys of the records that can concern the token. They are computed when it is first checked against a record.
-    keys: OnceLock<Box<[[u8; 16]]>>,
-    /// The `iat` of the JWT, if the introspection response has none.
-    issued_at: OnceLock<i64>,
+    /// Computed when the token is first checked against a record.
+    marks: OnceLock<Box<RecordMarks>>,
 }
 
 impl RecordMemo {
@@ -42,16 +49,7 @@ impl RecordMemo {
         self.clear_at.store(generation, Ordering::Relaxed);
     }
 
-    pub(crate) fn keys_or_init(&self, keys: impl FnOnce() -> Box<[[u8; 16]]>) -> &[[u8; 16]] {
-        self.keys.get_or_init(keys)
-    }
-
-    pub(crate) fn issued_at(&self) -> Option<i64> {
-        self.issued_at.get().copied()
-    }
-
-    /// Sets the `iat` of the JWT, for an introspection response without `iat`.
-    pub(crate) fn set_issued_at(&self, issued_at: i64) {
-        let _is_first = self.issued_at.set(issued_at);
+    pub(crate) fn marks_or_init(&self, marks: impl FnOnce() -> RecordMarks) -> &RecordMarks {
+        self.marks.get_or_init(|| Box::new(marks()))
     }
 }

@@ -24,13 +24,21 @@ impl TargetIssuer {
         Self { name: name.to_owned(), state: Some(Arc::clone(state)) }
     }
 
+    /// Returns the one of several token issuers of a configuration that has this name.
+    fn named(state: &Arc<State>, name: &str) -> Self {
+        match state.settings.rules.token_issuers.iter().find(|issuer| *issuer == name) {
+            Some(issuer) => Self { name: issuer.clone(), state: Some(Arc::clone(state)) },
+            None => Self::configured(state),
+        }
+    }
+
     /// Selects the issuer with this name; without a name, the only issuer of the handle, or the one that sends the events.
     /// Returns `None` if no issuer is meant.
     pub(super) fn select(protect: &ProtectApi, name: Option<&str>, transmitter: &str) -> Option<Self> {
         let states = protect.states();
         let is_named = |state: &&Arc<State>| names(state, name.unwrap_or(transmitter));
         if let Some(state) = states.iter().find(is_named) {
-            return Some(Self::configured(state));
+            return Some(Self::named(state, name.unwrap_or(transmitter)));
         }
         match (name, states) {
             (Some(name), _) if protect.has_tenants() => Some(Self { name: name.to_owned(), state: None }),
@@ -41,7 +49,8 @@ impl TargetIssuer {
 
     /// Returns whether an identifier with this `iss` names a user or a token of the issuer.
     pub(super) fn is(&self, issuer: &str) -> bool {
-        self.state.as_ref().map_or_else(|| issuer == self.name, |state| names(state, issuer))
+        let is_of_metadata = |state: &Arc<State>| state.settings.issuer.accepts(issuer);
+        issuer == self.name || self.state.as_ref().is_some_and(is_of_metadata)
     }
 
     /// Limits a revocation to the tokens of this issuer.

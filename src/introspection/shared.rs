@@ -87,19 +87,17 @@ impl Introspection {
         let now = ClockReading::now(&*self.clock);
         let checked = stored.verdict().clone().check(&shared.lifetime, max_age, now)?;
         let age = checked.age.map_or(Duration::MAX, |age| age.at(now.monotonic));
-        let jwt_claims = jwt.as_ref().map(|jwt| &jwt.claims);
         let claims = match &checked.verdict {
             Verdict::Active(claims) => Some(claims),
             Verdict::Inactive => None,
         };
-        let all_claims = claims.into_iter().chain(jwt_claims);
         if !shared.replica.allows_age(age, now.monotonic)
-            || self.revocations.discards_stored(token.as_str(), all_claims, stored.read_until(), now.unix)
+            || self.revocations.discards_stored(token.as_str(), claims, stored.read_until(), now.unix)
         {
             return None;
         }
         if let Some(claims) = claims {
-            self.revocations.prepare(token.as_str(), claims, generation, jwt_claims);
+            claims.record_memo().set_requested_at(generation);
         }
         let expires_at = [stored.verdict().token_expires_at(), jwt.as_ref().and_then(|jwt| jwt.expires_at)];
         let ticket =

@@ -7,8 +7,8 @@ use crate::{
     bearer::BearerToken,
     cache::CacheError,
     jwt,
-    revocation::{IssuerKey, Record, Revocation, RevocationError, RevocationIndexes},
-    settings::IssuerUrl,
+    revocation::{IssuerKey, Record, RecordTimes, Revocation, RevocationError, Revocations},
+    settings::Settings,
     shared_store::{Replica, Sending, StoreError},
 };
 
@@ -34,16 +34,23 @@ impl ProtectApi {
     /// ```
     ///
     /// # Errors
-    /// [`RevocationError::Issuer`] if the revocation names an issuer that is not configured; with
-    /// [tenants](crate::AnyOf::tenants), also if it names no issuer and no JWT. [`RevocationError::Store`] if the
-    /// [shared store](crate::ProtectApiBuilder::shared_store) fails.
+    /// [`RevocationError::Issuer`], [`RevocationError::Token`] or [`RevocationError::Ended`] if the revocation cannot have an
+    /// effect. [`RevocationError::Store`] if the [shared store](crate::ProtectApiBuilder::shared_store) fails.
     pub async fn revoke(&self, revocation: Revocation) -> Result<(), RevocationError> {
-        let mut sending = Vec::new();
-        for records in self.records_for(&revocation)? {
-            let issued = records.now.saturating_add(records.skew);
-            sending.extend(records.add(revocation.record(&records.issuer, issued, records.lifetime)));
+        let revocation = revocation.with_token(|token| {
+            BearerToken::resolved(token, usize::MAX).ok().map(|token| token.as_str().to_owned())
+        });
+        let revocation = revocation.ok_or(RevocationError::Token)?;
+        if revocation.has_ended(self.state.clock.unix_time()) {
+            return Err(RevocationError::Ended);
         }
-        self.detach_calls();
+        let mut sending = Vec::new();
+        for (issuer, records) in self.records_for(&revocation)? {
+            sending.extend(records.add(revocation.record(&IssuerKey::new(&issuer), records.times)));
+        }
+        if revocation.is_verdicts_only() {
+            self.detach_calls();
+        }
         sent(sending).await.map_err(|error| RevocationError::Store(Box::new(error)))
     }
 
@@ -98,28 +105,37 @@ impl ProtectApi {
         }
     }
 
-    /// Returns the records of the issuers to which a revocation applies.
-    fn records_for(&self, revocation: &Revocation) -> Result<Vec<IssuerRecords>, RevocationError> {
-        let has_tenants = self.issuers.as_ref().is_some_and(|issuers| issuers.tenants.is_some());
-        let issuer = match (revocation.issuer(), revocation.token_text()) {
-            // A tenant that is not cached has no state, so the issuer must be known.
-            (None, Some(token)) if has_tenants => jwt::unverified_issuer(token).ok().flatten(),
-            (issuer, _) => issuer.map(str::to_owned),
-        };
-        let Some(issuer) = issuer else {
+    /// Returns the issuers to which a revocation applies, as the `iss` of tokens names them, each with its records.
+    fn records_for(
+        &self,
+        revocation: &Revocation,
+    ) -> Result<Vec<(String, ConfiguredRecords)>, RevocationError> {
+        let has_tenants = self.has_tenants();
+        let Some(issuer) = revocation.issuer() else {
+            if let Some(token) = revocation.token_text() {
+                // The issuer makes no difference. It is needed if the record is widened.
+                let issuer = jwt::unverified_issuer(token).ok().flatten();
+                let issuer = issuer.unwrap_or_else(|| self.state.settings.issuer.as_str().to_owned());
+                let records = self.states().iter().map(|state| (issuer.clone(), state.records()));
+                return Ok(records.collect());
+            }
             if has_tenants {
                 return Err(RevocationError::Issuer);
             }
-            return Ok(self.states().iter().map(|state| state.records()).collect());
+            let of_state = |state: &Arc<State>| -> Vec<_> {
+                state.settings.issuers().map(|issuer| (issuer.to_owned(), state.records())).collect()
+            };
+            return Ok(self.states().iter().flat_map(of_state).collect());
         };
         let states = self.all_states();
-        let named: Vec<_> = states.iter().filter(|state| state.settings.accepts_issuer(&issuer)).collect();
-        if !named.is_empty() {
-            return Ok(named.into_iter().map(|state| state.records()).collect());
+        let named = states.iter().filter(|state| state.settings.accepts_issuer(issuer));
+        let named: Vec<_> = named.map(|state| (issuer.to_owned(), state.records())).collect();
+        match named {
+            // The tenant may be cached later.
+            named if named.is_empty() && has_tenants => Ok(vec![(issuer.to_owned(), self.state.records())]),
+            named if named.is_empty() => Err(RevocationError::Issuer),
+            named => Ok(named),
         }
-        let tenant = IssuerUrl::parse(&issuer).ok().filter(|_| has_tenants);
-        let issuer = IssuerKey::new(tenant.ok_or(RevocationError::Issuer)?.as_str());
-        Ok(vec![IssuerRecords { issuer, skew: 0, ..self.state.records() }])
     }
 }
 
@@ -133,44 +149,43 @@ async fn sent(sending: Vec<Sending>) -> Result<(), StoreError> {
     outcome
 }
 
-/// The records of one issuer, and the values for a new one. Times are in seconds.
-struct IssuerRecords {
-    issuer: IssuerKey,
-    indexes: Arc<RevocationIndexes>,
+/// The records of one configuration, and the times of a new one.
+struct ConfiguredRecords {
+    revocations: Revocations,
     replica: Option<Arc<Replica>>,
-    capacity: usize,
-    now: i64,
-    skew: i64,
-    lifetime: i64,
+    times: RecordTimes,
 }
 
-impl IssuerRecords {
+impl ConfiguredRecords {
     /// Adds a record in this process, and sends it to the other replicas if there is a shared store.
     fn add(&self, record: Record) -> Option<Sending> {
-        self.indexes.index(self.issuer, self.capacity).add(&record, self.now);
+        self.revocations.add(&record, self.times.now);
         self.replica.as_ref().map(|replica| replica.send(record))
     }
 }
 
 impl State {
-    /// Adds a record that stops the use of cached verdicts.
-    fn discard(&self, revocation: &Revocation) -> Option<Sending> {
+    /// Adds records that stop the use of cached verdicts.
+    fn discard(&self, revocation: &Revocation) -> Vec<Sending> {
         let cached = self.settings.tuning.introspection_cache.unwrap_or_default();
         let lifetime = i64::try_from(cached.as_secs()).unwrap_or(i64::MAX).saturating_add(EVICTION_MARGIN);
-        let records = self.records();
-        records.add(revocation.clone().verdicts_only().record(&records.issuer, records.now, lifetime))
+        let (records, revocation) = (self.records(), revocation.clone().verdicts_only());
+        let times = RecordTimes { lifetime, ..records.times };
+        let issuers = self.settings.issuers().map(IssuerKey::new);
+        issuers.filter_map(|issuer| records.add(revocation.record(&issuer, times))).collect()
     }
 
-    fn records(&self) -> IssuerRecords {
-        let tuning = &self.settings.tuning;
-        IssuerRecords {
-            issuer: *self.validator.revocations.issuer(),
-            indexes: Arc::clone(&self.validator.indexes),
+    fn records(&self) -> ConfiguredRecords {
+        let Settings { tuning, rules, .. } = &self.settings;
+        ConfiguredRecords {
+            revocations: self.validator.revocations.clone(),
             replica: self.validator.replica.clone(),
-            capacity: tuning.max_revocations,
-            now: self.clock.unix_time(),
-            skew: self.settings.rules.clock_skew,
-            lifetime: i64::try_from(tuning.revocation_lifetime.as_secs()).unwrap_or(i64::MAX),
+            times: RecordTimes {
+                now: self.clock.unix_time(),
+                skew: rules.clock_skew,
+                tolerance: rules.clock_tolerance,
+                lifetime: i64::try_from(tuning.revocation_lifetime.as_secs()).unwrap_or(i64::MAX),
+            },
         }
     }
 }

@@ -1,21 +1,23 @@
 //! The keys of revocation records. They are digests, so that records contain no tokens and no names of users.
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::claims::Claims;
+use crate::claims::{Claims, object::JsonObject};
 
 /// The digest of an issuer. Records of different issuers have different keys, because a subject is unique only within
 /// its issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct IssuerKey([u8; 16]);
 
-/// The key of a record: one byte for the kind, and a digest of the issuer, the kind and the value. A collision of two keys
+/// The key of a record: one byte for the kind, and a digest of the kind, the issuer and the value. A collision of two keys
 /// would revoke the tokens of another user, so the digest is a cryptographic one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RecordKey([u8; 16]);
 
 #[derive(Clone, Copy)]
 enum Kind {
+    Everything,
     AllTokens,
     Token,
     JwtId,
@@ -24,9 +26,27 @@ enum Kind {
     Client,
 }
 
+impl Kind {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Everything => 0,
+            Self::AllTokens => 1,
+            Self::Token => 2,
+            Self::JwtId => 3,
+            Self::Session => 4,
+            Self::Subject => 5,
+            Self::Client => 6,
+        }
+    }
+}
+
 impl IssuerKey {
-    /// Computes the key of an issuer, spelled as in the settings.
+    /// The key of records that belong to no issuer.
+    pub(crate) const NONE: Self = Self([0; 16]);
+
+    /// Computes the key of an issuer. A slash at the end makes no difference, as in the settings.
     pub(crate) fn new(issuer: &str) -> Self {
+        let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
         Self(first_half(digest(&SHA256, issuer.as_bytes()).as_ref()))
     }
 
@@ -38,8 +58,8 @@ impl IssuerKey {
         self.0
     }
 
-    pub(crate) fn token(&self, token: &str) -> RecordKey {
-        self.key(Kind::Token, token)
+    pub(crate) fn all_tokens(&self) -> RecordKey {
+        self.key(Kind::AllTokens, "")
     }
 
     pub(crate) fn jwt_id(&self, jti: &str) -> RecordKey {
@@ -58,55 +78,37 @@ impl IssuerKey {
         self.key(Kind::Client, client_id)
     }
 
-    pub(crate) fn all_tokens(&self) -> RecordKey {
-        self.key(Kind::AllTokens, "")
+    fn key(self, kind: Kind, value: &str) -> RecordKey {
+        RecordKey::new(kind, self, value)
     }
+}
 
-    /// Returns every key under which a record can apply to a token with these claims.
-    pub(crate) fn keys_of<'c>(
-        &self,
-        token: &str,
-        claims: impl IntoIterator<Item = &'c Claims>,
-    ) -> Vec<RecordKey> {
-        let mut keys = vec![self.all_tokens(), self.token(token)];
-        for claims in claims {
-            let (jti, sid) = claims.jwt_id_and_session();
-            keys.extend(jti.map(|jti| self.jwt_id(&jti)));
-            keys.extend(sid.map(|sid| self.session(&sid)));
-            keys.extend(claims.subject().map(|subject| self.subject(subject)));
-            keys.extend(claims.client_id().map(|client_id| self.client(client_id)));
-        }
-        keys
-    }
-
-    fn key(&self, kind: Kind, value: &str) -> RecordKey {
+impl RecordKey {
+    fn new(kind: Kind, issuer: IssuerKey, value: &str) -> Self {
         let mut context = Context::new(&SHA256);
-        context.update(&self.0);
-        // The issuer and the kind have a fixed length, so no two triples have the same bytes.
+        // The kind and the issuer have a fixed length, so no two triples have the same bytes.
         context.update(&[kind.byte()]);
+        context.update(&issuer.0);
         context.update(value.as_bytes());
         let mut key = first_half(context.finish().as_ref());
         if let Some(first) = key.first_mut() {
             *first = kind.byte();
         }
-        RecordKey(key)
+        Self(key)
     }
-}
 
-impl Kind {
-    fn byte(self) -> u8 {
-        match self {
-            Self::AllTokens => 0,
-            Self::Token => 1,
-            Self::JwtId => 2,
-            Self::Session => 3,
-            Self::Subject => 4,
-            Self::Client => 5,
-        }
+    /// Returns the key of a record for all tokens of all issuers.
+    pub(crate) fn everything() -> Self {
+        Self([Kind::Everything.byte(); 16])
     }
-}
 
-impl RecordKey {
+    /// Returns the key of one token, which needs no issuer. The signature of a JWT is not part of it: an ECDSA signature can
+    /// be changed into another valid one.
+    pub(crate) fn token(token: &str) -> Self {
+        let text = JwtText::of(token).map_or(token, |jwt| jwt.signed);
+        Self::new(Kind::Token, IssuerKey::NONE, text)
+    }
+
     pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -119,6 +121,51 @@ impl RecordKey {
     pub(crate) fn kind_bit(&self) -> u8 {
         self.0.first().map_or(0, |kind| 1_u8.checked_shl(u32::from(*kind)).unwrap_or(0))
     }
+}
+
+/// A token in the form of a JWT. Nothing about it is verified: its claims can only cause a rejection.
+#[derive(Clone, Copy)]
+pub(super) struct JwtText<'t> {
+    /// The header and the payload.
+    signed: &'t str,
+    payload: &'t str,
+}
+
+impl<'t> JwtText<'t> {
+    /// Returns `None` for an opaque token: one that has not three segments, of which the first is an object in base64url.
+    pub(super) fn of(token: &'t str) -> Option<Self> {
+        let (signed, _signature) = token.rsplit_once('.')?;
+        let (header, payload) = signed.split_once('.')?;
+        let is_object = header.starts_with(['e']) && matches!(header.as_bytes().get(1), Some(b'w'..=b'z'));
+        (is_object && !payload.contains('.')).then_some(Self { signed, payload })
+    }
+
+    /// Returns the unverified claims; `None` if they are malformed.
+    pub(super) fn claims(self) -> Option<Claims> {
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).ok()?;
+        let members = JsonObject::read(&payload).ok()?;
+        Claims::from_payload(&members, &payload).ok()
+    }
+}
+
+/// Returns every key under which a record can apply to a token. `issuer` is that of the token, `claims` are those of the JWT
+/// and of the introspection response.
+pub(super) fn keys_of<'c>(
+    token: &str,
+    issuer: IssuerKey,
+    claims: impl IntoIterator<Item = &'c Claims>,
+) -> Vec<RecordKey> {
+    let mut keys = vec![RecordKey::everything(), issuer.all_tokens(), RecordKey::token(token)];
+    for claims in claims {
+        let (jti, sid) = claims.jwt_id_and_session();
+        keys.extend(jti.map(|jti| issuer.jwt_id(&jti)));
+        keys.extend(sid.map(|sid| issuer.session(&sid)));
+        keys.extend(claims.subject().map(|subject| issuer.subject(subject)));
+        keys.extend(claims.client_id().map(|client_id| issuer.client(client_id)));
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 fn first_half(digest: &[u8]) -> [u8; 16] {

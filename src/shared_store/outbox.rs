@@ -101,7 +101,7 @@ impl Replica {
 
     async fn append(&self, record: &Record) -> Result<(), StoreError> {
         let position = self.append_bytes(record).await?;
-        self.index(record.issuer).set_position(record, position);
+        self.index.set_position(record, position);
         self.lock_outbox().push_sent(*record, self.clock.monotonic());
         Ok(())
     }

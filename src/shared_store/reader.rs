@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Position, RecordBatch, Replica, StoreError, seal::Place};
-use crate::revocation::{CLOCK_ALLOWANCE, Effect, Record};
+use crate::revocation::{CLOCK_ALLOWANCE, Effect, IssuerKey, Record, RecordKey};
 
 /// The longest time for one read.
 const READ: Duration = Duration::from_secs(2);
@@ -91,7 +91,9 @@ impl Reader {
         let mut is_unreadable = false;
         for (position, sealed) in &batch.records {
             match replica.open_record(sealed) {
-                Some(record) => replica.index(record.issuer).apply(&record, Some(*position), now),
+                Some(record) => {
+                    replica.index.add(&record, Some(*position), replica.settings.max_records, now);
+                }
                 None => is_unreadable = true,
             }
             self.pending = self.pending.saturating_add(1);
@@ -147,32 +149,27 @@ impl Replica {
         Record::from_bytes(&plain)
     }
 
-    /// Revokes all tokens of each issuer that were issued until now, and deletes the records before.
+    /// Revokes all tokens that were issued until now, and deletes the records before.
     async fn widen(&self) {
         let now = self.clock.unix_time();
         let until = now.saturating_add(i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX));
-        let mut first = None;
-        for index in self.indexes.all().iter().filter(|index| index.len() > 0) {
-            let record = Record {
-                issuer: *index.issuer(),
-                key: index.issuer().all_tokens(),
-                effect: Effect::Reject,
-                issued_before: Some(now.saturating_add(CLOCK_ALLOWANCE)),
-                until,
-            };
-            match self.append_bytes(&record).await {
-                Ok(position) => first = first.or(Some(position)),
-                Err(problem) => return self.warn(&problem),
-            }
-        }
-        if let Some(first) = first {
-            log::error!(
-                target: crate::LOG, event = "store_records_full";
-                "there are too many records in the shared store: all tokens that were issued until now are revoked"
-            );
-            if let Ok(Err(problem)) = timeout(READ, self.store().trim(first)).await {
-                self.warn(&problem);
-            }
+        let record = Record {
+            issuer: IssuerKey::NONE,
+            key: RecordKey::everything(),
+            effect: Effect::Reject,
+            issued_before: Some(now.saturating_add(CLOCK_ALLOWANCE)),
+            until,
+        };
+        let first = match self.append_bytes(&record).await {
+            Ok(position) => position,
+            Err(problem) => return self.warn(&problem),
+        };
+        log::error!(
+            target: crate::LOG, event = "store_records_full";
+            "there are too many records in the shared store: all tokens that were issued until now are revoked"
+        );
+        if let Ok(Err(problem)) = timeout(READ, self.store().trim(first)).await {
+            self.warn(&problem);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{SharedStore, StoreError, outbox::Outbox, reader, seal::Sealer};
 use crate::{
     client_auth::SecretSource,
     clock::{Clock, SystemClock},
-    revocation::{CLOCK_ALLOWANCE, Effect, IssuerKey, Position, Record, RevocationIndex, RevocationIndexes},
+    revocation::{CLOCK_ALLOWANCE, Position, RevocationIndex},
     telemetry::{self, log_throttle::LogThrottle},
 };
 
@@ -52,7 +52,7 @@ pub(crate) struct Replica {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: ReplicaSettings,
     pub(super) sealer: Sealer,
-    pub(crate) indexes: Arc<RevocationIndexes>,
+    pub(crate) index: Arc<RevocationIndex>,
     pub(super) outbox: Mutex<Outbox>,
     /// The position until which all records were applied.
     read_until: Mutex<Option<Position>>,
@@ -98,7 +98,7 @@ impl Replica {
             settings,
             sealer: Sealer::new(hook.keys.clone()),
             hook: hook.clone(),
-            indexes: Arc::default(),
+            index: Arc::default(),
             outbox: Mutex::default(),
             read_until: Mutex::default(),
             last_read: AtomicU64::new(0),
@@ -124,11 +124,6 @@ impl Replica {
 
     pub(super) fn store(&self) -> &Arc<dyn SharedStore> {
         &self.hook.store
-    }
-
-    /// Returns the index of an issuer.
-    pub(crate) fn index(&self, issuer: IssuerKey) -> Arc<RevocationIndex> {
-        self.indexes.index(issuer, self.settings.max_records)
     }
 
     /// Returns whether the records are being read: they were read completely not longer ago than `blind_for`. Otherwise this
@@ -180,14 +175,8 @@ impl Replica {
 
     /// Discards the verdicts in the caches of this process.
     pub(super) fn discard_all(&self, now: i64) {
-        for index in self.indexes.all() {
-            let until =
-                now.saturating_add(i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX));
-            let key = index.issuer().all_tokens();
-            let record =
-                Record { issuer: *index.issuer(), key, effect: Effect::Discard, issued_before: None, until };
-            index.discard_here(&record, now);
-        }
+        let keep_for = i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX);
+        self.index.discard_here(now.saturating_add(keep_for), now);
     }
 
     /// Returns whether requests skip the store, because it has just failed.

@@ -16,7 +16,7 @@ use crate::{
     certificate::CertificateThumbprint,
     error::AuthError,
     protect_api::{ProtectApi, state::State},
-    revocation::{RecordKey, Standing},
+    revocation::Standing,
     telemetry::Denial,
     validator::ValidToken,
 };
@@ -104,11 +104,11 @@ impl Entry {
     }
 
     /// Compares the token with the revocation records.
-    pub(super) fn standing(&self, all_tokens: RecordKey, now: i64) -> Standing {
+    pub(super) fn standing(&self, now: i64) -> Standing {
         let status = self.status.borrow();
         // Without re-validation no verdict can replace the present one.
         let requested_at = status.recheck.as_ref().map_or(u64::MAX, |recheck| recheck.requested_at);
-        self.state.validator.revocations.check_marks(&status.grant.marks, all_tokens, requested_at, now)
+        self.state.validator.revocations.check_marks(&status.grant.marks, requested_at, now)
     }
 
     /// Returns the time between validations, if the mount sets one.

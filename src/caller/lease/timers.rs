@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeSet, ops::Bound, rc::Rc, sync::Arc, t
 use super::{Entry, LeaseEnd, recheck};
 use crate::{
     protect_api::state::State,
-    revocation::{RecordKey, Standing},
+    revocation::Standing,
 };
 
 /// The number of leases that one step handles. A step takes well below a millisecond.
@@ -25,7 +25,6 @@ pub(super) type Ended = (Rc<Entry>, LeaseEnd);
 
 pub(super) struct Timers {
     state: Arc<State>,
-    all_tokens: RecordKey,
     /// Every lease that has not ended.
     expiries: BTreeSet<Timer<i64>>,
     /// The leases that are validated again, except those that are being validated now.
@@ -38,13 +37,11 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn new(state: &Arc<State>) -> Self {
-        let index = &state.validator.revocations;
         Self {
             state: Arc::clone(state),
-            all_tokens: index.key_of_all_tokens(),
             expiries: BTreeSet::new(),
             rechecks: BTreeSet::new(),
-            generation: index.generation(),
+            generation: state.validator.revocations.generation(),
             comparison: None,
         }
     }
@@ -148,7 +145,7 @@ impl Timers {
     }
 
     fn compare(&mut self, lease: &Rc<Entry>, now: i64) -> Option<LeaseEnd> {
-        match lease.standing(self.all_tokens, now) {
+        match lease.standing(now) {
             Standing::Clear => None,
             Standing::Revoked => Some(LeaseEnd::Revoked),
             Standing::Stale => {
