@@ -61,7 +61,6 @@ pub(crate) enum JwtOutcome {
 /// A JWT whose signature was verified, and which is introspected too.
 #[derive(Clone)]
 pub(crate) struct VerifiedJwt {
-    pub(crate) claims: Claims,
     /// The expiry by the local clock.
     pub(crate) expires_at: Option<i64>,
 }
@@ -156,7 +155,7 @@ impl JwtValidator {
                 policy::check_present(&claims, &self.api_rules, metadata.issuer(current.as_deref()), now)?;
                 let skew = self.api_rules.clock_skew;
                 let expires_at = claims.expires_at().map(|expires_at| expires_at.saturating_sub(skew));
-                Ok(JwtOutcome::Introspect(Some(VerifiedJwt { claims, expires_at })))
+                Ok(JwtOutcome::Introspect(Some(VerifiedJwt { expires_at })))
             }
             Verification::Yes(claims, via) => Ok(JwtOutcome::Verified(claims, via)),
             // Without keys, introspection alone validates the token completely.

@@ -18,8 +18,8 @@ mod table;
 pub use self::{error::RevocationError, position::Position};
 pub(crate) use self::{
     index::{RevocationIndex, Standing},
-    marks::TokenMarks,
     key::{IssuerKey, RecordKey},
+    marks::TokenMarks,
     record::{Effect, Record},
     revocations::Revocations,
 };
@@ -176,7 +176,8 @@ impl Revocation {
             (Some(until), _) => until,
             // A JWT may live longer than the default. An earlier `exp` is not used, because it is not verified.
             (None, Some(token)) if self.effect == Effect::Reject => {
-                let expiry = JwtText::of(token).and_then(JwtText::claims).and_then(|claims| claims.expires_at());
+                let expiry =
+                    JwtText::of(token).and_then(JwtText::claims).and_then(|claims| claims.expires_at());
                 expiry.unwrap_or_default().max(now.saturating_add(lifetime))
             }
             (None, _) => now.saturating_add(lifetime),

@@ -108,11 +108,9 @@ impl Validator {
             max_body: settings.tuning.max_response_size,
         };
         let replica = hooks.replica(&settings.tuning);
-        let index = replica
-            .as_ref()
-            .map_or_else(RevocationIndex::of_process, |replica| Arc::clone(&replica.index));
-        let revocations =
-            Revocations::new(index, settings.issuer.as_str(), settings.tuning.max_revocations);
+        let index =
+            replica.as_ref().map_or_else(RevocationIndex::of_process, |replica| Arc::clone(&replica.index));
+        let revocations = Revocations::new(index, settings.issuer.as_str(), settings.tuning.max_revocations);
         let introspection =
             Introspection::new(settings, hooks, limits, clock, telemetry, &revocations, replica.as_ref());
         Self {

@@ -59,7 +59,8 @@ impl RevocationIndex {
     }
 
     /// Returns the number of records.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.rejects.len() + self.discards.len()
     }
 
@@ -105,7 +106,9 @@ impl RevocationIndex {
 
     fn contains(&self, record: &Record, position: Option<Position>) -> bool {
         match record.effect {
-            Effect::Reject => self.rejects.get(record.key).is_some_and(|known| known.covers(&record.reject())),
+            Effect::Reject => {
+                self.rejects.get(record.key).is_some_and(|known| known.covers(&record.reject()))
+            }
             Effect::Discard => self
                 .discards
                 .get(record.key)

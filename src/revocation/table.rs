@@ -54,6 +54,11 @@ impl<V: RecordValue> Table<V> {
         self.records.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn number_of_ends(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Returns the value of a record.
     pub(super) fn get(&self, key: RecordKey) -> Option<V> {
         self.records.pin().get(&key).copied()

@@ -3,10 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeSet, ops::Bound, rc::Rc, sync::Arc, time::Duration};
 
 use super::{Entry, LeaseEnd, recheck};
-use crate::{
-    protect_api::state::State,
-    revocation::Standing,
-};
+use crate::{protect_api::state::State, revocation::Standing};
 
 /// The number of leases that one step handles. A step takes well below a millisecond.
 const STEP: usize = 256;

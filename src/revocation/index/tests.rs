@@ -3,28 +3,40 @@ use std::{
     thread,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::revocation::Revocation;
+use crate::{
+    claims::Claims,
+    revocation::{IssuerKey, RecordTimes, Revocation, Revocations, key::keys_of},
+};
 
-const NOW: i64 = 1_800_000_000;
+const NOW: i64 = 1_700_000_000;
 const DAY: i64 = 86_400;
 
-fn index(capacity: usize) -> RevocationIndex {
-    RevocationIndex::new(IssuerKey::new("https://as.example.test"), capacity)
+fn issuer() -> IssuerKey {
+    IssuerKey::new("https://as.example.test")
+}
+
+fn index(capacity: usize) -> Revocations {
+    Revocations::new(Arc::default(), "https://as.example.test", capacity)
+}
+
+fn record(revocation: &Revocation, now: i64) -> Record {
+    revocation.record(&issuer(), RecordTimes { now, skew: 0, tolerance: 0, lifetime: DAY })
 }
 
 fn claims(claims: Value) -> Claims {
     serde_json::from_value(claims).unwrap()
 }
 
-fn add(index: &RevocationIndex, revocation: &Revocation, now: i64) {
-    index.add(&revocation.record(index.issuer(), now, DAY), now);
+fn add(index: &Revocations, revocation: &Revocation, now: i64) {
+    index.add(&record(revocation, now), now);
 }
 
-fn standing(index: &RevocationIndex, token: &str, claims: &Claims, now: i64) -> Standing {
+fn standing(index: &Revocations, token: &str, claims: &Claims, now: i64) -> Standing {
     index.check(token, claims, || now)
 }
 
@@ -66,9 +78,9 @@ fn session_state_is_a_session_if_there_is_no_sid() {
 #[test]
 fn records_of_one_issuer_do_not_apply_to_another() {
     let own = index(10);
-    let other = RevocationIndex::new(IssuerKey::new("https://other.example.test"), 10);
-    let record = Revocation::subject("alice").record(other.issuer(), NOW, DAY);
-    own.add(&record, NOW);
+    let times = RecordTimes { now: NOW, skew: 0, tolerance: 0, lifetime: DAY };
+    let other = IssuerKey::new("https://other.example.test");
+    own.add(&Revocation::subject("alice").record(&other, times), NOW);
     assert_eq!(standing(&own, "token", &claims(json!({ "sub": "alice" })), NOW), Standing::Clear);
 }
 
@@ -103,7 +115,7 @@ fn a_record_ends_at_its_time_and_is_removed_by_later_ones() {
     assert_eq!(standing(&index, "one", &one, NOW + 9), Standing::Revoked);
     assert_eq!(standing(&index, "one", &one, NOW + 10), Standing::Clear);
     add(&index, &Revocation::token("two").until(NOW + 100), NOW + 10);
-    assert_eq!(index.len(), 1);
+    assert_eq!(index.index.len(), 1);
 }
 
 #[test]
@@ -112,11 +124,11 @@ fn a_repeated_record_takes_one_place_and_the_latest_end_counts() {
     for number in 0..1000 {
         add(&index, &Revocation::token("one").until(NOW + number), NOW);
     }
-    assert_eq!((index.len(), lock(&index.expiries).len()), (1, 1));
+    assert_eq!((index.index.len(), index.index.rejects.number_of_ends()), (1, 1));
     add(&index, &Revocation::token("two"), NOW + 500);
     assert_eq!(standing(&index, "one", &claims(json!({})), NOW + 998), Standing::Revoked);
     add(&index, &Revocation::token("three"), NOW + 999);
-    assert_eq!(index.len(), 2, "it has ended");
+    assert_eq!(index.index.len(), 2, "it has ended");
 }
 
 #[test]
@@ -136,7 +148,7 @@ fn verdicts_that_were_requested_before_a_record_are_stale() {
     let index = index(10);
     let requested = |generation: u64| {
         let alice = claims(json!({ "sub": "alice" }));
-        index.prepare("token", &alice, generation, None);
+        alice.record_memo().set_requested_at(generation);
         standing(&index, "token", &alice, NOW)
     };
     add(&index, &Revocation::subject("bob"), NOW);
@@ -152,19 +164,75 @@ fn verdicts_that_were_requested_before_a_record_are_stale() {
     assert!(!index.discards_inactive("token", index.generation(), NOW));
 }
 
+/// Returns an unsigned JWT with these claims.
+fn jwt(claims: &Value, signature: &str) -> String {
+    let segment = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    format!("{}.{}.{signature}", segment(&json!({ "alg": "ES256" })), segment(claims))
+}
+
+/// Also if the response does not contain them, whatever the reason.
 #[test]
 fn records_for_the_claims_of_an_introspected_jwt_apply() {
+    let token =
+        jwt(&json!({ "sub": "alice", "sid": "s", "jti": "1", "client_id": "spa", "iat": NOW - 10 }), "AA");
+    let response = || claims(json!({ "active": true }));
+    for revocation in [
+        Revocation::session("s"),
+        Revocation::jwt_id("1"),
+        Revocation::subject("alice"),
+        Revocation::client("spa"),
+    ] {
+        let index = index(10);
+        add(&index, &revocation, NOW);
+        assert_eq!(standing(&index, &token, &response(), NOW), Standing::Revoked, "{revocation:?}");
+        assert_eq!(standing(&index, "opaque", &response(), NOW), Standing::Clear);
+    }
     let index = index(10);
-    let prepared = || {
-        let response = claims(json!({ "sub": "alice" }));
-        let jwt = claims(json!({ "sid": "s", "jti": "1", "iat": NOW - 10 }));
-        index.prepare("token", &response, index.generation(), Some(&jwt));
-        response
-    };
     add(&index, &Revocation::subject("alice").issued_before(NOW - 11), NOW);
-    assert_eq!(standing(&index, "token", &prepared(), NOW), Standing::Clear, "the iat of the JWT");
-    add(&index, &Revocation::session("s"), NOW);
-    assert_eq!(standing(&index, "token", &prepared(), NOW), Standing::Revoked);
+    assert_eq!(standing(&index, &token, &response(), NOW), Standing::Clear, "the iat of the JWT");
+}
+
+/// An ECDSA signature can be changed into another valid one.
+#[test]
+fn a_revoked_jwt_is_rejected_with_any_signature() {
+    let index = index(10);
+    let claims = || claims(json!({ "sub": "alice" }));
+    add(&index, &Revocation::token(jwt(&json!({ "sub": "alice" }), "AA")), NOW);
+    let other = jwt(&json!({ "sub": "alice" }), "BB");
+    assert_eq!(standing(&index, &other, &claims(), NOW), Standing::Revoked);
+    // Opaque tokens with dots are different tokens.
+    add(&index, &Revocation::token("v4.public.one"), NOW);
+    assert_eq!(standing(&index, "v4.public.two", &claims(), NOW), Standing::Clear);
+}
+
+#[test]
+fn the_issuer_of_the_token_counts_and_not_its_spelling() {
+    let index = index(10);
+    let of = |iss: &str| claims(json!({ "iss": iss, "sub": "alice" }));
+    add(&index, &Revocation::subject("alice"), NOW);
+    assert_eq!(standing(&index, "token", &of("https://as.example.test/"), NOW), Standing::Revoked);
+    assert_eq!(standing(&index, "token", &of("https://tenant.example.test"), NOW), Standing::Clear);
+}
+
+#[test]
+fn a_record_of_a_jwt_lasts_until_the_jwt_expires() {
+    let index = index(10);
+    let token = jwt(&json!({ "exp": NOW + 10 * DAY }), "AA");
+    add(&index, &Revocation::token(&*token), NOW);
+    assert_eq!(standing(&index, &token, &claims(json!({})), NOW + 10 * DAY - 1), Standing::Revoked);
+}
+
+#[test]
+fn evictions_take_no_place_of_revocations() {
+    let index = index(2);
+    for number in 0..5 {
+        add(&index, &Revocation::subject(number.to_string()).verdicts_only(), NOW);
+    }
+    add(&index, &Revocation::token("one"), NOW);
+    assert_eq!(standing(&index, "two", &claims(json!({ "iat": NOW })), NOW), Standing::Stale);
+    let verified = claims(json!({ "iat": NOW }));
+    verified.record_memo().set_verified();
+    assert_eq!(standing(&index, "two", &verified, NOW), Standing::Clear);
 }
 
 #[test]
@@ -177,7 +245,7 @@ fn a_full_index_revokes_all_tokens_that_were_issued_until_now() {
     assert_eq!(issued("unknown", NOW + 5), Standing::Revoked);
     assert_eq!(issued("unknown", NOW + 6), Standing::Clear, "a new token");
     assert_eq!([issued("0", NOW + 9), issued("1", NOW + 9)], [Standing::Revoked; 2], "nothing is dropped");
-    assert_eq!(index.len(), 3);
+    assert_eq!(index.index.len(), 3);
     add(&index, &Revocation::token("1"), NOW);
     assert_eq!(issued("unknown", NOW + 6), Standing::Clear, "it has a place");
 }
@@ -242,13 +310,14 @@ proptest! {
         }));
         let (mut now, mut added) = (NOW, Vec::new());
         for (kind, value, before, until, pause) in records {
-            let record = revocation(kind, value).until(now + until);
-            let record = before.into_iter().fold(record, |record, before| record.issued_before(NOW + before));
-            let record = record.record(index.issuer(), now, DAY);
+            let revocation = revocation(kind, value).until(now + until);
+            let revocation =
+                before.into_iter().fold(revocation, |known, before| known.issued_before(NOW + before));
+            let record = record(&revocation, now);
             index.add(&record, now);
             added.push(record);
             now += pause;
-            let keys = index.issuer().keys_of(&token.to_string(), [&claims]);
+            let keys = keys_of(&token.to_string(), issuer(), [&claims]);
             let is_revoked = added.iter().any(|record| {
                 keys.contains(&record.key)
                     && record.until > now

@@ -395,12 +395,16 @@ async fn a_revocation_outlives_the_cached_tenant() {
     let api = tenancy(1);
     let (one, two) = (api.one.jwt(json!({ "sub": "alice" })), api.two.jwt(json!({})));
     // Neither tenant is cached.
-    api.protect.revoke(Revocation::token(&*one)).await.unwrap();
+    let opaque = api.one.opaque(json!({}));
+    for token in [&one, &opaque] {
+        api.protect.revoke(Revocation::token(token)).await.unwrap();
+    }
     let revocation = Revocation::subject("bob");
     assert!(api.protect.revoke(revocation.clone()).await.is_err(), "the issuer is required");
     api.protect.revoke(revocation.of_issuer(api.one.issuer())).await.unwrap();
     for _ in 0..3 {
         assert_eq!(api.status("one", &one).await, 401);
+        assert_eq!(api.status("one", &opaque).await, 401);
         assert_eq!(api.status("one", &api.one.jwt(json!({ "sub": "bob" }))).await, 401);
         assert_eq!(api.status("one", &api.one.jwt(json!({ "sub": "carol" }))).await, 200);
         assert_eq!(api.status("two", &two).await, 200, "it replaces the other tenant");

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use actix_protect_api::{
-    AuthErrorKind, ProtectApi, Revocation, TokenFault,
+    AuthErrorKind, Clock as _, ProtectApi, Revocation, RevocationError, TokenFault,
     test::{Endpoint, Fault, TestIssuer},
 };
 use actix_web::{App, HttpResponse, test, web};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use crate::support::{
@@ -151,7 +152,8 @@ async fn a_revocation_ends_and_later_tokens_are_accepted() {
     assert_eq!(api.outcome(&old).await, REVOKED);
     clock.advance(seconds(10));
     assert_eq!(api.outcome(&issuer.jwt(json!({ "sub": "alice" }))).await, OK, "issued later");
-    clock.advance(seconds(589));
+    // Expired tokens are accepted for one more minute.
+    clock.advance(seconds(649));
     assert_eq!(api.outcome(&old).await, REVOKED);
     clock.advance(seconds(1));
     assert_eq!(api.outcome(&old).await, OK, "the lifetime of the record is over");
@@ -188,12 +190,106 @@ async fn a_full_index_revokes_more_and_never_less() {
     assert_eq!(api.outcome(&issuer.jwt(json!({ "jti": "4" }))).await, OK, "issued later");
 }
 
+/// An ES256 signature can be changed into another valid one: `s` becomes `n - s`.
+#[actix_web::test]
+async fn a_revoked_jwt_is_rejected_with_another_valid_signature() {
+    let issuer = TestIssuer::start();
+    let protect = jwts_only(&issuer).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let bearer = issuer.jwt(json!({ "sub": "twin" }));
+    let twin = with_other_signature(&bearer);
+    assert_eq!([api.outcome(&bearer).await, api.outcome(&twin).await], [OK; 2]);
+    protect.revoke(Revocation::token(&*bearer)).await.unwrap();
+    assert_eq!([api.outcome(&bearer).await, api.outcome(&twin).await], [REVOKED; 2]);
+}
+
+/// Returns an ES256 token with `n - s` in place of `s`, where `n` is the order of P-256.
+fn with_other_signature(token: &str) -> String {
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
+        0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let mut borrow = 0;
+    for (digit, order) in signature[32..].iter_mut().zip(ORDER).rev() {
+        let difference = i16::from(order) - i16::from(*digit) - borrow;
+        borrow = i16::from(difference < 0);
+        *digit = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The response has none of the claims of the JWT, and the verdict is in memory or in a store.
+#[actix_web::test]
+async fn a_revoked_jwt_is_rejected_whatever_the_response_contains() {
+    for store in [None, Some(Store::default())] {
+        let issuer = TestIssuer::start();
+        let builder = introspecting(&issuer).introspection_cache_duration(TTL).introspect_jwt_tokens(true);
+        let builder = store.into_iter().fold(builder, actix_protect_api::ProtectApiBuilder::cache_store);
+        let protect = builder.build().unwrap();
+        let api = Api::of(&protect, None).await;
+        let bearer = issuer.jwt(json!({ "sub": "bare", "sid": "bare", "jti": "bare" }));
+        let bare = json!({ "active": true, "iss": issuer.issuer(), "aud": issuer.audience() });
+        issuer.set_answer(&bearer, &bare.to_string());
+        assert_eq!(api.outcome(&bearer).await, OK);
+        protect.revoke(Revocation::session("bare")).await.unwrap();
+        assert_eq!([api.outcome(&bearer).await, api.outcome_at("/fresh", &bearer).await], [REVOKED; 2]);
+    }
+}
+
+#[actix_web::test]
+async fn a_revoked_token_is_rejected_until_it_is_rejected_as_expired() {
+    let (issuer, clock) = timed_issuer();
+    let protect = jwts_only(&issuer).clock(clock.clone()).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let exp = clock.unix_time() + 600;
+    let bearer = issuer.jwt(json!({ "exp": exp, "jti": "exact" }));
+    protect.revoke(Revocation::jwt_id("exact").until(exp)).await.unwrap();
+    for pause in [599, 1, 59] {
+        clock.advance(seconds(pause));
+        assert_eq!(api.outcome(&bearer).await, REVOKED, "{pause}");
+    }
+    clock.advance(seconds(1));
+    assert_eq!(api.outcome(&bearer).await, token(TokenFault::Expired));
+}
+
+#[actix_web::test]
+async fn a_revocation_that_cannot_have_an_effect_is_an_error() {
+    let (issuer, clock) = timed_issuer();
+    let protect = jwts_only(&issuer).clock(clock.clone()).build().unwrap();
+    for text in ["", "Bearer abc", "a b"] {
+        let error = protect.revoke(Revocation::token(text)).await.unwrap_err();
+        assert!(matches!(error, RevocationError::Token), "{text:?}: {error}");
+    }
+    let ended = Revocation::subject("alice").until(clock.unix_time());
+    assert!(matches!(protect.revoke(ended).await, Err(RevocationError::Ended)));
+    let bearer = issuer.jwt(json!({}));
+    protect.revoke(Revocation::token(format!(" {bearer}\n"))).await.unwrap();
+    assert_eq!(Api::of(&protect, None).await.outcome(&bearer).await, REVOKED);
+}
+
+/// One configuration for several tenants, which may have users with the same `sub`.
+#[actix_web::test]
+async fn a_revocation_of_one_token_issuer_does_not_apply_to_another() {
+    let issuer = TestIssuer::start();
+    let names = ["https://one.example.test", "https://two.example.test/"];
+    let protect = jwts_only(&issuer).token_issuers(names).build().unwrap();
+    let api = Api::of(&protect, None).await;
+    let tokens = names.map(|iss| issuer.jwt(json!({ "iss": iss, "sub": "alice" })));
+    protect.revoke(Revocation::all_tokens().of_issuer(names[0])).await.unwrap();
+    assert_eq!([api.outcome(&tokens[0]).await, api.outcome(&tokens[1]).await], [REVOKED, OK]);
+    protect.revoke(Revocation::subject("alice")).await.unwrap();
+    assert_eq!(api.outcome(&tokens[1]).await, REVOKED);
+}
+
 /// Two configurations of one issuer in one process, such as two APIs with different audiences.
 #[actix_web::test]
 async fn a_revocation_applies_to_every_api_of_the_issuer() {
     let issuer = TestIssuer::start();
     let protect = jwts_only(&issuer).build().unwrap();
-    let other = jwts_only(&issuer).realm("another configuration").build().unwrap();
+    let spelled = format!("{}/", issuer.issuer());
+    let other = ProtectApi::builder(spelled, issuer.audience()).realm("another").build().unwrap();
     let api = Api::of(&other, None).await;
     let bearer = issuer.jwt(json!({ "sub": "alice" }));
     assert_eq!(api.outcome(&bearer).await, OK);
