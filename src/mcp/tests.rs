@@ -7,7 +7,6 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{
     message::read,
-    text::is_private_to_serde,
     tools::{Required, Tools},
 };
 
@@ -94,7 +93,7 @@ impl<'de> Deserialize<'de> for Node {
 fn values(node: &Node) -> Vec<Node> {
     let mut values = vec![node.clone()];
     if let Node::Object(members) = node {
-        for (_, value) in members.iter().filter(|(name, _)| is_private_to_serde(name)) {
+        for (_, value) in members.iter().filter(|(name, _)| name.starts_with("$serde")) {
             values.push(value.clone());
             if let Node::Text(text) = value
                 && let Ok(inner) = serde_json::from_str::<Node>(text)
