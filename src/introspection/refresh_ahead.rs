@@ -55,7 +55,7 @@ impl Introspection {
 
     /// Returns a permit for a refresh, while the server works and most calls are free.
     pub(super) fn enter_for_refresh(&self) -> Result<Permit<'_>, AuthError> {
-        let permit = self.breaker.is_healthy().then(|| self.concurrency_limit.enter_below_half());
+        let permit = (!self.breaker.has_failed()).then(|| self.concurrency_limit.enter_below_half());
         permit.flatten().ok_or_else(not_refreshed)
     }
 }

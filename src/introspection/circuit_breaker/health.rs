@@ -6,11 +6,6 @@ use super::{BETWEEN_CHECKS, CircuitBreaker, Phase, VERDICT_COUNTS, is_after};
 use crate::error::Evidence;
 
 impl CircuitBreaker {
-    /// Returns whether no call has failed since the last success, so that calls may be made that are not necessary.
-    pub(crate) fn is_healthy(&self) -> bool {
-        !self.has_failed() && self.state().admits_all()
-    }
-
     /// Returns whether calls are paused, or a call has failed since the last success.
     pub(crate) fn has_failed(&self) -> bool {
         let state = self.state();
