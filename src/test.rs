@@ -31,6 +31,7 @@
 //! [`assert_protected`] finds routes that are not protected.
 //!
 //! A [`MemoryStore`] is a [`SharedStore`](crate::shared_store::SharedStore) for several configurations in one process.
+//! [`assert_revoked_everywhere`] waits until all of them reject a token.
 //!
 //! A [`TestClock`] controls the time of the tested code, and of the issuer if it is passed to its builder. Wrong
 //! use of this module panics, as an assertion would.
@@ -50,6 +51,7 @@ mod jwt;
 mod key;
 mod keyring;
 mod memory_store;
+mod revoked;
 mod security_event;
 mod server;
 mod state;
@@ -70,6 +72,7 @@ pub use jwt::JwtOptions;
 pub use key::TestKey;
 pub use keyring::Rotation;
 pub use memory_store::MemoryStore;
+pub use revoked::assert_revoked_everywhere;
 pub use vendor::Vendor;
 pub use walk::assert_protected;
 
