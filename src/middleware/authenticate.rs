@@ -166,7 +166,15 @@ impl ProtectApi {
             Ok((selected, valid)) => {
                 let via = valid.via;
                 let caller = Rc::new(Caller { valid, token, is_simulated: false });
-                Ok(self.context(worker, &worker.state(selected), caller, certificate, via))
+                let source = Some(self.token_source());
+                Ok(AuthContext::new(
+                    &worker.state(selected),
+                    &worker.mount,
+                    source,
+                    caller,
+                    certificate.copied(),
+                    via,
+                ))
             }
             Err((selected, denial)) => Err(Rejected { state: worker.state(selected), denial }),
         }
@@ -179,24 +187,15 @@ impl ProtectApi {
         outer: &OuterCaller,
         certificate: Option<&CertificateThumbprint>,
     ) -> Result<AuthContext, Rejected> {
-        let OuterCaller { state, caller, .. } = outer;
+        let OuterCaller { state, caller, source } = outer;
         let via = VerdictSource::OuterMount;
-        match self.authorize(state, &caller.token, &caller.valid, via, certificate) {
-            Ok(()) => Ok(self.context(worker, state, Rc::clone(caller), certificate, via)),
-            Err(denial) => Err(Rejected { state: Rc::clone(state), denial }),
+        if let Err(denial) = self.authorize(state, &caller.token, &caller.valid, via, certificate) {
+            return Err(Rejected { state: Rc::clone(state), denial });
         }
-    }
-
-    fn context(
-        &self,
-        worker: &WorkerContext,
-        state: &LocalState,
-        caller: Rc<Caller>,
-        certificate: Option<&CertificateThumbprint>,
-        via: VerdictSource,
-    ) -> AuthContext {
-        let source = Some(self.token_source());
-        AuthContext::new(state, &worker.mount, source, caller, certificate.copied(), via)
+        // A request that a test authenticated has no source in the mounts below either.
+        let source = source.map(|_| self.token_source());
+        let certificate = certificate.copied();
+        Ok(AuthContext::new(state, &worker.mount, source, Rc::clone(caller), certificate, via))
     }
 
     fn without_token(&self, worker: &WorkerContext) -> Result<AuthContext, AuthError> {

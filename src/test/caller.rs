@@ -71,12 +71,18 @@ impl ProtectApi {
     fn session_for_test(&self, claims: Value) -> AuthContext {
         let state = &self.state;
         let now = state.clock.unix_time();
+        let rules = &state.settings.rules;
+        let metadata = &state.validator.metadata;
+        let fetched = metadata.load();
+        let issuer = match rules.token_issuers.first() {
+            Some(issuer) => issuer.as_str(),
+            None => metadata.issuer(fetched.as_deref()),
+        };
         let defaults = json!({
-            "iss": state.validator.metadata.issuer(state.validator.metadata.load().as_deref()), "aud": state.settings.rules.audiences, "sub": "test-subject",
-            "iat": now, "exp": now + LIFETIME,
+            "iss": issuer, "aud": rules.audiences, "sub": "test-subject", "iat": now, "exp": now + LIFETIME,
         });
         let mut members: Map<String, Value> = expect_ok(serde_json::from_value(defaults), "make claims");
-        if let Some(client) = state.settings.rules.allowed_clients.first() {
+        if let Some(client) = rules.allowed_clients.first() {
             members.insert("client_id".to_owned(), client.as_str().into());
         }
         members.extend::<Map<String, Value>>(expect_ok(

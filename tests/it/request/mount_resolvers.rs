@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_protect_api::{
-    ProtectApi, ResolverError,
+    AuthenticatedRequest, ProtectApi, ResolverError,
     certificate::CertificateThumbprint,
     test::{Endpoint, TestIssuer, authenticate},
 };
@@ -244,15 +244,33 @@ async fn a_request_that_a_test_authenticated_passes_every_resolver() {
         .build()
         .unwrap();
     let route = |path, protect| web::resource(path).wrap(protect).route(web::get().to(whoami));
+    let mounted = protect.token_resolver(header("x-other"));
+    let inner = route("/{tail}", protect.token_resolver(header("x-inner")));
+    let middle = web::scope("/middle").wrap(mounted.clone()).service(inner);
     let app = App::new()
         .service(route("/configured", protect.clone()))
-        .service(route("/mounted", protect.token_resolver(header("x-other"))));
+        .service(route("/mounted", mounted))
+        .service(web::scope("/outer").wrap(protect.clone()).service(middle));
     let app = test::init_service(app).await;
-    for path in ["/configured", "/mounted"] {
+    for path in ["/configured", "/mounted", "/outer/middle/inner"] {
         let request = TestRequest::get().uri(path).to_request();
         let request = authenticate(&protect, request, json!({ "sub": "alice" }));
         assert_eq!(test::call_and_read_body(&app, request).await, "alice", "{path}");
     }
+}
+
+#[actix_web::test]
+async fn a_request_that_a_test_authenticated_has_the_first_token_issuer() {
+    let protect = ProtectApi::builder("https://issuer.example.test/{tenantid}", "my-api")
+        .metadata_url("https://issuer.example.test/metadata")
+        .token_issuers(["https://issuer.example.test/1", "https://issuer.example.test/2"])
+        .build()
+        .unwrap();
+    let show = |caller: AuthenticatedRequest| async move { caller.issuer().to_owned() };
+    let app = App::new().service(web::resource("/").wrap(protect.clone()).route(web::get().to(show)));
+    let app = test::init_service(app).await;
+    let request = authenticate(&protect, TestRequest::get().uri("/").to_request(), json!({}));
+    assert_eq!(test::call_and_read_body(&app, request).await, "https://issuer.example.test/1");
 }
 
 #[test]
