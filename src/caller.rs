@@ -29,7 +29,7 @@ use std::{
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use serde::de::DeserializeOwned;
 
-use self::{grants::Grants, mount_chain::RejectedBy};
+use self::grants::Grants;
 use crate::{
     claims::{Audience, Claims, scope::Scopes},
     error::{AuthError, AuthErrorKind, SetupFault},
@@ -186,7 +186,7 @@ impl<C> AuthenticatedRequest<C> {
 
     fn reject(&self, error: AuthError) -> Rejection {
         let valid = &self.authenticated.valid;
-        let error = self.context.complete(error, RejectedBy::Handler, Some(valid.scopes()));
+        let error = self.context.complete(error, Some(valid.scopes()), self.request.path());
         self.context.state().rejections.reject_in_handler(error, &self.request)
     }
 }
@@ -232,7 +232,7 @@ impl AuthenticatedRequest {
         };
         let Some(authenticated) = context.authenticated().cloned() else {
             let error = AuthError::new(AuthErrorKind::MissingToken).with_required_scopes(scopes.join(" "));
-            let error = context.complete(error, RejectedBy::Handler, None);
+            let error = context.complete(error, None, request.path());
             return Err(context.state().rejections.reject_in_handler(error, request));
         };
         let claims = authenticated.valid.claims.clone();

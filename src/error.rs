@@ -30,6 +30,7 @@ struct AuthErrorInner {
     acr_values: Box<str>,
     /// The longest time since the user signed in, in seconds.
     max_age: Option<i64>,
+    resource_metadata: Option<Arc<str>>,
     retry_after: Option<Duration>,
     reference: Option<Box<str>>,
     /// The URL that was called, without the parts that may be secret.
@@ -55,6 +56,7 @@ impl AuthError {
             required_scopes: "".into(),
             acr_values: "".into(),
             max_age: None,
+            resource_metadata: None,
             retry_after: None,
             reference: None,
             url: None,
@@ -91,6 +93,15 @@ impl AuthError {
             inner.acr_values = acr_values.into();
             inner.max_age = max_age;
         })
+    }
+
+    /// Adds the URL of the metadata of the resource that was called.
+    pub(crate) fn with_resource_metadata(self, url: Arc<str>) -> Self {
+        self.with(|inner| inner.resource_metadata = Some(url))
+    }
+
+    pub(crate) fn resource_metadata(&self) -> Option<&str> {
+        self.0.resource_metadata.as_deref()
     }
 
     /// Adds the time after which a retry may succeed.

@@ -9,7 +9,7 @@
 //! | Revoke tokens: in code, by security events, by logout | [`revocation`] |
 //! | Share verdicts and revocations between replicas | [`redis`] |
 //! | Require scopes and groups | [`scopes_and_groups`] |
-//! | See which token a client is asked for; scope hierarchy, step-up authentication | [`resource_metadata`] |
+//! | Serve the metadata of the resource; see the challenges; scope hierarchy, step-up authentication | [`resource_metadata`] |
 //! | Find the settings for an authorization server, such as Keycloak or Entra ID | [`servers`] |
 //! | Accept the tokens of several issuers | [`issuers`] |
 //! | Look up each response, and change its body | [`errors`] |

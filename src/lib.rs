@@ -206,10 +206,11 @@ pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
 pub use policy::GroupOptions;
-pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, TenantRequest};
+pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, ResourceMetadata, TenantRequest};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use revocation::{Revocation, RevocationError};
 pub use secret::Secret;
+pub use settings::Resource;
 pub use settings::{JwtsWhenBlind, UnknownJwtsWhenBlind};
 pub use shared_store::StoreError;
 pub use telemetry::{IntrospectionState, LastError, SharedStoreState, Status};

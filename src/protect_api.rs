@@ -6,8 +6,10 @@ mod check;
 pub(crate) mod env;
 mod granted;
 pub(crate) mod issuer_set;
+mod mounts;
 mod requirements;
 pub(crate) mod resolvers;
+mod resource_metadata;
 mod revoke;
 pub(crate) mod state;
 mod streams;
@@ -20,6 +22,7 @@ mod variables;
 pub use self::{
     any_of::AnyOf,
     builder::{Dangerous, ProtectApiBuilder},
+    resource_metadata::ResourceMetadata,
     tenants::TenantRequest,
 };
 

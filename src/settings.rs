@@ -4,16 +4,19 @@ mod document;
 mod endpoint_url;
 mod issuer_url;
 mod jwts_when_blind;
+mod resource;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
 pub use self::jwts_when_blind::{JwtsWhenBlind, UnknownJwtsWhenBlind};
+pub use self::resource::Resource;
 pub(crate) use self::{
     document::{DocumentFuture, DocumentResolver, DocumentSource, JsonText},
     endpoint_url::EndpointUrl,
     issuer_url::{IssuerUrl, has_placeholder},
+    resource::PlacedResource,
 };
 use crate::{
     algorithm::Algorithm,
@@ -40,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) metadata_document: Option<JsonText>,
     pub(crate) jwks_document: Option<JsonText>,
     pub(crate) trust_store: Option<String>,
+    pub(crate) resources: Vec<PlacedResource>,
     pub(crate) tuning: Tuning,
 }
 

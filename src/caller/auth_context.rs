@@ -68,9 +68,11 @@ impl AuthContext {
     }
 
     /// Adds to an error everything that the operation requires.
-    pub(super) fn complete(&self, error: AuthError, by: RejectedBy, granted: Option<&Scopes>) -> AuthError {
+    pub(super) fn complete(&self, error: AuthError, granted: Option<&Scopes>, path: &str) -> AuthError {
         match &self.mounts {
-            Some(mounts) => mounts.complete(error, by, granted, &self.state.settings.rules),
+            Some(mounts) => {
+                mounts.complete(error, RejectedBy::Handler, granted, &self.state.settings.rules, path)
+            }
             None => error,
         }
     }

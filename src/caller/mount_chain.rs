@@ -1,12 +1,13 @@
 //! The mounts around a handler, for the challenge of a rejection: it names everything that the operation requires.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use crate::{
     claims::scope::Scopes,
     error::{AuthError, AuthErrorKind},
     policy::{Rules, ScopeUnion, StepUp},
     protect_api::ProtectApi,
+    settings::PlacedResource,
 };
 
 /// A mount, and the mounts of the same configuration around it. A worker creates it once and shares it between requests.
@@ -40,14 +41,23 @@ impl MountChain {
     }
 
     /// Completes an error with status 401 or 403: its challenge names the scopes and the authentication that all mounts
-    /// require, in addition to those that the error names. `granted` are the scopes of the token, if there is one.
+    /// require, in addition to those that the error names, and the metadata of the resource with this path. `granted` are
+    /// the scopes of the token, if there is one.
     pub(crate) fn complete(
         &self,
         error: AuthError,
         by: RejectedBy,
         granted: Option<&Scopes>,
         rules: &Rules,
+        path: &str,
     ) -> AuthError {
+        let resource = PlacedResource::select(&self.protect.state.settings.resources, path);
+        let error = match resource {
+            Some(resource) if error.is_client_fault() => {
+                error.with_resource_metadata(Arc::clone(&resource.metadata_url))
+            }
+            _ => error,
+        };
         match error.kind() {
             AuthErrorKind::MissingToken
             | AuthErrorKind::InvalidToken(_)

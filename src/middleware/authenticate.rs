@@ -52,6 +52,7 @@ impl WorkerContext {
     pub(crate) fn new(protect: &ProtectApi) -> Self {
         let others = protect.states().iter().skip(1);
         let mount = Rc::new(protect.clone());
+        protect.state.mounts.add(&protect.mount);
         Self {
             mounts: RefCell::new(Rc::new(MountChain::new(Rc::clone(&mount), None))),
             mount,
@@ -250,7 +251,8 @@ impl ProtectApi {
         let extensions = request.extensions();
         let outer = extensions.get::<AuthContext>().filter(|context| self.shares(context));
         let granted = outer.and_then(AuthContext::authenticated).map(|caller| caller.valid.scopes());
-        denial.error = mounts.complete(denial.error, RejectedBy::Mount, granted, &state.settings.rules);
+        denial.error =
+            mounts.complete(denial.error, RejectedBy::Mount, granted, &state.settings.rules, request.path());
         Rejected { state, denial }
     }
 

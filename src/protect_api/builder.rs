@@ -20,7 +20,7 @@ use crate::{
     policy::{ClaimRule, RequiredClaim},
     protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
-    settings::{ClientSettings, Hooks, JsonText, Tuning},
+    settings::{ClientSettings, Hooks, JsonText, Resource, Tuning},
 };
 
 /// Builds a [`ProtectApi`] in code, or from variables and code together: [`ProtectApi::builder_from_env`].
@@ -59,6 +59,7 @@ pub struct ProtectApiBuilder {
     pub(crate) binding: CertificateBinding,
     pub(crate) tuning: Tuning,
     pub(crate) hooks: Hooks,
+    pub(crate) resources: Vec<Resource>,
     /// The variables that were read, if the builder was made from variables.
     pub(crate) source: Option<VariableSource>,
 }
@@ -93,6 +94,7 @@ impl ProtectApiBuilder {
             binding: CertificateBinding::default(),
             tuning: Tuning::default(),
             hooks: Hooks::default(),
+            resources: Vec::new(),
             source: None,
         }
     }
@@ -199,7 +201,16 @@ impl ProtectApiBuilder {
         self
     }
 
-    /// Sets the `resource_metadata` of challenges (RFC 9728 section 5.1). Every caller can read this URL, so
+    /// Adds a resource of this API, by its public URL or as a [`Resource`]. Its metadata document (RFC 9728) is served by
+    /// [`resource_metadata`](ProtectApi::resource_metadata), and challenges contain the URL of the document. If there are
+    /// several resources, the path of a request selects one. Default: none.
+    pub fn resource(mut self, resource: impl Into<Resource>) -> Self {
+        self.resources.push(resource.into());
+        self
+    }
+
+    /// Sets the `resource_metadata` of challenges (RFC 9728 section 5.1), if the document is served elsewhere. Otherwise use
+    /// [`resource`](Self::resource). Every caller can read this URL, so
     /// credentials in it are an error. Default: none.
     pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
         self.tuning.resource_metadata = Some(url.into().into());

@@ -12,7 +12,7 @@ use crate::issuer::{http::client_with, tls};
 use crate::{
     clock::Clock,
     issuer::http::{WorkerClient, hardened_client},
-    protect_api::summary::Summary,
+    protect_api::{mounts::Mounts, summary::Summary},
     redact::UrlText,
     response::{RejectionBuilder, challenge::Challenge},
     settings::{Hooks, Settings},
@@ -30,6 +30,7 @@ pub(crate) struct State {
     pub(crate) rejections: RejectionBuilder,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) validator: Arc<Validator>,
+    pub(crate) mounts: Mounts,
 }
 
 /// All configurations of this process that are in use. There are few, and lookups happen at start-up only.
@@ -112,6 +113,7 @@ impl State {
                 .with_telemetry(Arc::clone(&telemetry))
                 .with_visible_reference(settings.tuning.error_reference)
                 .with_scope_error_for_groups(settings.tuning.insufficient_scope_for_groups),
+            mounts: Mounts::default(),
             telemetry,
             clock,
             settings,

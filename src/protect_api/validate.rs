@@ -1,13 +1,15 @@
 //! Validates the settings. All problems are collected, under the names that the operator used.
 
 mod documents;
+mod grants;
 mod issuer;
+mod resources;
 mod shared_store;
 
 use std::time::Duration;
 
 use crate::{
-    claims::{claim_path::ClaimPath, scope_hierarchy::ScopeHierarchy, scope_mapping::ScopeMapping},
+    claims::scope_mapping::ScopeMapping,
     error::{ConfigError, ConfigProblem},
     policy::{GroupsMapping, RequiredClaim, Rules},
     protect_api::{builder::ProtectApiBuilder, env::VariableSource},
@@ -42,13 +44,8 @@ impl ProtectApiBuilder {
         let clock_tolerance = check.seconds("clock_tolerance", self.clock_tolerance, most);
         let max_token_age =
             self.max_token_age.map(|age| check.seconds("max_token_age", age, Duration::from_secs(YEAR)));
-        let hierarchy = match ScopeHierarchy::new(&self.scope_implications) {
-            Ok(hierarchy) => hierarchy,
-            Err(message) => {
-                check.problem("scope_implies", message);
-                ScopeHierarchy::default()
-            }
-        };
+        let resources = self.check_resources(&mut check);
+        let hierarchy = self.check_hierarchy(&mut check);
         let tuning = self.tuning;
         check.finish()?;
         // Without an issuer there was a problem.
@@ -84,6 +81,7 @@ impl ProtectApiBuilder {
             metadata_document: self.metadata_document,
             jwks_document: self.jwks_document,
             trust_store: self.trust_store,
+            resources,
         })
     }
 
@@ -136,22 +134,6 @@ impl ProtectApiBuilder {
             check.problem("max_token_age", "is 0s, expected at least 1s: no token could be accepted");
         }
         self.check_grants(check);
-    }
-
-    fn check_grants(&self, check: &mut Check<'_>) {
-        if self.groups_claims.is_empty() {
-            check.problem("groups_claims", "is an empty list, expected names of claims or JSON pointers");
-        }
-        if self.scope_claims.as_ref().is_some_and(Vec::is_empty) {
-            check.problem("scope_claims", "is an empty list, expected names of claims or JSON pointers");
-        }
-        let groups = self.groups_claims.iter().map(|claim| ("groups_claims", claim));
-        let scopes = self.scope_claims.iter().flatten().map(|claim| ("scope_claims", &claim.text));
-        for (method, claim) in groups.chain(scopes) {
-            if let Err(message) = ClaimPath::check(claim) {
-                check.problem(method, message);
-            }
-        }
     }
 
     fn check_required_claims(&self, check: &mut Check<'_>) {

@@ -118,6 +118,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("BLIND_FOR", "blind_for", Form::Milliseconds(Builder::blind_for)),
     variable("JWTS_WHEN_BLIND", "jwts_when_blind", Form::WhenBlind(Builder::jwts_when_blind)),
     variable("REALM", "realm", Form::Text(Builder::realm)),
+    variable("RESOURCE", "resource", Form::Text(Builder::resource)),
     variable("RESOURCE_METADATA", "resource_metadata", Form::Text(Builder::resource_metadata)),
     variable(
         "INSUFFICIENT_SCOPE_FOR_GROUPS",

@@ -35,6 +35,7 @@ impl Challenge {
         let mut parameters = self.prefix.clone();
         let max_age = error.max_authentication_age().map(|seconds| seconds.to_string()).unwrap_or_default();
         for (name, value) in [
+            ("resource_metadata", error.resource_metadata().unwrap_or_default()),
             ("error", code),
             ("error_description", description),
             ("scope", error.required_scopes()),

@@ -80,6 +80,7 @@ mod response {
     mod clients;
     mod cors;
     mod errors;
+    mod resource_metadata;
 }
 
 /// Settings from the environment and from the builder.

@@ -110,11 +110,12 @@ fn defaults() -> Vec<Documented> {
         binding,
         tuning,
         hooks,
+        resources,
         source: _,
     } = ProtectApiBuilder::new();
     assert!(audiences.is_empty());
     assert!(token_issuers.is_empty() && scope_implications.is_empty());
-    assert!(required_claims.is_empty());
+    assert!(required_claims.is_empty() && resources.is_empty());
     assert!(claim_rules.is_empty());
     assert!(!accept_missing_audience);
     let mut defaults = vec![
@@ -141,6 +142,7 @@ fn defaults() -> Vec<Documented> {
             "`scope`, or `scp` if there is no `scope`",
         ),
         absent("scope_prefix", scope_prefix.as_ref(), "none", "none"),
+        documented("resource", "none", "none"),
         documented("scope_implies", "none", "none, scopes are compared exactly"),
         documented("groups_claim", format!("`{}`", groups_claims[0]), format!("`{}`", groups_claims[0])),
         documented("groups_claims", format!("`{}`", groups_claims[0]), format!("`{}`", groups_claims[0])),
