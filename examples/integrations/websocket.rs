@@ -1,5 +1,6 @@
 //! A WebSocket: browsers cannot send an `Authorization` header with the handshake, so the token comes as a subprotocol
-//! (`new WebSocket(url, ["chat", "bearer." + token])`). The connection is closed when the token expires.
+//! (`new WebSocket(url, ["chat", "bearer." + token])`). The connection is closed when the token expires or
+//! is revoked, unless the page sends a new token in time.
 //!
 //! Subprotocols have fewer characters than tokens may have: for opaque tokens with `/`, `+` or `=`, let the page encode
 //! them in base64url and the resolver decode them. Keep the header out of access logs.
@@ -13,31 +14,31 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{fmt::Debug, io, net::TcpListener, time::Duration};
+use std::{fmt::Debug, io, net::TcpListener, pin::pin, time::Duration};
 
 use actix_protect_api::{
-    AuthenticatedRequest, Clock as _, ProtectApi, ResolverError, SystemClock, test::TestIssuer,
+    AuthenticatedRequest, Clock as _, Lease, LeaseEnd, ProtectApi, ResolverError, Revocation, SystemClock,
+    test::TestIssuer,
 };
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
     dev::Server,
     http::header::SEC_WEBSOCKET_PROTOCOL,
-    rt::{self, time::timeout},
+    rt::{self, time::sleep},
     web,
 };
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use awc::{error::WsClientError, ws};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    future::{Either, select},
+};
 use serde_json::json;
 use support::{Call, Outcome, Table};
 
 /// The subprotocol of the messages. The server must choose one of the subprotocols that the page offers. It chooses this one, so
 /// that the answer does not contain the token.
 const PROTOCOL: &str = "chat";
-/// The close code "Unauthorized" of the WebSocket registry at IANA.
-const UNAUTHORIZED: u16 = 3000;
-const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
-
 /// `None` means the `Authorization` header, which clients other than browsers can send.
 #[expect(clippy::unnecessary_wraps, reason = "the type of a token resolver")]
 fn token_in_subprotocols(request: &HttpRequest) -> Result<Option<String>, ResolverError> {
@@ -53,42 +54,46 @@ async fn chat(
 ) -> actix_web::Result<HttpResponse> {
     let (response, session, messages) = actix_ws::handle_with_protocols(&request, body, &[PROTOCOL])?;
     let name = caller.subject().unwrap_or("a machine").to_owned();
-    rt::spawn(talk(session, messages, name, lifetime(&caller)));
+    rt::spawn(talk(session, messages, name, caller.lease()));
     Ok(response)
 }
 
-async fn talk(mut session: Session, mut messages: MessageStream, name: String, life: Duration) {
-    let reason = match timeout(life, echo(&mut session, &mut messages, &name)).await {
-        Ok(()) => None,
-        Err(_) => Some(CloseReason {
-            code: CloseCode::from(UNAUTHORIZED),
-            description: Some("the token has expired".to_owned()),
-        }),
+/// Answers messages until one side closes the connection, or the lease ends.
+async fn talk(mut session: Session, mut messages: MessageStream, name: String, mut lease: Lease) {
+    let reason = loop {
+        let message = match select(&mut lease, pin!(messages.recv())).await {
+            Either::Left((end, _)) => break Some(close_reason(end)),
+            Either::Right((Some(Ok(message)), _)) => message,
+            Either::Right(_) => break None,
+        };
+        let sent = match message {
+            Message::Text(text) => session.text(answer(&text, &name, &mut lease).await).await,
+            Message::Ping(bytes) => session.pong(&bytes).await,
+            Message::Close(_) => break None,
+            _ => Ok(()),
+        };
+        if sent.is_err() {
+            break None;
+        }
     };
     // An error means that the client has already disconnected.
     let _ = session.close(reason).await;
 }
 
-/// Answers each message, until one side closes the connection.
-async fn echo(session: &mut Session, messages: &mut MessageStream, name: &str) {
-    while let Some(Ok(message)) = messages.recv().await {
-        let sent = match message {
-            Message::Text(text) => session.text(format!("{name}: {text}")).await,
-            Message::Ping(bytes) => session.pong(&bytes).await,
-            Message::Close(_) => return,
-            _ => Ok(()),
-        };
-        if sent.is_err() {
-            return;
-        }
+/// The client sends a new token before the old one expires. Other messages are returned.
+async fn answer(text: &str, name: &str, lease: &mut Lease) -> String {
+    match text.strip_prefix("token ") {
+        None => format!("{name}: {text}"),
+        Some(token) => match lease.renew(token).await {
+            Ok(()) => "renewed".to_owned(),
+            Err(error) => format!("not renewed: {error}"),
+        },
     }
 }
 
-/// The remaining lifetime of the token.
-fn lifetime(caller: &AuthenticatedRequest) -> Duration {
-    let Some(expires_at) = caller.expires_at() else { return LONGEST_CONNECTION };
-    let seconds = expires_at.saturating_sub(SystemClock::new().unix_time());
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST_CONNECTION)
+/// 4401: get a new token and connect again. 4403: sign in again.
+fn close_reason(end: LeaseEnd) -> CloseReason {
+    CloseReason { code: CloseCode::from(end.close_code()), description: Some(end.to_string()) }
 }
 
 /// The application: one protected WebSocket.
@@ -108,6 +113,7 @@ async fn main() -> Outcome {
     let issuer = TestIssuer::start();
     let protect = support::builder(&issuer).token_resolver(token_in_subprotocols).build()?;
     let (listener, base) = support::listen()?;
+    let revoking = protect.clone();
     let server = serve(protect, listener)?;
 
     let good = issuer.opaque(json!({ "sub": "alice" }));
@@ -126,7 +132,8 @@ async fn main() -> Outcome {
         let url = base.replace("http", "ws");
         println!("In the console of a browser (on about:blank; the token is good for an hour):\n");
         println!("chat = new WebSocket('{url}/chat', ['chat', 'bearer.{good}'])");
-        println!("chat.onmessage = message => console.log(message.data); chat.send('hello')\n");
+        println!("chat.onmessage = message => console.log(message.data); chat.send('hello')");
+        println!("chat.onclose = closed => console.log(closed.code, closed.reason)\n");
         return support::serve(server, &base, &calls).await;
     }
 
@@ -139,15 +146,29 @@ async fn main() -> Outcome {
     let page = |token: &str| awc::Client::new().ws(&url).protocols([PROTOCOL, &format!("bearer.{token}")]);
 
     let soon = SystemClock::new().unix_time() + 3;
-    let short = issuer.opaque(json!({ "sub": "bob", "exp": soon }));
-    let (answer, mut connection) = page(&short).connect().await?;
-    table.row("a good token as a subprotocol", 101, answer.status().as_u16());
-    let chosen = answer.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
+    let bob = |exp: i64| issuer.opaque(json!({ "sub": "bob", "exp": exp }));
+    let (response, mut connection) = page(&bob(soon)).connect().await?;
+    table.row("a good token as a subprotocol", 101, response.status().as_u16());
+    let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
     table.row("the subprotocol in the answer", PROTOCOL, chosen.unwrap_or("none"));
     connection.send(Message::Text("hello".into())).await?;
     table.row("a message comes back", "bob: hello".to_owned(), heard(connection.next().await));
-    let end = format!("closed, {UNAUTHORIZED} the token has expired");
+    let end = "closed, 4401 the token has expired".to_owned();
     table.row("closed when the token expires", end, heard(connection.next().await));
+
+    let soon = SystemClock::new().unix_time() + 2;
+    let (_, mut connection) = page(&bob(soon)).connect().await?;
+    connection.send(Message::Text(format!("token {good}").into())).await?;
+    let other = "not renewed: a claim has a value that is not accepted".to_owned();
+    table.row("the token of another user", other, heard(connection.next().await));
+    connection.send(Message::Text(format!("token {}", bob(soon + 3600)).into())).await?;
+    table.row("a new token", "renewed".to_owned(), heard(connection.next().await));
+    sleep(Duration::from_secs(3)).await;
+    connection.send(Message::Text("hello".into())).await?;
+    table.row("open after the first token expired", "bob: hello".to_owned(), heard(connection.next().await));
+    revoking.revoke(Revocation::subject("bob")).await?;
+    let end = "closed, 4403 the token is revoked".to_owned();
+    table.row("closed when the user is revoked", end, heard(connection.next().await));
 
     let refused = match page(&revoked).connect().await {
         Err(WsClientError::InvalidResponseStatus(status)) => status.as_u16(),

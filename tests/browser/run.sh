@@ -1,7 +1,8 @@
 #!/bin/sh
-# run.sh [cors_spa|guide]: what a real browser shows.
+# run.sh [cors_spa|sse|guide]: what a real browser shows.
 #
 # cors_spa  clicks through the example cors_spa and keeps a picture at target/browser/cors_spa.png (the default)
+# sse       opens the page of the example sse, signs out, and looks at the end of its stream
 # guide     looks at every page of the guide, which `cargo doc --no-deps --all-features` renders
 #
 # Needs chromium, chromedriver and python3 (Debian: apt-get install chromium chromium-driver python3).
@@ -21,9 +22,13 @@ cors_spa)
     cargo build --quiet --locked --example cors_spa
     exec python3 tests/browser/cors_spa.py "$target/debug/examples/cors_spa"
     ;;
+sse)
+    cargo build --quiet --locked --example sse
+    exec python3 tests/browser/sse.py "$target/debug/examples/sse"
+    ;;
 guide) exec python3 tests/browser/guide.py "$target/doc" ;;
 *)
-    echo "usage: run.sh [cors_spa|guide]" >&2
+    echo "usage: run.sh [cors_spa|sse|guide]" >&2
     exit 2
     ;;
 esac

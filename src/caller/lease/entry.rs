@@ -130,8 +130,9 @@ impl Entry {
     }
 
     /// Checks that a token may take the place of the present one.
-    pub(super) fn check_successor(&self, new: &Grant) -> Result<(), AuthError> {
-        self.status.borrow().grant.check_successor(new)
+    pub(super) fn check_successor(&self, new: &Grant, valid: &ValidToken) -> Result<(), AuthError> {
+        let hierarchy = &self.state.settings.rules.hierarchy;
+        self.status.borrow().grant.check_successor(new, valid.scopes(), hierarchy)
     }
 
     /// Replaces the token. The entry must not be in the timers.

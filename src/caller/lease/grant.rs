@@ -2,7 +2,7 @@
 
 use crate::{
     bearer::BearerToken,
-    claims::Claims,
+    claims::{Claims, scope::Scopes, scope_hierarchy::ScopeHierarchy},
     error::{AuthError, AuthErrorKind, TokenFault},
     policy::Rules,
     protect_api::state::State,
@@ -39,9 +39,14 @@ impl Grant {
         self.is_bound
     }
 
-    /// Checks that a new token may take the place of this one. Its certificate was checked before: it is that of the same
-    /// connection.
-    pub(super) fn check_successor(&self, new: &Self) -> Result<(), AuthError> {
+    /// Checks that a new token, with this grant, may take the place of this one. Its certificate was checked before: it is that
+    /// of the same connection.
+    pub(super) fn check_successor(
+        &self,
+        new: &Self,
+        granted: &Scopes,
+        hierarchy: &ScopeHierarchy,
+    ) -> Result<(), AuthError> {
         if self.holder.is_none() || self.holder != new.holder {
             return Err(AuthError::token(TokenFault::ClaimValue)
                 .with_source("expected a token of the same issuer and subject as the lease"));
@@ -50,8 +55,7 @@ impl Grant {
             return Err(AuthError::token(TokenFault::Binding)
                 .with_source("expected a token with the same certificate binding as the lease"));
         }
-        let is_granted = |scope: &str| new.scopes.split_ascii_whitespace().any(|granted| granted == scope);
-        if !self.scopes.split_ascii_whitespace().all(is_granted) {
+        if !self.scopes.split_ascii_whitespace().all(|scope| hierarchy.grants(granted, scope)) {
             return Err(AuthError::new(AuthErrorKind::InsufficientScope)
                 .with_required_scopes(&*self.scopes)
                 .with_source("expected the scopes of the lease"));

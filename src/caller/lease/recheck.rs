@@ -55,6 +55,8 @@ pub(super) async fn run(entry: Rc<Entry>) {
 
 fn apply(entry: &Rc<Entry>, token: &BearerToken, outcome: Result<ValidToken, Denial>) {
     let end = match outcome {
+        // An expired verdict is as good as none: it was used because the authorization server is unavailable.
+        Ok(valid) if valid.is_expired_verdict() => None,
         Ok(valid) => {
             let grant = Grant::new(&entry.state, token, &valid);
             worker::replace(entry, || entry.replace(grant, token, &valid));

@@ -12,7 +12,7 @@ impl Lease {
     ///
     /// - the same issuer and the same subject (without a subject: the same client),
     /// - a certificate binding if and only if the old token has one,
-    /// - all scopes of the old token.
+    /// - all scopes of the old token, or scopes that include them.
     ///
     /// From then on, the expiry and the revocation of the new token end the lease. A lease that has expired can be renewed too.
     ///
@@ -28,7 +28,7 @@ impl Lease {
         entry.state.telemetry.decided(outcome.as_ref().map(|valid| Some(valid.via)));
         let valid = outcome.map_err(|denial| denial.error)?;
         let grant = Grant::new(&entry.state, &token, &valid);
-        entry.check_successor(&grant)?;
+        entry.check_successor(&grant, &valid)?;
         // The old token may have been revoked during the validation.
         self.check_renewable()?;
         worker::replace_or_add(entry, || entry.replace(grant, &token, &valid));

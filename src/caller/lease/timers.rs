@@ -6,7 +6,7 @@ use super::{Entry, LeaseEnd, recheck};
 use crate::{protect_api::state::State, revocation::Standing};
 
 /// The number of leases that one step handles. A step takes well below a millisecond.
-const STEP: usize = 256;
+const STEP: usize = 64;
 
 /// The time over which validations are spread that an eviction causes.
 const SOON: Duration = Duration::from_secs(1);

@@ -173,6 +173,26 @@ async fn a_lease_survives_a_failure_of_the_server_but_not_a_long_one() {
     assert_eq!((end, end.close_code()), (LeaseEnd::Unavailable, 1013));
 }
 
+/// With `outage_grace`, a request is accepted with an expired verdict. The stream ends all the same.
+#[actix_web::test]
+async fn an_expired_verdict_does_not_validate_a_lease() {
+    let (issuer, clock) = timed_issuer();
+    let protect = introspecting(&issuer)
+        .clock(clock.clone())
+        .max_stale(seconds(600))
+        .introspection_cache_duration(seconds(30))
+        .outage_grace(seconds(1800))
+        .build()
+        .unwrap();
+    let token = issuer.opaque(json!({ "exp": FAR }));
+    let mut lease = lease(&protect.recheck(seconds(60)), &token).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(503).always());
+    let start = clock.unix_time();
+    let end = end_while(&mut lease, || clock.advance(seconds(20))).await;
+    assert_eq!(end, LeaseEnd::Unavailable);
+    assert!(clock.unix_time() - start < 1800, "within the grace");
+}
+
 #[actix_web::test]
 async fn a_validation_applies_the_requirements_of_the_mount() {
     let (issuer, clock) = timed_issuer();
@@ -216,7 +236,9 @@ async fn an_eviction_causes_a_validation_soon() {
 async fn a_lease_is_renewed_with_a_token_of_the_same_caller() {
     let (issuer, clock) = timed_issuer();
     let now = clock.unix_time();
-    let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
+    let protect =
+        introspecting(&issuer).clock(clock.clone()).scope_implies("all", ["admin", "read", "write"]);
+    let protect = protect.build().unwrap();
     let token = |sub: &str, scope: &str, exp: i64| {
         issuer.opaque(json!({ "sub": sub, "scope": scope, "exp": now + exp }))
     };
@@ -234,7 +256,9 @@ async fn a_lease_is_renewed_with_a_token_of_the_same_caller() {
     issuer.fault(Endpoint::Introspection, Fault::status(503).times(1));
     let error = lease.renew(&token("alice", "read write", 500)).await.unwrap_err();
     assert!(error.is_retryable());
-    lease.renew(&token("alice", "write admin read", 200)).await.unwrap();
+    lease.renew(&token("alice", "write admin read", 150)).await.unwrap();
+    lease.renew(&token("alice", "all", 170)).await.unwrap();
+    lease.renew(&token("alice", "write admin read all", 200)).await.unwrap();
     clock.advance(seconds(100));
     let mut marker = protect.validate(&token("carol", "", 101), None).await.unwrap().lease();
     clock.advance(seconds(1));
@@ -245,7 +269,7 @@ async fn a_lease_is_renewed_with_a_token_of_the_same_caller() {
     assert_eq!(fewer.unwrap_err().kind(), AuthErrorKind::InsufficientScope);
     clock.advance(seconds(100));
     assert_eq!(end(&mut lease).await, LeaseEnd::Expired);
-    lease.renew(&token("alice", "read write admin", 500)).await.unwrap();
+    lease.renew(&token("alice", "all", 500)).await.unwrap();
     assert!(!has_ended(&mut lease), "an expired lease can be renewed");
     protect.revoke(Revocation::subject("alice")).await.unwrap();
     assert_eq!(end(&mut lease).await, LeaseEnd::Revoked);

@@ -16,6 +16,7 @@ use actix_web::{
     App, HttpResponse,
     body::{self, SizedStream},
     http::{StatusCode, header},
+    rt::time::timeout,
     test::{TestRequest, call_service, init_service},
     web::{self, Bytes},
 };
@@ -25,7 +26,7 @@ use serde_json::json;
 use crate::support::{
     app::{Answer, TestApp, serve},
     service::{jwts_only, timed_issuer},
-    time::{eventually, seconds},
+    time::{PATIENCE, eventually, seconds},
 };
 
 /// A stream that sends these bytes, and then nothing for ever.
@@ -163,7 +164,8 @@ async fn a_body_with_a_length_ends_with_an_error() {
     let request = TestRequest::get().insert_header(("Authorization", format!("Bearer {token}")));
     let response = call_service(&app, request.to_request()).await;
     clock.advance(seconds(100));
-    let error = body::to_bytes(response.into_body()).await.unwrap_err();
+    let whole = timeout(PATIENCE, body::to_bytes(response.into_body())).await.expect("the body does not end");
+    let error = whole.unwrap_err();
     assert!(error.to_string().ends_with("the token has expired"), "{error}");
 }
 
