@@ -107,6 +107,7 @@
 //! | configurations for servers that need many settings | [`profile`] |
 //! | a token without an HTTP request | [`ValidatedToken`] |
 //! | long streams | [`Lease`], [`LeaseEnd`] |
+//! | metadata of the resource, table of the mounts | [`Resource`], [`ResourceMetadata`], [`Explanation`] |
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
 //! | rejections: class, response, body | [`AuthError`], [`AuthErrorKind`], [`Rejection`], [`ErrorRenderer`], [`ErrorBody`], [`ProblemJson`] |
 //! | scopes per tool of an MCP server | `mcp` (feature `mcp`) |
@@ -206,7 +207,9 @@ pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
 pub use policy::GroupOptions;
-pub use protect_api::{AnyOf, Dangerous, ProtectApi, ProtectApiBuilder, ResourceMetadata, TenantRequest};
+pub use protect_api::{
+    AnyOf, Dangerous, Explanation, ProtectApi, ProtectApiBuilder, ResourceMetadata, TenantRequest,
+};
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use revocation::{Revocation, RevocationError};
 pub use secret::Secret;

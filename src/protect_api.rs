@@ -4,6 +4,7 @@ mod any_of;
 mod builder;
 mod check;
 pub(crate) mod env;
+mod explanation;
 mod granted;
 pub(crate) mod issuer_set;
 mod mounts;
@@ -22,6 +23,7 @@ mod variables;
 pub use self::{
     any_of::AnyOf,
     builder::{Dangerous, ProtectApiBuilder},
+    explanation::Explanation,
     resource_metadata::ResourceMetadata,
     tenants::TenantRequest,
 };
@@ -68,6 +70,8 @@ pub(crate) struct Mount {
     pub(crate) recheck: Option<Duration>,
     pub(crate) ends_streams: bool,
     pub(crate) resolvers: Resolvers,
+    /// The names of the routes inside, for `explain`.
+    pub(crate) routes: Vec<String>,
 }
 
 impl ProtectApi {

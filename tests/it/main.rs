@@ -46,6 +46,7 @@ mod issuer {
 /// Mounts, requirements, extractors and guards.
 mod authorization {
     mod challenges;
+    mod explanation;
     mod extractors;
     mod grants;
     mod guards;

@@ -1,0 +1,92 @@
+//! A table of the mounts of a configuration and of their requirements.
+
+use std::{fmt, sync::Arc};
+
+use super::{Mount, ProtectApi};
+use crate::claims::scope::Scope;
+
+/// The mounts that were built, and their requirements. See [`ProtectApi::explain`].
+///
+/// `Display` prints one line for each mount.
+#[derive(Clone, Debug)]
+pub struct Explanation(Vec<Arc<Mount>>);
+
+impl ProtectApi {
+    /// Names the routes inside this mount, such as `"POST /posts"`, for [`explain`](Self::explain). They have no effect on
+    /// requests: actix does not tell a mount its path.
+    pub fn routes<S: Into<String>>(&self, routes: impl IntoIterator<Item = S>) -> Self {
+        let mut routes: Vec<String> = routes.into_iter().map(Into::into).collect();
+        self.mounted(|mount| mount.routes.append(&mut routes))
+    }
+
+    /// Returns the mounts that were built until now, with their requirements: one for each different combination. Call it
+    /// after the `App` was built. The requirements of extractors and handlers are not included.
+    ///
+    /// ```
+    /// use actix_protect_api::{ProtectApi, test::assert_protected};
+    /// use actix_web::{App, HttpResponse, test, web};
+    ///
+    /// # #[actix_web::main] async fn main() {
+    /// let protect = ProtectApi::builder("https://issuer.example", "my-api").build().unwrap();
+    /// let posts = protect.scopes(["posts:write"]).routes(["POST /posts"]);
+    /// let app = test::init_service(
+    ///     App::new().service(
+    ///         web::resource("/posts").wrap(posts).route(web::post().to(HttpResponse::Ok)),
+    ///     ),
+    /// )
+    /// .await;
+    /// let explanation = protect.explain();
+    /// assert_eq!(explanation.to_string(), "POST /posts: scopes posts:write\n");
+    /// assert_protected(&app, &explanation.routes(), &[]).await;
+    /// # }
+    /// ```
+    pub fn explain(&self) -> Explanation {
+        Explanation(self.state.mounts.all())
+    }
+}
+
+impl Explanation {
+    /// Returns the named routes of all mounts, for `test::assert_protected`.
+    pub fn routes(&self) -> Vec<&str> {
+        self.0.iter().flat_map(|mount| &mount.routes).map(String::as_str).collect()
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|mount| write_mount(mount, f))
+    }
+}
+
+fn write_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let requirements = &mount.requirements;
+    let names = |scopes: &[Scope]| scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+    let mut parts = Vec::new();
+    if mount.is_optional {
+        parts.push("the token is optional".to_owned());
+    }
+    if !requirements.all_scopes.is_empty() {
+        parts.push(format!("scopes {}", names(&requirements.all_scopes)));
+    }
+    for any in requirements.any_scopes.iter().filter(|any| !any.is_empty()) {
+        parts.push(format!("one of the scopes {}", names(any)));
+    }
+    for groups in requirements.groups.iter().filter(|groups| !groups.is_empty()) {
+        parts.push(format!("groups {groups:?}"));
+    }
+    for contexts in requirements.step_up.contexts.iter().filter(|contexts| !contexts.is_empty()) {
+        parts.push(format!("acr {}", contexts.join(" ")));
+    }
+    if let Some(within) = requirements.step_up.within {
+        parts.push(format!("authenticated within {within} s"));
+    }
+    if let Some(age) = mount.max_age {
+        parts.push(format!("a verdict of at most {age:?}"));
+    }
+    if parts.is_empty() {
+        parts.push("a valid token".to_owned());
+    }
+    let routes =
+        if mount.routes.is_empty() { "(routes not named)".to_owned() } else { mount.routes.join(", ") };
+    writeln!(f, "{routes}: {}", parts.join("; "))
+}
