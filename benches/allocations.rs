@@ -12,6 +12,7 @@ use std::alloc::System;
 
 use actix_protect_api::{
     AuthenticatedRequest, ProtectApiBuilder,
+    mcp::Tools,
     test::{Algorithm, TestIssuer},
 };
 use actix_web::{
@@ -44,6 +45,10 @@ async fn main() {
     ] {
         Figures::behind(api, token, false).await.print(name, &none);
     }
+    let (before, after) =
+        (Figures::of_tool(caching(), &opaque, false).await, Figures::of_tool(caching(), &opaque, true).await);
+    before.print("opaque, verdict kept, a message of 150 bytes", &none);
+    after.print("the same with scopes per tool", &none);
     let extracted = Figures::behind(caching(), &opaque, true).await;
     extracted.print("opaque, verdict kept, handler takes the caller", &none);
 }
@@ -60,6 +65,20 @@ impl Figures {
         let handler = if extracts { web::get().to(caller) } else { web::get().to(HttpResponse::Ok) };
         let app = init_service(App::new().wrap(protect).route("/", handler)).await;
         Self::of(&app, || support::with_token(token).to_request()).await
+    }
+
+    /// Of an MCP message, with and without scopes per tool.
+    async fn of_tool(api: ProtectApiBuilder, token: &str, is_guarded: bool) -> Self {
+        let protect = api.build().expect("a configuration").scopes(["read"]);
+        let tools = Tools::new().tool("write_document", ["write"]).other_tools(["read"]);
+        let request = || support::tool_call(token).to_request();
+        let echo = || web::post().to(|body: web::Bytes| async move { HttpResponse::Ok().body(body) });
+        if is_guarded {
+            let app = App::new().wrap(protect.per_tool(tools)).route("/", echo());
+            Self::of(&init_service(app).await, request).await
+        } else {
+            Self::of(&init_service(App::new().wrap(protect).route("/", echo())).await, request).await
+        }
     }
 
     async fn of<R, B>(

@@ -7,14 +7,16 @@ use std::hint::black_box;
 
 use actix_protect_api::{
     bench::{CachedVerdicts, PublishedKeys, Refusal, Tagger, find_token},
+    mcp::Tools,
     test::{Algorithm, TestIssuer},
 };
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use actix_web::{App, HttpResponse, dev::Service as _, test::init_service, web};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
 use serde::Deserialize;
 
-criterion_group!(benches, steps, warm, first_sight);
+criterion_group!(benches, steps, warm, tools, first_sight);
 criterion_main!(benches);
 
 fn steps(criterion: &mut Criterion) {
@@ -51,6 +53,32 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("policy", |bencher| bencher.iter(|| way.allows(black_box(&claims))));
     let refusal = Refusal::new("api");
     criterion.bench_function("challenge", |bencher| bencher.iter(|| black_box(&refusal).challenge()));
+}
+
+/// An MCP message through an app, with and without scopes per tool. The difference is the cost of the guard.
+fn tools(criterion: &mut Criterion) {
+    let issuer = TestIssuer::start();
+    let token = support::opaque(&issuer);
+    let protect = support::caching_api(&issuer).build().expect("a configuration").scopes(["read"]);
+    let tools = Tools::new().tool("write_document", ["write"]).other_tools(["read"]);
+    let system = actix_web::rt::System::new();
+    let post = || web::post().to(|body: web::Bytes| async move { HttpResponse::Ok().body(body) });
+    let mount = App::new().wrap(protect.clone()).route("/", post());
+    let guarded = App::new().wrap(protect.per_tool(tools)).route("/", post());
+    let (mount, guarded) =
+        system.block_on(async { (init_service(mount).await, init_service(guarded).await) });
+    let request = || support::tool_call(&token).to_request();
+    let mut group = criterion.benchmark_group("mcp");
+    group.bench_function("mount", |bencher| {
+        bencher.iter_batched(request, |request| system.block_on(mount.call(request)), BatchSize::SmallInput);
+    });
+    group.bench_function("scopes per tool", |bencher| {
+        bencher.iter_batched(
+            request,
+            |request| system.block_on(guarded.call(request)),
+            BatchSize::SmallInput,
+        );
+    });
 }
 
 fn warm(criterion: &mut Criterion) {

@@ -16,7 +16,10 @@ use actix_protect_api::{
 };
 use actix_web::{
     dev::ServiceRequest,
-    http::header::{AUTHORIZATION, HeaderValue},
+    http::{
+        Method,
+        header::{AUTHORIZATION, HeaderValue},
+    },
     test::TestRequest,
 };
 use serde_json::{Value, json};
@@ -75,6 +78,13 @@ pub(crate) fn with_token(token: &str) -> TestRequest {
     let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a token");
     let _sharing = value.clone();
     TestRequest::default().insert_header((AUTHORIZATION, value))
+}
+
+/// A call of a tool of an MCP server.
+pub(crate) fn tool_call(token: &str) -> TestRequest {
+    let params = json!({ "name": "write_document", "arguments": { "title": "Minutes", "text": "Nothing was decided." } });
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    with_token(token).method(Method::POST).set_json(message)
 }
 
 /// An API, and a request that it has already accepted: no further call is needed.

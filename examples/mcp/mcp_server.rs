@@ -2,6 +2,7 @@
 //! context.
 //!
 //! ```text
+//! cd examples/mcp
 //! cargo run --example mcp_server               starts the server and prints what to try
 //! cargo run --example mcp_server -- --check    calls the server itself, exits with 1 on a difference
 //! cargo run --example mcp_server -- --env 127.0.0.1:8080    serves with the settings of `MONOCLOUD_BACKEND_…`

@@ -272,7 +272,7 @@ proptest! {
     }
 }
 
-/// Every combination of these parts: 240 bodies.
+/// Every combination of these parts: 297 bodies.
 #[test]
 fn unusual_bodies_require_the_scopes_of_their_strictest_reading() {
     let tools = tools();
@@ -289,6 +289,10 @@ fn unusual_bodies_require_the_scopes_of_their_strictest_reading() {
             r#""$serde_json::private::RawValue":"{\"method\":\"tools/call\",\"params\":{\"name\":\"b\"}}""#,
             true,
         ),
+        (
+            r#""method":"x","$serde_json::private::RawValue":"{\"method\":\"tools/call\",\"params\":{\"name\":\"b\"}}""#,
+            true,
+        ),
     ];
     let params = [
         (r#""params":{"name":"a"}"#, false),
@@ -301,6 +305,7 @@ fn unusual_bodies_require_the_scopes_of_their_strictest_reading() {
         (r#""params":{"name":" b"}"#, true),
         (r#""params":{"name":"B"}"#, true),
         (r#""params":{"$serde_json::private::RawValue":"{\"name\":\"b\"}"}"#, true),
+        (r#""params":{"name":"a","$serde_json::private::RawValue":"{\"name\":\"b\"}"}"#, true),
     ];
     let mut count = 0;
     for (method, method_is_odd) in methods {
@@ -316,7 +321,7 @@ fn unusual_bodies_require_the_scopes_of_their_strictest_reading() {
             }
         }
     }
-    assert_eq!(count, 240);
+    assert_eq!(count, 297);
 }
 
 #[test]
