@@ -11,7 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{future::ready, io, net::TcpListener, sync::Arc};
+use std::{io, net::TcpListener, sync::Arc};
 
 use actix_protect_api::{AuthenticatedRequest, Claims, ProtectApi, mcp::Tools, test::TestIssuer};
 use actix_web::{App, HttpServer, dev::Server, web};
@@ -24,9 +24,6 @@ use rmcp::{
 use rmcp_actix_web::transport::{LocalSessionManager, StreamableHttpService, on_request_extensions};
 use serde_json::json;
 use support::{Call, Outcome};
-
-/// The path of the document for the resource `/mcp`.
-const METADATA: &str = "/.well-known/oauth-protected-resource/mcp";
 
 #[derive(Clone)]
 struct Documents;
@@ -69,17 +66,12 @@ fn serve(protect: ProtectApi, base: String, listener: TcpListener) -> io::Result
             }
         })
         .build();
-    let issuers: Vec<String> = protect.statuses().into_iter().map(|(issuer, _)| issuer).collect();
-    let metadata = json!({
-        "resource": format!("{base}/mcp"), "authorization_servers": issuers, "scopes_supported": ["mcp"],
-    });
     let server = HttpServer::new(move || {
         let tools =
             Tools::new().tool("read_document", ["files:read"]).tool("write_document", ["files:write"]);
         let mount = protect.scopes(["mcp"]).per_tool(tools).origins([&base]);
-        let metadata = metadata.clone();
         App::new()
-            .route(METADATA, web::get().to(move || ready(web::Json(metadata.clone()))))
+            .service(protect.resource_metadata())
             .service(web::scope("/mcp").wrap(mount).service(mcp.clone().scope()))
     });
     Ok(server.workers(2).listen(listener)?.run())
@@ -92,14 +84,13 @@ async fn main() -> Outcome {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--env").skip(1);
     if let Some(address) = arguments.next() {
         let base = format!("http://{address}");
-        let protect =
-            ProtectApi::builder_from_env().resource_metadata(format!("{base}{METADATA}")).build()?;
+        let protect = ProtectApi::builder_from_env().resource(format!("{base}/mcp")).build()?;
         let server = serve(protect, base.clone(), TcpListener::bind(address)?)?;
         return support::serve(server, &base, &[]).await;
     }
     let issuer = TestIssuer::start();
     let (listener, base) = support::listen()?;
-    let protect = support::builder(&issuer).resource_metadata(format!("{base}{METADATA}")).build()?;
+    let protect = support::builder(&issuer).resource(format!("{base}/mcp")).build()?;
     let server = serve(protect, base.clone(), listener)?;
 
     let reader = issuer.opaque(json!({ "sub": "alice", "scope": "mcp files:read" }));
@@ -116,9 +107,10 @@ async fn main() -> Outcome {
             .header("Accept", "application/json, text/event-stream")
             .json(body)
     };
+    let metadata = "/.well-known/oauth-protected-resource/mcp";
     let calls = [
-        Call::get("the metadata document", METADATA).body("authorization_servers"),
-        Call::post("no token", "/mcp").json(read.as_str()).answers(401).challenge(METADATA),
+        Call::get("the metadata document", metadata).body("authorization_servers"),
+        Call::post("no token", "/mcp").json(read.as_str()).answers(401).challenge(metadata),
         post("the list of tools", &reader, &message("tools/list", json!({}))).body("write_document"),
         post("a tool whose scope is granted", &reader, &read).body("alice reads"),
         post("another tool", &reader, &write).answers(403).challenge("scope=\"mcp files:write\""),
