@@ -5,6 +5,7 @@ mod grants;
 mod issuer;
 mod resources;
 mod shared_store;
+mod verdict_cache;
 
 use std::time::Duration;
 
@@ -152,30 +153,6 @@ impl ProtectApiBuilder {
         }
     }
 
-    fn check_verdict_durations(&self, check: &mut Check<'_>) {
-        let tuning = &self.tuning;
-        let (active, inactive) = (tuning.introspection_cache.unwrap_or_default(), tuning.inactive_cache);
-        if inactive.is_some_and(|inactive| inactive > active) {
-            let seen = inactive.unwrap_or_default();
-            check.problem("inactive_cache_duration",
-                format!("is {seen:?}, expected at most the duration of the introspection cache, which is {active:?}"),
-            );
-        }
-        if self.hooks.cache.is_none() {
-            return;
-        }
-        for (method, duration) in [
-            ("introspection_cache_duration", active),
-            ("inactive_cache_duration", inactive.unwrap_or_default()),
-        ] {
-            if !duration.is_zero() && duration < Duration::from_secs(1) {
-                let message =
-                    format!("is {duration:?}, expected at least 1s: the store keeps ages in whole seconds");
-                check.problem(method, message);
-            }
-        }
-    }
-
     fn check_tuning(&self, check: &mut Check<'_>) {
         let tuning = &self.tuning;
         let (second, hour, day) =
@@ -208,19 +185,7 @@ impl ProtectApiBuilder {
         if tuning.algorithms.is_empty() {
             check.problem("algorithms", "is an empty list: no JWT could pass");
         }
-        if self.hooks.cache.is_some() && tuning.introspection_cache.is_none() {
-            check.problem(
-                "cache_store",
-                "is set without introspection_cache_duration: no verdict would be cached",
-            );
-        }
-        let has_memory = self.hooks.cache.is_none() && tuning.introspection_cache.is_some();
-        if !tuning.outage_grace.is_zero() && !has_memory {
-            let message = "is set, but verdicts are not cached in memory, expected introspection_cache_duration \
-                 without a custom store";
-            check.problem("outage_grace", message);
-        }
-        self.check_verdict_durations(check);
+        self.check_verdict_cache(check);
         self.check_shared_store(check);
         let (realm, metadata) = (tuning.realm.as_deref(), tuning.resource_metadata.as_ref());
         if metadata.is_some_and(UrlText::may_hold_credentials) {
