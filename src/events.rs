@@ -22,20 +22,48 @@ mod webhook;
 
 pub use self::{poll::SsfPoll, ssf::Ssf};
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, web};
 
+use self::event_report::Outcome;
 use crate::{
-    error::{AuthError, UpstreamFault},
+    error::{AuthError, SetupFault, TokenFault, UpstreamFault},
+    policy::quoted,
     protect_api::{ProtectApi, state::State},
-    revocation::Revocation,
+    redact::redacted,
+    revocation::{Revocation, RevocationError},
 };
 
-/// Revokes tokens. If that fails, the event must be delivered again.
-async fn revoke(protect: &ProtectApi, revocation: Revocation) -> Result<(), AuthError> {
-    protect.revoke(revocation).await.map_err(|error| {
-        let cause = format!("the revocation was not stored: {error}");
-        AuthError::upstream(UpstreamFault::Unreachable).with_source(cause)
-    })
+/// Revokes tokens. If that fails, except because of a malformed token, the event must be delivered again.
+async fn revoke(protect: &ProtectApi, revocation: Revocation) -> Result<Outcome, AuthError> {
+    let issuer = revocation.issuer().map(redacted);
+    match protect.revoke(revocation).await {
+        Ok(()) => Ok(Outcome::Applied),
+        // The tokens have expired.
+        Err(RevocationError::Ended) => Ok(Outcome::Ignored),
+        Err(error @ RevocationError::Token) => {
+            Err(AuthError::token(TokenFault::Malformed).with_source(error))
+        }
+        Err(RevocationError::Issuer) => {
+            let named = issuer.map_or_else(|| "it is not named".to_owned(), |name| format!("it is {name:?}"));
+            let cause = format!("{named}, expected {}", quoted(&token_issuers(protect)));
+            Err(AuthError::setup(SetupFault::RevocationIssuer).with_source(cause))
+        }
+        Err(error @ RevocationError::Store(_)) => {
+            let cause = format!("the revocation was not stored: {error}");
+            Err(AuthError::upstream(UpstreamFault::Unreachable).with_source(cause))
+        }
+    }
+}
+
+/// Returns the configured issuers, as tokens name them.
+fn token_issuers(protect: &ProtectApi) -> Vec<String> {
+    let of_state = |state: &Arc<State>| match &*state.settings.rules.token_issuers {
+        [] => vec![state.settings.issuer.as_str().to_owned()],
+        issuers => issuers.to_vec(),
+    };
+    protect.states().iter().flat_map(of_state).collect()
 }
 
 /// Returns the client of the application from the app data, or that of this worker.

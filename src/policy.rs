@@ -80,10 +80,9 @@ impl Rules {
 /// Checks issuer, audience, client, required claims, expiry, not-before, age, scopes, groups, claim rules,
 /// authentication of the user and certificate binding, in this order. So an expired token without the scope is rejected
 /// with 401, and a missing scope with a wrong certificate with 403. If scope and authentication are insufficient, the
-/// challenge for the authentication names both.
-/// (The shape of the subject was checked when the claims were parsed.) `granted` are the scopes of the token; `now` is in
-/// seconds since 1970; `issuer` is
-/// spelled as in the metadata.
+/// challenge for the authentication names both. (The shape of the subject was checked when the claims were parsed.)
+///
+/// `granted` are the scopes of the token; `now` is in seconds since 1970; `issuer` is spelled as in the metadata.
 pub(crate) fn check(
     claims: &Claims,
     granted: &Scopes,

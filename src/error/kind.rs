@@ -97,6 +97,7 @@ impl AuthErrorKind {
             Self::Misconfigured(SetupFault::Endpoint) => "endpoint",
             Self::Misconfigured(SetupFault::InsecureEndpoint) => "insecure_endpoint",
             Self::Misconfigured(SetupFault::Credentials) => "credentials",
+            Self::Misconfigured(SetupFault::RevocationIssuer) => "revocation_issuer",
             Self::Misconfigured(SetupFault::NotMounted) => "not_mounted",
         }
     }
@@ -231,6 +232,10 @@ pub enum SetupFault {
     /// The client's key or certificate cannot be used, or can no longer be used.
     #[display("the client's credentials cannot be used")]
     Credentials,
+    /// A revocation names an issuer that is not configured, or none although there are tenants. Only for the endpoints of
+    /// events.
+    #[display("the issuer of a revocation is not configured")]
+    RevocationIssuer,
     /// An extractor or guard runs on a route without `ProtectApi`.
     #[display("AuthenticatedRequest is used on a route that no ProtectApi is wrapped around")]
     NotMounted,

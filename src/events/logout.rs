@@ -41,6 +41,8 @@ impl ProtectApi {
     /// needs the URL of this path as its `backchannel_logout_uri`. `aud` of the logout token must contain one of them. For a
     /// logout token with `sid`, the access tokens must contain `sid` too.
     ///
+    /// Only the configured issuers are accepted. A logout token of a [tenant](crate::AnyOf::tenants) is rejected with 400.
+    ///
     /// Register it outside of the mounts of this handle. Anybody can call it: the body is limited to 64 KiB, and tokens with an
     /// unknown key cause no more fetches of keys than [`jwks_cooldown`](crate::ProtectApiBuilder::jwks_cooldown) allows.
     ///
@@ -125,9 +127,9 @@ impl LogoutReceiver {
             return Ok(Outcome::Repeated);
         }
         let revocation = TargetIssuer::configured(state).limit(revocation);
-        revoke(&self.protect, revocation).await?;
+        let outcome = revoke(&self.protect, revocation).await?;
         self.seen.insert(&issuer, claims.id());
-        Ok(Outcome::Applied)
+        Ok(outcome)
     }
 
     fn claims<'p>(&self, payload: &'p [u8], state: &State) -> Result<EventClaims<'p>, AuthError> {

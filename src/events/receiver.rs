@@ -51,7 +51,7 @@ impl Receiver {
         let target =
             target.ok_or("`issuer` of the transmitter: expected one of the issuers of the handle")?;
         Ok(Self {
-            transmitter: keys.state,
+            transmitter: keys,
             target,
             audiences: ssf.audiences,
             authorization: ssf.authorization,
@@ -95,10 +95,7 @@ impl Receiver {
         for (uri, event) in events {
             let kind = EventType::from_uri(uri);
             let outcome = match self.revocation(kind, event, &claims) {
-                Ok(revocation) => {
-                    revoke(&self.protect, revocation).await?;
-                    Outcome::Applied
-                }
+                Ok(revocation) => revoke(&self.protect, revocation).await?,
                 Err(outcome) => outcome,
             };
             self.report.accepted(kind.name, outcome);

@@ -1,13 +1,13 @@
 //! The settings for one transmitter of security events.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use url::Url;
 
 use crate::{
     client_auth::SecretSource,
     error::ConfigError,
-    protect_api::ProtectApi,
+    protect_api::{ProtectApi, state::State},
     settings::{Hooks, Tuning},
 };
 
@@ -109,7 +109,7 @@ impl Ssf {
     }
 
     /// Returns a configuration whose keys are those of the transmitter. It has the same limits as the protected API.
-    pub(super) fn keys(&self, protect: &ProtectApi) -> Result<ProtectApi, ConfigError> {
+    pub(super) fn keys(&self, protect: &ProtectApi) -> Result<Arc<State>, ConfigError> {
         let of_api = &protect.state;
         let audience = self.audiences.first().cloned().unwrap_or_default();
         let mut builder = ProtectApi::builder(&self.transmitter, audience);
@@ -131,7 +131,7 @@ impl Ssf {
             (None, Some(url)) => builder.jwks_uri(url),
             (None, None) => builder.metadata_url(self.configuration()),
         }
-        .build()
+        .state()
     }
 
     fn configuration(&self) -> String {

@@ -28,7 +28,10 @@ impl ProtectApi {
     ///
     /// The request must be `POST` with `Authorization: Bearer` and the secret, which is compared in constant time; otherwise
     /// the response is 401. A body of more than 64 KiB, or one that is not JSON, is rejected with 4xx. The response to an
-    /// accepted event is 204. It is sent after the revocations are in effect.
+    /// accepted event is 204. It is sent after the revocations are in effect. A revocation that [has
+    /// ended](Revocation::until) has no effect and is accepted. If one of several revocations fails, the others are in effect,
+    /// and the response is 400 for a malformed token, 500 for an issuer that is not configured, and 503 if the shared store
+    /// fails.
     ///
     /// ```no_run
     /// # use actix_protect_api::ProtectApi;
@@ -103,10 +106,21 @@ impl<F: Fn(&Value) -> Vec<Revocation>> Webhook<F> {
     async fn apply(&self, body: &[u8]) -> Result<Outcome, AuthError> {
         let malformed = |_| AuthError::new(AuthErrorKind::InvalidRequest(RequestFault::Malformed));
         let revocations = (self.revocations)(&serde_json::from_slice(body).map_err(malformed)?);
-        let outcome = if revocations.is_empty() { Outcome::Ignored } else { Outcome::Applied };
+        let mut outcome = Ok(Outcome::Ignored);
         for revocation in revocations {
-            revoke(&self.protect, revocation).await?;
+            // A failed one does not prevent the others.
+            outcome = combine(outcome, revoke(&self.protect, revocation).await);
         }
-        Ok(outcome)
+        outcome
+    }
+}
+
+/// Returns the outcome of two revocations of one event. A failure after which the event must be delivered again counts most.
+fn combine(one: Result<Outcome, AuthError>, other: Result<Outcome, AuthError>) -> Result<Outcome, AuthError> {
+    match (one, other) {
+        (Err(one), Err(other)) if one.is_client_fault() => Err(other),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        (Ok(Outcome::Ignored), Ok(other)) => Ok(other),
+        (Ok(one), Ok(_)) => Ok(one),
     }
 }

@@ -81,8 +81,8 @@ impl AnyOf {
     ///   [`max_stale`](crate::ProtectApiBuilder::max_stale) of the first issuer; without one, the request is rejected with 503.
     ///
     /// Each tenant has its own rules, credentials, keys, caches and pauses. At most 64 calls of the resolver run at the same
-    /// time, one for each name, each for at most [`response_timeout`](crate::ProtectApiBuilder::response_timeout), and at most [`max_waiting`](crate::ProtectApiBuilder::max_waiting) requests wait for all tenants
-    /// together.
+    /// time, one for each name, each for at most [`response_timeout`](crate::ProtectApiBuilder::response_timeout), and at most
+    /// [`max_waiting`](crate::ProtectApiBuilder::max_waiting) requests wait for all tenants together.
     ///
     /// ```
     /// # use actix_protect_api::{ConfigError, ProtectApi};

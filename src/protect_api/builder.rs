@@ -9,14 +9,14 @@ mod shared_store;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     algorithm::Algorithm,
     certificate::CertificateBinding,
     claims::ScopeClaim,
     client_auth::{ClientAssertionAudience, ClientAuthentication},
-    error::ConfigError,
+    error::{ConfigError, ConfigProblem},
     policy::{ClaimRule, RequiredClaim},
     protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
@@ -34,6 +34,8 @@ pub struct ProtectApiBuilder {
     pub(crate) issuer: Option<UrlText>,
     pub(crate) metadata_url: Option<UrlText>,
     pub(crate) token_issuers: Vec<String>,
+    /// The problems of the arguments of a profile.
+    pub(crate) profile_problems: Vec<ConfigProblem>,
     pub(crate) metadata_document: Option<JsonText>,
     pub(crate) jwks_document: Option<JsonText>,
     pub(crate) audiences: Vec<String>,
@@ -70,6 +72,7 @@ impl ProtectApiBuilder {
             issuer: None,
             metadata_url: None,
             token_issuers: Vec::new(),
+            profile_problems: Vec::new(),
             metadata_document: None,
             jwks_document: None,
             audiences: Vec::new(),
@@ -247,9 +250,15 @@ impl ProtectApiBuilder {
     /// # Errors
     /// Lists every problem of the configuration.
     pub fn build(self) -> Result<ProtectApi, ConfigError> {
+        let state = self.state()?;
+        state.log_configured();
+        Ok(ProtectApi::from_state(state))
+    }
+
+    /// Like [`build`](Self::build), for a configuration that protects no API. It is not logged.
+    pub(crate) fn state(self) -> Result<Arc<State>, ConfigError> {
         let hooks = self.hooks.clone();
-        let settings = self.validate()?;
-        Ok(ProtectApi::from_state(State::obtain(settings, hooks)))
+        Ok(State::obtain(self.validate()?, hooks))
     }
 }
 

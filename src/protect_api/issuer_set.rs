@@ -26,7 +26,8 @@ const CACHED_TOKENS: usize = 10_000;
 pub(crate) type OpaqueResolver = dyn Fn(&HttpRequest) -> Option<String> + Send + Sync;
 
 /// The issuers of a mount. The unverified `iss` of a JWT selects the issuer, which then verifies the token with its own
-/// keys and rules, so a JWT with a false `iss` is rejected. Nothing is fetched for an unknown one. An opaque token names no issuer.
+/// keys and rules, so a JWT with a false `iss` is rejected. Nothing is fetched for an unknown one. An opaque token names no
+/// issuer.
 pub(crate) struct IssuerSet {
     /// All issuers. The first one is also `ProtectApi::state`.
     pub(super) states: Vec<Arc<State>>,

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use actix_web::web;
@@ -31,9 +31,13 @@ pub(crate) struct State {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) validator: Arc<Validator>,
     pub(crate) mounts: Mounts,
+    /// Whether the record of the configuration was logged.
+    is_logged: AtomicBool,
 }
 
-/// All configurations of this process that are in use. There are few, and lookups happen at start-up only.
+/// All configurations of this process that are in use, also those of cached tenants. Each `build` compares its settings with
+/// them while it holds the lock: at start-up, and each time when a tenant is resolved. Requests of a resolved tenant do not
+/// lock it. Most comparisons end at the issuer, which is the first field.
 static REGISTRY: Mutex<Vec<Weak<State>>> = Mutex::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -50,9 +54,14 @@ impl State {
         }
         let state = Arc::new(Self::new(settings, hooks));
         alive.push(Arc::downgrade(&state));
-        drop(alive);
-        Summary::new(&state.settings, &state.hooks).log();
         state
+    }
+
+    /// Logs the configuration of an API, once.
+    pub(crate) fn log_configured(&self) {
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
+            Summary::new(&self.settings, &self.hooks).log();
+        }
     }
 
     pub(crate) fn uses_mtls(&self) -> bool {
@@ -108,6 +117,7 @@ impl State {
         );
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            is_logged: AtomicBool::new(false),
             validator: Arc::new(Validator::new(&settings, &hooks, &clock, &telemetry)),
             rejections: RejectionBuilder::new(challenge, hooks.renderer.clone())
                 .with_telemetry(Arc::clone(&telemetry))

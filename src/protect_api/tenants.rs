@@ -177,7 +177,8 @@ impl Tenants {
                 return Ok(None);
             };
             if protect.issuers.is_some() || *protect.mount != Mount::default() {
-                let cause = "the resolver of the tenants returned a handle with requirements or resolvers of a mount, or with several issuers";
+                let cause = "the resolver of the tenants returned a handle with requirements or resolvers of a mount, or \
+                             with several issuers";
                 return Err(AuthError::setup(SetupFault::Endpoint).with_source(cause));
             }
             let tenant = Tenant { state: protect.state, resolved: now };

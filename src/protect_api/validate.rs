@@ -27,6 +27,7 @@ impl ProtectApiBuilder {
     pub(crate) fn validate(mut self) -> Result<Settings, ConfigError> {
         let source = self.source.take();
         let mut check = Check::new(source.as_ref());
+        check.problems.append(&mut self.profile_problems);
         let issuer = self.check_issuer(&mut check);
         let mut parse_endpoint = |name, url: &Option<UrlText>| {
             url.as_ref().and_then(|url| check.parsed(name, url, EndpointUrl::parse))

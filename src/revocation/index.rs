@@ -26,8 +26,10 @@ pub(crate) struct RevocationIndex {
     /// The number of records so far. A token that no record concerned at one generation is not checked again until the
     /// generation changes.
     generation: AtomicU64,
-    /// Whether the last record had no place, so that only the first one is logged.
-    is_full: AtomicBool,
+    /// Whether the limit of revocations was reached, so that only the first record without a place is logged.
+    is_full_of_rejects: AtomicBool,
+    /// The same for evictions.
+    is_full_of_discards: AtomicBool,
     /// Locked while a record is added.
     adding: Mutex<()>,
 }
@@ -74,16 +76,21 @@ impl RevocationIndex {
         if position.is_some() && (record.until <= now || self.contains(record, position)) {
             return;
         }
-        let (len, is_known) = match record.effect {
-            Effect::Reject => (self.rejects.len(), self.rejects.get(record.key).is_some()),
-            Effect::Discard => (self.discards.len(), self.discards.get(record.key).is_some()),
+        let (len, is_known, is_logged) = match record.effect {
+            Effect::Reject => {
+                (self.rejects.len(), self.rejects.get(record.key).is_some(), &self.is_full_of_rejects)
+            }
+            Effect::Discard => {
+                (self.discards.len(), self.discards.get(record.key).is_some(), &self.is_full_of_discards)
+            }
         };
-        let is_full = len >= capacity && !is_known && record.key != RecordKey::everything();
-        if !is_full {
-            self.is_full.store(false, Ordering::Relaxed);
+        if len < capacity {
+            is_logged.store(false, Ordering::Relaxed);
+        }
+        if len < capacity || is_known || record.key == RecordKey::everything() {
             return self.insert(record, position, now);
         }
-        if !self.is_full.swap(true, Ordering::Relaxed) {
+        if !is_logged.swap(true, Ordering::Relaxed) {
             log_full(len, record.effect);
         }
         self.insert(&record.widened(now), position, now);

@@ -30,13 +30,15 @@ const NONE: &str = "none";
 
 /// Returns the kind of call whose success ends a failure that a request reports.
 fn call_of(kind: AuthErrorKind) -> &'static str {
-    use SetupFault::{Credentials, Endpoint, InsecureEndpoint, Issuer, NotMounted, Refused};
+    use SetupFault::{
+        Credentials, Endpoint, InsecureEndpoint, Issuer, NotMounted, Refused, RevocationIssuer,
+    };
 
     match kind {
         AuthErrorKind::Upstream(UpstreamFault::NoKeys) => "key_set",
         AuthErrorKind::Misconfigured(Issuer | Endpoint | InsecureEndpoint) => "metadata",
         AuthErrorKind::Misconfigured(Refused | Credentials) => "introspection",
-        AuthErrorKind::Misconfigured(NotMounted) => NONE,
+        AuthErrorKind::Misconfigured(NotMounted | RevocationIssuer) => NONE,
         _ => ANY,
     }
 }

@@ -308,6 +308,22 @@ fn a_profile_without_clients_or_tenants_is_an_error() {
     let cognito = profile::cognito("eu-west-1", "eu-west-1_Ab", none).build().unwrap_err();
     assert!(cognito.to_string().contains("allowed_clients"), "{cognito}");
     let entra = profile::entra_tenants("API_ID", none).build().unwrap_err();
-    assert!(entra.to_string().contains("token_issuers"), "{entra}");
+    assert_eq!(entra.problems()[0].to_string(), "tenants: is empty, expected the ids of tenants");
     assert!(profile::entra_tenants("API_ID", ["{tenantid}"]).build().is_err());
+}
+
+#[test]
+fn an_argument_of_a_profile_that_would_change_the_url_is_an_error() {
+    for part in
+        ["", " ", "evil.example/", "a/b", "a?", "a#", "a@b", "a:1", "..", "a\\b", "%2e", "é", "{tenantid}"]
+    {
+        let problems = |builder: ProtectApiBuilder, argument: &str| {
+            let error = builder.build().unwrap_err();
+            let start = format!("{argument}: is {part:?}, expected ");
+            assert!(error.problems().iter().any(|one| one.to_string().starts_with(&start)), "{error}");
+        };
+        problems(profile::cognito(part, "eu-west-1_Ab", ["app"]), "region");
+        problems(profile::cognito("eu-west-1", part, ["app"]), "user_pool");
+        problems(profile::entra_tenants("API_ID", ["TENANT", part]), "tenants");
+    }
 }

@@ -29,8 +29,8 @@ impl ProtectApiBuilder {
     }
 
     /// Sets the accepted values of the claim `iss`, for a server whose tokens have another `iss` than the `issuer` of
-    /// its metadata. They are compared byte by byte and are not fetched, so they may be http. Default: the `issuer` of
-    /// the metadata.
+    /// its metadata. They are compared byte by byte and are not fetched, so they may be http. White space is an error.
+    /// Default: the `issuer` of the metadata.
     ///
     /// A token is accepted if its `iss` is **one** of them. They replace the issuer of the metadata, so list it too if
     /// tokens have it. A `sub` is unique only within its issuer: identify a user by

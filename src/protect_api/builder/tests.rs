@@ -86,6 +86,7 @@ fn defaults() -> Vec<Documented> {
         issuer,
         metadata_url,
         token_issuers,
+        profile_problems,
         metadata_document,
         jwks_document,
         audiences,
@@ -115,7 +116,7 @@ fn defaults() -> Vec<Documented> {
     } = ProtectApiBuilder::new();
     assert!(audiences.is_empty());
     assert!(token_issuers.is_empty() && scope_implications.is_empty());
-    assert!(required_claims.is_empty() && resources.is_empty());
+    assert!(required_claims.is_empty() && profile_problems.is_empty() && resources.is_empty());
     assert!(claim_rules.is_empty());
     assert!(!accept_missing_audience);
     let mut defaults = vec![

@@ -37,6 +37,12 @@ impl ProtectApiBuilder {
         if self.token_issuers.iter().any(|one| one.trim().is_empty()) {
             check.problem("token_issuers", "contains an empty text, expected values of `iss`");
         }
+        // `Principal` separates issuer and subject by a space.
+        let has_space = |one: &&String| !one.trim().is_empty() && one.contains(char::is_whitespace);
+        if let Some(one) = self.token_issuers.iter().find(has_space) {
+            let message = format!("contains {one:?}, expected values of `iss` without white space");
+            check.problem("token_issuers", message);
+        }
         if let Some(one) = self.token_issuers.iter().find(|one| has_placeholder(one)) {
             let message = format!("contains {one:?}, expected exact values of `iss`, without placeholders");
             check.problem("token_issuers", message);

@@ -251,6 +251,27 @@ fn a_full_index_revokes_all_tokens_that_were_issued_until_now() {
 }
 
 #[test]
+fn each_limit_is_logged_once_when_it_is_reached() {
+    let index = index(1);
+    let is_logged = || {
+        let RevocationIndex { is_full_of_rejects, is_full_of_discards, .. } = &*index.index;
+        [is_full_of_rejects, is_full_of_discards].map(|flag| flag.load(Ordering::Relaxed))
+    };
+    let [one, two] = ["one", "two"].map(Revocation::subject);
+    for (revocation, logged) in [
+        (one.clone(), [false, false]),
+        (two.clone(), [true, false]),
+        (one.clone(), [true, false]),
+        (one.verdicts_only(), [true, false]),
+        (two.clone().verdicts_only(), [true, true]),
+        (two, [true, true]),
+    ] {
+        add(&index, &revocation, NOW);
+        assert_eq!(is_logged(), logged, "{revocation:?}");
+    }
+}
+
+#[test]
 fn debug_shows_no_token_and_no_name() {
     let revocation = Revocation::subject("alice");
     assert!(!format!("{revocation:?} {:?}", index(1)).contains("alice"));

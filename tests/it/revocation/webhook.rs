@@ -1,9 +1,14 @@
 //! Events in a format of the application.
 
-use serde_json::json;
+use actix_protect_api::Revocation;
+use actix_web::{App, web};
+use serde_json::{Value, json};
 
 use super::sources::{SECRET, Site, any_bodies};
-use crate::support::app::Answer;
+use crate::support::{
+    app::{Answer, serve, whoami},
+    logs,
+};
 
 async fn post(site: &Site, authorization: &str, body: &str) -> Answer {
     let call = site.app.post("/webhook").header("Authorization", authorization);
@@ -43,6 +48,53 @@ async fn the_secret_is_required() {
     assert_eq!(site.app.post("/webhook").body("application/json", body).send().await.status, 401);
     assert_eq!(post(&site, &right, &"1".repeat(64 * 1024 + 1)).await.status, 413);
     assert_eq!(site.statuses(&alice).await, [200, 200]);
+}
+
+#[actix_web::test]
+async fn a_revocation_without_an_effect_prevents_no_other_and_is_no_failure_of_the_store() {
+    logs::capture();
+    let mut site = Site::start();
+    let protect = site.protect.clone();
+    site.app = serve!(move || {
+        let revocations = |body: &Value| {
+            let ended = body["until"].as_i64().map(|until| Revocation::subject("dave").until(until));
+            let token = body["token"].as_str().map(Revocation::token);
+            let issuer = body["iss"].as_str().map(|issuer| Revocation::subject("dave").of_issuer(issuer));
+            let user = body["user"].as_str().map(Revocation::subject);
+            [token, issuer, ended, user].into_iter().flatten().collect()
+        };
+        App::new()
+            .service(protect.revocation_webhook("/webhook", SECRET, revocations))
+            .service(web::resource("/").wrap(protect.clone()).route(web::get().to(whoami)))
+    });
+    let bearer = format!("Bearer {SECRET}");
+    let elsewhere = "https://elsewhere.example.test/?secret";
+    for (user, mut body, status) in [
+        ("alice", json!({ "until": 1 }), 204),
+        ("bob", json!({ "token": "not a token" }), 400),
+        ("carol", json!({ "iss": elsewhere }), 500),
+        ("erin", json!({ "token": "not a token", "iss": elsewhere, "until": 1 }), 500),
+    ] {
+        let tokens = site.tokens(json!({ "sub": user })).await;
+        body["user"] = json!(user);
+        assert_eq!(post(&site, &bearer, &body.to_string()).await.status, status, "{body}");
+        assert_eq!(site.statuses(&tokens).await, [401, 401], "{body}");
+    }
+    assert_eq!(post(&site, &bearer, "{\"until\":1}").await.status, 204);
+    let records = logs::records();
+    let issuer = site.issuer.issuer();
+    let is_it =
+        |record: &&logs::Record| record.value("issuer") == issuer && record.value("source") == "webhook";
+    let records: Vec<_> = records.iter().filter(is_it).collect();
+    let expected = format!(
+        "the issuer of a revocation is not configured: it is \"https://elsewhere.example.test/?…\", expected \"{issuer}\""
+    );
+    let named: Vec<_> = records.iter().filter(|record| record.text.contains(&expected)).collect();
+    assert_eq!(named.len(), 2, "{records:?}");
+    assert!(named.iter().all(|record| record.value("fault") == "revocation_issuer"), "{records:?}");
+    assert!(records.iter().any(|record| record.text.contains("the token of the revocation is malformed")));
+    assert!(records.iter().all(|record| !record.text.contains("unreachable")), "{records:?}");
+    assert!(records.iter().any(|record| record.value("outcome") == "ignored"), "{records:?}");
 }
 
 #[actix_web::test]

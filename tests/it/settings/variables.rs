@@ -344,6 +344,11 @@ fn an_issuer_template_needs_a_metadata_url_and_token_issuers() {
     only_problem(read_with_client(&[url, endpoint]), "METADATA_URL: ", "nothing is discovered");
     let blank = ProtectApi::builder("tenant.example.test", "me").token_issuers([" "]).build();
     assert!(blank.unwrap_err().to_string().contains("token_issuers: contains an empty text"));
+    for one in ["https://one.example.test bob", "https://one.example.test\u{a0}", "\tone"] {
+        let spaced = ProtectApi::builder("tenant.example.test", "me").token_issuers([one]).build();
+        let error = spaced.unwrap_err().to_string();
+        assert!(error.contains(&format!("token_issuers: contains {one:?}")), "{error}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use actix_protect_api::{
     AuthenticatedRequest, CertificateBinding, ClientAuthentication, LeaseEnd, ProtectApi, Revocation,
-    SharedStoreState,
+    SharedStoreState, Ssf,
     test::{Algorithm, Endpoint, Fault, MemoryStore, TestClock, TestIssuer, TestKey},
 };
 use actix_web::{App, test::init_service, web};
@@ -301,6 +301,12 @@ async fn a_configuration_is_logged_once_and_not_per_worker() {
     let _same = introspecting(&issuer).build().unwrap();
     assert_eq!(configured(issuer.issuer()).len(), 2);
     let _other = introspecting(&issuer).realm("another").build().unwrap();
+    assert_eq!(configured(issuer.issuer()).len(), 3);
+
+    // The keys of a transmitter of security events protect no API.
+    let ssf = || Ssf::transmitter(issuer.issuer()).audience("https://stream.example.test");
+    let _push = protect.ssf_push("/events", ssf());
+    let _poll = protect.ssf_poll(&issuer.url(Endpoint::Poll), ssf());
     assert_eq!(configured(issuer.issuer()).len(), 3);
 }
 
