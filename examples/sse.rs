@@ -127,7 +127,7 @@ async fn main() -> Outcome {
         sleep(Duration::from_secs(1)).await;
         awc::Client::new().post(format!("{base}/sign-out")).bearer_auth(&leaving).send().await
     };
-    let (_, response) = join(table.call(&base, &until_sign_out), signing_out).await;
+    let ((), response) = join(table.call(&base, &until_sign_out), signing_out).await;
     table.row("dave signs out", 204, response?.status().as_u16());
     running.stop(false).await;
     Ok(table.finish())
