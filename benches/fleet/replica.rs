@@ -1,0 +1,69 @@
+//! One replica of the API.
+
+use std::{
+    env,
+    io::{Read as _, stdin},
+    process::exit,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use actix_protect_api::{Clock, ProtectApi, Revocation, Ssf, SystemClock};
+use actix_protect_api_redis::RedisStore;
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+/// A clock with a wrong time of day.
+#[derive(Debug)]
+struct WrongClock(SystemClock, i64);
+
+impl Clock for WrongClock {
+    fn unix_time(&self) -> i64 {
+        self.0.unix_time() + self.1
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+async fn revoke(protect: web::Data<ProtectApi>, token: String) -> HttpResponse {
+    match protect.revoke(Revocation::token(token)).await {
+        Ok(()) => HttpResponse::NoContent().finish(),
+        Err(_) => HttpResponse::ServiceUnavailable().finish(),
+    }
+}
+
+pub(crate) async fn serve() {
+    // The process ends with its parent.
+    thread::spawn(|| {
+        let _ = stdin().read_to_end(&mut Vec::new());
+        exit(0);
+    });
+    let store = RedisStore::open(&env::var("REDIS_URL").unwrap()).unwrap();
+    let ahead = env::var("SECONDS_AHEAD").unwrap().parse().unwrap();
+    let protect = ProtectApi::builder_from_env()
+        .introspection_cache_duration(Duration::from_secs(60))
+        .clock(WrongClock(SystemClock::new(), ahead))
+        .shared_store(Arc::new(store), "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")
+        .build()
+        .unwrap();
+    let (issuer, audience) = (
+        env::var("MONOCLOUD_BACKEND_TENANT_DOMAIN").unwrap(),
+        env::var("MONOCLOUD_BACKEND_AUDIENCE").unwrap(),
+    );
+    let server = HttpServer::new(move || {
+        let ssf = Ssf::transmitter(issuer.as_str()).audience(audience.as_str());
+        App::new()
+            .app_data(web::Data::new(protect.clone()))
+            .service(protect.ssf_push("/ssf", ssf))
+            .service(protect.backchannel_logout("/logout", ["app"]))
+            .route("/revoke", web::post().to(revoke))
+            .service(web::resource("/").wrap(protect.clone()).route(web::get().to(HttpResponse::Ok)))
+    })
+    .workers(1)
+    .bind(("127.0.0.1", 0))
+    .unwrap();
+    println!("http://{}", server.addrs()[0]);
+    server.run().await.unwrap();
+}
