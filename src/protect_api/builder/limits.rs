@@ -87,7 +87,7 @@ impl ProtectApiBuilder {
     }
 
     /// Sets whether a token in active use is introspected again in the background before its cached verdict expires, so
-    /// that no request waits for it. This costs up to a fifth more calls for such tokens. Default: yes.
+    /// that no request waits for it. This costs about a fifth more calls for such tokens. Default: yes.
     ///
     /// The verdict on an active token is refreshed at most once: if it is used at least twice in the last quarter of its
     /// lifetime, and if fewer than half of [`max_calls`](Self::max_calls) are in flight. Without a verdict cache, and with a
