@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use actix_protect_api::{
@@ -29,68 +30,72 @@ use crate::support::{
     time::{PATIENCE, eventually, seconds},
 };
 
-/// A stream that sends these bytes, and then nothing for ever.
-fn endless(start: &'static str) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    stream::iter([Ok(Bytes::from_static(start.as_bytes()))]).chain(stream::pending())
+/// The number of polls of streams whose first bytes were taken.
+type Polls = Arc<AtomicUsize>;
+
+/// A stream that sends these bytes, and then nothing for ever. Counts the polls after the bytes.
+fn endless(start: &'static str, polls: Polls) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let pending = stream::poll_fn(move |_| {
+        polls.fetch_add(1, Ordering::SeqCst);
+        Poll::Pending
+    });
+    stream::iter([Ok(Bytes::from_static(start.as_bytes()))]).chain(pending)
 }
 
-fn events(start: &'static str) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/event-stream; charset=utf-8").streaming(endless(start))
+fn events(start: &'static str, polls: Polls) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/event-stream; charset=utf-8").streaming(endless(start, polls))
 }
 
-/// The application: streams of several kinds, with and without the option. Counts its calls.
+/// The application: streams of several kinds, with and without the option.
 struct Streams {
     app: TestApp,
     issuer: TestIssuer,
     clock: TestClock,
     protect: ProtectApi,
-    called: Arc<AtomicUsize>,
+    polls: Polls,
 }
 
 impl Streams {
     fn start() -> Self {
         let (issuer, clock) = timed_issuer();
         let protect = jwts_only(&issuer).clock(clock.clone()).build().unwrap();
-        let called = Arc::new(AtomicUsize::new(0));
-        let (counter, ending) = (Arc::clone(&called), protect.end_streams());
+        let polls = Polls::default();
+        let (counter, ending) = (Arc::clone(&polls), protect.end_streams());
         let app = serve!(move || {
             let counter = Arc::clone(&counter);
-            let counting = move |response: fn() -> HttpResponse| {
+            let counting = move |response: fn(Polls) -> HttpResponse| {
                 let counter = Arc::clone(&counter);
-                web::get().to(move || {
-                    counter.fetch_add(1, Ordering::SeqCst);
-                    std::future::ready(response())
-                })
+                web::get().to(move || std::future::ready(response(Arc::clone(&counter))))
             };
             let route = |path, response| web::resource(path).wrap(ending.clone()).route(counting(response));
             App::new()
-                .service(route("/events", || events("data: one\n\n")))
-                .service(route("/partial", || events("data: one\n\ndata: t")))
-                .service(route("/download", || HttpResponse::Ok().streaming(endless("start"))))
-                .service(route("/encoded", || {
-                    let mut response = events("data: one\n\n");
+                .service(route("/events", |polls| events("data: one\n\n", polls)))
+                .service(route("/partial", |polls| events("data: one\n\ndata: t", polls)))
+                .service(route("/download", |polls| HttpResponse::Ok().streaming(endless("start", polls))))
+                .service(route("/encoded", |polls| {
+                    let mut response = events("data: one\n\n", polls);
                     response.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
                     response
                 }))
-                .service(route("/socket", || {
+                .service(route("/socket", |polls| {
                     let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
-                    response.upgrade("websocket").streaming(endless("frames"))
+                    response.upgrade("websocket").streaming(endless("frames", polls))
                 }))
                 .service(
                     web::scope("/nested")
                         .wrap(ending.clone())
-                        .service(route("/events", || events("data: one\n\n"))),
+                        .service(route("/events", |polls| events("data: one\n\n", polls))),
                 )
         });
-        Self { app, issuer, clock, protect, called }
+        Self { app, issuer, clock, protect, polls }
     }
 
-    /// Calls the API, lets the token end while the response is sent, and returns the response.
+    /// Calls the API, lets the token end when the first bytes were sent, and returns the response.
     async fn ended(&self, path: &str, ends: impl AsyncFnOnce()) -> Answer {
         let token = self.issuer.jwt(json!({ "sub": "alice", "exp": self.clock.unix_time() + 100 }));
-        let before = self.called.load(Ordering::SeqCst);
+        let before = self.polls.load(Ordering::SeqCst);
         let ending = async {
-            assert!(eventually(async || self.called.load(Ordering::SeqCst) > before).await);
+            assert!(eventually(async || self.polls.load(Ordering::SeqCst) > before).await);
             ends().await;
         };
         let mut call = self.app.get(path).token(&token);
@@ -158,7 +163,8 @@ async fn a_websocket_ends_with_a_close_frame() {
 async fn a_body_with_a_length_ends_with_an_error() {
     let (issuer, clock) = timed_issuer();
     let protect = jwts_only(&issuer).clock(clock.clone()).build().unwrap();
-    let download = || async { HttpResponse::Ok().body(SizedStream::new(100, endless("start"))) };
+    let download =
+        || async { HttpResponse::Ok().body(SizedStream::new(100, endless("start", Polls::default()))) };
     let app = init_service(App::new().wrap(protect.end_streams()).route("/", web::get().to(download))).await;
     let token = issuer.jwt(json!({ "exp": clock.unix_time() + 100 }));
     let request = TestRequest::get().insert_header(("Authorization", format!("Bearer {token}")));
