@@ -56,20 +56,19 @@ impl Introspection {
 
     /// Returns whether a verdict was requested before a record that concerns its token.
     pub(super) fn is_stale(&self, token: &BearerToken, cached: &AgedVerdict, now: i64) -> bool {
-        let token = token.as_str();
         match (cached.requested, &cached.verdict) {
             (Requested::Never, _) => false,
             (Requested::Here(_), Verdict::Active(claims)) => {
-                self.revocations.check(token, claims, || now) == Standing::Stale
+                self.revocations.check(|| token.as_str(), claims, || now) == Standing::Stale
             }
             (Requested::Here(generation), Verdict::Inactive) => {
-                self.revocations.discards_inactive(token, generation, now)
+                self.revocations.discards_inactive(token.as_str(), generation, now)
             }
             (Requested::Somewhere(time), Verdict::Active(claims)) => {
-                self.revocations.discards_since(token, Some(claims), time, now)
+                self.revocations.discards_since(token.as_str(), Some(claims), time, now)
             }
             (Requested::Somewhere(time), Verdict::Inactive) => {
-                self.revocations.discards_since(token, None, time, now)
+                self.revocations.discards_since(token.as_str(), None, time, now)
             }
         }
     }

@@ -107,7 +107,7 @@ impl ProtectApi {
         let metadata = validator.metadata.load();
         let issuer = validator.metadata.issuer(metadata.as_deref());
         let now = clock.unix_time();
-        if validator.revocations.check(token.as_str(), &valid.claims, || now) == Standing::Revoked {
+        if validator.revocations.check(|| token.as_str(), &valid.claims, || now) == Standing::Revoked {
             return Err(Denial::new(AuthError::token(TokenFault::Revoked), via));
         }
         let requirements = &self.mount.requirements;

@@ -34,14 +34,19 @@ impl Revocations {
     }
 
     /// Checks the claims of a valid token. `now` is in seconds since 1970, by the local clock, and is read only if there are new
-    /// records.
-    pub(crate) fn check(&self, token: &str, claims: &Claims, now: impl FnOnce() -> i64) -> Standing {
+    /// records. The text of the token is read only once.
+    pub(crate) fn check<'t>(
+        &self,
+        token: impl FnOnce() -> &'t str,
+        claims: &Claims,
+        now: impl FnOnce() -> i64,
+    ) -> Standing {
         let generation = self.generation();
         let memo = claims.record_memo();
         if memo.is_clear_at(generation) {
             return Standing::Clear;
         }
-        let marks = memo.marks_or_init(|| self.marks_of(token, claims));
+        let marks = memo.marks_or_init(|| self.marks_of(token(), claims));
         let keys = marks.keys.iter().copied().map(RecordKey::from_bytes);
         let standing = self.index.standing(keys, marks.issued_at, memo.requested_at(), now());
         if standing == Standing::Clear {
