@@ -116,11 +116,17 @@ impl Answer {
         self.assert_challenge(r#"error="invalid_token""#);
     }
 
-    /// The token lacks the scope or the group.
+    /// The token lacks the scope.
     #[track_caller]
     pub(crate) fn assert_insufficient(&self) {
         assert_eq!(self.status, 403, "{self:?}");
         self.assert_challenge(r#"error="insufficient_scope""#);
+    }
+
+    /// The token lacks the group. There is no error code, because no other token helps.
+    #[track_caller]
+    pub(crate) fn assert_forbidden(&self) {
+        assert_eq!((self.status, self.challenge.as_deref()), (403, Some("Bearer")), "{self:?}");
     }
 
     #[track_caller]

@@ -151,7 +151,7 @@ async fn a_missing_scope_is_forbidden_and_named() {
     answer.assert_insufficient();
     answer.assert_challenge(r#"scope="write""#);
     app.get("/ops", server.token("jwt-es256")).await.claims();
-    app.get("/finance", server.token("jwt-es256")).await.assert_insufficient();
+    app.get("/finance", server.token("jwt-es256")).await.assert_forbidden();
 }
 
 #[actix_web::test]

@@ -109,7 +109,7 @@ async fn a_missing_group_is_forbidden() {
     let token = server.token("opaque-valid");
 
     app.get("/ops", token).await.claims();
-    app.get("/finance", token).await.assert_insufficient();
+    app.get("/finance", token).await.assert_forbidden();
 }
 
 #[actix_web::test]
@@ -185,7 +185,7 @@ async fn a_cached_verdict_is_not_asked_for_again_and_requirements_still_count() 
 
     app.get("/", token).await.claims();
     app.get("/write", token).await.assert_insufficient();
-    app.get("/finance", token).await.assert_insufficient();
+    app.get("/finance", token).await.assert_forbidden();
     app.get("/", token).await.claims();
 
     assert_eq!(server.requests(ENDPOINT).await, 1);
