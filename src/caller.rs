@@ -47,6 +47,7 @@ use crate::{
 /// - Under [`optional`](crate::ProtectApi::optional), a request without a token is rejected with 401. Use
 ///   `Option<AuthenticatedRequest>` there: it is `None` for such requests. Note that actix turns **every** failure
 ///   of an extractor into `None`, including a missing mount (logged as an error).
+#[doc(alias("current_user", "extractor", "user"))]
 pub struct AuthenticatedRequest<C = Claims> {
     request: HttpRequest,
     context: AuthContext,

@@ -51,6 +51,7 @@ use crate::{claims::scope::Scope, error::ConfigError, policy::Requirements, tele
 /// `aud` is rejected, the token is read from the `Authorization` header only, and every call has a deadline.
 #[derive(Clone)]
 #[must_use = "a handle protects nothing until it is wrapped around an app, scope, resource or route"]
+#[doc(alias("authentication", "bearer", "middleware", "oauth2", "resource server"))]
 pub struct ProtectApi {
     /// The state of the issuer; of the first one if there are several.
     pub(crate) state: Arc<State>,
@@ -231,6 +232,7 @@ impl ProtectApi {
     /// # Panics
     /// If a value is not a scope of RFC 6749 section 3.3 (empty, or with a space, a quote or a backslash).
     #[track_caller]
+    #[doc(alias("authorize", "permissions"))]
     pub fn scopes<S: AsRef<str>>(&self, scopes: impl IntoIterator<Item = S>) -> Self {
         let mut scopes = parse_scopes(scopes);
         self.mounted(|mount| mount.requirements.all_scopes.append(&mut scopes))
@@ -250,6 +252,7 @@ impl ProtectApi {
     /// Requires that the subject is in **one** of these groups, or in all of them if `groups_match_all` is set. Each
     /// further call adds a list. A request of another subject is rejected with 403, without an error code, because a new
     /// token would not help. An empty list requires nothing.
+    #[doc(alias("roles"))]
     pub fn groups<S: Into<String>>(&self, groups: impl IntoIterator<Item = S>) -> Self {
         let groups = groups.into_iter().map(Into::into).collect();
         self.mounted(|mount| mount.requirements.groups.push(groups))

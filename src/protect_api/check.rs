@@ -26,6 +26,7 @@ impl ProtectApi {
     ///
     /// # Errors
     /// The first failure. Its text names the reason and the URL, for the operator.
+    #[doc(alias("health", "readiness"))]
     pub async fn check(&self) -> Result<(), CheckError> {
         for state in self.states() {
             let outcome = Box::pin(state.validator.check(|| state.thread_client())).await;

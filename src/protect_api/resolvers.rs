@@ -43,6 +43,7 @@ impl ProtectApi {
     /// # (api, proxied)
     /// # }
     /// ```
+    #[doc(alias("cookie", "subprotocol"))]
     pub fn token_resolver<F>(&self, resolver: F) -> Self
     where
         F: Fn(&HttpRequest) -> Result<Option<String>, ResolverError> + Send + Sync + 'static,

@@ -36,6 +36,7 @@ impl ProtectApi {
     /// # Errors
     /// [`RevocationError::Issuer`], [`RevocationError::Token`] or [`RevocationError::Ended`] if the revocation cannot have an
     /// effect. [`RevocationError::Store`] if the [shared store](crate::ProtectApiBuilder::shared_store) fails.
+    #[doc(alias("logout", "sign_out"))]
     pub async fn revoke(&self, revocation: Revocation) -> Result<(), RevocationError> {
         let revocation = revocation.with_token(|token| {
             BearerToken::resolved(token, usize::MAX).ok().map(|token| token.as_str().to_owned())

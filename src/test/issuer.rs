@@ -26,6 +26,7 @@ use crate::test::{
 ///
 /// Only [`received`](Self::received) is async, so blocking and async tests can use it. The [module](super) lists
 /// its responses.
+#[doc(alias("fake", "mock"))]
 pub struct TestIssuer {
     pub(super) shared: Arc<ServerState>,
     issuer: String,

@@ -103,9 +103,11 @@ mod telemetry {
 
 /// Rules for the sources and for the documentation.
 mod project {
+    mod commands;
     mod guide;
     pub(crate) mod import_rules;
     mod migration;
+    mod on_call;
     mod readme;
     mod rfc_table;
 }

@@ -37,6 +37,7 @@ impl ProtectApiBuilder {
     /// `Ok(None)` falls back to the header. `Ok(Some(token))` is the token, with white space trimmed, even if it is
     /// empty. An error is logged, and the request is rejected with 401. Browsers send cookies automatically:
     /// protect against cross-site request forgery. Default: the `Authorization` header.
+    #[doc(alias("cookie"))]
     pub fn token_resolver<F>(self, resolver: F) -> Self
     where
         F: Fn(&HttpRequest) -> Result<Option<String>, ResolverError> + Send + Sync + 'static,

@@ -1,6 +1,8 @@
 //! The guide: every page is included and listed, its code is compiled, and its language and layout follow CONTRIBUTING.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, env, fs, path::Path};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -177,4 +179,122 @@ fn every_example_installs_a_logger() {
         }
     }
     assert!(programs >= 15, "{programs} programs were found");
+}
+
+/// The last paragraph of a page.
+fn last_paragraph(page: &str) -> String {
+    read(&format!("docs/{page}.md")).trim_end().rsplit("\n\n").next().unwrap().to_owned()
+}
+
+#[test]
+fn every_page_ends_with_the_next_pages() {
+    let mut complaints = Vec::new();
+    for page in pages() {
+        let last = last_paragraph(&page);
+        let Some(next) = last.strip_prefix("Next: ") else {
+            complaints.push(format!("docs/{page}.md does not end with \"Next: …\""));
+            continue;
+        };
+        let links: Vec<_> = next.split("(crate::guide::").skip(1).collect();
+        let names: Vec<_> = links.iter().map(|link| link.split([')', '#']).next().unwrap()).collect();
+        let guide = read("src/guide.rs");
+        let is_known = |name: &&str| guide.contains(&format!("pub mod {name} {{}}")) && *name != page;
+        if names.is_empty() || names.len() > 3 || !names.iter().all(is_known) {
+            complaints.push(format!("docs/{page}.md: expected one to three other pages, got {last:?}"));
+        }
+    }
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn llms_txt_lists_every_page_with_its_title() {
+    let text = read("llms.txt");
+    let listed: BTreeSet<_> = text.lines().filter(|line| line.starts_with("- [")).collect();
+    let mut expected = BTreeSet::new();
+    for file in texts().into_iter().chain(["CONTRIBUTING.md", "examples/README.md"].map(str::to_owned)) {
+        let title = read(&file).lines().next().unwrap().trim_start_matches("# ").to_owned();
+        let line = format!("- [{title}]({file}): ");
+        let found: Vec<_> = listed.iter().filter(|listed| listed.starts_with(&line)).copied().collect();
+        assert_eq!(found.len(), 1, "llms.txt needs one line that starts with {line:?}");
+        assert!(found[0].len() > line.len() + 10, "a line needs a description: {line}");
+        expected.insert(found[0]);
+    }
+    assert_eq!(listed, expected, "llms.txt lists a file that is no page");
+    assert!(text.starts_with("# actix-protect-api\n\n> "), "llms.txt starts with the title and a summary");
+}
+
+/// The variables of the configuration page, without the prefix.
+fn variables() -> BTreeSet<String> {
+    let page = read("docs/configuration.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`'));
+    let is_name = |text: &&str| text.len() > 3 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    cells.filter(is_name).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_variable_in_a_text_exists() {
+    const PREFIX: &str = "MONOCLOUD_BACKEND_";
+    let (variables, mut mentions) = (variables(), 0);
+    let template = ["template/.env.example", "template/kubernetes.yaml"].map(str::to_owned);
+    for file in texts().into_iter().chain(template).filter(|file| file != "CHANGELOG.md") {
+        for (at, line, _) in lines(&file) {
+            for rest in line.split(PREFIX).skip(1) {
+                let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(rest.len());
+                let name = &rest[..end];
+                assert!(name.is_empty() || variables.contains(name), "{name} is not a variable: {at}");
+                mentions += usize::from(!name.is_empty());
+            }
+        }
+    }
+    assert!(mentions > 50, "{mentions} variables were found");
+}
+
+/// A file `diagrams/<name>.md` defines the reference `<name>.svg` as a data URI. It precedes the definition at the end of the page,
+/// which is a path and works outside of rustdoc.
+#[test]
+fn each_diagram_is_on_a_page_and_embedded_in_its_current_form() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("diagrams");
+    let (guide, mut diagrams) = (read("src/guide.rs"), 0);
+    for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.extension().is_none_or(|extension| extension != "svg") {
+            continue;
+        }
+        let (name, svg) = (path.file_stem().unwrap().to_str().unwrap(), fs::read_to_string(&path).unwrap());
+        let embedded = format!("[{name}.svg]: data:image/svg+xml;base64,{}\n", STANDARD.encode(&svg));
+        if env::var_os("UPDATE_DIAGRAMS").is_some() {
+            fs::write(path.with_extension("md"), &embedded).unwrap();
+        }
+        assert_eq!(read(&format!("diagrams/{name}.md")), embedded, "run this test with UPDATE_DIAGRAMS=1");
+        assert!(svg.contains("<title ") && svg.contains("<desc "), "{name} needs a title and a description");
+        let include =
+            format!("#[doc = include_str!(\"../diagrams/{name}.md\")]\n#[doc = include_str!(\"../docs/");
+        let page = guide.split(&include).nth(1).and_then(|rest| rest.split('.').next());
+        let page = read(&format!("docs/{}.md", page.unwrap_or_else(|| panic!("{name} is not in the guide"))));
+        assert!(page.contains(&format!("][{name}.svg]")), "{name} is not on its page");
+        assert!(page.contains(&format!("\n[{name}.svg]: ../diagrams/{name}.svg\n")), "{name} has no path");
+        diagrams += 1;
+    }
+    assert_eq!(diagrams, 3);
+}
+
+/// The first block of the page of deployment, and the one of Kubernetes, are files of the template.
+#[test]
+fn the_files_of_the_template_are_those_of_the_deployment_page() {
+    let page = read("docs/deployment.md").replace("my-api", "{{project-name}}");
+    let blocks: Vec<_> =
+        page.split("\n```text\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    for (file, start) in [("Dockerfile", "FROM rust:1-bookworm"), ("kubernetes.yaml", "apiVersion: apps/v1")]
+    {
+        let block = blocks.iter().find(|block| block.starts_with(start)).unwrap();
+        assert_eq!(
+            read(&format!("template/{file}")),
+            **block,
+            "template/{file} differs from docs/deployment.md"
+        );
+    }
+    let manifest = read("template/Cargo.toml");
+    let rust =
+        read("Cargo.toml").lines().find(|line| line.starts_with("rust-version = \"")).unwrap().to_owned();
+    assert!(manifest.contains(&rust), "the template needs {rust}");
 }

@@ -37,6 +37,21 @@ fn the_program_that_is_run_is_the_first_one_of_the_readme() {
 }
 
 #[test]
+fn the_badges_state_the_version_of_rust_and_the_licence_of_the_manifest() {
+    let manifest = include_str!("../../../Cargo.toml");
+    let value = |name: &str| {
+        let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{name} = \"")));
+        line.unwrap().trim_end_matches('"').to_owned()
+    };
+    let rust = format!("badge/rust-{}%2B-", value("rust-version"));
+    let licence = format!("badge/licence-{}-", value("license").replace('-', "--").replace(' ', "%20"));
+    for text in [rust, licence] {
+        assert!(README.contains(&text), "the README has no badge with {text}");
+    }
+    assert!(README.contains(&format!("Rust {} or later", value("rust-version"))));
+}
+
+#[test]
 #[ignore = "runs as a child process"]
 fn child_runs_the_program() {
     if env::var_os(MARK).is_some() {

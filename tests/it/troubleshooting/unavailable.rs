@@ -16,6 +16,7 @@ use crate::support::{net::unused_address, service::introspecting};
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
         "the authorization server is unreachable: …" => unreachable,
+        "the authorization server is unreachable: … invalid peer certificate: …" => untrusted,
         "the authorization server did not respond in time: …" => late,
         "the authorization server is overloaded or failing: status 503" => failing,
         "the authorization server sent an invalid response: …" => broken,
@@ -32,12 +33,6 @@ async fn unreachable() -> Walked {
     let nobody = api(introspecting(&issuer).introspection_endpoint(format!("http://{free}/introspect")));
     let token = issuer.opaque(json!({}));
     let mut lines = vec![refused(nobody.get("/").token(&token), 503).await];
-    // Another cause: a certificate that this process does not trust. A process that trusts it gets 200.
-    let behind_tls = TestIssuer::builder().tls().start();
-    let opaque = behind_tls.opaque(json!({}));
-    lines.push(refused(api(introspecting(&behind_tls)).get("/").token(&opaque), 503).await);
-    let (status, _) = process::calls(&behind_tls, &process::Certificates::of_the_issuer(&behind_tls));
-    assert_eq!(status, "200");
     // A resolver of the application fails, and then returns the keys.
     let (jwt, keys) = (issuer.jwt(json!({})), issuer.jwks());
     let sealed = introspecting(&issuer).jwks_resolver(async || Err("the vault is sealed".into()));
@@ -45,6 +40,16 @@ async fn unreachable() -> Walked {
     let open = introspecting(&issuer).jwks_resolver(move || ready(Ok(keys.clone())));
     works(api(open).get("/").token(&jwt)).await;
     Walked::new(lines, works(api(introspecting(&issuer)).get("/").token(&token)).await)
+}
+
+/// This process does not trust the certificate. A process that trusts it gets 200.
+async fn untrusted() -> Walked {
+    let issuer = TestIssuer::builder().tls().start();
+    let token = issuer.opaque(json!({}));
+    let line = refused(api(introspecting(&issuer)).get("/").token(&token), 503).await;
+    assert!(line.text.contains("UnknownIssuer"), "{line}");
+    let (status, _) = process::calls(&issuer, &process::Certificates::of_the_issuer(&issuer));
+    Walked::new([line], status)
 }
 
 async fn late() -> Walked {
