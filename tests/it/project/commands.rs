@@ -73,7 +73,9 @@ fn read(path: &str) -> String {
 fn is_assignment(line: &str) -> bool {
     let mut words = line.strip_prefix("export ").unwrap_or(line).split(' ');
     let is_set = |word: &str| {
-        word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        word.split_once('=').is_some_and(|(name, _)| {
+            name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        })
     };
     let value_has_spaces = line.contains('"');
     is_set(words.next().unwrap_or_default()) && (value_has_spaces || words.next().is_none())

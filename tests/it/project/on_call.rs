@@ -89,7 +89,11 @@ async fn the_commands_of_the_page_show_the_cause() {
     expect(
         &shell,
         alert_one,
-        &["status 401 (refused", "request rejected: the introspection", "introspection_endpoint"],
+        &[
+            "status 401 (invalid_client) (refused",
+            "request rejected: the introspection",
+            "introspection_endpoint",
+        ],
     );
 
     // A server that fails.
