@@ -15,7 +15,7 @@
 //! | Accept the tokens of several issuers | [`issuers`] |
 //! | Look up each response, and change its body | [`errors`] |
 //! | Read the log, export metrics, add a readiness probe | [`observability`] |
-//! | Call the API from a browser: CORS, WebSockets, server-sent events | [`cors`] |
+//! | Call the API from a browser: CORS, WebSocket, server-sent events | [`cors`] |
 //! | Protect an MCP server, with scopes per tool | [`mcp`] |
 //! | Use client certificates | [`mtls`] |
 //! | Test an application | [`testing`] |
