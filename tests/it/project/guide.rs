@@ -240,9 +240,9 @@ fn every_variable_in_a_text_exists() {
     for file in texts().into_iter().chain(template).filter(|file| file != "CHANGELOG.md") {
         for (at, line, _) in lines(&file) {
             for rest in line.split(PREFIX).skip(1) {
-                let end = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(rest.len());
-                let name = &rest[..end];
-                assert!(name.is_empty() || variables.contains(name), "{name} is not a variable: {at}");
+                let is_name = |c: &char| c.is_ascii_uppercase() || *c == '_';
+                let name: String = rest.chars().take_while(is_name).collect();
+                assert!(name.is_empty() || variables.contains(&name), "{name} is not a variable: {at}");
                 mentions += usize::from(!name.is_empty());
             }
         }
