@@ -17,7 +17,7 @@ use actix_protect_api::test::TestIssuer;
 use actix_web::rt::{spawn, time::sleep};
 use serde_json::json;
 
-use crate::process::{Fleet, Redis, client, revoke, status};
+use crate::process::{Fleet, Redis, client, revoke, signal, status};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Failure {
@@ -91,12 +91,12 @@ async fn measure(failure: Failure, name: &str) {
 
     match failure {
         Failure::Killed => redis.process = None,
-        Failure::Stopped => redis.process.as_ref().unwrap().signal("STOP"),
+        Failure::Stopped => signal(redis.process.as_ref().unwrap(), "STOP"),
         Failure::Paused => redis.command("CLIENT PAUSE 4300 ALL"),
         Failure::Flushed => redis.command("FLUSHALL"),
         Failure::Full => redis.command("CONFIG SET maxmemory 100kb"),
         Failure::Slow => delay.store(100, Ordering::Relaxed),
-        Failure::ReplicaStopped => fleet.processes[2].signal("STOP"),
+        Failure::ReplicaStopped => signal(&fleet.processes[2], "STOP"),
     }
     sleep(Duration::from_millis(300)).await;
     issuer.revoke(&opaque);
@@ -110,11 +110,11 @@ async fn measure(failure: Failure, name: &str) {
     sleep(Duration::from_secs(length).saturating_sub(took)).await;
     match failure {
         Failure::Killed => redis.start_again(),
-        Failure::Stopped => redis.process.as_ref().unwrap().signal("CONT"),
+        Failure::Stopped => signal(redis.process.as_ref().unwrap(), "CONT"),
         Failure::Paused | Failure::Flushed => {}
         Failure::Full => redis.command("CONFIG SET maxmemory 0"),
         Failure::Slow => delay.store(0, Ordering::Relaxed),
-        Failure::ReplicaStopped => fleet.processes[2].signal("CONT"),
+        Failure::ReplicaStopped => signal(&fleet.processes[2], "CONT"),
     }
     let ended = Instant::now();
     sleep(Duration::from_secs(4)).await;

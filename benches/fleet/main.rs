@@ -14,6 +14,8 @@
 )]
 
 mod calls;
+#[path = "../../examples/support/child.rs"]
+mod child;
 mod failures;
 mod process;
 mod replica;

@@ -4,32 +4,23 @@ use std::{
     env,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
     time::Duration,
 };
 
 use actix_protect_api::test::TestIssuer;
 
-pub(crate) struct Process(Child);
+use crate::child::{self, ChildProcess};
 
-impl Process {
-    /// Sends a signal such as `STOP`.
-    pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([format!("-{name}"), self.0.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -{name} failed");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Sends a signal such as `STOP`.
+pub(crate) fn signal(process: &ChildProcess, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), process.0.id().to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()), "kill -{name} failed");
 }
 
 pub(crate) struct Redis {
-    pub(crate) process: Option<Process>,
+    pub(crate) process: Option<ChildProcess>,
     pub(crate) port: u16,
 }
 
@@ -42,10 +33,7 @@ impl Redis {
     }
 
     pub(crate) fn start_again(&mut self) {
-        let arguments = format!("--bind 127.0.0.1 --port {} --appendonly no", self.port);
-        let mut command = Command::new("redis-server");
-        command.args(arguments.split(' ')).args(["--save", ""]).stdout(Stdio::null());
-        self.process = Some(Process(command.spawn().expect("redis-server")));
+        self.process = Some(child::start_redis(self.port).unwrap());
         for _ in 0..200 {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 return;
@@ -67,7 +55,7 @@ impl Redis {
 
 /// The replicas.
 pub(crate) struct Fleet {
-    pub(crate) processes: Vec<Process>,
+    pub(crate) processes: Vec<ChildProcess>,
     pub(crate) urls: Vec<String>,
 }
 
@@ -76,13 +64,13 @@ impl Fleet {
     pub(crate) fn start(issuer: &TestIssuer, redis_port: u16, clocks: [i64; 3]) -> Self {
         let (mut processes, mut urls) = (Vec::new(), Vec::new());
         for ahead in clocks {
-            let mut command = Command::new(env::current_exe().unwrap());
+            let mut command = child::command(env::current_exe().unwrap());
             command.arg("replica").envs(issuer.variables());
             command.env("REDIS_URL", format!("redis://127.0.0.1:{redis_port}/"));
             command.env("SECONDS_AHEAD", ahead.to_string());
-            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
             let output = child.stdout.take().unwrap();
-            processes.push(Process(child));
+            processes.push(ChildProcess(child));
             urls.push(BufReader::new(output).lines().next().expect("the replica has ended").unwrap());
         }
         Self { processes, urls }

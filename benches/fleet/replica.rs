@@ -1,13 +1,6 @@
 //! One replica of the API.
 
-use std::{
-    env,
-    io::{Read as _, stdin},
-    process::exit,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{env, sync::Arc, time::Duration};
 
 use actix_protect_api::{Clock, ProtectApi, Revocation, Ssf, SystemClock};
 use actix_protect_api_redis::RedisStore;
@@ -35,11 +28,6 @@ async fn revoke(protect: web::Data<ProtectApi>, token: String) -> HttpResponse {
 }
 
 pub(crate) async fn serve() {
-    // The process ends with its parent.
-    thread::spawn(|| {
-        let _ = stdin().read_to_end(&mut Vec::new());
-        exit(0);
-    });
     let store = RedisStore::open(&env::var("REDIS_URL").unwrap()).unwrap();
     let ahead = env::var("SECONDS_AHEAD").unwrap().parse().unwrap();
     let protect = ProtectApi::builder_from_env()

@@ -15,6 +15,8 @@
 )]
 
 mod by_hand;
+#[path = "../../examples/support/child.rs"]
+mod child;
 mod client;
 mod compare;
 mod process;

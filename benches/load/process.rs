@@ -3,16 +3,18 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
     time::Duration,
 };
 
 use actix_protect_api::test::TestIssuer;
 
+use crate::child::{self, ChildProcess};
+
 /// Ends with its handle.
 pub(crate) struct Server {
-    child: Child,
+    child: ChildProcess,
     pub(crate) port: u16,
 }
 
@@ -21,7 +23,7 @@ impl Server {
     pub(crate) fn start(kind: &str, issuer: &TestIssuer) -> Self {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let program = std::env::current_exe().unwrap();
-        let child = Command::new("taskset")
+        let child = child::command("taskset")
             .args(["-c", "0"])
             .arg(program)
             .args(["serve", kind])
@@ -32,13 +34,14 @@ impl Server {
             .env("AUDIENCE", issuer.audience())
             .stdout(Stdio::null())
             .spawn()
-            .expect("taskset of util-linux");
-        let mut server = Self { child, port };
+            .expect("a shell");
+        let mut server = Self { child: ChildProcess(child), port };
         for _ in 0..500 {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
                 return server;
             }
-            assert!(server.child.try_wait().unwrap().is_none(), "the server {kind} stopped");
+            let has_ended = server.child.0.try_wait().unwrap().is_some();
+            assert!(!has_ended, "the server {kind} stopped; `taskset` of util-linux is required");
             sleep(Duration::from_millis(20));
         }
         panic!("the server {kind} does not listen")
@@ -46,19 +49,12 @@ impl Server {
 
     /// Time on the processor so far, of all threads (Linux; `taskset` has become the server itself).
     pub(crate) fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux's /proc");
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.0.id())).expect("Linux's /proc");
         let nanoseconds = tasks.map(|task| {
             let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
             text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0)
         });
         Duration::from_nanos(nanoseconds.sum())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

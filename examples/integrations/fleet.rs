@@ -9,17 +9,18 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "it prints the times")]
 
+#[path = "../support/child.rs"]
+mod child;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::{
     env,
     error::Error,
-    io::{self, BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -31,6 +32,7 @@ use actix_protect_api_redis::RedisStore;
 use actix_web::{
     App, HttpResponse, HttpServer, error::ErrorServiceUnavailable, http::StatusCode, rt::time::sleep, web,
 };
+use child::ChildProcess;
 use futures_util::future::join_all;
 use serde_json::json;
 use support::{Call, Outcome, Table};
@@ -71,7 +73,6 @@ async fn replica() -> Result<(), Box<dyn Error>> {
 #[actix_web::main]
 async fn main() -> Outcome {
     if env::args().any(|argument| argument == "replica") {
-        end_with_input();
         replica().await?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -122,7 +123,7 @@ async fn main() -> Outcome {
 /// The replicas. They end when this is dropped.
 #[derive(Default)]
 struct Fleet {
-    processes: Vec<Process>,
+    processes: Vec<ChildProcess>,
     urls: Vec<String>,
 }
 
@@ -130,9 +131,9 @@ impl Fleet {
     fn start(&mut self, issuer: &TestIssuer, redis_url: &str) -> Result<(), Box<dyn Error>> {
         // In production: `openssl rand -hex 32`, in a file (`SecretSource::file`).
         let key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = child::command(env::current_exe()?);
         command.arg("replica").envs(issuer.variables()).envs([("REDIS_URL", redis_url), ("STORE_KEY", key)]);
-        let mut process = Process(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+        let mut process = ChildProcess(command.stdout(Stdio::piped()).spawn()?);
         let output = process.0.stdout.take().ok_or("the replica has no output")?;
         self.urls.push(BufReader::new(output).lines().next().ok_or("the replica has ended")??);
         self.processes.push(process);
@@ -167,36 +168,11 @@ impl Fleet {
     }
 }
 
-/// Ends this process when its parent has ended, also if the parent was killed.
-fn end_with_input() {
-    thread::spawn(|| {
-        let _ = io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
-}
-
-/// A process that is stopped when it is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Fails only if the process has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts a Redis that stores nothing on disk, and waits until it listens. Returns its URL, too.
-async fn start_redis() -> Result<(Process, String), Box<dyn Error>> {
+async fn start_redis() -> Result<(ChildProcess, String), Box<dyn Error>> {
     // Free a moment ago, so most likely still free when Redis takes it.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let arguments = format!("--bind 127.0.0.1 --port {port} --appendonly no --daemonize no");
-    let mut command = Command::new("redis-server");
-    command.args(arguments.split(' ')).args(["--save", ""]).stdout(Stdio::null());
-    let child = command
-        .spawn()
-        .map_err(|error| format!("cannot start redis-server: {error}; `apt-get install redis-server`"))?;
-    let redis = Process(child);
+    let redis = child::start_redis(port)?;
     for _ in 0..100 {
         if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok((redis, format!("redis://127.0.0.1:{port}/")));

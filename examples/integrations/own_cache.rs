@@ -8,6 +8,8 @@
 //! cargo run --example own_cache -- --check    calls the API itself, exits with 1 on a difference
 //! ```
 
+#[path = "../support/child.rs"]
+mod child;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -15,7 +17,6 @@ use std::{
     error::Error,
     fmt, io,
     net::{Ipv4Addr, TcpListener},
-    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -25,6 +26,7 @@ use actix_protect_api::{
     test::{Endpoint, TestIssuer},
 };
 use actix_web::{App, HttpServer, dev::Server, rt::time::sleep, web};
+use child::ChildProcess;
 use redis::{
     AsyncCommands as _, Client,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -115,7 +117,7 @@ async fn main() -> Outcome {
     support::init_logger();
     let (redis_server, url) = match std::env::var("REDIS_URL") {
         Ok(url) => (None, url),
-        Err(_) => RedisServer::start().map(|(server, url)| (Some(server), url))?,
+        Err(_) => start_redis().map(|(server, url)| (Some(server), url))?,
     };
     let redis = connect_with_retries(&url).await?;
     let issuer = TestIssuer::start();
@@ -167,34 +169,12 @@ async fn main() -> Outcome {
     Ok(table.finish())
 }
 
-/// A Redis that keeps nothing on disk and is stopped when dropped.
-struct RedisServer(Child);
-
-impl RedisServer {
-    fn start() -> Result<(Self, String), Box<dyn Error>> {
-        // Free a moment ago, so most likely still free when Redis takes it.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let arguments = format!("--bind 127.0.0.1 --port {port} --appendonly no --daemonize no");
-        let child = Command::new("redis-server")
-            .args(arguments.split(' '))
-            .args(["--save", ""])
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| {
-                format!(
-                    "cannot start redis-server: {error}; `apt-get install redis-server`, or set REDIS_URL"
-                )
-            })?;
-        Ok((Self(child), format!("redis://127.0.0.1:{port}/")))
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        // Fails only if it has ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a Redis on a free port. Returns its URL, too.
+fn start_redis() -> Result<(ChildProcess, String), Box<dyn Error>> {
+    // Free a moment ago, so most likely still free when Redis takes it.
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let server = child::start_redis(port).map_err(|error| format!("{error}, or set REDIS_URL"))?;
+    Ok((server, format!("redis://127.0.0.1:{port}/")))
 }
 
 /// Retries, because a server that was just started does not accept connections at once.

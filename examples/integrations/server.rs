@@ -16,17 +16,20 @@
     reason = "it prints where it listens, and the problems of the configuration"
 )]
 
+#[path = "../support/child.rs"]
+mod child;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::{
     error::Error,
     io::{BufRead as _, BufReader},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
 };
 
 use actix_protect_api::{AuthenticatedRequest, ProtectApi, test::TestIssuer};
 use actix_web::{App, HttpServer, Responder, web};
+use child::ChildProcess;
 use serde_json::json;
 use support::{Call, Outcome};
 
@@ -84,7 +87,7 @@ async fn main() -> Outcome {
 // The harness: this program as a child process with the variables of a test issuer, and calls to it.
 async fn check() -> Outcome {
     let issuer = TestIssuer::start();
-    let (_child, base) = ServerProcess::start(&issuer)?;
+    let (_child, base) = start(&issuer)?;
     let reader = issuer.opaque(json!({ "sub": "alice" }));
     let writer = issuer.opaque(json!({ "sub": "bob", "scope": "posts:write", "groups": ["engineering"] }));
     let calls = [
@@ -97,25 +100,13 @@ async fn check() -> Outcome {
     Ok(support::check(&base, &calls).await)
 }
 
-/// A process that is stopped when it is dropped.
-struct ServerProcess(Child);
-
-impl ServerProcess {
-    fn start(issuer: &TestIssuer) -> Result<(Self, String), Box<dyn Error>> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.envs(issuer.variables()).env("PORT", "0").stdout(Stdio::piped());
-        let mut process = Self(command.spawn()?);
-        let output = process.0.stdout.take().ok_or("the server has no output")?;
-        let line = BufReader::new(output).lines().next().ok_or("the server has ended")??;
-        let base = line.strip_prefix("listening on ").ok_or_else(|| line.clone())?.to_owned();
-        Ok((process, base))
-    }
-}
-
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        // Fails only if the process has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts this program with the settings of the issuer. Returns its URL, too.
+fn start(issuer: &TestIssuer) -> Result<(ChildProcess, String), Box<dyn Error>> {
+    let mut command = child::command(std::env::current_exe()?);
+    command.envs(issuer.variables()).env("PORT", "0").stdout(Stdio::piped());
+    let mut process = ChildProcess(command.spawn()?);
+    let output = process.0.stdout.take().ok_or("the server has no output")?;
+    let line = BufReader::new(output).lines().next().ok_or("the server has ended")??;
+    let base = line.strip_prefix("listening on ").ok_or_else(|| line.clone())?.to_owned();
+    Ok((process, base))
 }

@@ -1,4 +1,4 @@
-//! A Redis server on a free port of loopback, stopped when it is dropped.
+//! A Redis server on a free port of loopback, stopped when it is dropped, and when this process ends in another way.
 
 use std::{
     env, fs,
@@ -12,6 +12,11 @@ use std::{
 
 use actix_protect_api_redis::RedisStore;
 use redis::{Client, Connection, FromRedisValue};
+
+/// `redis-server` takes the place of the shell, so its process id is that of the child. Another shell waits for the end of the
+/// pipe that is its input, which the system closes when this process ends, and stops the server.
+const WATCH: &str =
+    r#"exec 3<&0 </dev/null; (cat <&3; kill -9 "$$") >/dev/null 2>&1 & exec 3<&-; exec redis-server "$@""#;
 
 pub(crate) struct Server {
     port: u16,
@@ -64,19 +69,21 @@ impl Server {
                 return server;
             }
         }
-        panic!("redis-server does not start");
+        panic!("`redis-server` does not start; is it installed (apt-get install redis-server)?");
     }
 
     pub(crate) fn restart(&mut self) {
-        let child = Command::new("redis-server")
+        let child = Command::new("sh")
+            .args(["-c", WATCH, "sh"])
             .args(&self.file)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(&self.folder)
             .args(&self.options)
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("`redis-server` is required: apt-get install redis-server");
+            .unwrap();
         self.child = Some(child);
         for _ in 0..300 {
             if Client::open(self.url()).unwrap().get_connection().is_ok() {
