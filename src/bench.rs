@@ -123,7 +123,7 @@ impl RevocationRecords {
 
     /// Adds a record.
     pub fn add(&self, revocation: &Revocation, now: i64) {
-        let times = RecordTimes { now, skew: 0, tolerance: 60, lifetime: 86_400 };
+        let times = RecordTimes { now, latest: now, skew: 0, tolerance: 60, lifetime: 86_400 };
         self.0.add(&revocation.record(&self.1, times), now);
     }
 

@@ -113,7 +113,7 @@ impl Revocation {
     /// Revokes only tokens whose `iat` is not later than this, in seconds since 1970. A token without `iat` is revoked too.
     ///
     /// Default for [`subject`](Self::subject), [`client`](Self::client) and [`all_tokens`](Self::all_tokens): the current time
-    /// with the configured [`clock_skew`](crate::ProtectApiBuilder::clock_skew), and 5 s more, because the clock of the issuer
+    /// of this process, or of the [shared store](crate::guide::redis) if that is later, with the configured [`clock_skew`](crate::ProtectApiBuilder::clock_skew), and 5 s more, because the clock of the issuer
     /// may be ahead. Otherwise the default is any time.
     pub fn issued_before(mut self, unix_seconds: i64) -> Self {
         self.issued_before = Some(unix_seconds);
@@ -169,9 +169,9 @@ impl Revocation {
 
     /// Returns the record for one issuer.
     pub(crate) fn record(&self, issuer: &IssuerKey, times: RecordTimes) -> Record {
-        let RecordTimes { now, skew, tolerance, lifetime } = times;
+        let RecordTimes { now, latest, skew, tolerance, lifetime } = times;
         let until_now = matches!(self.target, Target::Subject(_) | Target::Client(_) | Target::AllTokens)
-            .then(|| now.saturating_add(skew).saturating_add(CLOCK_ALLOWANCE));
+            .then(|| latest.saturating_add(skew).saturating_add(CLOCK_ALLOWANCE));
         let until = match (self.until, self.token_text()) {
             (Some(until), _) => until,
             // A JWT may live longer than the default. An earlier `exp` is not used, because it is not verified.
@@ -208,6 +208,8 @@ impl Revocation {
 pub(crate) struct RecordTimes {
     /// The current time since 1970, by the local clock.
     pub(crate) now: i64,
+    /// The later one of this time and that of the shared store, if there is one.
+    pub(crate) latest: i64,
     /// The seconds by which the clock of the issuer is ahead.
     pub(crate) skew: i64,
     /// The seconds for which expired tokens are accepted.

@@ -73,7 +73,9 @@ pub trait SharedStore: fmt::Debug + Send + Sync {
     fn append<'a>(&'a self, record: &'a [u8], keep_for: Duration) -> StoreFuture<'a, Position>;
 
     /// Returns the records after this position, or from the beginning of the list, in order. If there are none, waits
-    /// for the first of them, for at most 250 ms. May return a part of the records.
+    /// for the first of them, for at most 250 ms. May return a part of the records. A read that takes longer than
+    /// [`blind_for`](crate::ProtectApiBuilder::blind_for) does not show that the records are known: the store may have responded
+    /// long before.
     ///
     /// # Errors
     /// Any failure of the store.
@@ -134,6 +136,9 @@ pub struct RecordBatch {
     pub length: u64,
     /// The age of the first record in the list, by the clock of the store. `None` if the list is empty.
     pub oldest_age: Option<Duration>,
+    /// The time of the store in seconds since 1970, if it has a clock. A revocation of all tokens that were issued until now uses
+    /// the later one of this time and that of the process.
+    pub unix_time: Option<i64>,
 }
 
 /// Does not print the records.
@@ -145,6 +150,7 @@ impl fmt::Debug for RecordBatch {
             .field("total_appended", &self.total_appended)
             .field("length", &self.length)
             .field("oldest_age", &self.oldest_age)
+            .field("unix_time", &self.unix_time)
             .finish()
     }
 }

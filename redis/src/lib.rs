@@ -24,13 +24,13 @@
 //!
 //! # Permissions
 //!
-//! The user needs the commands `GET`, `SET`, `DEL`, `XADD`, `XREAD`, `XRANGE`, `XTRIM`, `XINFO|STREAM`, `TIME`,
-//! `MULTI`, `EXEC`, and `PING` on these keys:
+//! The user needs the commands `GET`, `SET`, `DEL`, `XADD`, `XREAD`, `XRANGE`, `XTRIM`, `XDEL`,
+//! `XINFO|STREAM`, `TIME` and `PING` on these keys:
 //!
 //! ```text
 //! ACL SETUSER api on >password ~actix-protect-api:* resetchannels -@all
-//!   +get +set +del +xadd +xread +xrange +xtrim +xinfo|stream
-//!   +time +multi +exec +ping
+//!   +get +set +del +xadd +xread +xrange +xtrim +xdel
+//!   +xinfo|stream +time +ping
 //! ```
 //!
 //! A cluster also needs `+cluster|slots`, and the sentinels `+sentinel|masters`, `+role`.
@@ -39,6 +39,9 @@
 //!
 //! The eviction policy must be `noeviction` or one of `volatile-*`. With `allkeys-*`, Redis may evict the stream. This
 //! is detected as a loss of records, and then all replicas drop their cached verdicts.
+//!
+//! A server whose memory is full (`maxmemory`) is still read: all replicas apply the records that it has. Verdicts are not
+//! stored. A revocation returns an error, and its process sends it again until the server accepts it.
 //!
 //! # TLS
 //!

@@ -17,7 +17,7 @@ use crate::{
     address::{Address, AddressError},
     connection::Slot,
     driver::Driver,
-    stream,
+    stream::{self, Over},
 };
 
 /// The longest time for one command. After it, the connection is replaced.
@@ -125,16 +125,21 @@ impl RedisStore {
         is_due
     }
 
-    /// Deletes the oldest records that are over, except for the last of them: it shows later that only such records were
-    /// deleted. The time is that of the server, which the position of the newest record contains.
-    async fn trim_old(slot: &Slot, stream: &str, newest: Position) -> Result<(), StoreError> {
+    /// Deletes the records that are over, except for the last of them at the start of the list: it shows later that only such
+    /// records were deleted. A record that is kept for long does not keep those behind it.
+    async fn trim_old(slot: &Slot, stream: &str) -> Result<(), StoreError> {
+        let (mut after, mut is_start) = (Position::default(), true);
         loop {
-            let oldest = slot.command(COMMAND, &stream::oldest(stream)).await?;
-            let Some((last, has_more)) = stream::last_over(oldest, newest.high()) else { return Ok(()) };
-            let _deleted: u64 = slot.command(COMMAND, &stream::trim(stream, last)).await?;
-            if !has_more {
-                return Ok(());
+            let page = slot.pipeline(COMMAND, &stream::oldest(stream, after)).await?;
+            let over = Over::read(page, is_start).ok_or_else(stream::malformed)?;
+            if let Some(last) = over.first {
+                let _deleted: u64 = slot.command(COMMAND, &stream::trim(stream, last)).await?;
             }
+            if !over.others.is_empty() {
+                let _deleted: u64 = slot.command(COMMAND, &stream::delete(stream, &over.others)).await?;
+            }
+            let Some(next) = over.next else { return Ok(()) };
+            (after, is_start) = (next, over.first == Some(next));
         }
     }
 }
@@ -180,16 +185,16 @@ impl SharedStore for RedisStore {
         Box::pin(async move {
             let (slot, trims) = (Arc::clone(&self.inner.commands), self.is_trim_due());
             let append = async move {
-                let id: String = slot.command(COMMAND, &command).await?;
-                let position = stream::position(&id).ok_or_else(stream::malformed)?;
+                let id: Result<String, _> = slot.command(COMMAND, &command).await;
+                // Also after a failure: a server whose memory is full accepts no record before old ones are deleted.
                 if trims {
                     tokio::spawn(async move {
-                        if let Err(error) = Self::trim_old(&slot, &stream, position).await {
+                        if let Err(error) = Self::trim_old(&slot, &stream).await {
                             log::debug!(target: "actix_protect_api", "old records were not deleted: {error}");
                         }
                     });
                 }
-                Ok(position)
+                stream::position(&id?).ok_or_else(stream::malformed)
             };
             self.inner.driver.run(append).await
         })
@@ -201,9 +206,8 @@ impl SharedStore for RedisStore {
         Box::pin(async move {
             let slot = Arc::clone(&self.inner.reader);
             let read = async move {
-                let wait = stream::wait(&stream, after, WAIT);
-                let _: Value = slot.command(WAIT + COMMAND, &wait).await?;
-                stream::batch(slot.pipeline(COMMAND, &stream::read(&stream, after)).await?)
+                let read = stream::read(&stream, after, WAIT);
+                stream::batch(slot.pipeline(WAIT + COMMAND, &read).await?)
             };
             self.inner.driver.run(read).await
         })

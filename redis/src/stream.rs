@@ -15,7 +15,7 @@ const FIELD: &str = "r";
 const KEEP: &str = "k";
 
 /// The number of the oldest entries that are checked at once.
-pub(crate) const OLDEST: usize = 100;
+const OLDEST: usize = 100;
 
 /// The number of records that are read at once.
 const COUNT: u32 = 1000;
@@ -28,29 +28,37 @@ pub(crate) fn append(stream: &str, record: &[u8], keep_for: Duration) -> Cmd {
     command
 }
 
-/// Waits for a record after this position.
-pub(crate) fn wait(stream: &str, after: Position, time: Duration) -> Cmd {
-    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-    let mut command = cmd("XREAD");
-    command.arg("BLOCK").arg(milliseconds).arg("COUNT").arg(1);
-    command.arg("STREAMS").arg(stream).arg(after.to_string());
-    command
+/// Waits for a record after this position, and reads the state of the stream and the records.
+///
+/// This is not a transaction: a server whose memory is full rejects every command in a transaction, also those that only
+/// read. The state is read before the records, so that [`batch`] can omit records that were appended in between.
+pub(crate) fn read(stream: &str, after: Position, wait: Duration) -> Pipeline {
+    let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+    let after = after.to_string();
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors();
+    pipeline.cmd("XREAD").arg("BLOCK").arg(milliseconds).arg("COUNT").arg(1);
+    pipeline.arg("STREAMS").arg(stream).arg(&after).ignore();
+    pipeline.cmd("XINFO").arg("STREAM").arg(stream);
+    pipeline.cmd("TIME");
+    pipeline.cmd("XREAD").arg("COUNT").arg(COUNT).arg("STREAMS").arg(stream).arg(&after);
+    pipeline
 }
 
-/// Reads records and the state of the stream at one moment.
-pub(crate) fn read(stream: &str, after: Position) -> Pipeline {
+/// Reads entries after this position, oldest first, and the time of the server.
+pub(crate) fn oldest(stream: &str, after: Position) -> Pipeline {
     let mut pipeline = redis::pipe();
-    pipeline.atomic().ignore_errors();
-    pipeline.cmd("XREAD").arg("COUNT").arg(COUNT).arg("STREAMS").arg(stream).arg(after.to_string());
-    pipeline.cmd("XINFO").arg("STREAM").arg(stream);
+    pipeline.cmd("XRANGE").arg(stream).arg(format!("({after}")).arg("+").arg("COUNT").arg(OLDEST);
     pipeline.cmd("TIME");
     pipeline
 }
 
-/// Reads the oldest entries.
-pub(crate) fn oldest(stream: &str) -> Cmd {
-    let mut command = cmd("XRANGE");
-    command.arg(stream).arg("-").arg("+").arg("COUNT").arg(OLDEST);
+pub(crate) fn delete(stream: &str, positions: &[Position]) -> Cmd {
+    let mut command = cmd("XDEL");
+    command.arg(stream);
+    for position in positions {
+        command.arg(position.to_string());
+    }
     command
 }
 
@@ -60,27 +68,40 @@ pub(crate) fn trim(stream: &str, before: Position) -> Cmd {
     command
 }
 
-/// Reads the response to [`oldest`]. Returns the last of the entries that are over, before the first one that is not, and
-/// whether there may be more of them. `now` is the time of the server in milliseconds.
-pub(crate) fn last_over(value: Value, now: u64) -> Option<(Position, bool)> {
-    let Value::Array(entries) = value else { return None };
-    let (all, mut last, mut over) = (entries.len(), None, 0);
-    for value in entries {
-        let (position, fields) = split(value)?;
-        let mut seconds = None;
-        for (name, value) in fields {
-            if is_named(name, KEEP) {
-                seconds = from_redis_value::<u64>(value).ok();
+/// The entries of one page of [`oldest`] whose time is over.
+#[derive(Default)]
+pub(crate) struct Over {
+    /// The last one before the first entry that is still needed. There is none if the page starts with such an entry.
+    pub(crate) first: Option<Position>,
+    /// Those behind an entry that is still needed.
+    pub(crate) others: Vec<Position>,
+    /// The end of the page. `None` if no later entry has to be checked.
+    pub(crate) next: Option<Position>,
+}
+
+impl Over {
+    /// Reads the response to [`oldest`]. `is_start` states whether all entries before the page are over.
+    pub(crate) fn read((entries, time): (Value, Value), is_start: bool) -> Option<Self> {
+        let Value::Array(entries) = entries else { return None };
+        let (now, is_full) = (milliseconds(time)?, entries.len() == OLDEST);
+        let (mut over, mut is_start, mut last) = (Self::default(), is_start, None);
+        for value in entries {
+            let (position, fields) = split(value)?;
+            last = Some(position);
+            let kept = fields.into_iter().find(|(name, _)| is_named(name, KEEP));
+            let seconds = kept.and_then(|(_, seconds)| from_redis_value::<u64>(seconds).ok());
+            // An entry of another program is deleted with the records before it.
+            let until = position.high().saturating_add(seconds.unwrap_or(0).saturating_mul(1000));
+            match (until <= now, is_start) {
+                (true, true) => over.first = Some(position),
+                (true, false) => over.others.push(position),
+                (false, _) => is_start = false,
             }
         }
-        // An entry of another program is deleted with the records before it.
-        let until = position.high().saturating_add(seconds.unwrap_or(0).saturating_mul(1000));
-        if until > now {
-            break;
-        }
-        (last, over) = (Some(position), over + 1);
+        let has_any = over.first.is_some() || !over.others.is_empty();
+        over.next = last.filter(|_| is_full && has_any);
+        Some(over)
     }
-    last.map(|last| (last, all == OLDEST && over == all))
 }
 
 /// Reads the position of an entry id.
@@ -91,8 +112,10 @@ pub(crate) fn position(id: &str) -> Option<Position> {
 
 /// Reads the response to [`read`].
 pub(crate) fn batch(response: Vec<RedisResult<Value>>) -> Result<RecordBatch, StoreError> {
-    let [records, info, time] = <[_; 3]>::try_from(response).map_err(|_| malformed())?;
+    let [info, time, records] = <[_; 3]>::try_from(response).map_err(|_| malformed())?;
+    let now = milliseconds(time.map_err(StoreError::new)?).ok_or_else(malformed)?;
     let mut batch = RecordBatch::default();
+    batch.unix_time = i64::try_from(now / 1000).ok();
     let info = match info {
         Ok(info) => info,
         // The stream does not exist.
@@ -101,18 +124,19 @@ pub(crate) fn batch(response: Vec<RedisResult<Value>>) -> Result<RecordBatch, St
         }
         Err(error) => return Err(StoreError::new(error)),
     };
+    let info = Info::read(info).ok_or_else(malformed)?;
+    let end = info.last.ok_or_else(malformed)?;
+    batch.end = Some(end);
     batch.records = match records.map_err(StoreError::new)? {
         Value::Nil => Vec::new(),
         streams => streams_entries(streams).ok_or_else(malformed)?,
     };
-    let info = Info::read(info).ok_or_else(malformed)?;
-    batch.end = Some(info.last.ok_or_else(malformed)?);
+    batch.records.retain(|(position, _)| *position <= end);
     batch.total_appended =
         info.total_appended.ok_or_else(|| StoreError::new("expected Redis 7.0 or later, or Valkey"))?;
     batch.length = info.length.ok_or_else(malformed)?;
     if batch.length > 0 {
         let first = info.first.ok_or_else(malformed)?;
-        let now = milliseconds(time.map_err(StoreError::new)?).ok_or_else(malformed)?;
         batch.oldest_age = Some(Duration::from_millis(now.saturating_sub(first.high())));
     }
     Ok(batch)
@@ -175,7 +199,7 @@ fn entry(value: Value) -> Option<(Position, Vec<u8>)> {
     let (position, fields) = split(value)?;
     let mut record = Vec::new();
     for (name, value) in fields {
-        if is_named(name, FIELD) {
+        if is_named(&name, FIELD) {
             record = from_redis_value(value).ok()?;
         }
     }
@@ -189,8 +213,8 @@ fn split(value: Value) -> Option<(Position, Vec<(Value, Value)>)> {
     Some((id(entry_id)?, pairs(fields)?))
 }
 
-fn is_named(name: Value, expected: &str) -> bool {
-    from_redis_value::<Vec<u8>>(name).is_ok_and(|name| name == expected.as_bytes())
+fn is_named(name: &Value, expected: &str) -> bool {
+    redis::from_redis_value_ref::<Vec<u8>>(name).is_ok_and(|name| name == expected.as_bytes())
 }
 
 fn pairs(value: Value) -> Option<Vec<(Value, Value)>> {

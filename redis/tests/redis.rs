@@ -9,7 +9,12 @@
 mod replicas;
 mod server;
 
-use std::{env, fs, process::Command, time::Duration};
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use actix_protect_api::{
     cache::CacheKey,
@@ -27,6 +32,12 @@ fn key(number: u8) -> CacheKey {
 
 fn records(batch: &RecordBatch) -> Vec<&str> {
     batch.records.iter().map(|(_, record)| str::from_utf8(record).unwrap()).collect()
+}
+
+/// Returns whether the list does not exist.
+fn is_missing(mut batch: RecordBatch) -> bool {
+    batch.unix_time = None;
+    batch == RecordBatch::default()
 }
 
 /// Repeats an operation until it succeeds.
@@ -85,7 +96,7 @@ async fn verdicts_and_claims_end_and_a_verdict_is_never_a_claim() {
 async fn records_are_read_in_order_from_any_position() {
     let server = Server::start();
     let (one, two) = (server.store(), server.store());
-    assert_eq!(two.read(None).await.unwrap(), RecordBatch::default());
+    assert!(is_missing(two.read(None).await.unwrap()));
     let mut positions = Vec::new();
     for record in ["1", "2", "3"] {
         positions.push(one.append(record.as_bytes(), DAY).await.unwrap());
@@ -96,6 +107,8 @@ async fn records_are_read_in_order_from_any_position() {
     assert_eq!(batch.records.iter().map(|(position, _)| *position).collect::<Vec<_>>(), positions);
     assert_eq!((batch.end, batch.total_appended, batch.length), (Some(positions[2]), 3, 3));
     assert!(batch.oldest_age.unwrap() < MINUTE);
+    let now = i64::try_from(server.time() / 1000).unwrap();
+    assert!((now - 60..=now).contains(&batch.unix_time.unwrap()));
     assert_eq!(records(&two.read(Some(positions[1])).await.unwrap()), ["3"]);
     let empty = two.read(Some(positions[2])).await.unwrap();
     assert_eq!((records(&empty), empty.total_appended, empty.end), (vec![], 3, Some(positions[2])));
@@ -153,7 +166,7 @@ async fn lost_records_are_visible_in_the_counts() {
     assert_eq!(after.end, Some(third));
 
     server.query::<String>(&["FLUSHALL"]);
-    assert_eq!(store.read(after.end).await.unwrap(), RecordBatch::default());
+    assert!(is_missing(store.read(after.end).await.unwrap()));
     store.append(b"4", DAY).await.unwrap();
     let batch = store.read(after.end).await.unwrap();
     assert_eq!((records(&batch), batch.total_appended), (vec!["4"], 1));
@@ -187,11 +200,75 @@ async fn records_are_deleted_after_their_time_except_for_the_last_of_them() {
     store.append(b"0", DAY).await.unwrap();
     let batch = eventually(async || {
         let batch = store.read(None).await.unwrap();
+        if batch.length > 4 { Err(batch) } else { Ok(batch) }
+    })
+    .await;
+    assert_eq!((records(&batch), batch.total_appended), (vec!["25", "24", "23", "0"], 156));
+    assert!(batch.oldest_age.unwrap() > DAY);
+}
+
+#[tokio::test]
+async fn a_record_that_is_kept_for_long_does_not_keep_those_behind_it() {
+    let server = Server::start();
+    let store = server.store();
+    let (now, day, year) = (server.time(), DAY.as_secs().to_string(), "31536000");
+    server.add(now - 100 * 60 * 60 * 1000, "over", &day);
+    server.add(now - 99 * 60 * 60 * 1000, "long", year);
+    for number in 0..250 {
+        server.add(now - 48 * 60 * 60 * 1000 + number, "over", if number == 120 { year } else { &day });
+    }
+    server.add(now - 1000, "new", &day);
+    store.append(b"newest", DAY).await.unwrap();
+    let batch = eventually(async || {
+        let batch = store.read(None).await.unwrap();
         if batch.length > 5 { Err(batch) } else { Ok(batch) }
     })
     .await;
-    assert_eq!((records(&batch), batch.total_appended), (vec!["25", "24", "23", "1", "0"], 156));
-    assert!(batch.oldest_age.unwrap() > DAY);
+    assert_eq!(records(&batch), ["over", "long", "over", "new", "newest"]);
+    assert_eq!(batch.total_appended, 254);
+}
+
+/// The server responds to each `MULTI`, and to each command in it, with an error.
+#[tokio::test]
+async fn a_server_whose_memory_is_full_is_read_and_rejects_new_values() {
+    let server = Server::start();
+    let store = server.store();
+    let first = store.append(b"1", DAY).await.unwrap();
+    store.put(&key(1), b"v", MINUTE).await.unwrap();
+    server.query::<String>(&["CONFIG", "SET", "maxmemory", "100kb"]);
+    let batch = store.read(None).await.unwrap();
+    assert_eq!((records(&batch), batch.end, batch.total_appended), (vec!["1"], Some(first), 1));
+    assert_eq!(records(&store.read(Some(first)).await.unwrap()), [""; 0]);
+    assert_eq!(store.get(&key(1)).await.unwrap(), Some(StoreEntry::Found(b"v".into())));
+    for error in [
+        store.append(b"2", DAY).await.unwrap_err(),
+        store.put(&key(2), b"v", MINUTE).await.unwrap_err(),
+        store.get_or_claim(&key(2), MINUTE).await.unwrap_err(),
+    ] {
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("OOM"), "{source}");
+    }
+    store.remove(&key(1)).await.unwrap();
+    server.query::<String>(&["CONFIG", "SET", "maxmemory", "0"]);
+    store.append(b"2", DAY).await.unwrap();
+    assert_eq!(records(&store.read(Some(first)).await.unwrap()), ["2"]);
+}
+
+#[tokio::test]
+async fn old_records_are_deleted_while_the_memory_is_full() {
+    let server = Server::start();
+    let now = server.time();
+    for hours in [50, 49, 48] {
+        server.add(now - hours * 60 * 60 * 1000, "over", &DAY.as_secs().to_string());
+    }
+    server.query::<String>(&["CONFIG", "SET", "maxmemory", "100kb"]);
+    let store = server.store();
+    store.append(b"1", DAY).await.unwrap_err();
+    eventually(async || {
+        let length = store.read(None).await.unwrap().length;
+        if length == 1 { Ok(()) } else { Err(length) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -348,7 +425,32 @@ async fn tls() {
         Ok(_) => "connected",
         Err(_) => "rejected",
     };
-    std::io::Write::write_all(&mut std::io::stdout(), outcome.as_bytes()).unwrap();
+    std::io::stdout().write_all(outcome.as_bytes()).unwrap();
+}
+
+/// Runs [`wait_with_a_server`] in a child process and kills it, so that nothing is dropped.
+#[tokio::test]
+async fn a_server_ends_when_the_process_is_killed_that_started_it() {
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "wait_with_a_server", "--nocapture"]);
+    let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = lines.map(Result::unwrap).find_map(|line| Some(line[line.find("redis://")?..].to_owned()));
+    let client = redis::Client::open(url.unwrap()).unwrap();
+    client.get_connection().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually(async || client.get_connection().map_or(Ok(()), |_| Err("it runs"))).await;
+}
+
+#[test]
+#[ignore = "a part of the test of a killed process"]
+fn wait_with_a_server() {
+    let server = Server::start();
+    writeln!(std::io::stdout(), "{}", server.url()).unwrap();
+    loop {
+        std::thread::park();
+    }
 }
 
 #[test]

@@ -160,7 +160,7 @@ struct ConfiguredRecords {
 impl ConfiguredRecords {
     /// Adds a record in this process, and sends it to the other replicas if there is a shared store.
     fn add(&self, record: Record) -> Option<Sending> {
-        self.revocations.add(&record, self.times.now);
+        self.revocations.add(&record, self.times.latest);
         self.replica.as_ref().map(|replica| replica.send(record))
     }
 }
@@ -178,11 +178,13 @@ impl State {
 
     fn records(&self) -> ConfiguredRecords {
         let Settings { tuning, rules, .. } = &self.settings;
+        let now = self.clock.unix_time();
         ConfiguredRecords {
             revocations: self.validator.revocations.clone(),
             replica: self.validator.replica.clone(),
             times: RecordTimes {
-                now: self.clock.unix_time(),
+                now,
+                latest: self.validator.replica.as_ref().map_or(now, |replica| replica.latest_time()),
                 skew: rules.clock_skew,
                 tolerance: rules.clock_tolerance,
                 lifetime: i64::try_from(tuning.revocation_lifetime.as_secs()).unwrap_or(i64::MAX),

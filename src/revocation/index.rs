@@ -67,13 +67,14 @@ impl RevocationIndex {
     }
 
     /// Adds a record. From now on, every request is checked against it. `position` is that in the shared store. `capacity` is
-    /// the number of records with this effect that the index may contain. `now` is in seconds since 1970.
+    /// the number of records with this effect that the index may contain. `now` is in seconds since 1970, by the latest of the
+    /// clocks that are known: if the index is full, tokens that were issued until then are revoked.
     ///
     /// A record of the shared store that changes nothing, because it was read before, is ignored: verdicts that were requested
     /// since then stay valid.
     pub(crate) fn add(&self, record: &Record, position: Option<Position>, capacity: usize, now: i64) {
         let _adding = self.lock();
-        if position.is_some() && (record.until <= now || self.contains(record, position)) {
+        if position.is_some() && (record.until <= ended_before(now) || self.contains(record, position)) {
             return;
         }
         let (len, is_known, is_logged) = match record.effect {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -30,19 +31,22 @@ pub(crate) struct Outbox {
     unsent: VecDeque<Record>,
     /// Records that were sent, with the time on the monotonic clock.
     sent: VecDeque<(Record, Duration)>,
+    /// Whether a task sends the unsent records.
+    is_sending: bool,
 }
 
 impl Outbox {
-    fn push_unsent(&mut self, record: Record, now: i64) {
+    /// `latest` is the time until which tokens of a widened record were issued.
+    fn push_unsent(&mut self, record: Record, latest: i64) {
         if self.unsent.len() >= MAX_RECORDS {
-            self.widen(now);
+            self.widen(latest);
         }
         self.unsent.push_back(record);
     }
 
     /// Replaces the unsent records by one for each issuer and effect, which has at least the same effect.
-    fn widen(&mut self, now: i64) {
-        let until_now = now.saturating_add(CLOCK_ALLOWANCE);
+    fn widen(&mut self, latest: i64) {
+        let until_now = latest.saturating_add(CLOCK_ALLOWANCE);
         let mut widened = BTreeMap::new();
         for record in self.unsent.drain(..) {
             let key = record.issuer.all_tokens();
@@ -64,21 +68,21 @@ impl Outbox {
     }
 
     /// Sends all records of this process that are in effect again.
-    pub(super) fn send_all_again(&mut self, now: i64) {
+    pub(super) fn send_all_again(&mut self, now: i64, latest: i64) {
         let sent: Vec<_> = self.sent.drain(..).map(|(record, _)| record).collect();
         for record in sent.into_iter().filter(|record| record.until > now) {
-            self.push_unsent(record, now);
+            self.push_unsent(record, latest);
         }
     }
 
     /// Sends the records again that were sent in the last minute before this time on the monotonic clock.
-    pub(super) fn send_recent_again(&mut self, failed: Duration, now: i64) {
+    pub(super) fn send_recent_again(&mut self, failed: Duration, now: i64, latest: i64) {
         let recent = |at: &Duration| *at >= failed.saturating_sub(RECENT);
         let again: Vec<_> =
             self.sent.iter().filter(|(_, at)| recent(at)).map(|(record, _)| *record).collect();
         self.sent.retain(|(_, at)| !recent(at));
         for record in again.into_iter().filter(|record| record.until > now) {
-            self.push_unsent(record, now);
+            self.push_unsent(record, latest);
         }
     }
 }
@@ -91,7 +95,7 @@ impl Replica {
         self.spawn(async move {
             let sent = this.append(&record).await;
             if sent.is_err() {
-                this.lock_outbox().push_unsent(record, this.clock.unix_time());
+                this.lock_outbox().push_unsent(record, this.latest_time());
             }
             // The caller may not wait for it.
             let _ = done.send(sent);
@@ -100,7 +104,7 @@ impl Replica {
     }
 
     async fn append(&self, record: &Record) -> Result<(), StoreError> {
-        let position = self.append_bytes(record).await?;
+        let position = self.append_bytes(record).await.inspect_err(|problem| self.warn_unsent(problem))?;
         self.index.set_position(record, position);
         self.lock_outbox().push_sent(*record, self.clock.monotonic());
         Ok(())
@@ -116,8 +120,22 @@ impl Replica {
         }
     }
 
-    /// Sends the records that could not be sent before.
-    pub(super) async fn send_unsent(&self) {
+    /// Sends the records that could not be sent before, in the background, so that a slow store does not delay the next read.
+    pub(super) fn send_unsent(self: &Arc<Self>) {
+        let mut outbox = self.lock_outbox();
+        if outbox.unsent.is_empty() || mem::replace(&mut outbox.is_sending, true) {
+            return;
+        }
+        drop(outbox);
+        let this = Arc::clone(self);
+        self.spawn(async move {
+            this.send_each().await;
+            this.lock_outbox().is_sending = false;
+        });
+    }
+
+    /// Sends unsent records until one fails.
+    async fn send_each(&self) {
         loop {
             let Some(record) = self.lock_outbox().unsent.pop_front() else { return };
             if record.until > self.clock.unix_time() && self.append(&record).await.is_err() {

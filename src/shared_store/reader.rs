@@ -58,13 +58,18 @@ impl Reader {
                 Err(elapsed) => Err(StoreError::new(elapsed)),
             };
             let Some(replica) = replica.upgrade() else { return };
+            let returned = replica.clock.monotonic();
             let failed = match outcome {
                 Ok(batch) => {
                     if let Some(failed) = self.failing.take() {
-                        replica.lock_outbox().send_recent_again(failed, replica.clock.unix_time());
+                        let (now, latest) = (replica.clock.unix_time(), replica.latest_time());
+                        replica.lock_outbox().send_recent_again(failed, now, latest);
                     }
-                    self.take(&replica, &batch, started);
-                    replica.send_unsent().await;
+                    replica.compare_clocks(batch.unix_time);
+                    if self.take(&replica, &batch) {
+                        replica.set_read(started, returned);
+                    }
+                    replica.send_unsent();
                     if usize::try_from(batch.length).is_ok_and(|length| length > replica.settings.max_records)
                     {
                         replica.widen().await;
@@ -85,9 +90,9 @@ impl Reader {
         }
     }
 
-    /// Applies the records, and checks that none is missing.
-    fn take(&mut self, replica: &Replica, batch: &RecordBatch, started: Duration) {
-        let now = replica.clock.unix_time();
+    /// Applies the records, and checks that none is missing. Returns whether all records were read.
+    fn take(&mut self, replica: &Replica, batch: &RecordBatch) -> bool {
+        let now = replica.latest_time();
         let mut is_unreadable = false;
         for (position, sealed) in &batch.records {
             match replica.open_record(sealed) {
@@ -98,7 +103,8 @@ impl Reader {
             }
             self.pending = self.pending.saturating_add(1);
             if self.position.is_some_and(|last| last >= *position) {
-                return self.lose(replica);
+                self.lose(replica);
+                return false;
             }
             self.position = Some(*position);
         }
@@ -107,15 +113,16 @@ impl Reader {
             replica.discard_all(now);
         }
         if !batch.records.is_empty() && self.position < batch.end {
-            return;
+            return false;
         }
         if !self.is_complete(replica, batch) {
-            return self.lose(replica);
+            self.lose(replica);
+            return false;
         }
         self.total = Some(batch.total_appended);
         self.pending = 0;
         replica.set_read_until(self.position);
-        replica.set_read(started);
+        true
     }
 
     /// Returns whether all records were read since the last complete read.
@@ -157,7 +164,7 @@ impl Replica {
             issuer: IssuerKey::NONE,
             key: RecordKey::everything(),
             effect: Effect::Reject,
-            issued_before: Some(now.saturating_add(CLOCK_ALLOWANCE)),
+            issued_before: Some(self.latest_time().saturating_add(CLOCK_ALLOWANCE)),
             until,
         };
         let first = match self.append_bytes(&record).await {

@@ -56,14 +56,18 @@ pub(crate) struct Replica {
     pub(super) outbox: Mutex<Outbox>,
     /// The position until which all records were applied.
     read_until: Mutex<Option<Position>>,
-    /// The time on the monotonic clock at which the last complete read started, in milliseconds plus one. 0 if there was none.
+    /// The time on the monotonic clock at which the last complete read returned, in milliseconds plus one. 0 if there was none.
     last_read: AtomicU64,
+    /// The seconds by which the clock of the store is ahead of that of this process.
+    store_ahead: AtomicI64,
+    is_clock_reported: AtomicBool,
     /// The time at which records were lost, in seconds since 1970.
     lost_at: AtomicI64,
     /// The time on the monotonic clock until which requests skip the store, in milliseconds.
     skipped_until: AtomicU64,
     is_reported_blind: AtomicBool,
     pub(super) warnings: LogThrottle,
+    append_warnings: LogThrottle,
     runtime: OnceLock<Handle>,
 }
 
@@ -102,10 +106,13 @@ impl Replica {
             outbox: Mutex::default(),
             read_until: Mutex::default(),
             last_read: AtomicU64::new(0),
+            store_ahead: AtomicI64::new(0),
+            is_clock_reported: AtomicBool::new(false),
             lost_at: AtomicI64::new(i64::MIN),
             skipped_until: AtomicU64::new(0),
             is_reported_blind: AtomicBool::new(false),
             warnings: LogThrottle::default(),
+            append_warnings: LogThrottle::default(),
             runtime: OnceLock::new(),
         });
         match reader::start(&replica) {
@@ -147,9 +154,33 @@ impl Replica {
         *self.read_until.lock().unwrap_or_else(PoisonError::into_inner) = position;
     }
 
-    /// Records that all records were read. The read started at this time on the monotonic clock.
-    pub(super) fn set_read(&self, started: Duration) {
-        self.last_read.store(millis(started).saturating_add(1), Ordering::Release);
+    /// Records that all records were read, by a read that started and returned at these times on the monotonic clock. The store
+    /// may have responded at any time in between, so a read that took longer than `blind_for` is no evidence. If each read takes
+    /// the same time, this process is therefore blind either always or never.
+    pub(super) fn set_read(&self, started: Duration, returned: Duration) {
+        if returned.saturating_sub(started) <= self.settings.blind_for {
+            self.last_read.store(millis(returned).saturating_add(1), Ordering::Release);
+        }
+    }
+
+    /// Returns the later one of the time of this process and that of the store, in seconds since 1970. Tokens of a revocation
+    /// that have been issued until now were not issued later, also if the clock of this process is behind.
+    pub(crate) fn latest_time(&self) -> i64 {
+        self.clock.unix_time().saturating_add(self.store_ahead.load(Ordering::Relaxed).max(0))
+    }
+
+    /// Compares the clock of this process with the time of the store, in seconds since 1970.
+    pub(super) fn compare_clocks(&self, store_time: Option<i64>) {
+        let Some(store_time) = store_time else { return };
+        let ahead = store_time.saturating_sub(self.clock.unix_time());
+        self.store_ahead.store(ahead, Ordering::Relaxed);
+        let differs = ahead.saturating_abs() > CLOCK_ALLOWANCE;
+        if differs && !self.is_clock_reported.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                target: crate::LOG, event = "store_clock_differs";
+                "the clock of the shared store differs from that of this process by {ahead} s: revocations use the later time"
+            );
+        }
     }
 
     /// Returns whether a verdict was requested before records were lost. Times are in seconds since 1970.
@@ -170,7 +201,7 @@ impl Replica {
             "records of the shared store were lost (deleted, or not copied before a failover): cached verdicts are not used any \
              more, and the records of this process are sent again"
         );
-        self.lock_outbox().send_all_again(now);
+        self.lock_outbox().send_all_again(now, self.latest_time());
     }
 
     /// Discards the verdicts in the caches of this process.
@@ -197,6 +228,18 @@ impl Replica {
             log::warn!(
                 target: crate::LOG, event = "store_failed";
                 "the shared store failed, and is skipped for a while: {cause}"
+            );
+        }
+    }
+
+    /// Reports a record that could not be appended.
+    pub(super) fn warn_unsent(&self, problem: &StoreError) {
+        if self.append_warnings.is_due() {
+            let cause = std::error::Error::source(problem).map(ToString::to_string).unwrap_or_default();
+            log::warn!(
+                target: crate::LOG, event = "store_append_failed";
+                "a revocation or eviction was not written to the shared store, so the other replicas do not have it. It is sent \
+                 again until it is written: {cause}"
             );
         }
     }

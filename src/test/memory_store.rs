@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
+    Clock,
     cache::CacheKey,
     shared_store::{Position, RecordBatch, SharedStore, StoreEntry, StoreError, StoreFuture},
 };
@@ -47,6 +48,7 @@ struct Content {
     is_unavailable: bool,
     is_list_unavailable: bool,
     delay: Duration,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 struct Entry {
@@ -80,6 +82,11 @@ impl MemoryStore {
     /// Delays every operation by this time.
     pub fn set_delay(&self, delay: Duration) {
         self.content().delay = delay;
+    }
+
+    /// Sets the clock of the store, as Redis has one. Default: none.
+    pub fn set_clock(&self, clock: impl Clock + 'static) {
+        self.content().clock = Some(Arc::new(clock));
     }
 
     /// Deletes all verdicts, claims and records, and the number of records, as `FLUSHALL` does in Redis.
@@ -151,6 +158,7 @@ impl MemoryStore {
             total_appended: content.total_appended,
             length: u64::try_from(content.records.len()).unwrap_or(u64::MAX),
             oldest_age: content.records.first().map(|first| first.at.elapsed()),
+            unix_time: content.clock.as_ref().map(|clock| clock.unix_time()),
         }
     }
 }

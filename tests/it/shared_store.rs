@@ -1,6 +1,7 @@
 //! Several replicas of an API with a shared store.
 
 mod blindness;
+mod clocks;
 mod records;
 mod secrecy;
 mod verdicts;

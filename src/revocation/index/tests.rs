@@ -25,7 +25,7 @@ fn index(capacity: usize) -> Revocations {
 }
 
 fn record(revocation: &Revocation, now: i64) -> Record {
-    revocation.record(&issuer(), RecordTimes { now, skew: 0, tolerance: 0, lifetime: DAY })
+    revocation.record(&issuer(), RecordTimes { now, latest: now, skew: 0, tolerance: 0, lifetime: DAY })
 }
 
 fn claims(claims: Value) -> Claims {
@@ -78,7 +78,7 @@ fn session_state_is_a_session_if_there_is_no_sid() {
 #[test]
 fn records_of_one_issuer_do_not_apply_to_another() {
     let own = index(10);
-    let times = RecordTimes { now: NOW, skew: 0, tolerance: 0, lifetime: DAY };
+    let times = RecordTimes { now: NOW, latest: NOW, skew: 0, tolerance: 0, lifetime: DAY };
     let other = IssuerKey::new("https://other.example.test");
     own.add(&Revocation::subject("alice").record(&other, times), NOW);
     assert_eq!(standing(&own, "token", &claims(json!({ "sub": "alice" })), NOW), Standing::Clear);

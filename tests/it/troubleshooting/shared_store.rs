@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_protect_api::{
-    JwtsWhenBlind, ProtectApi, ProtectApiBuilder, Revocation, SharedStoreState,
+    Clock as _, JwtsWhenBlind, ProtectApi, ProtectApiBuilder, Revocation, SharedStoreState,
     shared_store::SharedStore as _,
     test::{MemoryStore, TestClock, TestIssuer},
 };
@@ -26,6 +26,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
         "the shared store failed, and is skipped for a while: …" => failing,
+        "a revocation or eviction was not written to the shared store…" => unsent,
+        "the clock of the shared store differs from that of this process…" => clocks,
         "the records of the shared store are not read: …" => blind,
         "records of the shared store were lost…" => lost,
         "a value of the shared store is ignored: …" => other_keys,
@@ -70,6 +72,26 @@ async fn failing() -> Walked {
     store.set_available(false);
     let protect = build(settings(&issuer, &store));
     let line = said("the shared store failed, and is skipped").await;
+    Walked::new([line], works_with(protect, &issuer).await)
+}
+
+async fn unsent() -> Walked {
+    let (issuer, store) = (TestIssuer::start(), MemoryStore::new());
+    let protect = build(settings(&issuer, &store));
+    store.set_available(false);
+    protect.evict_subject("alice").unwrap();
+    let line = said("a revocation or eviction was not written").await;
+    store.set_available(true);
+    assert!(eventually(async || store.records().len() == 1).await);
+    Walked::new([line], works_with(protect, &issuer).await)
+}
+
+async fn clocks() -> Walked {
+    let (issuer, store, clock) = (TestIssuer::start(), MemoryStore::new(), TestClock::new());
+    clock.set_unix_time(clock.unix_time() - 60);
+    store.set_clock(clock);
+    let protect = build(settings(&issuer, &store));
+    let line = said("the clock of the shared store differs").await;
     Walked::new([line], works_with(protect, &issuer).await)
 }
 
