@@ -47,6 +47,7 @@ mod endpoint;
 mod fault;
 mod http;
 mod issuer;
+mod issuer_port;
 mod jwt;
 mod key;
 mod keyring;

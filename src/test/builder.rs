@@ -14,6 +14,7 @@ use crate::test::{
     client::{RegisteredClient, TestCredential},
     expect_ok,
     issuer::TestIssuer,
+    issuer_port,
     key::TestKey,
     server::{Server, ServerState},
     state::IssuerState,
@@ -65,7 +66,7 @@ impl TestIssuerBuilder {
         self
     }
 
-    /// Sets the port. Default: a free one.
+    /// Sets the port. Default: a free one that no earlier issuer of this process had.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -140,7 +141,8 @@ impl TestIssuerBuilder {
     /// If the port cannot be bound, or a thread cannot be started.
     #[track_caller]
     pub fn start(self) -> TestIssuer {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+        let listener = if self.port == 0 { issuer_port::listen(bind) } else { bind() };
         let listener = expect_ok(listener, &format!("bind the port {}", self.port));
         let port = expect_ok(listener.local_addr(), "read the port").port();
         let (ca_pem, acceptor) = if self.tls { Some(tls::generate()) } else { None }.unzip();
