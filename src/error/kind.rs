@@ -65,6 +65,7 @@ impl AuthErrorKind {
             Self::InvalidRequest(RequestFault::Malformed) => "malformed_credentials",
             Self::InvalidRequest(RequestFault::MultipleTokens) => "multiple_tokens",
             Self::InvalidRequest(RequestFault::TooLarge) => "too_large",
+            Self::InvalidRequest(RequestFault::Body) => "body",
             Self::InvalidToken(TokenFault::Inactive) => "inactive",
             Self::InvalidToken(TokenFault::Revoked) => "revoked",
             Self::InvalidToken(TokenFault::Malformed) => "malformed",
@@ -116,6 +117,10 @@ pub enum RequestFault {
     /// The token is longer than the configured maximum.
     #[display("the token is too long")]
     TooLarge,
+    /// The body of an event is malformed, too long, or did not arrive in time. Only for
+    /// [sources of revocations](crate::guide::revocation).
+    #[display("the body of the request is not accepted")]
+    Body,
 }
 
 /// The fault of the token.

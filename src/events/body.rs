@@ -26,13 +26,11 @@ pub(super) enum BodyFault {
 impl BodyFault {
     /// Returns the error for log records.
     pub(super) fn error(self) -> AuthError {
-        let fault = if self == Self::TooLarge { RequestFault::TooLarge } else { RequestFault::Malformed };
-        let cause = match self {
-            Self::TooLarge => "the body is longer than 64 KiB",
-            Self::TimedOut => "the body did not arrive in time",
-            Self::Broken => "the body is malformed",
-        };
-        AuthError::new(AuthErrorKind::InvalidRequest(fault)).with_source(cause)
+        AuthError::new(AuthErrorKind::InvalidRequest(RequestFault::Body)).with_source(match self {
+            Self::TooLarge => "it is longer than 64 KiB",
+            Self::TimedOut => "it did not arrive in time",
+            Self::Broken => "it is malformed",
+        })
     }
 }
 

@@ -104,7 +104,8 @@ impl<F: Fn(&Value) -> Vec<Revocation>> Webhook<F> {
     }
 
     async fn apply(&self, body: &[u8]) -> Result<Outcome, AuthError> {
-        let malformed = |_| AuthError::new(AuthErrorKind::InvalidRequest(RequestFault::Malformed));
+        let kind = AuthErrorKind::InvalidRequest(RequestFault::Body);
+        let malformed = |_| AuthError::new(kind).with_source("expected JSON");
         let revocations = (self.revocations)(&serde_json::from_slice(body).map_err(malformed)?);
         let mut outcome = Ok(Outcome::Ignored);
         for revocation in revocations {

@@ -17,6 +17,7 @@ async fn post(site: &Site, authorization: &str, body: &str) -> Answer {
 
 #[actix_web::test]
 async fn the_function_of_the_application_decides_what_is_revoked() {
+    logs::capture();
     let site = Site::start();
     let alice = site.tokens(json!({ "sub": "alice" })).await;
     let bob = site.tokens(json!({ "sub": "bob" })).await;
@@ -25,6 +26,9 @@ async fn the_function_of_the_application_decides_what_is_revoked() {
     for (body, status) in [("{\"users\":[]}", 204), ("{", 400), ("", 400)] {
         assert_eq!(post(&site, &bearer, body).await.status, status, "{body}");
     }
+    let (issuer, text) = (site.issuer.issuer(), "the body of the request is not accepted: expected JSON");
+    let refused = |record: &logs::Record| record.value("issuer") == issuer && record.text.contains(text);
+    assert_eq!(logs::last(refused).unwrap().value("fault"), "body");
     assert_eq!(site.statuses(&alice).await, [200, 200]);
     let answer = post(&site, &bearer, "{\"users\":[\"alice\",\"bob\"]}").await;
     assert_eq!((answer.status, answer.header("cache-control")), (204, Some("no-store")));
