@@ -50,9 +50,15 @@ impl Introspection {
     ) -> Option<TimedVerdict> {
         let shared = self.shared.as_ref()?;
         let (key, waiting) = (&call.key, call.deadline.half().at_most(shared.claim));
-        let mut entry = shared.replica.get_or_claim(key, shared.claim).await;
+        let (mut entry, mut has_removed) = (shared.replica.get_or_claim(key, shared.claim).await, false);
         loop {
             entry = match entry {
+                // Removed, so that one replica can claim the token, and the others get its new verdict.
+                StoredEntry::Found(stored) if !has_removed && self.is_evicted(&stored, call) => {
+                    has_removed = true;
+                    shared.replica.remove(key).await;
+                    shared.replica.get_or_claim(key, shared.claim).await
+                }
                 StoredEntry::Found(stored) => {
                     return self.accept(shared, &stored, call, max_age);
                 }
@@ -73,6 +79,12 @@ impl Introspection {
         self.before_call(call, Some(shared.active / 2)).await
     }
 
+    /// Returns whether a stored verdict was requested before a record that concerns its token.
+    fn is_evicted(&self, stored: &StoredVerdict, call: &IntrospectionCall) -> bool {
+        let (token, now) = (call.token.as_str(), self.clock.unix_time());
+        self.revocations.discards_stored(token, stored.verdict().claims(), stored.read_until(), now)
+    }
+
     /// Checks a stored verdict, and caches it in this process.
     fn accept(
         &self,
@@ -81,7 +93,7 @@ impl Introspection {
         call: &IntrospectionCall,
         max_age: Option<Duration>,
     ) -> Option<TimedVerdict> {
-        let IntrospectionCall { key, token, jwt, .. } = call;
+        let IntrospectionCall { key, jwt, .. } = call;
         // Read before the records are checked: a record that is added in between is later.
         let generation = self.revocations.generation();
         let now = ClockReading::now(&*self.clock);
@@ -91,9 +103,7 @@ impl Introspection {
             Verdict::Active(claims) => Some(claims),
             Verdict::Inactive => None,
         };
-        if !shared.replica.allows_age(age, now.monotonic)
-            || self.revocations.discards_stored(token.as_str(), claims, stored.read_until(), now.unix)
-        {
+        if !shared.replica.allows_age(age, now.monotonic) || self.is_evicted(stored, call) {
             return None;
         }
         if let Some(claims) = claims {

@@ -58,6 +58,18 @@ impl Replica {
         self.entry(key, || self.store().get(key)).await
     }
 
+    /// Removes the entry of a token.
+    pub(crate) async fn remove(&self, key: &CacheKey) {
+        if self.is_skipped(self.clock.monotonic()) {
+            return;
+        }
+        match timeout(self.settings.timeout, self.store().remove(key)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => self.skip(&problem),
+            Err(_) => self.skip(&no_response()),
+        }
+    }
+
     async fn entry<'a>(
         &self,
         key: &CacheKey,
@@ -68,7 +80,7 @@ impl Replica {
         }
         let outcome = match timeout(self.settings.timeout, call()).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(StoreError::new("no response within store_timeout")),
+            Err(_) => Err(no_response()),
         };
         match outcome {
             Ok(Some(StoreEntry::Found(sealed))) => {
@@ -110,4 +122,8 @@ impl Replica {
             }
         });
     }
+}
+
+fn no_response() -> StoreError {
+    StoreError::new("no response within store_timeout")
 }

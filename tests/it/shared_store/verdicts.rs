@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Replica, calls, stored};
 use crate::support::{
     service::{OK, introspecting, timed_issuer, token},
-    time::seconds,
+    time::{eventually, seconds},
 };
 
 #[actix_web::test]
@@ -135,6 +135,34 @@ async fn a_verdict_that_was_requested_before_an_eviction_is_not_taken_from_the_s
     assert_eq!((cold.api.outcome(&tokens[1]).await, calls(&issuer)), (OK, 2));
     assert_eq!((cold.api.outcome(&tokens[0]).await, calls(&issuer)), (OK, 3));
     assert_eq!((cold.api.outcome(&tokens[0]).await, calls(&issuer)), (OK, 3), "the new verdict is cached");
+}
+
+/// The second replica finds the claim of the first one in the place of the evicted verdict.
+#[actix_web::test]
+async fn after_an_eviction_one_replica_makes_the_call() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    assert_eq!(one.api.outcome(&alice).await, OK);
+    stored(&store, 1).await;
+    one.protect.revoke(Revocation::subject("alice").verdicts_only()).await.unwrap();
+    let two = Replica::start(&issuer, &store, &clock).await;
+    two.api.outcome("unknown").await.unwrap_err();
+    // The first replica has read its record when it has read a later one, and begun another read.
+    for name in ["bob", "carol"] {
+        two.protect.revoke(Revocation::subject(name)).await.unwrap();
+        let bearer = issuer.jwt(json!({ "sub": name }));
+        assert!(eventually(async || one.api.outcome(&bearer).await == token(TokenFault::Revoked)).await);
+    }
+    let before = calls(&issuer);
+    issuer.fault(Endpoint::Introspection, Fault::hold());
+    let second = async {
+        issuer.received(Endpoint::Introspection, before + 1).await;
+        let release = async { issuer.release(Endpoint::Introspection) };
+        join(two.api.outcome(&alice), release).await.0
+    };
+    assert_eq!(join(one.api.outcome(&alice), second).await, (OK, OK));
+    assert_eq!(calls(&issuer) - before, 1);
 }
 
 #[actix_web::test]
