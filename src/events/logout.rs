@@ -41,7 +41,8 @@ impl ProtectApi {
     /// needs the URL of this path as its `backchannel_logout_uri`. `aud` of the logout token must contain one of them. For a
     /// logout token with `sid`, the access tokens must contain `sid` too.
     ///
-    /// Only the configured issuers are accepted. A logout token of a [tenant](crate::AnyOf::tenants) is rejected with 400.
+    /// The logout token of a [tenant](crate::AnyOf::tenants) is validated with the keys of this tenant. The functions of the
+    /// tenants get the `iss` of the logout token, and the host and path of its delivery.
     ///
     /// Register it outside of the mounts of this handle. Anybody can call it: the body is limited to 64 KiB, and tokens with an
     /// unknown key cause no more fetches of keys than [`jwks_cooldown`](crate::ProtectApiBuilder::jwks_cooldown) allows.
@@ -111,8 +112,12 @@ impl LogoutReceiver {
         // The unverified `iss` selects the keys. Claims are checked first, so that other tokens cause no fetch.
         let unverified = jwt::unverified_payload(token).map_err(AuthError::token)?;
         let issuer = jwt::unverified_issuer(token).map_err(AuthError::token)?.unwrap_or_default();
-        let state = self.protect.states().iter().find(|state| names(state, &issuer));
-        let state = state.ok_or_else(|| AuthError::token(TokenFault::Issuer))?;
+        let configured = self.protect.states().iter().find(|state| names(state, &issuer)).cloned();
+        let state = match configured {
+            Some(state) => Some(state),
+            None => self.protect.tenant(&issuer, request).await?.filter(|tenant| names(tenant, &issuer)),
+        };
+        let state = &state.ok_or_else(|| AuthError::token(TokenFault::Issuer))?;
         self.claims(&unverified, state)?;
         let deadline = Deadline::after(state.settings.tuning.response_timeout);
         let client = || worker_client(request, state);

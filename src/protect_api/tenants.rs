@@ -188,6 +188,22 @@ impl Tenants {
     }
 }
 
+impl ProtectApi {
+    /// Returns the state of the tenant that this `iss` and this request name; `None` if it is unknown, or if there are no tenants.
+    ///
+    /// # Errors
+    /// As for a request with an access token of the tenant.
+    pub(crate) async fn tenant(
+        &self,
+        issuer: &str,
+        request: &HttpRequest,
+    ) -> Result<Option<Arc<State>>, AuthError> {
+        let tenants = self.issuers.as_ref().and_then(|issuers| issuers.tenants.as_ref());
+        let Some(tenants) = tenants else { return Ok(None) };
+        tenants.wait(tenants.state(&self.state, Some(issuer), Some(request))).await?
+    }
+}
+
 /// Returns the host of a request without its port.
 fn host(request: &HttpRequest) -> Option<&str> {
     let authority = match request.uri().authority() {

@@ -412,6 +412,40 @@ async fn a_revocation_outlives_the_cached_tenant() {
 }
 
 /// An API with one tenant for each of two issuers, by the path, and few places for waiting requests.
+#[actix_web::test]
+async fn a_logout_token_of_a_tenant_ends_its_sessions_only() {
+    let tenancy = tenancy(10);
+    let Tenancy { protect, platform, one, two, .. } = &tenancy;
+    let protect = protect.clone();
+    let app = serve!(move || {
+        App::new()
+            .service(protect.backchannel_logout("/logout", ["spa"]))
+            .service(web::resource("/").wrap(protect.clone()).route(web::get().to(principal)))
+    });
+    let status = async |host: &str, token: &str| {
+        app.get(&format!("http://{host}.example.test/")).token(token).send().await.status
+    };
+    let deliver = async |host: &str, token: &str| {
+        let call = app.post(&format!("http://{host}.example.test/logout"));
+        call.body("application/x-www-form-urlencoded", &format!("logout_token={token}")).send().await.status
+    };
+    let tokens = [one, two].map(|issuer| issuer.jwt(json!({ "sub": "alice", "sid": "s" })));
+    let logout = |issuer: &TestIssuer| issuer.logout_token(json!({ "aud": "spa", "sid": "s" }));
+    // The keys of another issuer, an unknown tenant, and the tenant of another issuer.
+    let forged = two.logout_token(json!({ "aud": "spa", "sid": "s", "iss": one.issuer() }));
+    for (host, token) in [("one", &forged), ("three", &logout(one)), ("two", &logout(one))] {
+        assert_eq!(deliver(host, token).await, 400, "{host}");
+    }
+    assert_eq!([status("one", &tokens[0]).await, status("two", &tokens[1]).await], [200, 200]);
+    assert_eq!(deliver("one", &logout(one)).await, 200);
+    assert_eq!([status("one", &tokens[0]).await, status("two", &tokens[1]).await], [401, 200]);
+    assert_eq!(deliver("one", &logout(platform)).await, 200, "the configured issuer");
+    tenancy.is_down.store(true, Relaxed);
+    assert_eq!(deliver("two", &logout(two)).await, 200, "the tenant is cached");
+    assert_eq!(status("two", &tokens[1]).await, 401);
+    assert_eq!(deliver("four", &logout(two)).await, 503);
+}
+
 fn two_tenants(pair: &Pair, max_waiting: usize) -> TestApp {
     let platform = introspecting(&TestIssuer::start());
     let platform = platform.max_waiting(max_waiting).response_timeout(Duration::from_secs(2));
