@@ -93,7 +93,10 @@ where
                 request.extensions_mut().insert(context);
                 let response = self.service.call(request).await?;
                 Ok(match ending {
-                    Some(context) => end_with_lease(response, &context),
+                    Some(context) => {
+                        let context = self.protect.innermost(&context, response.request());
+                        end_with_lease(response, &context)
+                    }
                     None => response.map_into_left_body(),
                 })
             }

@@ -180,6 +180,26 @@ impl Telemetry {
         self.metrics.revocation_event(source, kind, outcome);
     }
 
+    /// Reports that a stream has got a lease.
+    pub(crate) fn lease_opened(&self) {
+        #[cfg(feature = "metrics")]
+        self.metrics.leases(1.0);
+    }
+
+    /// Reports that a stream with a lease was closed.
+    pub(crate) fn lease_closed(&self) {
+        #[cfg(feature = "metrics")]
+        self.metrics.leases(-1.0);
+    }
+
+    /// Reports that a lease has ended before its stream was closed.
+    pub(crate) fn lease_ended(&self, end: &'static str) {
+        let issuer = &*self.issuer;
+        log::debug!(target: crate::LOG, event = "lease_ended", issuer, end; "the lease of a stream has ended: {end} ({issuer})");
+        #[cfg(feature = "metrics")]
+        self.metrics.lease_ended(end);
+    }
+
     /// Reports whether the circuit breaker is open.
     pub(crate) fn paused(&self, paused: bool) {
         #[cfg(feature = "metrics")]

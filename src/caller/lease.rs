@@ -22,11 +22,9 @@ use std::{
 use actix_web::web;
 
 use self::{entry::Entry, grant::Grant, recheck::Recheck};
+use super::mount_chain::MountChain;
 use crate::{
-    bearer::BearerToken,
-    certificate::CertificateThumbprint,
-    protect_api::{ProtectApi, state::State},
-    validator::ValidToken,
+    bearer::BearerToken, certificate::CertificateThumbprint, protect_api::state::State, validator::ValidToken,
 };
 
 /// The time for which the caller of a WebSocket or of another long stream may use it. A future that completes when the token
@@ -51,9 +49,9 @@ use crate::{
 ///
 /// - **Expiry**: at `exp`, or earlier with [`max_token_age`](crate::ProtectApiBuilder::max_token_age), with
 ///   [`clock_skew`](crate::ProtectApiBuilder::clock_skew) and without the tolerance.
-/// - **Revocation**: by [`ProtectApi::revoke`], or by an event of the authorization server.
-/// - **Validation**: if the mount sets [`recheck`](ProtectApi::recheck), the token is validated again and again, with the
-///   requirements of the mount.
+/// - **Revocation**: by [`revoke`](crate::ProtectApi::revoke), or by an event of the authorization server.
+/// - **Validation**: if the mount sets [`recheck`](crate::ProtectApi::recheck), the token is validated again and again, with the
+///   requirements of the mount and of those around it.
 ///
 /// The end is noticed within 0.2 s. A lease does not hold the request, and belongs to the thread of its worker. After the end it
 /// completes at once each time.
@@ -62,7 +60,7 @@ pub struct Lease(Rc<Entry>);
 
 /// The parts of a validated token from which a lease is made.
 pub(crate) struct LeaseTerms<'t> {
-    pub(crate) mount: Rc<ProtectApi>,
+    pub(crate) mounts: Rc<MountChain>,
     pub(crate) state: Arc<State>,
     pub(crate) client: Option<web::Data<awc::Client>>,
     pub(crate) certificate: Option<CertificateThumbprint>,
@@ -74,11 +72,12 @@ pub(crate) struct LeaseTerms<'t> {
 
 impl Lease {
     pub(crate) fn new(terms: LeaseTerms<'_>) -> Self {
-        let LeaseTerms { mount, state, client, certificate, token, valid, is_simulated } = terms;
+        let LeaseTerms { mounts, state, client, certificate, token, valid, is_simulated } = terms;
         let grant = Grant::new(&state, token, valid);
-        let recheck = mount.mount.recheck.filter(|_| !is_simulated);
+        let recheck = mounts.recheck().filter(|_| !is_simulated);
         let recheck = recheck.map(|_| Box::new(Recheck::new(&state, token, valid)));
-        let entry = Rc::new(Entry::new(mount, state, client, certificate, grant, recheck));
+        state.telemetry.lease_opened();
+        let entry = Rc::new(Entry::new(mounts, state, client, certificate, grant, recheck));
         worker::add(&entry);
         Self(entry)
     }
@@ -101,6 +100,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         worker::remove(&self.0);
         self.0.clear_waker();
+        self.0.state.telemetry.lease_closed();
     }
 }
 

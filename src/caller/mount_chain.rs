@@ -1,13 +1,20 @@
-//! The mounts around a handler, for the challenge of a rejection: it names everything that the operation requires.
+//! The mounts around a handler: the challenge of a rejection names everything that the operation requires, and a long stream is
+//! validated again with all requirements.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use actix_web::web;
 
 use crate::{
+    bearer::BearerToken,
+    certificate::CertificateThumbprint,
     claims::scope::Scopes,
     error::{AuthError, AuthErrorKind},
     policy::{Rules, ScopeUnion, StepUp},
-    protect_api::ProtectApi,
+    protect_api::{ProtectApi, state::State},
     settings::PlacedResource,
+    telemetry::Denial,
+    validator::ValidToken,
 };
 
 /// A mount, and the mounts of the same configuration around it. A worker creates it once and shares it between requests.
@@ -38,6 +45,33 @@ impl MountChain {
             (Some(own), Some(outer)) => Rc::ptr_eq(own, outer),
             _ => false,
         }
+    }
+
+    /// Validates a later token of a caller, or the same token again, with the issuer of the first one and for all mounts. `client`
+    /// is the HTTP client of the application.
+    pub(super) async fn validate_again(
+        &self,
+        state: &Arc<State>,
+        token: &BearerToken,
+        certificate: Option<&CertificateThumbprint>,
+        client: Option<&web::Data<awc::Client>>,
+    ) -> Result<ValidToken, Denial> {
+        let mounts = self.outermost_first();
+        let max_age = mounts.iter().filter_map(|mount| mount.protect.mount.max_age).min();
+        let valid = state.validator.validate(token, max_age, || state.thread_client_or(client)).await?;
+        for mount in mounts {
+            mount.protect.authorize(state, token, &valid, valid.via, certificate)?;
+        }
+        Ok(valid)
+    }
+
+    /// Returns the shortest time between validations of a long stream that one of the mounts sets.
+    pub(super) fn recheck(&self) -> Option<Duration> {
+        self.outermost_first().iter().filter_map(|mount| mount.protect.mount.recheck).min()
+    }
+
+    pub(super) fn max_token_length(&self) -> usize {
+        self.protect.state.settings.tuning.max_token_length
     }
 
     /// Completes an error with status 401 or 403: its challenge names the scopes and the authentication that all mounts

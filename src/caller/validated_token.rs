@@ -8,6 +8,7 @@ use super::{
     Principal,
     grants::Grants,
     lease::{Lease, LeaseTerms},
+    mount_chain::MountChain,
 };
 use crate::{
     bearer::BearerToken,
@@ -175,7 +176,7 @@ impl ValidatedToken {
     pub fn lease(&self) -> Lease {
         let Self { mount, state, valid, token, certificate } = self;
         Lease::new(LeaseTerms {
-            mount: Rc::new(mount.clone()),
+            mounts: Rc::new(MountChain::new(Rc::new(mount.clone()), None)),
             state: Arc::clone(state),
             client: None,
             certificate: *certificate,

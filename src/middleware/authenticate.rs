@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use actix_web::{
-    HttpMessage as _,
+    HttpMessage as _, HttpRequest,
     dev::ServiceRequest,
     http::{
         Method,
@@ -223,6 +223,19 @@ impl ProtectApi {
             caller: Rc::clone(outer),
             source: context.source(),
         })
+    }
+
+    /// Returns the context of the innermost mount that authenticated the same caller: its stream has to fulfil the requirements of
+    /// all mounts. `context` is that of this mount.
+    pub(super) fn innermost(&self, context: &AuthContext, request: &HttpRequest) -> AuthContext {
+        let extensions = request.extensions();
+        let inner = extensions.get::<AuthContext>().filter(|inner| {
+            let callers = context.authenticated().zip(inner.authenticated());
+            let has_same_token =
+                callers.is_some_and(|(own, inner)| own.token.as_str() == inner.token.as_str());
+            has_same_token && self.shares(inner)
+        });
+        inner.unwrap_or(context).clone()
     }
 
     /// Returns whether a mount of the same configuration created this context.

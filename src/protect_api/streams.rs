@@ -24,8 +24,9 @@ impl ProtectApi {
     }
 
     /// Validates the tokens of long streams again each time this duration has passed, at least 1 s. Default: not at all. The
-    /// requirements of this mount apply, and the cache may be used, so a revocation at the authorization server is noticed after
-    /// at most this time and the cache duration. Affects [leases](crate::Lease) and [`end_streams`](Self::end_streams).
+    /// requirements of all mounts around the handler apply. The cache may be used, so a revocation at the authorization server is
+    /// noticed after at most this time and the cache duration. Affects [leases](crate::Lease) and
+    /// [`end_streams`](Self::end_streams).
     ///
     /// A failure of the authorization server does not end a stream. The token is validated again after a quarter of the time (1 to
     /// 30 s). If that fails for [`max_stale`](crate::ProtectApiBuilder::max_stale), the stream ends. A worker validates at most

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::web;
-
 use crate::{
     bearer::BearerToken,
     certificate::CertificateThumbprint,
@@ -76,22 +74,6 @@ impl ProtectApi {
             Ok(()) => Ok((selected, valid)),
             Err(denial) => Err((selected, denial)),
         }
-    }
-
-    /// Validates a later token of a caller, or the same token again, with the issuer of the first one. `client` is the HTTP
-    /// client of the application.
-    pub(crate) async fn validate_again(
-        &self,
-        state: &Arc<State>,
-        token: &BearerToken,
-        certificate: Option<&CertificateThumbprint>,
-        client: Option<&web::Data<awc::Client>>,
-    ) -> Result<ValidToken, Denial> {
-        let client = |_: &Selected| state.thread_client_or(client);
-        let validation = Validation { token, certificate, request: None, client };
-        let selected = Selected::Tenant(Arc::clone(state));
-        let outcome = self.validate_with(state, selected, &validation).await;
-        outcome.map(|(_, valid)| valid).map_err(|(_, denial)| denial)
     }
 
     /// Applies the revocation records, and the policy of this mount, to a valid token of this issuer.

@@ -71,6 +71,16 @@ impl Metrics {
         count(&key("protect_api_revocation_events_total", &self.issuer, labels));
     }
 
+    /// Adds this number to the number of leases.
+    pub(crate) fn leases(&self, change: f64) {
+        let key = key("protect_api_leases", &self.issuer, []);
+        with_recorder(|recorder| recorder.register_gauge(&key, &METADATA).increment(change));
+    }
+
+    pub(crate) fn lease_ended(&self, end: &'static str) {
+        count(&key("protect_api_leases_ended_total", &self.issuer, [("end", end)]));
+    }
+
     pub(crate) fn fetched(&self, call: &'static str, unix_time: i64) {
         let key = key("protect_api_fetched_timestamp_seconds", &self.issuer, [("call", call)]);
         gauge(&key, u32::try_from(unix_time).unwrap_or(u32::MAX).into());

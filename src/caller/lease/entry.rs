@@ -12,18 +12,14 @@ use actix_web::web;
 
 use super::{LeaseEnd, grant::Grant, recheck::Recheck};
 use crate::{
-    bearer::BearerToken,
-    certificate::CertificateThumbprint,
-    error::AuthError,
-    protect_api::{ProtectApi, state::State},
-    revocation::Standing,
-    telemetry::Denial,
+    bearer::BearerToken, caller::mount_chain::MountChain, certificate::CertificateThumbprint,
+    error::AuthError, protect_api::state::State, revocation::Standing, telemetry::Denial,
     validator::ValidToken,
 };
 
 /// A lease. It is shared by the stream and the timers of its worker.
 pub(super) struct Entry {
-    mount: Rc<ProtectApi>,
+    mounts: Rc<MountChain>,
     pub(super) state: Arc<State>,
     connection: Option<Box<Connection>>,
     status: RefCell<Status>,
@@ -44,7 +40,7 @@ struct Status {
 
 impl Entry {
     pub(super) fn new(
-        mount: Rc<ProtectApi>,
+        mounts: Rc<MountChain>,
         state: Arc<State>,
         client: Option<web::Data<awc::Client>>,
         certificate: Option<CertificateThumbprint>,
@@ -55,7 +51,7 @@ impl Entry {
         let has_any = client.is_some() || certificate.is_some();
         let connection = has_any.then(|| Box::new(Connection { client, certificate }));
         Self {
-            mount,
+            mounts,
             state,
             connection,
             status: RefCell::new(Status { grant, recheck, end: None, waker: None }),
@@ -81,9 +77,7 @@ impl Entry {
 
     /// Ends the lease and wakes its stream. Not called while the timers are borrowed, because a waker can run any code.
     pub(super) fn finish(&self, end: LeaseEnd) {
-        let issuer = &*self.state.telemetry.issuer;
-        let name = end.name();
-        log::debug!(target: crate::LOG, event = "lease_ended", issuer, end = name; "the lease of a stream has ended: {end} ({issuer})");
+        self.state.telemetry.lease_ended(end.name());
         let mut status = self.status.borrow_mut();
         status.end = Some(end);
         let waker = status.waker.take();
@@ -111,9 +105,9 @@ impl Entry {
         self.state.validator.revocations.check_marks(&status.grant.marks, requested_at, now)
     }
 
-    /// Returns the time between validations, if the mount sets one.
+    /// Returns the time between validations, if a mount sets one.
     pub(super) fn interval(&self) -> Option<Duration> {
-        self.mount.mount.recheck
+        self.mounts.recheck()
     }
 
     /// Reads or changes the state of the re-validation, if there is one.
@@ -121,12 +115,12 @@ impl Entry {
         self.status.borrow_mut().recheck.as_deref_mut().map(change)
     }
 
-    /// Validates a token with the issuer, the mount and the connection of the lease.
+    /// Validates a token with the issuer, the mounts and the connection of the lease.
     pub(super) async fn validate(&self, token: &BearerToken) -> Result<ValidToken, Denial> {
         let connection = self.connection.as_deref();
         let certificate = connection.and_then(|connection| connection.certificate.as_ref());
         let client = connection.and_then(|connection| connection.client.as_ref());
-        Box::pin(self.mount.validate_again(&self.state, token, certificate, client)).await
+        Box::pin(self.mounts.validate_again(&self.state, token, certificate, client)).await
     }
 
     /// Checks that a token may take the place of the present one.
@@ -146,6 +140,6 @@ impl Entry {
     }
 
     pub(super) fn max_token_length(&self) -> usize {
-        self.mount.state.settings.tuning.max_token_length
+        self.mounts.max_token_length()
     }
 }

@@ -175,6 +175,31 @@ async fn a_body_with_a_length_ends_with_an_error() {
     assert!(error.to_string().ends_with("the token has expired"), "{error}");
 }
 
+/// The user has to sign in again within a minute. One mount requires it, and the other one ends the stream.
+#[actix_web::test]
+async fn a_recheck_applies_the_requirements_of_all_mounts() {
+    let (issuer, clock) = timed_issuer();
+    let protect = jwts_only(&issuer).clock(clock.clone()).build().unwrap();
+    let (strict, ending) =
+        (protect.authenticated_within(seconds(60)), protect.recheck(seconds(10)).end_streams());
+    for [outer, inner] in [[&strict, &ending], [&ending, &strict]] {
+        let route = web::get().to(|| async { events("data: one\n\n", Polls::default()) });
+        let inner = web::resource("/").wrap(inner.clone()).route(route);
+        let app = App::new().service(web::scope("").wrap(outer.clone()).service(inner));
+        let app = init_service(app).await;
+        let now = clock.unix_time();
+        let token = issuer.jwt(json!({ "auth_time": now, "exp": now + 3600 }));
+        let request = TestRequest::get().uri("/").insert_header(("Authorization", format!("Bearer {token}")));
+        let response = call_service(&app, request.to_request()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        // The tolerance of 60 s applies here too.
+        clock.advance(seconds(200));
+        let body = timeout(PATIENCE, body::to_bytes(response.into_body())).await.expect("it does not end");
+        let end = "event: token_rejected\ndata: the token is no longer accepted\n\n";
+        assert!(str::from_utf8(&body.unwrap()).unwrap().ends_with(end));
+    }
+}
+
 /// Bodies that are complete, streams without a caller, and mounts without the option.
 #[actix_web::test]
 async fn other_responses_are_not_changed() {
