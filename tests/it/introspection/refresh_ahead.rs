@@ -308,6 +308,27 @@ async fn a_jwt_whose_key_was_withdrawn_is_not_refreshed() {
     }
 }
 
+/// The keys are too old and cannot be fetched. A request is introspected without them, but a refresh must not extend the use of a
+/// JWT whose key may have been withdrawn.
+#[actix_web::test]
+async fn a_jwt_is_not_refreshed_without_keys() {
+    let timed = Timed::start(|builder| {
+        let builder = builder.introspect_jwt_tokens(true).max_stale(seconds(60));
+        builder.jwks_cache_duration(seconds(10)).metadata_cache_duration(seconds(10))
+    })
+    .await;
+    for _ in 0..4 {
+        let jwt = timed.issuer.jwt(json!({ "exp": timed.clock.unix_time() + 1000 }));
+        assert_eq!(timed.api.outcome(&jwt).await, OK);
+        timed.issuer.fault(Endpoint::Jwks, Fault::status(500).always());
+        let before = timed.calls();
+        assert_eq!(timed.use_in_last_quarter(&jwt).await, vec![OK; 14]);
+        assert_eq!(timed.calls(), before);
+        timed.issuer.clear_faults();
+        timed.clock.advance(seconds(20));
+    }
+}
+
 #[actix_web::test]
 async fn a_refresh_from_before_an_eviction_is_not_used() {
     let timed = Timed::start(|builder| builder).await;
