@@ -4,7 +4,10 @@ use actix_protect_api::test::{Endpoint, Fault, JwtOptions};
 use serde_json::{Value, json};
 
 use super::sources::{Site, any_bodies, bad_options};
-use crate::support::time::seconds;
+use crate::support::{
+    logs::{self, Record},
+    time::seconds,
+};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -22,6 +25,7 @@ fn merged(mut claims: Value, changes: &Value) -> Value {
 
 #[actix_web::test]
 async fn a_logout_ends_the_session_or_all_sessions() {
+    logs::capture();
     let site = Site::start();
     let now = site.now();
     let this = site.tokens(json!({ "sub": "alice", "sid": "s" })).await;
@@ -42,8 +46,13 @@ async fn a_logout_ends_the_session_or_all_sessions() {
     let token = site.issuer.logout_token(json!({ "aud": ["other", "bff"], "sub": "alice" }));
     assert_eq!(deliver(&site, &token).await, (200, String::new()));
     assert_eq!(statuses().await, [401, 401, 200, 200]);
-    // A repeated delivery gets the same response.
+    // A repeated delivery gets the same response, and has no effect.
+    let repeated = |record: &Record| {
+        record.value("issuer") == site.issuer.issuer() && record.value("outcome") == "repeated"
+    };
+    assert_eq!(logs::count(repeated), 0);
     assert_eq!(deliver(&site, &token).await, (200, String::new()));
+    assert_eq!(logs::count(repeated), 1);
 }
 
 #[actix_web::test]
