@@ -1,9 +1,5 @@
 //! Tests against real servers: `redis-server` (Debian and Ubuntu: `apt-get install redis-server`), on loopback.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot continue must fail at that place"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue must fail at that place")]
 
 mod replicas;
 mod server;
