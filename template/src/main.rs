@@ -12,7 +12,7 @@ async fn main() -> io::Result<()> {
     // `RUST_LOG=info,actix_protect_api=debug` logs the reason of each rejection.
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     // An invalid configuration ends the process. The message lists all problems.
-    let protect = ProtectApi::try_from_env()?;
+    let protect = ProtectApi::from_env();
     let probe = web::Data::new(Probe::new(protect.clone()));
 
     HttpServer::new(move || {

@@ -9,9 +9,10 @@ fn read(path: &str) -> String {
 }
 
 /// The pages in `docs`, by their names.
-fn pages() -> BTreeSet<String> {
+pub(super) fn pages() -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "md"));
     files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
