@@ -214,7 +214,7 @@ impl ClientAuthentication {
             (Ok(proof), _) => Arc::new(proof),
             // The new content is unusable. The last good credential stays in use, and this content is not tried again.
             (Err(problem), Some(last)) => {
-                log::warn!(target: crate::LOG, event = "credential_kept"; "{source:?}: {problem}; the last good content stays in use");
+                record!(log::Level::Warn, event = "credential_kept"; "{source:?}: {problem}; the last good content stays in use");
                 Arc::clone(&last.proof)
             }
             (Err(problem), None) => return Err(problem),

@@ -240,8 +240,8 @@ impl Discovery {
             (PublishedEndpoint::Unusable(error), Some((endpoint, until))) if now < *until => {
                 let level = self.endpoint_warnings.level_at(now, log::Level::Warn);
                 let (issuer, fault) = (self.issuer.as_str(), error.kind().fault());
-                log::log!(
-                    target: crate::LOG, level, event = "endpoint_kept", issuer, fault;
+                record!(
+                    level, event = "endpoint_kept", issuer, fault;
                     "{name} of the new metadata cannot be used, the last good one stays in use: {}",
                     error.describe(issuer)
                 );
@@ -270,8 +270,8 @@ impl Discovery {
         let Some((method, published)) = self.unpublished_auth_method(found) else { return };
         if !self.warned_of_auth_method.swap(true, Ordering::Relaxed) {
             let issuer = self.issuer.as_str();
-            log::warn!(
-                target: crate::LOG, event = "auth_method_not_published", issuer, method;
+            record!(
+                log::Level::Warn, event = "auth_method_not_published", issuer, method;
                 "the authorization server may reject introspection requests: it does not publish the client \
                  authentication method {method:?}, only {published:?} ({issuer})"
             );

@@ -127,6 +127,7 @@
 //! | `rustls` | yes |
 //! | `mtls` | no |
 //! | `metrics` | no |
+//! | `tracing` | no |
 //! | `mcp` | no |
 //! | `test-util` | no |
 //!
@@ -139,6 +140,8 @@
 //!   authorization server.
 //! - **`metrics`**: metrics of decisions and calls through the facade of the `metrics` crate.
 //!   [`guide::observability`] lists the names. The application must install an exporter.
+//! - **`tracing`**: spans of authentications and calls, and log records as events with fields, for a subscriber of the
+//!   `tracing` crate. [`guide::observability`] lists the names. It adds no dependency, because actix-web uses `tracing` too.
 //! - **`mcp`**: scopes for the tools of an MCP server, see [`guide::mcp`]. It adds no dependency.
 //! - **`test-util`**: the module `test`, with a real authorization server for tests. It adds a certificate
 //!   generator and a TLS server to the build, so enable it under `[dev-dependencies]` only.
@@ -146,6 +149,10 @@
 //! Features are independent of each other, and none disables a check.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+// Before the other modules, which use its macro.
+#[macro_use]
+mod record;
 
 mod algorithm;
 mod bearer;

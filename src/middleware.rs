@@ -22,7 +22,10 @@ use self::{
     authenticate::{Rejected, WorkerContext},
     leased_body::end_with_lease,
 };
-use crate::protect_api::{ProtectApi, state::State};
+use crate::{
+    protect_api::{ProtectApi, state::State},
+    telemetry::spans::AuthenticationSpan,
+};
 
 impl<S, B> Transform<S, ServiceRequest> for ProtectApi
 where
@@ -85,9 +88,10 @@ where
     B: MessageBody + 'static,
 {
     async fn call(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-        match self.protect.authenticate(&request, &self.worker).await {
+        let span = AuthenticationSpan::open();
+        match span.around(self.protect.authenticate(&request, &self.worker)).await {
             Ok(context) => {
-                context.state().telemetry.decided(Ok(context.via()));
+                span.decided(&context.state().telemetry, Ok(context.via()));
                 let context = context.with_mounts(self.protect.mounts(&request, &self.worker));
                 let ending = self.protect.mount.ends_streams.then(|| context.clone());
                 request.extensions_mut().insert(context);
@@ -104,7 +108,7 @@ where
             Err(rejected) => {
                 let Rejected { state, denial } = self.protect.complete(rejected, &request, &self.worker);
                 let State { telemetry, rejections, .. } = &**state;
-                telemetry.decided(Err(&denial));
+                span.decided(telemetry, Err(&denial));
                 let rejection = rejections.reject(denial, request.request());
                 Ok(request.into_response(rejection.error_response()).map_into_right_body())
             }

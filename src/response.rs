@@ -27,6 +27,7 @@ pub use self::body::ErrorBody;
 use self::challenge::Challenge;
 use crate::{
     error::{AuthError, AuthErrorKind},
+    record::is_enabled,
     telemetry::{Denial, Telemetry, VerdictSource, log_throttle::LogThrottle},
 };
 
@@ -119,7 +120,7 @@ impl RejectionBuilder {
     /// Turns the error of a handler or an extractor under a mount into a rejection. It is logged and counted when it
     /// becomes a response, because the handler may ignore it. The caller of the API caused it, so its level is debug.
     pub(crate) fn reject_in_handler(&self, error: AuthError, request: &HttpRequest) -> Rejection {
-        let is_logged = log::log_enabled!(target: crate::LOG, log::Level::Debug);
+        let is_logged = is_enabled(log::Level::Debug);
         let error = if is_logged || self.shows_reference { error.with_reference(reference()) } else { error };
         let report = self.telemetry.clone().map(|telemetry| Report { telemetry, is_done: false.into() });
         Rejection { report, ..self.build(error, request) }
@@ -191,7 +192,7 @@ impl RejectionBuilder {
             | AuthErrorKind::Upstream(_)
             | AuthErrorKind::Misconfigured(_) => log::Level::Debug,
         };
-        let is_logged = log::log_enabled!(target: crate::LOG, level);
+        let is_logged = is_enabled(level);
         let error = if is_logged || self.shows_reference { error.with_reference(reference()) } else { error };
         if is_logged {
             log_rejection(level, self.telemetry.as_deref(), &error, via);
@@ -205,8 +206,8 @@ fn log_rejection(level: log::Level, telemetry: Option<&Telemetry>, error: &AuthE
     let reference = error.reference().unwrap_or_default();
     let issuer = telemetry.map_or("", |telemetry| &telemetry.issuer);
     let text = if error.is_client_fault() { error.text() } else { error.describe(issuer).to_string() };
-    log::log!(
-        target: crate::LOG, level, event = "refused", issuer, status, fault, via, reference;
+    record!(
+        level, event = "refused", issuer, status, fault, via, reference;
         "request rejected: {text} [{reference}]"
     );
 }
@@ -224,7 +225,7 @@ impl Report {
         }
         let denial = Denial::new(error.clone(), VerdictSource::Handler);
         self.telemetry.decided(Err(&denial));
-        if log::log_enabled!(target: crate::LOG, log::Level::Debug) {
+        if is_enabled(log::Level::Debug) {
             log_rejection(log::Level::Debug, Some(&self.telemetry), error, denial.via());
         }
     }

@@ -5,6 +5,7 @@ mod endpoint_url;
 mod issuer_url;
 mod jwts_when_blind;
 mod resource;
+mod traceparent;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ pub(crate) use self::{
     endpoint_url::EndpointUrl,
     issuer_url::{IssuerUrl, has_placeholder},
     resource::PlacedResource,
+    traceparent::Traceparent,
 };
 use crate::{
     algorithm::Algorithm,
@@ -182,6 +184,7 @@ pub(crate) struct Hooks {
     pub(crate) shared_store: Option<StoreHook>,
     pub(crate) metadata_resolver: Option<Arc<DocumentResolver>>,
     pub(crate) jwks_resolver: Option<Arc<DocumentResolver>>,
+    pub(crate) traceparent: Traceparent,
 }
 
 /// The future of a token resolver. It uses only types of `std`, because it is part of a public signature.
@@ -212,6 +215,7 @@ impl Hooks {
             }
             && same(self.metadata_resolver.as_ref(), other.metadata_resolver.as_ref())
             && same(self.jwks_resolver.as_ref(), other.jwks_resolver.as_ref())
+            && self.traceparent == other.traceparent
     }
 
     /// Returns the part of this process in the shared store.

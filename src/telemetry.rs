@@ -7,6 +7,7 @@ pub(crate) mod log_throttle;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod rejections;
+pub(crate) mod spans;
 pub(crate) mod status;
 
 pub use self::status::{IntrospectionState, LastError, SharedStoreState, Status};
@@ -69,6 +70,18 @@ impl VerdictSource {
     }
 }
 
+/// A decision about a request: allowed with a verdict of this source, anonymous, or rejected.
+pub(crate) type Decision<'d> = Result<Option<VerdictSource>, &'d Denial>;
+
+/// Returns outcome, fault and source of a decision.
+fn words(decision: Decision<'_>) -> (&'static str, &'static str, &'static str) {
+    match decision {
+        Ok(Some(via)) => ("allowed", "", via.name()),
+        Ok(None) => ("anonymous", "", ""),
+        Err(denial) => (denial.error.kind().class(), denial.error.kind().fault(), denial.via()),
+    }
+}
+
 /// A decision to reject a request.
 #[derive(Debug)]
 pub(crate) struct Denial {
@@ -112,6 +125,7 @@ pub(crate) struct Telemetry {
 )]
 impl Telemetry {
     pub(crate) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::describe_metrics();
         Arc::new(Self {
             issuer: issuer.into(),
             clock,
@@ -122,14 +136,17 @@ impl Telemetry {
         })
     }
 
+    /// Describes the metrics to the exporter. Called when a configuration is built and when a worker starts, because the
+    /// application may install the exporter in between.
+    pub(crate) fn describe_metrics() {
+        #[cfg(feature = "metrics")]
+        metrics::describe();
+    }
+
     /// Reports one decision of a mount (allowed, anonymous, or rejected), or a rejection by a handler.
-    pub(crate) fn decided(&self, decision: Result<Option<VerdictSource>, &Denial>) {
-        let (outcome, fault, via) = match decision {
-            Ok(Some(via)) => ("allowed", "", via.name()),
-            Ok(None) => ("anonymous", "", ""),
-            Err(denial) => (denial.error.kind().class(), denial.error.kind().fault(), denial.via()),
-        };
-        log::trace!(target: crate::LOG, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided: {outcome}, fault {fault:?}, via {via:?}");
+    pub(crate) fn decided(&self, decision: Decision<'_>) {
+        let (outcome, fault, via) = words(decision);
+        record!(log::Level::Trace, event = "decided", issuer = &*self.issuer, outcome, fault, via; "decided: {outcome}, fault {fault:?}, via {via:?}");
         match decision {
             Ok(Some(_)) => self.rejections.note_accepted(),
             Ok(None) => {}
@@ -142,6 +159,8 @@ impl Telemetry {
             Ok(Some(via)) => self.metrics.allowed(via),
             Ok(None) | Err(_) => self.metrics.decision(outcome, fault, via),
         }
+        #[cfg(feature = "tracing")]
+        spans::record_decision(&self.issuer, decision);
     }
 
     /// Reports the failure of a request; see [`LastFailure::note`].
@@ -195,7 +214,7 @@ impl Telemetry {
     /// Reports that a lease has ended before its stream was closed.
     pub(crate) fn lease_ended(&self, end: &'static str) {
         let issuer = &*self.issuer;
-        log::debug!(target: crate::LOG, event = "lease_ended", issuer, end; "the lease of a stream has ended: {end} ({issuer})");
+        record!(log::Level::Debug, event = "lease_ended", issuer, end; "the lease of a stream has ended: {end} ({issuer})");
         #[cfg(feature = "metrics")]
         self.metrics.lease_ended(end);
     }
@@ -248,11 +267,12 @@ impl CallTimer {
         let (call, outcome) =
             (self.name, outcome.as_ref().map_or_else(|error| error.kind().fault(), |_| "answered"));
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        log::trace!(
-            target: crate::LOG, event = "called", issuer = &*self.telemetry.issuer, call, outcome, millis;
+        record!(
+            log::Level::Trace, event = "called", issuer = &*self.telemetry.issuer, call, outcome, millis;
             "called the authorization server: {call}, {outcome}, {millis} ms"
         );
         #[cfg(feature = "metrics")]
         self.telemetry.metrics.call(call, outcome, elapsed);
+        spans::record_outcome(outcome);
     }
 }

@@ -106,6 +106,7 @@ impl Validator {
         let limits = CallLimits {
             deadline: settings.tuning.response_timeout,
             max_body: settings.tuning.max_response_size,
+            traceparent: hooks.traceparent,
         };
         let replica = hooks.replica(&settings.tuning);
         let index =
@@ -320,8 +321,8 @@ impl Validator {
     fn unsupported(&self) -> AuthError {
         if !self.warned_of_opaque_tokens.swap(true, Ordering::Relaxed) {
             let issuer = &*self.telemetry.issuer;
-            log::warn!(
-                target: crate::LOG, event = "opaque_token_without_client", issuer;
+            record!(
+                log::Level::Warn, event = "opaque_token_without_client", issuer;
                 "an opaque token was rejected: no client credentials are configured to introspect it; all other \
                  opaque tokens are rejected too ({issuer})"
             );

@@ -308,8 +308,8 @@ impl CustomStore {
 
     fn warn(&self, cause: &dyn fmt::Display, now: ClockReading) {
         if self.warnings.is_due_at(now.monotonic) {
-            log::warn!(
-                target: crate::LOG, event = "cache_store_failed";
+            record!(
+                log::Level::Warn, event = "cache_store_failed";
                 "the store of introspection verdicts failed, which counts as a miss: {cause}"
             );
         }

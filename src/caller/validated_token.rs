@@ -21,6 +21,7 @@ use crate::{
         state::State,
         validation::{Selected, Validation},
     },
+    telemetry::spans::AuthenticationSpan,
     validator::ValidToken,
 };
 
@@ -215,13 +216,14 @@ impl ProtectApi {
             .map_err(|_| AuthError::token(TokenFault::Malformed))?;
         let client = |selected: &Selected| self.selected(selected).thread_client();
         let validation = Validation { token: &token, certificate, request: None, client };
-        let outcome = self.validate_token(validation).await;
+        let span = AuthenticationSpan::open();
+        let outcome = span.around(self.validate_token(validation)).await;
         let (selected, outcome) = match outcome {
             Ok((selected, valid)) => (selected, Ok(valid)),
             Err((selected, denial)) => (selected, Err(denial)),
         };
         let state = self.selected(&selected);
-        state.telemetry.decided(outcome.as_ref().map(|valid| Some(valid.via)));
+        span.decided(&state.telemetry, outcome.as_ref().map(|valid| Some(valid.via)));
         let valid = outcome.map_err(|denial| denial.error)?;
         let (mount, state) = (self.clone(), Arc::clone(state));
         Ok(ValidatedToken { mount, state, valid, token, certificate: certificate.copied() })

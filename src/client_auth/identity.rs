@@ -146,7 +146,7 @@ mod tls {
         fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
             self.0
                 .load()
-                .inspect_err(|problem| log::error!(target: crate::LOG, event = "no_client_certificate"; "no client certificate: {problem}"))
+                .inspect_err(|problem| record!(log::Level::Error, event = "no_client_certificate"; "no client certificate: {problem}"))
                 .ok()
         }
 

@@ -99,7 +99,7 @@ impl Key {
     pub(super) fn hmac(algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
         let wanted = algorithm.tag_len();
         if secret.len() < wanted {
-            log::warn!(target: crate::LOG, event = "short_client_secret"; "the client secret that signs assertions should have at least {wanted} bytes");
+            record!(log::Level::Warn, event = "short_client_secret"; "the client secret that signs assertions should have at least {wanted} bytes");
         }
         Self::Hmac(Box::new(hmac::Key::new(algorithm, secret)))
     }

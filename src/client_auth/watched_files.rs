@@ -88,14 +88,14 @@ impl<T> WatchedFiles<T> {
             (Ok(fresh), current) => {
                 if last_read.failing {
                     last_read.failing = false;
-                    log::info!(target: crate::LOG, event = "credential_renewed"; "{self:?} can be used again");
+                    record!(log::Level::Info, event = "credential_renewed"; "{self:?} can be used again");
                 }
                 fresh.or(current).ok_or_else(|| format!("{self:?} was not read"))
             }
             (Err(problem), Some(current)) => {
                 if !last_read.failing {
                     last_read.failing = true;
-                    log::warn!(target: crate::LOG, event = "credential_kept"; "{problem}; the last good content stays in use");
+                    record!(log::Level::Warn, event = "credential_kept"; "{problem}; the last good content stays in use");
                 }
                 Ok(current)
             }

@@ -92,8 +92,8 @@ impl EventReport {
 
     fn log(&self, level: log::Level, kind: &'static str, outcome: &'static str, fault: &str, text: &str) {
         let (issuer, source) = (&*self.telemetry.issuer, self.source);
-        log::log!(
-            target: crate::LOG, level, event = "revocation_event", issuer, source, kind, outcome, fault;
+        record!(
+            level, event = "revocation_event", issuer, source, kind, outcome, fault;
             "{source}: {text} ({issuer})"
         );
         self.telemetry.revocation_event(source, kind, outcome);

@@ -19,7 +19,7 @@ use crate::{
     error::{AuthError, AuthErrorKind, SetupFault, UpstreamFault},
     issuer::http::{self, CallLimits, bad_answer},
     protect_api::ProtectApi,
-    settings::EndpointUrl,
+    settings::{EndpointUrl, Traceparent},
     telemetry::log_throttle::LogThrottle,
 };
 
@@ -219,7 +219,7 @@ impl Poller {
             "setErrs": self.pending.errors,
         });
         let deadline = if is_long { LONG_POLL } else { state.settings.tuning.response_timeout };
-        let limits = CallLimits { deadline, max_body: MAX_RESPONSE };
+        let limits = CallLimits { deadline, max_body: MAX_RESPONSE, traceparent: Traceparent::NONE };
         let timer = state.telemetry.call("poll");
         let body = Bytes::from(body.to_string());
         let outcome = http::post_json(&client, &self.endpoint.uri, authorization, body, limits).await;
@@ -254,8 +254,8 @@ impl Poller {
         let telemetry = &self.receiver.transmitter.telemetry;
         let (issuer, fault) = (&*telemetry.issuer, error.kind().fault());
         let level = self.warnings.level_at(telemetry.clock.monotonic(), log::Level::Warn);
-        log::log!(
-            target: crate::LOG, level, event = "poll_failed", issuer, fault;
+        record!(
+            level, event = "poll_failed", issuer, fault;
             "polling for events failed: {}", error.describe(issuer)
         );
     }

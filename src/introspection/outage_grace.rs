@@ -26,8 +26,8 @@ impl Introspection {
         }
         if self.grace_warnings.is_due_at(now.monotonic) {
             let (issuer, fault) = (&*self.telemetry.issuer, failure.kind().fault());
-            log::warn!(
-                target: crate::LOG, event = "outage_grace", issuer, fault;
+            record!(
+                log::Level::Warn, event = "outage_grace", issuer, fault;
                 "the authorization server has an outage, and expired verdicts are used for up to {:?}: {}",
                 self.outage_grace, failure.describe(issuer)
             );

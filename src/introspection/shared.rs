@@ -9,6 +9,7 @@ use crate::{
     cache::{Age, CacheKey, CachedVerdict, ClockReading, Lifetime, Ticket, Verdict},
     settings::Settings,
     shared_store::{Position, Replica, StoredEntry, StoredVerdict},
+    telemetry::{VerdictSource, spans::record_outcome},
 };
 
 /// The longest time for which a token is claimed. The other replicas then make the call themselves.
@@ -113,6 +114,7 @@ impl Introspection {
         let ticket =
             Ticket::new(*key, now, generation).aged(age).expiring_at(expires_at.into_iter().flatten().min());
         self.cache.insert_here(&ticket, &checked.verdict, now);
+        record_outcome(VerdictSource::SharedStore.name());
         let age = Age::new(age, now.monotonic);
         Some(TimedVerdict { verdict: checked.verdict, age, generation, is_stored: true })
     }

@@ -23,17 +23,24 @@ use tokio::sync::Notify;
 use crate::{
     deadline::Deadline,
     error::{AuthError, UpstreamFault},
+    telemetry::{
+        Telemetry,
+        spans::{CallKind, CallSpan, CallSpans, CallStart},
+    },
     waiting_room::WaitingRoom,
 };
 
 pub(crate) struct SingleFlight<K, V> {
     calls: Mutex<HashMap<K, Arc<InFlight<V>>, DefaultHashBuilder>>,
+    spans: CallSpans,
 }
 
 /// One call, and the requests that wait for it.
 struct InFlight<V> {
     outcome: OnceLock<Outcome<V>>,
     completed: Notify,
+    /// Set after the call has entered the map, because a subscriber may be slow.
+    span: OnceLock<CallSpan>,
 }
 
 /// The result of a call; `None` if its worker stopped or its task panicked.
@@ -52,6 +59,9 @@ impl<V> InFlight<V> {
 
     /// Sets the outcome. Later outcomes are ignored.
     fn complete(&self, outcome: Outcome<V>) {
+        if let Some(span) = self.span.get() {
+            span.close(outcome.as_ref().and_then(|outcome| outcome.as_ref().err()));
+        }
         let _is_first = self.outcome.set(outcome);
         self.completed.notify_waiters();
     }
@@ -59,17 +69,23 @@ impl<V> InFlight<V> {
 
 impl<K, V> Default for SingleFlight<K, V> {
     fn default() -> Self {
-        Self { calls: Mutex::default() }
+        Self { calls: Mutex::default(), spans: CallSpans::default() }
     }
 }
 
 impl<K, V> fmt::Debug for SingleFlight<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SingleFlight").field("calls", &lock(&self.calls).len()).finish()
+        f.debug_struct("SingleFlight").field("calls", &lock(&self.calls).len()).finish_non_exhaustive()
     }
 }
 
 impl<K: Eq + Hash, V> SingleFlight<K, V> {
+    /// Creates one for introspections. `call` is their name in records and metrics.
+    pub(crate) fn for_introspections(telemetry: &Telemetry, call: &'static str) -> Arc<Self> {
+        let spans = CallSpans::new(telemetry, CallKind::Introspect, call);
+        Arc::new(Self { spans, ..Self::default() })
+    }
+
     /// Removes this call, but not a later one with the same key.
     fn remove(&self, key: &K, in_flight: &Arc<InFlight<V>>) {
         let mut calls = lock(&self.calls);
@@ -102,7 +118,10 @@ where
     {
         let (mut failure, mut has_replaced, mut place) = (None, false, None);
         loop {
-            let (in_flight, leads) = self.join_or_start(&key, &call);
+            let (in_flight, leads) = self.join_or_start(&key, &call, CallStart::Awaited);
+            if let Some(span) = in_flight.span.get().filter(|_| !leads) {
+                span.join();
+            }
             if leads {
                 drop(place.take());
             } else if place.is_none() {
@@ -133,7 +152,7 @@ where
     where
         F: Future<Output = Result<V, AuthError>> + 'static,
     {
-        drop(self.join_or_start(key, call));
+        drop(self.join_or_start(key, call, CallStart::Detached));
     }
 
     /// Ensures that no further request joins the call for this key. Requests that already wait get its outcome.
@@ -147,7 +166,12 @@ where
     }
 
     /// Returns the call for this key, and whether this request started it.
-    fn join_or_start<F>(self: &Arc<Self>, key: &K, call: impl Fn() -> F) -> (Arc<InFlight<V>>, bool)
+    fn join_or_start<F>(
+        self: &Arc<Self>,
+        key: &K,
+        call: impl Fn() -> F,
+        start: CallStart,
+    ) -> (Arc<InFlight<V>>, bool)
     where
         F: Future<Output = Result<V, AuthError>> + 'static,
     {
@@ -156,7 +180,11 @@ where
             if let Some(in_flight) = calls.get(key) {
                 return (Arc::clone(in_flight), false);
             }
-            let in_flight = Arc::new(InFlight { outcome: OnceLock::new(), completed: Notify::new() });
+            let in_flight = Arc::new(InFlight {
+                outcome: OnceLock::new(),
+                completed: Notify::new(),
+                span: OnceLock::new(),
+            });
             calls.insert(key.clone(), Arc::clone(&in_flight));
             in_flight
         };
@@ -167,7 +195,8 @@ where
         };
         // Boxed: the future has kilobytes, which would otherwise be moved into the closure, into the task, and into
         // memory aligned for tasks.
-        let future = Box::pin(call());
+        let span = in_flight.span.get_or_init(|| self.spans.open(start));
+        let future = Box::pin(span.around(call()));
         // Not part of the future of the request that starts the call: actix does not poll that future while the client
         // of this request reads responses slowly, and all other requests would wait.
         rt::spawn(async move {

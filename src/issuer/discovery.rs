@@ -328,7 +328,7 @@ pub(crate) fn log_errors(issuer: &IssuerUrl, errors: &[AuthError], level: log::L
     let Some(first) = errors.first() else { return };
     let (issuer, fault) = (issuer.as_str(), first.kind().fault());
     let texts = errors.iter().map(|error| error.describe(issuer).to_string()).collect::<Vec<_>>().join("; ");
-    log::log!(target: crate::LOG, level, event = "metadata_refused", issuer, fault; "{texts}");
+    record!(level, event = "metadata_refused", issuer, fault; "{texts}");
 }
 
 /// Returns whether an error means that the document does not exist, so that another well-known URL is tried.

@@ -9,12 +9,13 @@ mod client;
 mod connection;
 mod connector;
 mod head;
+mod limits;
 
 use std::{
     io::ErrorKind,
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_web::{
@@ -35,46 +36,15 @@ use futures_util::{Stream, StreamExt as _, future::LocalBoxFuture};
 #[cfg(feature = "rustls")]
 pub(crate) use self::client::client_with;
 pub use self::client::hardened_client;
-pub(crate) use self::{client::WorkerClient, connector::Reuse};
-use crate::{
-    deadline::Deadline,
-    error::{AuthError, UpstreamFault},
+pub(crate) use self::{
+    client::WorkerClient,
+    connector::Reuse,
+    limits::{CallDeadline, CallLimits},
 };
-
-/// The limits of every call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CallLimits {
-    /// The time from the wait for a connection to the last byte of the body.
-    pub(crate) deadline: Duration,
-    /// The longest body in bytes.
-    pub(crate) max_body: usize,
-}
-
-impl CallLimits {
-    /// Returns the same limits, but not past this deadline, in whole milliseconds.
-    pub(crate) fn until(self, deadline: Deadline) -> Self {
-        let millis = u64::try_from(deadline.time_left().as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
-        Self { deadline: self.deadline.min(Duration::from_millis(millis)), ..self }
-    }
-
-    /// Returns the deadline of a call that starts now, including its retry.
-    pub(crate) fn starting_now(self) -> CallDeadline {
-        CallDeadline { limits: self, started: Instant::now() }
-    }
-}
-
-/// The limits of a call in flight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CallDeadline {
-    limits: CallLimits,
-    started: Instant,
-}
-
-impl CallDeadline {
-    fn time_left(self) -> Duration {
-        self.limits.deadline.saturating_sub(self.started.elapsed())
-    }
-}
+use crate::{
+    error::{AuthError, UpstreamFault},
+    telemetry::spans::record_status,
+};
 
 /// A response with a status that the caller interprets.
 pub(crate) struct Reply {
@@ -118,7 +88,8 @@ const DOCUMENT: &str = "application/json, application/jwk-set+json, */*;q=0.1";
 /// Fetches a public document. Sends the request again if a kept-alive connection was closed.
 pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: CallLimits) -> Result<Reply, AuthError> {
     let request = || {
-        without_defaults(client.get(uri.clone())).insert_header((ACCEPT, HeaderValue::from_static(DOCUMENT)))
+        let accept = (ACCEPT, HeaderValue::from_static(DOCUMENT));
+        new_request(client.get(uri.clone()), limits).insert_header(accept)
     };
     let bounds = limits.starting_now();
     match call(request(), Bytes::new(), bounds, Reuse::Allowed).await {
@@ -137,7 +108,7 @@ pub(crate) fn post_form(
     bounds: CallDeadline,
     reuse: Reuse,
 ) -> LocalBoxFuture<'static, Result<Reply, CallFailure>> {
-    let mut request = without_defaults(client.post(uri.clone()))
+    let mut request = new_request(client.post(uri.clone()), bounds.limits())
         .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")));
     if let Some(value) = authorization {
@@ -156,7 +127,7 @@ pub(crate) async fn post_json(
     limits: CallLimits,
 ) -> Result<Reply, AuthError> {
     let request = || {
-        let mut request = without_defaults(client.post(uri.clone()))
+        let mut request = new_request(client.post(uri.clone()), limits)
             .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
             .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
         if let Some(value) = &authorization {
@@ -172,14 +143,15 @@ pub(crate) async fn post_json(
 }
 
 /// Removes the default headers of the application's client except `User-Agent`. They are meant for other calls and
-/// may contain credentials or cookies.
-fn without_defaults(mut request: awc::ClientRequest) -> awc::ClientRequest {
+/// may contain credentials or cookies. Adds the trace context.
+fn new_request(mut request: awc::ClientRequest, limits: CallLimits) -> awc::ClientRequest {
     let headers = request.headers_mut();
     let agent = headers.remove(USER_AGENT).next();
     headers.clear();
     if let Some(agent) = agent {
         headers.insert(USER_AGENT, agent);
     }
+    limits.traceparent.insert_into(headers);
     request
 }
 
@@ -194,7 +166,7 @@ fn call(
     bounds: CallDeadline,
     reuse: Reuse,
 ) -> impl Future<Output = Result<Reply, CallFailure>> {
-    let limits = bounds.limits;
+    let limits = bounds.limits();
     // Responses are small, so compression has no benefit and would allow a decompression bomb. It is neither
     // requested nor accepted.
     let request = request
@@ -214,6 +186,7 @@ where
     B: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
     let status = response.status();
+    record_status(status.as_u16());
     if !(200..600).contains(&status.as_u16()) {
         return Err(bad_answer(format!("a response with status {}", status.as_u16())));
     }

@@ -10,6 +10,7 @@
 mod tests;
 
 mod fetch;
+mod reader;
 
 use std::{
     fmt,
@@ -22,10 +23,15 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 
 use self::fetch::Fetch;
+pub(crate) use self::reader::{Reader, ReaderKind};
 use crate::{
     deadline::{Deadline, timed_out},
     error::{AuthError, UpstreamFault},
-    telemetry::{Telemetry, log_throttle::LogThrottle},
+    telemetry::{
+        Telemetry,
+        log_throttle::LogThrottle,
+        spans::{CallKind, CallSpan, CallSpans, CallStart},
+    },
     waiting_room::WaitingRoom,
 };
 
@@ -68,6 +74,7 @@ pub(crate) struct RefreshingCache<T> {
     name: &'static str,
     lifetimes: Lifetimes,
     telemetry: Arc<Telemetry>,
+    spans: CallSpans,
     current: ArcSwapOption<Fetched<T>>,
     state: Mutex<CacheState>,
     /// Notifies waiting readers that a fetch has ended.
@@ -109,36 +116,12 @@ impl<T: Document> Fetched<T> {
     }
 }
 
-/// A reader of a document, and its deadline.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader {
-    deadline: Deadline,
-    kind: ReaderKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReaderKind {
-    Request,
-    Renewer,
-    Task,
-}
-
-impl Reader {
-    /// Returns the reader of a request. It takes a place among the waiting requests, unless it starts the fetch.
-    pub(crate) fn request(deadline: Deadline) -> Self {
-        Self { deadline, kind: ReaderKind::Request }
-    }
-
-    /// Returns the reader of a call or a fetch. The requests that wait for it are already counted.
-    pub(crate) fn task(deadline: Deadline) -> Self {
-        Self { deadline, kind: ReaderKind::Task }
-    }
-}
-
 #[derive(Default)]
 struct CacheState {
     /// The number of the running fetch.
     running: Option<u64>,
+    /// The span of the last fetch.
+    span: CallSpan,
     last_number: u64,
     failure: Option<FailedFetch>,
     /// The start of the last fetch.
@@ -174,6 +157,7 @@ impl<T: Document> RefreshingCache<T> {
         Self {
             name,
             lifetimes,
+            spans: CallSpans::new(&telemetry, CallKind::Fetch, name),
             telemetry,
             current: ArcSwapOption::empty(),
             state: Mutex::default(),
@@ -235,7 +219,7 @@ impl<T: Document> RefreshingCache<T> {
             }
             let failing = self.state().failure.is_some();
             if now < current.stale_at || (failing && now < current.expires_at) {
-                let _runs_by_itself = self.start(&fetch);
+                let _runs_by_itself = self.start(&fetch, CallStart::Detached);
                 return Ok(Arc::clone(current));
             }
         }
@@ -316,7 +300,9 @@ impl<T: Document> RefreshingCache<T> {
             if let Some(newer) = self.newer(seen) {
                 return Ok(Some(newer));
             }
-            let Some(Fetch { number, is_own }) = self.start(&fetch) else { return Ok(None) };
+            let Some(Fetch { number, is_own }) = self.start(&fetch, CallStart::Awaited) else {
+                return Ok(None);
+            };
             if is_own {
                 drop(place.take());
             } else if place.is_none() {

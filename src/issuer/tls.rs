@@ -82,10 +82,10 @@ fn roots() -> &'static Arc<RootCertStore> {
         store.add_parsable_certificates(found.certs);
         let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if let Some(problem) = emptiness(&store, &errors) {
-            log::error!(target: crate::LOG, event = "no_trusted_certificates"; "{problem}");
+            record!(log::Level::Error, event = "no_trusted_certificates"; "{problem}");
         } else if !errors.is_empty() {
-            log::warn!(
-                target: crate::LOG, event = "unreadable_certificates";
+            record!(
+                log::Level::Warn, event = "unreadable_certificates";
                 "some trusted certificates could not be read: {errors}"
             );
         }

@@ -41,8 +41,8 @@ impl FetchedKeySet {
             log_skipped(skipped, origin);
         }
         let (keys, skipped) = (set.len(), set.skipped());
-        log::debug!(
-            target: crate::LOG, event = "keys_fetched", keys, skipped;
+        record!(
+            log::Level::Debug, event = "keys_fetched", keys, skipped;
             "key set: {keys} keys, {skipped} skipped ({origin})"
         );
         let mut id = [0; 32];
@@ -76,8 +76,8 @@ pub(super) async fn fetch(
 fn log_skipped(SkippedKey { kid, reason }: &SkippedKey, origin: &str) {
     let level = if *reason == Unusable::Malformed { log::Level::Warn } else { log::Level::Debug };
     let kid = kid.as_str();
-    log::log!(
-        target: crate::LOG, level, event = "key_skipped", kid;
+    record!(
+        level, event = "key_skipped", kid;
         "a key of the key set cannot be used: {reason} (kid {kid:?}, {origin})"
     );
 }

@@ -30,7 +30,7 @@ use crate::{
     middleware::authenticate::{Rejected, WorkerContext},
     policy::{self, ScopeUnion},
     protect_api::{ProtectApi, state::State},
-    telemetry::{Denial, VerdictSource},
+    telemetry::{Denial, VerdictSource, spans::AuthenticationSpan},
 };
 
 /// The longest body by default: that of rmcp and of the TypeScript SDK. A lower limit would reject requests that the server
@@ -138,9 +138,11 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     async fn call(&self, mut request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-        match self.mount.decide(&mut request, &self.worker).await {
+        let span = AuthenticationSpan::open();
+        let decision = span.around(self.mount.decide(&mut request, &self.worker)).await;
+        match decision {
             Ok(context) => {
-                context.state().telemetry.decided(Ok(context.via()));
+                span.decided(&context.state().telemetry, Ok(context.via()));
                 let mounts = self.mount.protect.mounts(&request, &self.worker);
                 request.extensions_mut().insert(context.with_mounts(mounts));
                 Ok(self.service.call(request).await?.map_into_left_body())
@@ -149,14 +151,14 @@ where
                 let protect = &self.mount.protect;
                 let Rejected { state, denial } = protect.complete(rejected, &request, &self.worker);
                 let State { telemetry, rejections, .. } = &**state;
-                telemetry.decided(Err(&denial));
+                span.decided(telemetry, Err(&denial));
                 let rejection = rejections.reject(denial, request.request());
                 Ok(request.into_response(rejection.error_response()).map_into_right_body())
             }
             Err(Refusal::Protocol(fault)) => {
                 let (issuer, fault_name) = (&*self.worker.first.state.telemetry.issuer, fault.name());
-                log::debug!(
-                    target: crate::LOG, event = "mcp_refused", issuer, fault = fault_name;
+                record!(
+                    log::Level::Debug, event = "mcp_refused", issuer, fault = fault_name;
                     "request to the MCP server rejected: {fault_name}"
                 );
                 Ok(request.into_response(fault.response()).map_into_right_body())

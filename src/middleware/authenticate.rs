@@ -27,7 +27,7 @@ use crate::{
         state::State,
         validation::{Selected, Validation},
     },
-    telemetry::{Denial, VerdictSource},
+    telemetry::{Denial, Telemetry, VerdictSource},
 };
 
 /// The state of one worker for one mount.
@@ -53,6 +53,7 @@ impl WorkerContext {
         let others = protect.states().iter().skip(1);
         let mount = Rc::new(protect.clone());
         protect.state.mounts.add(&protect.mount);
+        Telemetry::describe_metrics();
         Self {
             mounts: RefCell::new(Rc::new(MountChain::new(Rc::clone(&mount), None))),
             mount,

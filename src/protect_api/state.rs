@@ -97,7 +97,7 @@ impl State {
         };
         // Without TLS the server still starts, and introspection over TLS is rejected with 503.
         let config = tls::client_config_with(identity).inspect_err(
-            |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
+            |error| record!(log::Level::Error, event = "no_tls"; "no TLS to the authorization server: {error}"),
         );
         client_with(config.ok())
     }

@@ -28,8 +28,8 @@ impl<'s> Summary<'s> {
         let (jwts, opaque_tokens) = (self.jwts(), self.opaque_tokens());
         let introspection_endpoint = self.introspection_endpoint();
         let jwks_uri = self.jwks_uri();
-        log::info!(
-            target: crate::LOG, event = "configured", issuer, audience, client_id, auth_method, jwts, opaque_tokens,
+        record!(
+            log::Level::Info, event = "configured", issuer, audience, client_id, auth_method, jwts, opaque_tokens,
             introspection_endpoint = &*introspection_endpoint, jwks_uri = &*jwks_uri;
             "{self}"
         );

@@ -246,7 +246,7 @@ impl<'s> Check<'s> {
         let unknown = self.source.into_iter().flat_map(VariableSource::unknown);
         if self.problems.is_empty() {
             for problem in unknown {
-                log::warn!(target: crate::LOG, event = "unknown_variable"; "{problem}; it is ignored");
+                record!(log::Level::Warn, event = "unknown_variable"; "{problem}; it is ignored");
             }
             return Ok(());
         }

@@ -226,8 +226,8 @@ fn log_full(records: usize, effect: Effect) {
         Effect::Reject => "revokes all tokens that were issued until then",
         Effect::Discard => "evicts all verdicts",
     };
-    log::error!(
-        target: crate::LOG, event = "revocations_full", records;
+    record!(
+        log::Level::Error, event = "revocations_full", records;
         "there are too many revocation records ({records}): each further one {consequence} of its issuer"
     );
 }

@@ -131,8 +131,8 @@ impl Reader {
             let is_trimmed = batch.total_appended > batch.length
                 && batch.oldest_age.is_some_and(|age| age < replica.settings.keep_for);
             if is_trimmed && replica.warnings.is_due() {
-                log::warn!(
-                    target: crate::LOG, event = "store_records_incomplete";
+                record!(
+                    log::Level::Warn, event = "store_records_incomplete";
                     "the shared store has records of a shorter time than revocation_lifetime: older revocations are not known \
                      to this process"
                 );
@@ -171,8 +171,8 @@ impl Replica {
             Ok(position) => position,
             Err(problem) => return self.warn(&problem),
         };
-        log::error!(
-            target: crate::LOG, event = "store_records_full";
+        record!(
+            log::Level::Error, event = "store_records_full";
             "there are too many records in the shared store: all tokens that were issued until now are revoked"
         );
         if let Ok(Err(problem)) = timeout(READ, self.store().trim(first)).await {

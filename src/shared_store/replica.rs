@@ -119,8 +119,8 @@ impl Replica {
             Ok(runtime) => drop(replica.runtime.set(runtime)),
             // It is blind, and stays so.
             Err(error) => {
-                log::error!(
-                    target: crate::LOG, event = "store_thread_failed";
+                record!(
+                    log::Level::Error, event = "store_thread_failed";
                     "the thread of the shared store cannot be started, so its records are not read: {error}"
                 );
             }
@@ -176,8 +176,8 @@ impl Replica {
         self.store_ahead.store(ahead, Ordering::Relaxed);
         let differs = ahead.saturating_abs() > CLOCK_ALLOWANCE;
         if differs && !self.is_clock_reported.swap(true, Ordering::Relaxed) {
-            log::warn!(
-                target: crate::LOG, event = "store_clock_differs";
+            record!(
+                log::Level::Warn, event = "store_clock_differs";
                 "the clock of the shared store differs from that of this process by {ahead} s: revocations use the later time"
             );
         }
@@ -196,8 +196,8 @@ impl Replica {
         self.lost_at.store(now, Ordering::Release);
         self.set_read_until(None);
         self.discard_all(now);
-        log::warn!(
-            target: crate::LOG, event = "store_records_lost";
+        record!(
+            log::Level::Warn, event = "store_records_lost";
             "records of the shared store were lost (deleted, or not copied before a failover): cached verdicts are not used any \
              more, and the records of this process are sent again"
         );
@@ -225,8 +225,8 @@ impl Replica {
     pub(super) fn warn(&self, problem: &StoreError) {
         if self.warnings.is_due() {
             let cause = std::error::Error::source(problem).map(ToString::to_string).unwrap_or_default();
-            log::warn!(
-                target: crate::LOG, event = "store_failed";
+            record!(
+                log::Level::Warn, event = "store_failed";
                 "the shared store failed, and is skipped for a while: {cause}"
             );
         }
@@ -236,8 +236,8 @@ impl Replica {
     pub(super) fn warn_unsent(&self, problem: &StoreError) {
         if self.append_warnings.is_due() {
             let cause = std::error::Error::source(problem).map(ToString::to_string).unwrap_or_default();
-            log::warn!(
-                target: crate::LOG, event = "store_append_failed";
+            record!(
+                log::Level::Warn, event = "store_append_failed";
                 "a revocation or eviction was not written to the shared store, so the other replicas do not have it. It is sent \
                  again until it is written: {cause}"
             );
@@ -253,13 +253,13 @@ impl Replica {
         }
         if is_blind {
             let blind_for = self.settings.blind_for;
-            log::warn!(
-                target: crate::LOG, event = "store_blind";
+            record!(
+                log::Level::Warn, event = "store_blind";
                 "the records of the shared store are not read: cached verdicts are used for at most {blind_for:?}"
             );
         } else {
-            log::info!(
-                target: crate::LOG, event = "store_read"; "the records of the shared store are read again"
+            record!(
+                log::Level::Info, event = "store_read"; "the records of the shared store are read again"
             );
         }
     }

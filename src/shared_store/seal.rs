@@ -80,8 +80,8 @@ impl Sealer {
             Ok(plain) => Some(plain),
             Err(problem) => {
                 if self.warnings.is_due_at(now) {
-                    log::warn!(
-                        target: crate::LOG, event = "store_value_rejected";
+                    record!(
+                        log::Level::Warn, event = "store_value_rejected";
                         "a value of the shared store is ignored: {problem}"
                     );
                 }
@@ -115,8 +115,8 @@ impl Sealer {
         let keys = match (KeyRing::parse(text.expose()), known) {
             (Err(problem), Some(known)) if known.keys.is_ok() => {
                 if self.warnings.is_due() {
-                    log::warn!(
-                        target: crate::LOG, event = "credential_kept";
+                    record!(
+                        log::Level::Warn, event = "credential_kept";
                         "the keys of the shared store: {problem}; the last good keys stay in use"
                     );
                 }

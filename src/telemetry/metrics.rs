@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::{Key, Label, Level, Metadata, with_recorder};
+use metrics::{Key, Label, Level, Metadata, Recorder, Unit, with_recorder};
 
 use crate::telemetry::VerdictSource;
 
@@ -19,6 +19,54 @@ pub(crate) struct Metrics {
 
 const METADATA: Metadata<'static> = Metadata::new(crate::LOG, Level::INFO, Some(module_path!()));
 
+type Describe = fn(&dyn Recorder, metrics::KeyName, Option<Unit>, metrics::SharedString);
+
+const COUNTER: Describe = |recorder, name, unit, text| recorder.describe_counter(name, unit, text);
+const GAUGE: Describe = |recorder, name, unit, text| recorder.describe_gauge(name, unit, text);
+const HISTOGRAM: Describe = |recorder, name, unit, text| recorder.describe_histogram(name, unit, text);
+
+const DECISIONS: &str = "protect_api_decisions_total";
+const UPSTREAM: &str = "protect_api_upstream_seconds";
+const IN_FLIGHT: &str = "protect_api_introspections_in_flight";
+const PAUSED: &str = "protect_api_introspection_paused";
+const EVENTS: &str = "protect_api_revocation_events_total";
+const BLIND: &str = "protect_api_store_blind";
+const LEASES: &str = "protect_api_leases";
+const LEASES_ENDED: &str = "protect_api_leases_ended_total";
+const FETCHED: &str = "protect_api_fetched_timestamp_seconds";
+
+/// The names, units and descriptions. A test compares them with `docs/observability.md`.
+const DESCRIPTIONS: [(Describe, &str, Unit, &str); 9] = [
+    (COUNTER, DECISIONS, Unit::Count, "decisions of mounts, and rejections by handlers"),
+    (HISTOGRAM, UPSTREAM, Unit::Seconds, "duration of calls"),
+    (GAUGE, IN_FLIGHT, Unit::Count, "introspections in flight"),
+    (GAUGE, PAUSED, Unit::Count, "1 while introspection is paused or being probed, else 0"),
+    (COUNTER, EVENTS, Unit::Count, "events from sources of revocations; issuer is that of the protected API"),
+    (
+        GAUGE,
+        BLIND,
+        Unit::Count,
+        "1 while the revocations in the shared store are not read, else 0; of the process",
+    ),
+    (GAUGE, LEASES, Unit::Count, "long streams with a lease"),
+    (COUNTER, LEASES_ENDED, Unit::Count, "leases that ended before their streams were closed"),
+    (
+        GAUGE,
+        FETCHED,
+        Unit::Seconds,
+        "time of the last successful fetch of metadata or keys, in seconds since 1970",
+    ),
+];
+
+/// Describes the metrics to the exporter. Exporters use the last description, so more than one is harmless.
+pub(crate) fn describe() {
+    with_recorder(|recorder| {
+        for (describe, name, unit, text) in DESCRIPTIONS {
+            describe(recorder, name.into(), Some(unit), text.into());
+        }
+    });
+}
+
 const INTROSPECTION: &str = "introspection";
 const ANSWERED: &str = "answered";
 
@@ -28,8 +76,8 @@ impl Metrics {
         Self {
             allowed: VerdictSource::ALL.map(|via| decision(&issuer, "allowed", "", via.name())),
             answered: call(&issuer, INTROSPECTION, ANSWERED),
-            in_flight: key("protect_api_introspections_in_flight", &issuer, []),
-            paused: key("protect_api_introspection_paused", &issuer, []),
+            in_flight: key(IN_FLIGHT, &issuer, []),
+            paused: key(PAUSED, &issuer, []),
             issuer,
         }
     }
@@ -68,36 +116,36 @@ impl Metrics {
 
     pub(crate) fn revocation_event(&self, source: &'static str, kind: &'static str, outcome: &'static str) {
         let labels = [("source", source), ("kind", kind), ("outcome", outcome)];
-        count(&key("protect_api_revocation_events_total", &self.issuer, labels));
+        count(&key(EVENTS, &self.issuer, labels));
     }
 
     /// Adds this number to the number of leases.
     pub(crate) fn leases(&self, change: f64) {
-        let key = key("protect_api_leases", &self.issuer, []);
+        let key = key(LEASES, &self.issuer, []);
         with_recorder(|recorder| recorder.register_gauge(&key, &METADATA).increment(change));
     }
 
     pub(crate) fn lease_ended(&self, end: &'static str) {
-        count(&key("protect_api_leases_ended_total", &self.issuer, [("end", end)]));
+        count(&key(LEASES_ENDED, &self.issuer, [("end", end)]));
     }
 
     pub(crate) fn fetched(&self, call: &'static str, unix_time: i64) {
-        let key = key("protect_api_fetched_timestamp_seconds", &self.issuer, [("call", call)]);
+        let key = key(FETCHED, &self.issuer, [("call", call)]);
         gauge(&key, u32::try_from(unix_time).unwrap_or(u32::MAX).into());
     }
 }
 
 /// Of the process, because several issuers may share a store.
 pub(crate) fn blind(is_blind: bool) {
-    gauge(&Key::from_static_name("protect_api_store_blind"), u8::from(is_blind).into());
+    gauge(&Key::from_static_name(BLIND), u8::from(is_blind).into());
 }
 
 fn decision(issuer: &Arc<str>, outcome: &'static str, fault: &'static str, via: &'static str) -> Key {
-    key("protect_api_decisions_total", issuer, [("outcome", outcome), ("fault", fault), ("via", via)])
+    key(DECISIONS, issuer, [("outcome", outcome), ("fault", fault), ("via", via)])
 }
 
 fn call(issuer: &Arc<str>, call: &'static str, outcome: &'static str) -> Key {
-    key("protect_api_upstream_seconds", issuer, [("call", call), ("outcome", outcome)])
+    key(UPSTREAM, issuer, [("call", call), ("outcome", outcome)])
 }
 
 fn key<const N: usize>(

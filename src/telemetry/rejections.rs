@@ -98,8 +98,8 @@ impl Rejections {
     pub(crate) fn note_rejected(&self, error: &AuthError, issuer: &str, now: impl FnOnce() -> Duration) {
         if let Some(advice) = self.advice(error.kind(), now) {
             let fault = error.kind().fault();
-            log::warn!(
-                target: crate::LOG, event = "no_token_accepted", issuer, fault;
+            record!(
+                log::Level::Warn, event = "no_token_accepted", issuer, fault;
                 "no token was accepted while at least {MANY} were rejected: {}; {advice}", error.describe(issuer)
             );
         }

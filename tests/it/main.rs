@@ -95,9 +95,11 @@ mod settings {
 /// Log records, metrics and the status.
 mod telemetry {
     mod metrics;
+    mod monitoring;
     mod page;
     mod readiness;
     mod secrecy;
+    mod spans;
     mod status;
 }
 

@@ -10,5 +10,6 @@ pub(crate) mod metering;
 pub(crate) mod net;
 pub(crate) mod server;
 pub(crate) mod service;
+pub(crate) mod spans;
 pub(crate) mod store;
 pub(crate) mod time;

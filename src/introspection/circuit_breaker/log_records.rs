@@ -8,16 +8,16 @@ use crate::error::AuthError;
 /// time must not fill the log.
 pub(super) fn paused(issuer: &str, pause: Duration, cause: &AuthError) {
     let fault = cause.kind().fault();
-    log::warn!(
-        target: crate::LOG, event = "introspection_paused", issuer, fault;
+    record!(
+        log::Level::Warn, event = "introspection_paused", issuer, fault;
         "calls to the authorization server are paused for {pause:?}: {}", cause.describe(issuer)
     );
 }
 
 /// Logs that calls are made again.
 pub(super) fn resumed(issuer: &str) {
-    log::info!(
-        target: crate::LOG, event = "introspection_resumed", issuer;
+    record!(
+        log::Level::Info, event = "introspection_resumed", issuer;
         "the authorization server responds again ({issuer})"
     );
 }

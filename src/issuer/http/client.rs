@@ -110,7 +110,7 @@ pub fn hardened_client() -> awc::Client {
         #[cfg(feature = "rustls")]
         crate::issuer::tls::client_config()
             .inspect_err(
-                |error| log::error!(target: crate::LOG, event = "no_tls"; "no TLS to the authorization server: {error}"),
+                |error| record!(log::Level::Error, event = "no_tls"; "no TLS to the authorization server: {error}"),
             )
             .ok(),
     )

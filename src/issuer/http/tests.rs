@@ -17,7 +17,7 @@ use actix_web::rt::{
 use futures_util::future::join_all;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::issuer::http::*;
+use crate::{issuer::http::*, settings::Traceparent};
 
 /// The server's reaction to a request. The number of the request is in its path and in the body of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,8 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Resu
     }
 }
 
-const LIMITS: CallLimits = CallLimits { deadline: Duration::from_secs(20), max_body: 4096 };
+const LIMITS: CallLimits =
+    CallLimits { deadline: Duration::from_secs(20), max_body: 4096, traceparent: Traceparent::NONE };
 
 /// Sends a request like introspection does.
 async fn post(client: &awc::Client, uri: &Uri) -> Result<Reply, AuthError> {

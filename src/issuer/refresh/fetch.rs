@@ -7,6 +7,7 @@ use actix_web::rt;
 use crate::{
     error::AuthError,
     issuer::refresh::{Document, FailedFetch, Fetched, ReaderKind, RefreshingCache},
+    telemetry::spans::CallStart,
 };
 
 /// The pause after the first failed fetch. It doubles after each further failure.
@@ -36,8 +37,9 @@ impl<T: Document> Drop for RunningFetch<T> {
 }
 
 impl<T: Document> RefreshingCache<T> {
-    /// Starts a fetch, or returns the running one. Returns `None` during the pause after a failure.
-    pub(crate) fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F) -> Option<Fetch>
+    /// Starts a fetch, or returns the running one. Returns `None` during the pause after a failure. `start` is whether the
+    /// reader waits for the fetch.
+    pub(crate) fn start<F>(self: &Arc<Self>, fetch: impl Fn() -> F, start: CallStart) -> Option<Fetch>
     where
         F: Future<Output = Result<T, AuthError>> + 'static,
     {
@@ -45,6 +47,11 @@ impl<T: Document> RefreshingCache<T> {
         let number = {
             let mut state = self.state();
             if let Some(number) = state.running {
+                let span = state.span.clone();
+                drop(state);
+                if start == CallStart::Awaited {
+                    span.join();
+                }
                 return Some(Fetch { number, is_own: false });
             }
             if state.failure.as_ref().is_some_and(|failure| started_at < failure.resume_at) {
@@ -56,9 +63,13 @@ impl<T: Document> RefreshingCache<T> {
             state.last_number
         };
         let running = RunningFetch { cache: Arc::clone(self), number };
-        let fetching = fetch();
+        // Opened without the lock, because a subscriber may be slow.
+        let span = self.spans.open(start);
+        self.state().span = span.clone();
+        let fetching = span.around(fetch());
         rt::spawn(async move {
             let outcome = fetching.await;
+            span.close(outcome.as_ref().err());
             running.cache.store_result(outcome, started_at, number);
             drop(running);
         });
@@ -121,8 +132,8 @@ impl<T: Document> RefreshingCache<T> {
         let pause = own.max(requested);
         let (issuer, call, fault) = (&*self.telemetry.issuer, self.name, error.kind().fault());
         let level = self.warnings.level_at(self.now(), log::Level::Warn);
-        log::log!(
-            target: crate::LOG, level, event = "fetch_failed", issuer, call, fault;
+        record!(
+            level, event = "fetch_failed", issuer, call, fault;
             "fetching the {} failed, next try in {pause:?}: {}", call.replace('_', " "), error.describe(issuer)
         );
         let resume_at = self.now().saturating_add(pause);

@@ -75,6 +75,17 @@ impl ProtectApiBuilder {
         self
     }
 
+    /// Sets a function that returns the trace context of the calling task: the value of `traceparent` (W3C Trace Context,
+    /// version 00). The header is sent with introspection requests, and with fetches of metadata and keys. The function runs
+    /// inside the span `introspect` or `fetch`, so `tracing::Span::current()` is that span. `None` and a malformed value are
+    /// not sent. It must be fast. Default: no trace context is sent, because the authorization server may belong to another
+    /// organization.
+    #[cfg(feature = "tracing")]
+    pub fn traceparent(mut self, current: fn() -> Option<String>) -> Self {
+        self.hooks.traceparent.current = Some(current);
+        self
+    }
+
     /// Sets the clock. Default: [`SystemClock`](crate::SystemClock).
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.hooks.clock = Some(Arc::new(clock));

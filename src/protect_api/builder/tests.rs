@@ -255,13 +255,16 @@ fn defaults_of_hooks(hooks: &Hooks) -> Vec<Documented> {
         metadata_resolver,
         jwks_resolver,
         shared_store,
+        traceparent,
     } = hooks;
+    assert_eq!(*traceparent, crate::settings::Traceparent::NONE);
     assert!(metadata_resolver.is_none() && jwks_resolver.is_none() && shared_store.is_none());
     let header = "the `Authorization` header";
     vec![
         documented("metadata_resolver", "none", "none, the metadata is fetched"),
         documented("jwks_resolver", "none", "none, the keys are fetched"),
         documented("shared_store", "none", "none"),
+        documented("traceparent", "none", "no trace context is sent"),
         absent("cache_store", cache.as_deref(), "in memory", "in memory"),
         absent("renderer", renderer.as_deref(), "`{\"message\":", "`{\"message\":"),
         absent("token_resolver", token_resolver.as_deref(), header, header),

@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
+use metrics::{SharedString, Unit};
 use metrics_util::{
-    MetricKind,
-    debugging::{DebuggingRecorder, Snapshotter},
+    CompositeKey, MetricKind,
+    debugging::{DebugValue, DebuggingRecorder, Snapshotter},
 };
 
 static SNAPSHOTTER: OnceLock<Snapshotter> = OnceLock::new();
@@ -14,6 +15,8 @@ pub(crate) struct Told {
     pub(crate) kind: MetricKind,
     pub(crate) name: String,
     pub(crate) labels: Vec<(String, String)>,
+    pub(crate) unit: Option<Unit>,
+    pub(crate) description: String,
 }
 
 /// Starts recording.
@@ -28,10 +31,13 @@ pub(crate) fn start() {
 
 pub(crate) fn told() -> Vec<Told> {
     let snapshot = SNAPSHOTTER.get().expect("recording was not started").snapshot().into_vec();
-    let told = |key: metrics_util::CompositeKey| {
-        let (kind, key) = key.into_parts();
-        let labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
-        Told { kind, name: key.name().to_owned(), labels }
-    };
-    snapshot.into_iter().map(|(key, _, _, _)| told(key)).collect()
+    let told =
+        |(key, unit, description, _): (CompositeKey, Option<Unit>, Option<SharedString>, DebugValue)| {
+            let (kind, key) = key.into_parts();
+            let labels =
+                key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
+            let description = description.unwrap_or_default().into_owned();
+            Told { kind, name: key.name().to_owned(), labels, unit, description }
+        };
+    snapshot.into_iter().map(told).collect()
 }

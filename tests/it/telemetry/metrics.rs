@@ -98,6 +98,25 @@ async fn decisions_calls_and_ages_are_recorded_without_tokens_or_claims() {
     }
 }
 
+#[actix_web::test]
+async fn metrics_are_described_to_an_exporter_that_is_installed_after_the_build() {
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).realm("built before the exporter").build().unwrap();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let app = test::init_service(
+        App::new().wrap(protect).route("/", web::get().to(|_: AuthenticatedRequest| async { "" })),
+    )
+    .await;
+    assert_eq!(status_of(&app, "/", &issuer.opaque(json!({ "sub": "alice" }))).await, 200);
+    let seen = snapshotter.snapshot().into_vec();
+    assert!(!seen.is_empty());
+    for (key, unit, description, _) in seen {
+        assert!(unit.is_some() && description.is_some(), "{key:?} is not described");
+    }
+}
+
 struct Write;
 
 impl RequiredScopes for Write {

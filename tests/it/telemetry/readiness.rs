@@ -226,6 +226,10 @@ async fn the_readiness_probe_follows_the_configuration_and_the_start_of_the_serv
     assert!(!Probe::new(wrong_secret(&issuer)).is_ready().await);
     let path = format!("{}/realms/none", issuer.issuer());
     assert!(!Probe::new(ProtectApi::builder(path, issuer.audience()).build().unwrap()).is_ready().await);
+    // The certificates of its authority are missing on this machine.
+    let private = TestIssuer::builder().tls().start();
+    let untrusting = ProtectApi::builder(private.issuer(), private.audience()).build().unwrap();
+    assert!(!Probe::new(untrusting).is_ready().await);
     assert!(Probe::new(introspecting(&issuer).build().unwrap()).is_ready().await);
 
     // The server starts after the API.
