@@ -5,6 +5,7 @@ mod tests;
 
 mod assertion_audience;
 mod credential;
+mod document_signer;
 mod identity;
 mod jwk;
 mod secret_source;
@@ -20,6 +21,7 @@ use arc_swap::ArcSwapOption;
 use form_urlencoded::Serializer;
 
 use self::credential::ClientCredential;
+pub(crate) use self::document_signer::DocumentSigner;
 pub use self::{
     assertion_audience::{ClientAssertionAudience, UnknownClientAssertionAudience},
     identity::ClientIdentity,

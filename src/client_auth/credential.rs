@@ -12,7 +12,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    client_auth::{Method, signer::AssertionSigner},
+    client_auth::{Method, signer::JwtSigner},
     secret::Secret,
 };
 
@@ -28,7 +28,7 @@ pub(super) enum ClientCredential {
     /// The value of the `Authorization` header.
     Basic(HeaderValue),
     /// An assertion signed for each request.
-    Signed(AssertionSigner),
+    Signed(JwtSigner),
     /// An assertion that a SPIFFE agent has obtained, valid until `exp`.
     Svid { token: Arc<Secret>, exp: i64 },
 }
@@ -48,8 +48,8 @@ impl ClientCredential {
                     .into())
             }
             Method::SecretBasicRaw => basic(client_id, text).map(Self::Basic),
-            Method::SecretJwt => AssertionSigner::symmetric(text).map(Self::Signed),
-            Method::PrivateKeyJwt => AssertionSigner::private(text).map(Self::Signed),
+            Method::SecretJwt => JwtSigner::symmetric(text).map(Self::Signed),
+            Method::PrivateKeyJwt => JwtSigner::private(text).map(Self::Signed),
             Method::SpiffeJwt => Ok(Self::Svid { token: Arc::clone(secret), exp: svid_exp(text)? }),
             Method::MutualTls(_) => Err("expected a certificate with its key, not a secret".into()),
         }

@@ -1,4 +1,4 @@
-//! Client assertions (RFC 7523 section 3): short JWTs that prove the possession of a key.
+//! Signs JWTs: client assertions (RFC 7523 section 3), which prove the possession of a key, and metadata documents.
 
 use aws_lc_rs::{
     error::Unspecified,
@@ -14,8 +14,8 @@ use crate::client_auth::jwk::{self, SigningKey};
 /// The lifetime of an assertion, in seconds.
 const LIFETIME: i64 = 60;
 
-/// A parsed key with the encoded header of the assertions that it signs.
-pub(super) struct AssertionSigner {
+/// A parsed key with the encoded header of the JWTs that it signs.
+pub(super) struct JwtSigner {
     header: String,
     key: Key,
 }
@@ -47,7 +47,7 @@ struct AssertionHeader<'a> {
     typ: &'a str,
 }
 
-impl AssertionSigner {
+impl JwtSigner {
     /// Creates the signer for `client_secret_jwt`: HS256 with the bytes of the secret, or a symmetric JWK whose
     /// `alg` selects the algorithm.
     pub(super) fn symmetric(secret: &str) -> Result<Self, String> {
@@ -84,7 +84,11 @@ impl AssertionSigner {
             iat: now,
             exp: now.saturating_add(LIFETIME),
         };
-        let claims = serde_json::to_vec(&claims).map_err(|_| Unspecified)?;
+        self.sign(&serde_json::to_vec(&claims).map_err(|_| Unspecified)?)
+    }
+
+    /// Creates a JWT with these claims, which are a JSON object.
+    pub(super) fn sign(&self, claims: &[u8]) -> Result<String, Unspecified> {
         let mut jwt = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims));
         let signature = self.key.sign(jwt.as_bytes())?;
         jwt.push('.');
@@ -131,7 +135,7 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000;
 
-    fn assertion(signer: &AssertionSigner) -> String {
+    fn assertion(signer: &JwtSigner) -> String {
         signer.assertion("the client", "https://issuer.example", NOW).unwrap()
     }
 
@@ -172,7 +176,7 @@ mod tests {
             (ec_jwk("P-384"), "ES384", Algorithm::ES384),
             (ed25519_jwk(), "EdDSA", Algorithm::EdDSA),
         ] {
-            let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
+            let jwt = assertion(&JwtSigner::private(&jwk.to_string()).unwrap());
             let header = serde_json::from_slice::<Value>(&part(&jwt, 0)).unwrap();
             assert_eq!(header, json!({"alg": name, "kid": jwk["kid"], "typ": "JWT"}));
             verified(&jwt, &public(&jwk), algorithm);
@@ -182,7 +186,7 @@ mod tests {
     #[test]
     fn es512_is_signed_as_rfc_7518_wants_it() {
         let jwk = ec_jwk("P-521");
-        let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
+        let jwt = assertion(&JwtSigner::private(&jwk.to_string()).unwrap());
         assert_eq!(serde_json::from_slice::<Value>(&part(&jwt, 0)).unwrap()["alg"], "ES512");
         let [x, y] = ["x", "y"].map(|name| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap());
         let (message, _) = jwt.rsplit_once('.').unwrap();
@@ -196,7 +200,7 @@ mod tests {
     #[test]
     fn the_claims_are_those_of_rfc_7523_and_no_others() {
         let jwk = ec_jwk("P-256");
-        let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
+        let jwt = assertion(&JwtSigner::private(&jwk.to_string()).unwrap());
         let claims = verified(&jwt, &public(&jwk), Algorithm::ES256);
         assert_eq!(
             claims,
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn no_two_assertions_share_a_jti() {
-        let signer = AssertionSigner::symmetric("a secret of at least thirty-two bytes").unwrap();
+        let signer = JwtSigner::symmetric("a secret of at least thirty-two bytes").unwrap();
         let seen = (0..100)
             .map(|_| {
                 serde_json::from_slice::<Value>(&part(&assertion(&signer), 1)).unwrap()["jti"].to_string()
@@ -228,7 +232,7 @@ mod tests {
         for secret in
             ["a secret of at least thirty-two bytes", "{a secret of at least thirty-two bytes", "short"]
         {
-            let jwt = assertion(&AssertionSigner::symmetric(secret).unwrap());
+            let jwt = assertion(&JwtSigner::symmetric(secret).unwrap());
             assert_eq!(decode_header(&jwt).unwrap().kid, None);
             verified(&jwt, &DecodingKey::from_secret(secret.as_bytes()), Algorithm::HS256);
         }
@@ -240,12 +244,12 @@ mod tests {
             [("HS256", Algorithm::HS256), ("HS384", Algorithm::HS384), ("HS512", Algorithm::HS512)]
         {
             let jwk = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([7; 64]), "alg": name, "kid": "one"});
-            let jwt = assertion(&AssertionSigner::symmetric(&jwk.to_string()).unwrap());
+            let jwt = assertion(&JwtSigner::symmetric(&jwk.to_string()).unwrap());
             assert_eq!(decode_header(&jwt).unwrap().kid.as_deref(), Some("one"));
             verified(&jwt, &DecodingKey::from_secret(&[7; 64]), algorithm);
         }
         assert!(
-            AssertionSigner::symmetric("{\"kty\":\"oct\",").is_err(),
+            JwtSigner::symmetric("{\"kty\":\"oct\",").is_err(),
             "a broken JWK is not taken for a plain secret"
         );
     }
@@ -254,7 +258,7 @@ mod tests {
     fn a_kid_cannot_break_out_of_the_header() {
         let mut jwk = ed25519_jwk();
         jwk["kid"] = "\",\"alg\":\"none".into();
-        let jwt = assertion(&AssertionSigner::private(&jwk.to_string()).unwrap());
+        let jwt = assertion(&JwtSigner::private(&jwk.to_string()).unwrap());
         let header = serde_json::from_slice::<Value>(&part(&jwt, 0)).unwrap();
         assert_eq!(header, json!({"alg": "EdDSA", "kid": jwk["kid"], "typ": "JWT"}));
     }

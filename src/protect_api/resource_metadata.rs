@@ -68,6 +68,7 @@ impl ProtectApi {
         list("scopes_supported", self.scopes_supported(placed));
         list("bearer_methods_supported", vec!["header".to_owned()]);
         for (name, value) in [
+            ("jwks_uri", &resource.jwks_uri),
             ("resource_name", &resource.name),
             ("resource_documentation", &resource.documentation),
             ("resource_policy_uri", &resource.policy),
@@ -79,6 +80,11 @@ impl ProtectApi {
         }
         if self.state.settings.rules.binding == CertificateBinding::Required {
             document.insert("tls_client_certificate_bound_access_tokens".to_owned(), json!(true));
+        }
+        // The key was checked at start-up, so signing fails only without random numbers. A client that requires the signature
+        // rejects a document without it.
+        if let Some(Ok(jwt)) = resource.signer.as_ref().map(|signer| signer.sign(&document)) {
+            document.insert("signed_metadata".to_owned(), json!(&*jwt));
         }
         Value::Object(document)
     }

@@ -4,6 +4,7 @@ use url::Url;
 
 use super::issuer_url::is_secure;
 use crate::{
+    client_auth::{DocumentSigner, SecretSource},
     redact::UrlText,
     response::challenge::{imitated_parameter, is_quotable},
 };
@@ -33,6 +34,8 @@ pub struct Resource {
     pub(crate) terms_of_service: Option<String>,
     pub(crate) scopes: Vec<String>,
     pub(crate) authorization_servers: Vec<String>,
+    pub(crate) jwks_uri: Option<String>,
+    pub(crate) signer: Option<DocumentSigner>,
     mapping: Option<(String, String)>,
     is_at_root: bool,
 }
@@ -49,6 +52,8 @@ impl Resource {
             terms_of_service: None,
             scopes: Vec::new(),
             authorization_servers: Vec::new(),
+            jwks_uri: None,
+            signer: None,
             mapping: None,
             is_at_root: false,
         }
@@ -91,6 +96,24 @@ impl Resource {
         self
     }
 
+    /// Adds `signed_metadata`: the members of the document as a JWT (RFC 9728 section 2.2), signed with a private JWK as for
+    /// [`private_key_jwt`](crate::ClientAuthentication::private_key_jwt). `issuer` is its `iss`: the party that attests to the
+    /// document, such as the API or a federation. Clients must know the public key; [`jwks_uri`](Self::jwks_uri) can name it.
+    /// A key in a [file](SecretSource::file) may be replaced without a restart. Use a separate key for this purpose.
+    ///
+    /// The JWT has no `exp`: it is as old as the document, which clients fetch over TLS.
+    pub fn signed_metadata(mut self, issuer: impl Into<String>, jwk: impl Into<SecretSource>) -> Self {
+        self.signer = Some(DocumentSigner::new(issuer.into(), jwk.into()));
+        self
+    }
+
+    /// Sets `jwks_uri`: the URL of the public keys of this resource, which the application serves. An https URL (http on a
+    /// loopback host).
+    pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
+        self.jwks_uri = Some(url.into());
+        self
+    }
+
     /// States that a proxy replaces the start of the public path: with `.mapped("/edge", "/")`, requests for
     /// `https://api.example/edge/mcp` have the path `/mcp` here.
     pub fn mapped(mut self, public: impl Into<String>, local: impl Into<String>) -> Self {
@@ -119,6 +142,10 @@ impl Resource {
             && !text.contains(char::is_whitespace);
         if !is_plain || !is_secure(&url) || !is_quotable(text) || imitated_parameter(text).is_some() {
             return Err(EXPECTED);
+        }
+        let is_secure_url = |text: &String| Url::parse(text).is_ok_and(|url| is_secure(&url));
+        if !self.jwks_uri.as_ref().is_none_or(is_secure_url) {
+            return Err("a `jwks_uri` that is an https URL (http is for loopback hosts only)");
         }
         let path = if url.path() == "/" { "" } else { url.path() };
         let local = match &self.mapping {
@@ -257,6 +284,10 @@ mod tests {
         ] {
             assert!(Resource::new(bad).place().is_err(), "{bad}");
         }
+        let place_with_keys =
+            |url: &str| Resource::new("https://api.example/a").jwks_uri(url).place().is_ok();
+        assert!(place_with_keys("https://api.example/jwks") && place_with_keys("http://127.0.0.1:1/jwks"));
+        assert!(!place_with_keys("http://api.example/jwks") && !place_with_keys("jwks"));
         for (public, local) in [("/other", "/"), ("/edg", "/"), ("edge", "/"), ("/edge", "")] {
             let resource = Resource::new("https://api.example/edge/a").mapped(public, local);
             assert!(resource.place().is_err(), "{public} {local}");

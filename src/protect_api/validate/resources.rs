@@ -1,7 +1,7 @@
 //! Validates the resources.
 
 use super::Check;
-use crate::{protect_api::builder::ProtectApiBuilder, settings::PlacedResource};
+use crate::{client_auth::DocumentSigner, protect_api::builder::ProtectApiBuilder, settings::PlacedResource};
 
 impl ProtectApiBuilder {
     /// Validates the resources. Two documents must not be at the same path.
@@ -12,6 +12,10 @@ impl ProtectApiBuilder {
         let mut placed: Vec<PlacedResource> = Vec::new();
         for resource in std::mem::take(&mut self.resources) {
             let url = resource.url.clone();
+            if let Some(Err(problem)) = resource.signer.as_ref().map(DocumentSigner::check) {
+                let text = format!("{url:?} has a key for signed metadata that cannot be used: {problem}");
+                check.problem("resource", text);
+            }
             match resource.place() {
                 Err(expected) => check.problem("resource", format!("is {url:?}, expected {expected}")),
                 Ok(one) => {

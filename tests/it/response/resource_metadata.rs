@@ -1,7 +1,11 @@
 //! The metadata document of a resource (RFC 9728), and its URL in challenges.
 
-use actix_protect_api::{CertificateBinding, ProtectApi, Resource, Scoped, test::TestIssuer};
+use actix_protect_api::{
+    CertificateBinding, ProtectApi, Resource, Scoped,
+    test::{Algorithm, TestIssuer, TestKey},
+};
 use actix_web::{App, web};
+use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::Jwk};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -77,6 +81,47 @@ async fn the_document_has_the_configured_members_and_the_scopes_of_the_mounts() 
     });
     assert_eq!(document(&app.get(&format!("{WELL_KNOWN}/other")).send().await), minimal);
     assert_eq!(app.get(&format!("{WELL_KNOWN}/unknown")).send().await.status, 404);
+}
+
+/// RFC 9728 section 2.2.
+#[actix_web::test]
+async fn signed_metadata_has_the_members_of_the_document_as_claims() {
+    let issuer = TestIssuer::start();
+    let key = TestKey::generate(Algorithm::ES256, "metadata");
+    let resource = Resource::new("https://api.example.test/files")
+        .name("Files")
+        .jwks_uri("https://api.example.test/jwks")
+        .signed_metadata("https://api.example.test/files", key.private_jwk().to_string());
+    let protect = introspecting(&issuer).resource(resource).build().unwrap();
+    let app = serve!(4, move || {
+        let files = web::resource("/files").wrap(protect.scopes(["read"]));
+        App::new().service(protect.resource_metadata()).service(files.route(web::get().to(whoami)))
+    });
+    let path = format!("{WELL_KNOWN}/files");
+    let first = app.get(&path).send().await;
+    let mut document = document(&first);
+    let jwt = document.as_object_mut().unwrap().remove("signed_metadata").unwrap();
+    let jwt = jwt.as_str().unwrap();
+    assert_eq!(document["jwks_uri"], "https://api.example.test/jwks");
+    assert_eq!(decode_header(jwt).unwrap().kid.as_deref(), Some("metadata"));
+
+    // Another library verifies it with the public key.
+    let public: Jwk = serde_json::from_value(key.jwk()).unwrap();
+    let mut validation = Validation::new(jsonwebtoken::Algorithm::ES256);
+    validation.set_required_spec_claims(&["iss"]);
+    validation.set_issuer(&["https://api.example.test/files"]);
+    validation.validate_exp = false;
+    let claims = decode::<Value>(jwt, &DecodingKey::from_jwk(&public).unwrap(), &validation).unwrap().claims;
+    let mut expected = document.clone();
+    expected["iss"] = "https://api.example.test/files".into();
+    assert_eq!(claims, expected);
+    assert_eq!(claims["scopes_supported"], json!(["read"]));
+
+    // It is signed once: all workers serve the same document.
+    for _ in 0..8 {
+        let again = app.get(&path).header("Connection", "close").send().await;
+        assert_eq!((again.header("etag"), &again.body), (first.header("etag"), &first.body));
+    }
 }
 
 #[actix_web::test]
@@ -158,8 +203,17 @@ fn documents_at_one_path_are_rejected_at_start_up() {
             "resource_metadata: is set, but a resource is set too",
         ),
         (builder().resource("ftp://a.example.test"), "expected an https URL"),
+        (
+            builder()
+                .resource(Resource::new("https://a.example.test").jwks_uri("http://a.example.test/jwks")),
+            "expected a `jwks_uri` that is an https URL",
+        ),
+        (
+            builder().resource(Resource::new("https://a.example.test").signed_metadata("me", "hunter2")),
+            "\"https://a.example.test\" has a key for signed metadata that cannot be used: ",
+        ),
     ] {
         let error = builder.build().unwrap_err().to_string();
-        assert!(error.contains(problem), "{error}");
+        assert!(error.contains(problem) && !error.contains("hunter2"), "{error}");
     }
 }
