@@ -47,11 +47,14 @@ impl ProtectApi {
     ///   headers are ignored. They never decide which scopes are required.
     ///
     /// The rejection of a missing scope is the same 403 as that of [`scopes`](Self::scopes). Its challenge contains the
-    /// scopes of this mount and of the tool.
+    /// scopes of this mount and of the tool. The [metadata document](Self::resource_metadata) and
+    /// [`explain`](Self::explain) list all declared scopes.
     ///
     /// # What is not checked
     /// The arguments of a tool, and whether the tool exists.
     pub fn per_tool(&self, tools: Tools) -> ToolScopes {
-        ToolScopes::new(self.clone(), tools)
+        // The metadata document lists them too.
+        let protect = self.mounted(|mount| mount.inner_scopes.extend(tools.strictest().iter().cloned()));
+        ToolScopes::new(protect, tools)
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Mount {
     pub(crate) resolvers: Resolvers,
     /// The names of the routes inside, for `explain`.
     pub(crate) routes: Vec<String>,
+    /// The scopes that operations inside require in addition, for documents about the API.
+    pub(crate) inner_scopes: Vec<Scope>,
 }
 
 impl ProtectApi {
@@ -296,7 +298,7 @@ impl ProtectApi {
     }
 
     /// Returns a handle for another mount, with these requirements changed.
-    fn mounted(&self, change: impl FnOnce(&mut Mount)) -> Self {
+    pub(crate) fn mounted(&self, change: impl FnOnce(&mut Mount)) -> Self {
         let mut mount = (*self.mount).clone();
         change(&mut mount);
         Self { state: Arc::clone(&self.state), issuers: self.issuers.clone(), mount: Arc::new(mount) }

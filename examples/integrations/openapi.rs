@@ -1,4 +1,4 @@
-//! An OpenAPI document whose scopes come from the handlers' signatures, so that it lists exactly the scopes that the API
+//! An OpenAPI document whose scopes come from the table of mounts, so that it lists exactly the scopes that the API
 //! requires. Written with [utoipa](https://docs.rs/utoipa).
 //!
 //! ```text
@@ -9,17 +9,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{error::Error, io, net::TcpListener};
+use std::{error::Error, future::ready, io, net::TcpListener};
 
 use actix_protect_api::{AuthenticatedRequest, ProtectApi, RequiredScopes, Scoped, test::TestIssuer};
-use actix_web::{App, FromRequest, Handler, HttpServer, Responder, Route, dev::Server, http::Method, web};
+use actix_web::{App, HttpServer, dev::Server, http::Method, web};
 use serde_json::{Value, json};
 use support::{Call, Outcome, Table};
-use utoipa::openapi::{
-    ComponentsBuilder, Info, OpenApi, OpenApiBuilder, Paths, Required, ResponseBuilder,
-    path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn},
-    schema::{ObjectBuilder, Type},
-    security::{OpenIdConnect, SecurityRequirement, SecurityScheme},
+use utoipa::{
+    OpenApi as _,
+    openapi::{
+        OpenApi,
+        path::{Operation, PathItem},
+        security::{OpenIdConnect, SecurityRequirement, SecurityScheme},
+    },
 };
 
 /// The name of the one security scheme.
@@ -37,99 +39,65 @@ impl RequiredScopes for PostsAdmin {
     const SCOPES: &'static [&'static str] = &["posts:write", "posts:admin"];
 }
 
+// The attributes describe everything except security.
+#[utoipa::path(get, path = "/posts", summary = "All posts", responses((status = 200)))]
 async fn list(_: AuthenticatedRequest) -> &'static str {
     "all posts"
 }
 
+#[utoipa::path(post, path = "/posts", summary = "Publish a post", responses((status = 200)))]
 async fn publish(caller: Scoped<PostsWrite>) -> String {
     format!("published by {}", caller.subject().unwrap_or("a machine"))
 }
 
+#[utoipa::path(
+    delete, path = "/posts/{id}", summary = "Delete a post", responses((status = 200)),
+    params(("id" = u32, Path))
+)]
 async fn delete(_: Scoped<PostsAdmin>, id: web::Path<u32>) -> String {
     format!("deleted post {id}")
 }
 
-/// Every route. Each call serves and documents it.
-fn routes(api: &mut Api<'_>) {
-    api.route(HttpMethod::Get, "/posts", "All posts", list);
-    api.route(HttpMethod::Post, "/posts", "Publish a post", publish);
-    api.route(HttpMethod::Delete, "/posts/{id}", "Delete a post", delete);
+#[derive(utoipa::OpenApi)]
+#[openapi(info(title = "Posts", version = "1.0.0"), paths(list, publish, delete))]
+struct Posts;
+
+/// The routes. Each mount requires the type of its handler, and names its route.
+fn routes(protect: &ProtectApi, config: &mut web::ServiceConfig) {
+    let reading = protect.any_scope(["posts:read", "posts:write"]).routes(["GET /posts"]);
+    let writing = protect.scoped::<PostsWrite>().routes(["POST /posts"]);
+    let deleting = protect.scoped::<PostsAdmin>().routes(["DELETE /posts/{id}"]);
+    config
+        .route("/posts", web::get().to(list).wrap(reading))
+        .route("/posts", web::post().to(publish).wrap(writing))
+        .route("/posts/{id}", web::delete().to(delete).wrap(deleting));
 }
 
-/// The scopes that a handler requires, from its arguments. The caller is the first argument; a handler without a caller does not
-/// compile.
-trait Asks {
-    const SCOPES: &'static [&'static str];
-}
-
-impl<C> Asks for AuthenticatedRequest<C> {
-    const SCOPES: &'static [&'static str] = &[];
-}
-
-impl<R: RequiredScopes, C> Asks for Scoped<R, C> {
-    const SCOPES: &'static [&'static str] = R::SCOPES;
-}
-
-impl<Caller: Asks> Asks for (Caller,) {
-    const SCOPES: &'static [&'static str] = Caller::SCOPES;
-}
-
-impl<Caller: Asks, A> Asks for (Caller, A) {
-    const SCOPES: &'static [&'static str] = Caller::SCOPES;
-}
-
-/// The routes of a worker, and their description in the document.
-struct Api<'a> {
-    config: &'a mut web::ServiceConfig,
-    paths: &'a mut Paths,
-}
-
-impl Api<'_> {
-    fn route<H, Arguments>(&mut self, method: HttpMethod, path: &str, summary: &str, handler: H)
-    where
-        H: Handler<Arguments>,
-        H::Output: Responder + 'static,
-        Arguments: FromRequest + Asks + 'static,
-    {
-        let route = Route::new().method(actix_method(&method)).to(handler);
-        self.config.route(path, route);
-        self.paths.add_path_operation(path, vec![method], operation(path, summary, Arguments::SCOPES));
+/// The document. The security of each operation is that of its mount.
+fn document(protect: &ProtectApi, issuer: &str) -> OpenApi {
+    let mut document = Posts::openapi();
+    let scheme = SecurityScheme::OpenIdConnect(OpenIdConnect::new(discovery_url(issuer)));
+    document.components.get_or_insert_default().add_security_scheme(SCHEME, scheme);
+    let explanation = protect.explain();
+    for route in explanation.routes() {
+        let operation = route.split_once(' ').and_then(|(method, path)| {
+            document.paths.paths.get_mut(path).and_then(|item| operation(item, method))
+        });
+        // A route that is not documented has no operation.
+        if let (Some(operation), Some(sets)) = (operation, explanation.scope_sets(route)) {
+            let security = sets.into_iter().map(|scopes| SecurityRequirement::new(SCHEME, scopes));
+            operation.security = Some(security.collect());
+        }
     }
+    document
 }
 
-fn operation(path: &str, summary: &str, scopes: &[&str]) -> Operation {
-    let response = |description: &str| ResponseBuilder::new().description(description).build();
-    let mut operation = OperationBuilder::new()
-        .summary(Some(summary))
-        .security(SecurityRequirement::new(SCHEME, scopes.iter().copied()))
-        .response("200", response("done"))
-        .response("401", response("no valid token"));
-    if !scopes.is_empty() {
-        operation = operation.response("403", response("a scope is missing"));
-    }
-    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    for name in names {
-        operation = operation.parameter(
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Path)
-                .required(Required::True)
-                .schema(Some(ObjectBuilder::new().schema_type(Type::Integer))),
-        );
-    }
-    operation.build()
-}
-
-fn actix_method(method: &HttpMethod) -> Method {
+fn operation<'i>(item: &'i mut PathItem, method: &str) -> Option<&'i mut Operation> {
     match method {
-        HttpMethod::Get => Method::GET,
-        HttpMethod::Put => Method::PUT,
-        HttpMethod::Post => Method::POST,
-        HttpMethod::Delete => Method::DELETE,
-        HttpMethod::Options => Method::OPTIONS,
-        HttpMethod::Head => Method::HEAD,
-        HttpMethod::Patch => Method::PATCH,
-        HttpMethod::Trace => Method::TRACE,
+        "GET" => item.get.as_mut(),
+        "POST" => item.post.as_mut(),
+        "DELETE" => item.delete.as_mut(),
+        _ => None,
     }
 }
 
@@ -138,32 +106,18 @@ fn discovery_url(issuer: &str) -> String {
     format!("{issuer}/.well-known/openid-configuration")
 }
 
-fn document(issuer: &str, paths: Paths) -> OpenApi {
-    let scheme = SecurityScheme::OpenIdConnect(OpenIdConnect::new(discovery_url(issuer)));
-    OpenApiBuilder::new()
-        .info(Info::new("Posts", "1.0.0"))
-        .paths(paths)
-        .components(Some(ComponentsBuilder::new().security_scheme(SCHEME, scheme).build()))
-        .build()
-}
-
 /// The application: the document and the protected routes.
 fn serve(protect: ProtectApi, issuer_url: String, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
-        let mut paths = Paths::new();
-        let protected = web::scope("")
-            .wrap(protect.clone())
-            .configure(|config| routes(&mut Api { config, paths: &mut paths }));
-        let document = document(&issuer_url, paths);
+        // The mounts are known when the app was built, so the document is made for each request.
+        let (described, issuer_url) = (protect.clone(), issuer_url.clone());
+        let openapi = move || ready(web::Json(document(&described, &issuer_url)));
         App::new()
-            // The document is public. A private document belongs behind the mount.
-            .route("/openapi.json", web::get().to(move || std::future::ready(web::Json(document.clone()))))
-            .service(protected)
-    })
-    .workers(2)
-    .listen(listener)?
-    .run();
-    Ok(server)
+            // The document is public. A private document belongs behind a mount.
+            .route("/openapi.json", web::get().to(openapi))
+            .configure(|config| routes(&protect, config))
+    });
+    Ok(server.workers(2).listen(listener)?.run())
 }
 
 // The harness: an authorization server, tokens, and the calls to try.
@@ -207,16 +161,20 @@ async fn check(base: &str, issuer: &TestIssuer) -> Outcome {
                 let method = method.to_uppercase().parse().unwrap_or_default();
                 Call::new(format!("{name}: {detail}"), method, path.replace("{id}", "1"))
             };
-            let scopes = scopes(operation);
+            let sets = scope_sets(operation);
             let token = |scopes: &[&str]| issuer.opaque(json!({ "scope": scopes.join(" ") }));
 
+            table.row(&format!("{name}: a mount names it"), true, !sets.is_empty());
             table.call(base, &call("no token").answers(401).challenge("Bearer")).await;
-            table.call(base, &call("what it lists").token(&token(&scopes)).answers(200)).await;
-            for missing in &scopes {
-                let others: Vec<_> = scopes.iter().copied().filter(|scope| scope != missing).collect();
+            for scopes in &sets {
+                table.call(base, &call("a set of scopes").token(&token(scopes)).answers(200)).await;
+            }
+            // Without one scope of every set.
+            for missing in sets.iter().flatten() {
+                let mut others: Vec<&str> = sets.iter().flatten().copied().collect();
+                others.retain(|scope| scope != missing && !sets.contains(&vec![*scope]));
                 let refused = call(&format!("no {missing}")).token(&token(&others)).answers(403);
-                let challenge = format!("scope=\"{}\"", scopes.join(" "));
-                table.call(base, &refused.challenge(challenge)).await;
+                table.call(base, &refused.challenge("error=\"insufficient_scope\"")).await;
             }
         }
     }
@@ -229,10 +187,13 @@ async fn fetch(url: &str) -> Result<Value, Box<dyn Error>> {
     Ok(serde_json::from_slice(&response.body().await?)?)
 }
 
-/// The scopes that an operation of the document lists for the scheme.
-fn scopes(operation: &Value) -> Vec<&str> {
-    let listed = operation.pointer(&format!("/security/0/{SCHEME}")).and_then(Value::as_array);
-    listed.into_iter().flatten().filter_map(Value::as_str).collect()
+/// The sets of scopes of an operation, of which one is required.
+fn scope_sets(operation: &Value) -> Vec<Vec<&str>> {
+    let security = operation.get("security").and_then(Value::as_array).into_iter().flatten();
+    security
+        .filter_map(|requirement| requirement.get(SCHEME)?.as_array())
+        .map(|scopes| scopes.iter().filter_map(Value::as_str).collect())
+        .collect()
 }
 
 fn members(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     caller::{AuthContext, AuthenticatedRequest},
     claims::Claims,
+    protect_api::ProtectApi,
     response::Rejection,
 };
 
@@ -96,6 +97,48 @@ impl<R: RequiredScopes + 'static, C: DeserializeOwned + 'static> FromRequest for
             request.require_scopes(R::SCOPES)?;
             Ok(Self { request, scopes: PhantomData })
         }))
+    }
+}
+
+impl ProtectApi {
+    /// Requires the scopes and the authentication of this type, as [`Scoped<R>`](Scoped) does in a handler. With both, the
+    /// type is the only declaration: the mount rejects requests, its challenges, the
+    /// [metadata document](Self::resource_metadata) and [`explain`](Self::explain) name the scopes, and the handler cannot be
+    /// mounted without them.
+    ///
+    /// ```
+    /// use actix_protect_api::{ProtectApi, RequiredScopes, Scoped};
+    /// use actix_web::{App, test, web};
+    ///
+    /// struct PostsWrite;
+    ///
+    /// impl RequiredScopes for PostsWrite {
+    ///     const SCOPES: &'static [&'static str] = &["posts:write"];
+    /// }
+    ///
+    /// async fn publish(_: Scoped<PostsWrite>) -> &'static str {
+    ///     "published"
+    /// }
+    ///
+    /// # #[actix_web::main] async fn main() {
+    /// let protect = ProtectApi::builder("https://issuer.example", "my-api").build().unwrap();
+    /// let posts = protect.scoped::<PostsWrite>().routes(["POST /posts"]);
+    /// let posts = web::resource("/posts").wrap(posts).route(web::post().to(publish));
+    /// let app = test::init_service(App::new().service(posts)).await;
+    /// assert_eq!(protect.explain().to_string(), "POST /posts: scopes posts:write\n");
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// The same as for [`scopes`](Self::scopes) and [`acr`](Self::acr).
+    #[track_caller]
+    pub fn scoped<R: RequiredScopes>(&self) -> Self {
+        let mount = self.scopes(R::SCOPES);
+        let mount = if R::ACR.is_empty() { mount } else { mount.acr(R::ACR) };
+        match R::AUTHENTICATED_WITHIN {
+            Some(within) => mount.authenticated_within(within),
+            None => mount,
+        }
     }
 }
 

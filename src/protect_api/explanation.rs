@@ -20,7 +20,8 @@ impl ProtectApi {
     }
 
     /// Returns the mounts that were built until now, with their requirements: one for each different combination. Call it
-    /// after the `App` was built. The requirements of extractors and handlers are not included.
+    /// after the `App` was built. The requirements of extractors and handlers are not included; [`scoped`](Self::scoped)
+    /// moves those of a type to the mount.
     ///
     /// ```
     /// use actix_protect_api::{ProtectApi, test::assert_protected};
@@ -46,10 +47,65 @@ impl ProtectApi {
 }
 
 impl Explanation {
-    /// Returns the named routes of all mounts, for `test::assert_protected`.
+    /// Returns the named routes of all mounts, for `test::assert_protected`. Each name occurs once.
     pub fn routes(&self) -> Vec<&str> {
-        self.0.iter().flat_map(|mount| &mount.routes).map(String::as_str).collect()
+        let mut routes = Vec::new();
+        for route in self.0.iter().flat_map(|mount| &mount.routes) {
+            if !routes.contains(&route.as_str()) {
+                routes.push(route);
+            }
+        }
+        routes
     }
+
+    /// Returns the sets of scopes of which a token needs one complete set for this route, for the `security` of an OpenAPI
+    /// operation; `None` if no mount names the route. Without [`any_scope`](ProtectApi::any_scope) there is one set. It is
+    /// empty if a valid token is sufficient.
+    ///
+    /// If nested mounts name the route, each set contains the scopes of all of them.
+    ///
+    /// ```
+    /// use actix_protect_api::ProtectApi;
+    /// use actix_web::{App, HttpResponse, test, web};
+    ///
+    /// # #[actix_web::main] async fn main() {
+    /// let protect = ProtectApi::builder("https://issuer.example", "my-api").build().unwrap();
+    /// let posts = protect
+    ///     .scopes(["posts"])
+    ///     .any_scope(["read", "write"])
+    ///     .routes(["GET /posts"]);
+    /// let posts = web::resource("/posts").wrap(posts).route(web::get().to(HttpResponse::Ok));
+    /// let app = test::init_service(App::new().service(posts)).await;
+    /// let explanation = protect.explain();
+    /// let sets = explanation.scope_sets("GET /posts").unwrap();
+    /// assert_eq!(sets, [["posts", "read"], ["posts", "write"]]);
+    /// assert_eq!(explanation.scope_sets("GET /other"), None);
+    /// # }
+    /// ```
+    pub fn scope_sets(&self, route: &str) -> Option<Vec<Vec<&str>>> {
+        let names = |mount: &&Arc<Mount>| mount.routes.iter().any(|name| name == route);
+        let mut mounts = self.0.iter().filter(names).peekable();
+        mounts.peek()?;
+        let mut sets: Vec<Vec<&str>> = vec![Vec::new()];
+        for Mount { requirements, .. } in mounts.map(|mount| &**mount) {
+            let all = requirements.all_scopes.iter().map(std::slice::from_ref);
+            let any = requirements.any_scopes.iter().filter(|any| !any.is_empty()).map(Vec::as_slice);
+            for alternatives in all.chain(any) {
+                sets =
+                    sets.iter().flat_map(|set| alternatives.iter().map(|scope| with(set, scope))).collect();
+            }
+        }
+        Some(sets)
+    }
+}
+
+/// Returns the set with this scope.
+fn with<'s>(set: &[&'s str], scope: &'s Scope) -> Vec<&'s str> {
+    let mut set = set.to_vec();
+    if !set.contains(&scope.as_str()) {
+        set.push(scope.as_str());
+    }
+    set
 }
 
 impl fmt::Display for Explanation {
@@ -70,6 +126,9 @@ fn write_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     for any in requirements.any_scopes.iter().filter(|any| !any.is_empty()) {
         parts.push(format!("one of the scopes {}", names(any)));
+    }
+    if !mount.inner_scopes.is_empty() {
+        parts.push(format!("operations with the scopes {}", names(&mount.inner_scopes)));
     }
     for groups in requirements.groups.iter().filter(|groups| !groups.is_empty()) {
         parts.push(format!("groups {groups:?}"));

@@ -110,7 +110,7 @@ impl ProtectApi {
                 let requirements = &mount.requirements;
                 let any = requirements.any_scopes.iter().flatten();
                 let all = requirements.all_scopes.iter().chain(any).chain(&requirements.hinted_scopes);
-                scopes.extend(all.map(|scope| scope.as_str().to_owned()));
+                scopes.extend(all.chain(&mount.inner_scopes).map(|scope| scope.as_str().to_owned()));
             }
         }
         // It asks for a refresh token, which is no matter of the resource.

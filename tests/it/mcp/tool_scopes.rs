@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{
     app::{Answer, INVALID, MISSING, TestApp, optional_whoami, protect, serve, with_scope},
     logs,
+    service::introspecting,
 };
 
 const VERSION: (&str, &str) = ("MCP-Protocol-Version", "2026-07-28");
@@ -263,4 +264,26 @@ fn an_invalid_origin_or_scope_is_rejected_when_the_mount_is_created() {
     assert!(panics(&|| drop(Tools::new().tool("a", ["b c"]))));
     assert!(panics(&|| drop(Tools::new().other_tools([""]))));
     assert!(panics(&|| drop(Tools::new().method("a", ["\""]))));
+}
+
+#[actix_web::test]
+async fn the_documents_about_the_api_name_the_scopes_of_the_tools() {
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).resource("https://api.example/mcp").build().unwrap();
+    let handle = protect.clone();
+    let app = serve!(move || {
+        let mount = protect.scopes(["mcp"]).routes(["POST /mcp"]).per_tool(tools());
+        App::new().service(protect.resource_metadata()).service(web::resource("/mcp").wrap(mount).to(echo))
+    });
+    let document = app.get("/.well-known/oauth-protected-resource/mcp").send().await;
+    let document: Value = serde_json::from_str(&document.body).unwrap();
+    assert_eq!(document["scopes_supported"], json!(["files:read", "files:write", "mcp"]));
+    assert_eq!(
+        handle.explain().to_string(),
+        "POST /mcp: scopes mcp; operations with the scopes files:write files:read\n"
+    );
+    // They are required only by the tools.
+    assert_eq!(handle.explain().scope_sets("POST /mcp").unwrap(), [["mcp"]]);
+    let challenge = app.post("/mcp").send().await;
+    assert!(challenge.challenge().unwrap().ends_with("scope=\"mcp\""), "{challenge:?}");
 }
