@@ -1,6 +1,6 @@
 //! The result of validating a token that did not come with an HTTP request.
 
-use std::{fmt, rc::Rc, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 
@@ -9,6 +9,7 @@ use super::{
     grants::Grants,
     lease::{Lease, LeaseTerms},
     mount_chain::MountChain,
+    step_up,
 };
 use crate::{
     bearer::BearerToken,
@@ -169,6 +170,47 @@ impl ValidatedToken {
 }
 
 impl ValidatedToken {
+    /// Returns the authentication context of the user (`acr`); `None` if the token does not state it.
+    pub fn acr(&self) -> Option<&str> {
+        self.valid.claims.acr()
+    }
+
+    /// Returns the time at which the user signed in (`auth_time`), in seconds since 1970; `None` if the token does not
+    /// state it. A refreshed token has the time of the first one.
+    pub fn auth_time(&self) -> Option<i64> {
+        self.valid.claims.auth_time()
+    }
+
+    /// Returns the methods with which the user signed in (`amr`).
+    pub fn amr(&self) -> Vec<&str> {
+        self.valid.claims.amr()
+    }
+
+    /// Requires **one** of these authentication contexts; see
+    /// [`AuthenticatedRequest::require_acr`](crate::AuthenticatedRequest::require_acr).
+    ///
+    /// # Errors
+    /// [`InsufficientAuthentication`](crate::AuthErrorKind::InsufficientAuthentication). The error is neither logged nor
+    /// counted. It has the [`acr_values`](AuthError::acr_values) for a response of the application.
+    pub fn require_acr<S: AsRef<str>>(&self, contexts: impl IntoIterator<Item = S>) -> Result<(), AuthError> {
+        let contexts = contexts.into_iter().map(|context| context.as_ref().into()).collect();
+        self.require_step_up(vec![contexts], None)
+    }
+
+    /// Requires that the user signed in within this time; see
+    /// [`AuthenticatedRequest::require_authenticated_within`](crate::AuthenticatedRequest::require_authenticated_within).
+    ///
+    /// # Errors
+    /// As for [`require_acr`](Self::require_acr), with the
+    /// [`max_authentication_age`](AuthError::max_authentication_age).
+    pub fn require_authenticated_within(&self, duration: Duration) -> Result<(), AuthError> {
+        self.require_step_up(Vec::new(), Some(step_up::seconds(duration)))
+    }
+
+    fn require_step_up(&self, contexts: Vec<Vec<Box<str>>>, within: Option<i64>) -> Result<(), AuthError> {
+        self.grants().require_step_up(contexts, within, self.state.clock.unix_time())
+    }
+
     /// Creates a lease: a future that completes when the token expires, is revoked, or is no longer accepted. Call it where
     /// [`ProtectApi::validate`] may be called.
     ///

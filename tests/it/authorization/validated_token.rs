@@ -1,12 +1,16 @@
 //! The methods of a token that did not come with an HTTP request.
 
 use actix_protect_api::{
-    AuthError, AuthErrorKind, Claims, GroupOptions, ProtectApi, TokenFault, ValidatedToken, test::TestIssuer,
+    AuthError, AuthErrorKind, Claims, Clock as _, GroupOptions, ProtectApi, TokenFault, ValidatedToken,
+    test::TestIssuer,
 };
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::support::service::{introspecting, jwts_only};
+use crate::support::{
+    service::{introspecting, jwts_only, timed_issuer},
+    time::seconds,
+};
 
 async fn validate(protect: &ProtectApi, token: &str) -> ValidatedToken {
     protect.validate(token, None).await.unwrap()
@@ -57,6 +61,33 @@ async fn requirements_of_a_token_without_a_request_return_the_error_of_a_403() {
     assert_eq!(kind(token.require_any_scope(["write", "admin"])), AuthErrorKind::InsufficientScope);
     assert_eq!(kind(token.require_groups(["sales"])), AuthErrorKind::InsufficientGroups);
     assert!(token.require_scopes(["write"]).unwrap_err().is_client_fault());
+}
+
+#[actix_web::test]
+async fn the_authentication_of_a_token_without_a_request_can_be_required() {
+    let (issuer, clock) = timed_issuer();
+    let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
+    let now = clock.unix_time();
+    let claims = json!({ "acr": "phr", "auth_time": now - 100, "amr": ["pwd", "otp"] });
+    for token in [issuer.opaque(claims.clone()), issuer.jwt(claims)] {
+        let token = validate(&protect, &token).await;
+        assert_eq!((token.acr(), token.auth_time()), (Some("phr"), Some(now - 100)));
+        assert_eq!(token.amr(), ["pwd", "otp"]);
+        assert!(token.require_acr(["mfa", "phr"]).is_ok() && token.require_acr::<&str>([]).is_ok());
+        assert!(token.require_authenticated_within(seconds(100)).is_ok());
+        let error = token.require_acr(["mfa", "PHR"]).unwrap_err();
+        assert_eq!(error.kind(), AuthErrorKind::InsufficientAuthentication);
+        assert_eq!((error.acr_values(), error.max_authentication_age()), ("mfa PHR", None));
+        let error = token.require_authenticated_within(seconds(30)).unwrap_err();
+        assert_eq!((error.acr_values(), error.max_authentication_age()), ("", Some(30)));
+        clock.advance(seconds(61));
+        assert!(token.require_authenticated_within(seconds(100)).is_err());
+        clock.set_unix_time(now);
+    }
+    let machine = validate(&protect, &issuer.opaque(json!({}))).await;
+    assert_eq!((machine.acr(), machine.auth_time(), machine.amr().len()), (None, None, 0));
+    assert!(machine.require_acr(["phr"]).is_err());
+    assert!(machine.require_authenticated_within(seconds(3600)).is_err());
 }
 
 #[actix_web::test]

@@ -1,7 +1,7 @@
 //! 401: tokens that are not valid.
 
 use actix_protect_api::{
-    Algorithm, ProtectApi, Revocation,
+    Algorithm, Clock as _, ProtectApi, Revocation,
     certificate::{CertificateThumbprint, ClientCertHeader},
     test::{self, Endpoint, Fault, JwtOptions, Rotation, TestIssuer, TestKey},
 };
@@ -39,6 +39,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "the token is not an access token" => another_type,
         "the token or one of its claims is malformed" => malformed_claim,
         "the token is bound to another certificate or key: …" => bound,
+        "the authentication of the user is not sufficient: …" => insufficient_authentication,
         "the resolver failed: …" => resolver_failed,
         "the claims do not fit the type that the handler asks for: …" => misfit,
     }
@@ -306,6 +307,28 @@ async fn bound() -> Walked {
         refused(app.get("/").token(&dpop), 401).await,
     ];
     Walked::new(lines, works(with(&certificate)).await)
+}
+
+async fn insufficient_authentication() -> Walked {
+    let (issuer, clock) = timed_issuer();
+    let protect = introspecting(&issuer).clock(clock.clone()).build().unwrap();
+    let app = api_of(protect.acr(["phr"]).authenticated_within(seconds(300)));
+    let now = clock.unix_time();
+    let mut lines = Vec::new();
+    for claims in [
+        json!({ "auth_time": now }),
+        json!({ "acr": "pwd", "auth_time": now }),
+        json!({ "acr": "phr" }),
+        json!({ "acr": "phr", "auth_time": now - 3600 }),
+    ] {
+        let answer = app.get("/").token(&issuer.opaque(claims.clone())).send().await;
+        let challenge = answer.challenge().unwrap();
+        assert!(challenge.ends_with("acr_values=\"phr\", max_age=\"300\""), "{challenge}");
+        lines.push(refused(app.get("/").token(&issuer.jwt(claims)), 401).await);
+    }
+    let sufficient = json!({ "acr": "phr", "auth_time": now });
+    works(app.get("/").token(&issuer.jwt(sufficient.clone()))).await;
+    Walked::new(lines, works(app.get("/").token(&issuer.opaque(sufficient))).await)
 }
 
 async fn resolver_failed() -> Walked {
