@@ -188,6 +188,59 @@ mod tests {
         }
     }
 
+    /// The ways in which a client may write a name into the header, and others that it must not use.
+    fn written(name: &str, way: usize) -> Vec<u8> {
+        use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE};
+        let encoded = STANDARD.encode(name);
+        match way {
+            0 => name.to_owned(),
+            1 => format!("=?base64?{encoded}?="),
+            2 => format!("=?BASE64?{encoded}?="),
+            3 => format!("=?base64?{}?=", STANDARD_NO_PAD.encode(name)),
+            4 => format!("=?base64?{}?=", URL_SAFE.encode(name)),
+            5 => format!("=?base64?{}?=", STANDARD.encode(format!("=?base64?{encoded}?="))),
+            6 => format!("=?base64? {encoded}?="),
+            7 => format!("=?base64?{encoded}"),
+            8 => format!("=?utf-8?B?{encoded}?="),
+            9 => encoded,
+            10 => name.to_uppercase(),
+            11 => format!("{name}, {name}"),
+            12 => format!("\"{name}\""),
+            _ => form_urlencoded::byte_serialize(format!("{name}?").as_bytes()).collect(),
+        }
+        .into_bytes()
+    }
+
+    proptest::proptest! {
+        /// A name is accepted in the plain form, if it does not look like the encoded one, and in the encoded form.
+        #[test]
+        fn a_name_is_accepted_only_as_itself_or_in_base64(
+            name in proptest::prop_oneof!["[a-c]{1,3}", ".{0,8}", "=\\?base64\\?[a-zA-Z]{0,8}={0,2}\\?="],
+            other in proptest::prop_oneof!["[a-c]{1,3}", ".{0,8}"],
+            way in 0_usize..14,
+        ) {
+            let body = serde_json::json!({ "id": 1, "method": "tools/call", "params": { "name": name } }).to_string();
+            for sent in [&name, &other] {
+                let value = written(sent, way);
+                let Ok(header) = HeaderValue::from_bytes(&value) else { continue };
+                let mut headers = headers(&[(METHOD, "tools/call")]);
+                headers.append(HeaderName::from_static(NAME), header);
+                let mut outcome = None;
+                read(body.as_bytes(), &mut |message| {
+                    let Message::Call(call) = message else { panic!("{message:?}") };
+                    outcome = Some(compare(&headers, &call));
+                })
+                .unwrap();
+                let encoded = format!("=?base64?{}?=", STANDARD.encode(&name)).into_bytes();
+                let looks_encoded = value.starts_with(b"=?base64?") && value.ends_with(b"?=") && value.len() >= 11;
+                let is_printable = value.iter().all(|byte| matches!(byte, 0x20..=0x7e | b'\t'));
+                let is_plain = value == name.as_bytes() && !looks_encoded && is_printable;
+                let expected = if value == encoded || is_plain { Ok(()) } else { Err(Mismatch::Name) };
+                proptest::prop_assert_eq!(outcome, Some(expected), "{:?} for {:?}", value, name);
+            }
+        }
+    }
+
     #[test]
     fn a_notification_and_initialize_need_no_headers_but_those_present_must_match() {
         for body in [r#"{"method":"notifications/cancelled"}"#, r#"{"id":1,"method":"initialize"}"#] {

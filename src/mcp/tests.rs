@@ -1,14 +1,12 @@
 //! A body requires at least the scopes of its strictest reading.
 
-use std::{collections::BTreeSet, fmt};
-
-use proptest::prelude::*;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeSet;
 
 use super::{
     message::read,
     tools::{Required, Tools},
 };
+use proptest::prelude::*;
 
 /// The tools `a` to `c` require a scope of the same name, other tools `o`. The method `m` requires `s`.
 fn tools() -> Tools {
@@ -17,9 +15,9 @@ fn tools() -> Tools {
 }
 
 /// The scopes that a body requires; `None` if it is rejected.
-fn required(tools: &Tools, body: &str) -> Option<BTreeSet<String>> {
+fn required(tools: &Tools, body: &(impl AsRef<[u8]> + ?Sized)) -> Option<BTreeSet<String>> {
     let mut required = Required::default();
-    read(body.as_bytes(), &mut |message| tools.add_required(&message, &mut required)).ok()?;
+    read(body.as_ref(), &mut |message| tools.add_required(&message, &mut required)).ok()?;
     Some(required.0.iter().map(ToString::to_string).collect())
 }
 
@@ -32,59 +30,105 @@ enum Node {
     Other,
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
+/// A lenient reader that shares no code with the tested one: it accepts numbers of any size, lone surrogates and any depth.
+struct Reader<'t>(std::iter::Peekable<std::str::Chars<'t>>);
 
-        impl<'de> Visitor<'de> for Any {
-            type Value = Node;
+impl Node {
+    /// Reads a text; `None` if it is not JSON.
+    fn parse(text: &str) -> Option<Self> {
+        let mut reader = Reader(text.chars().peekable());
+        let node = reader.value()?;
+        reader.skip_space();
+        reader.0.next().is_none().then_some(node)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
+impl Reader<'_> {
+    fn skip_space(&mut self) {
+        while self.0.next_if(|c| [' ', '\t', '\n', '\r'].contains(c)).is_some() {}
+    }
+
+    /// Skips white space, and the character if it is the next one.
+    fn skip(&mut self, wanted: char) -> bool {
+        self.skip_space();
+        self.0.next_if_eq(&wanted).is_some()
+    }
+
+    fn value(&mut self) -> Option<Node> {
+        self.skip_space();
+        match *self.0.peek()? {
+            '{' => self
+                .elements('}', |reader| {
+                    let name = reader.string()?;
+                    reader.skip(':').then_some(())?;
+                    Some((name, reader.value()?))
+                })
+                .map(Node::Object),
+            '[' => self.elements(']', Self::value).map(Node::Array),
+            '"' => self.string().map(Node::Text),
+            _ => self.number_or_name(),
+        }
+    }
+
+    fn elements<T>(&mut self, end: char, mut element: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        self.0.next();
+        let mut elements = Vec::new();
+        if self.skip(end) {
+            return Some(elements);
+        }
+        loop {
+            elements.push(element(self)?);
+            if self.skip(end) {
+                return Some(elements);
             }
+            self.skip(',').then_some(())?;
+        }
+    }
 
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Text(text.to_owned()))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-                Ok(Node::Other)
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-                Ok(Node::Other)
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-                Ok(Node::Other)
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-                Ok(Node::Other)
-            }
-
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Other)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = access.next_element()? {
-                    elements.push(element);
-                }
-                Ok(Node::Array(elements))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = access.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Node::Object(members))
+    fn string(&mut self) -> Option<String> {
+        self.skip('"').then_some(())?;
+        let mut units: Vec<u16> = Vec::new();
+        loop {
+            match self.0.next()? {
+                '"' => return Some(String::from_utf16_lossy(&units)),
+                '\\' => units.push(match self.0.next()? {
+                    'u' => {
+                        let hex: String = self.0.by_ref().take(4).collect();
+                        (hex.len() == 4).then(|| u16::from_str_radix(&hex, 16).ok())??
+                    }
+                    'b' => 8,
+                    'f' => 12,
+                    'n' => 10,
+                    'r' => 13,
+                    't' => 9,
+                    '"' => 0x22,
+                    '\\' => 0x5c,
+                    '/' => 0x2f,
+                    _ => return None,
+                }),
+                control if control < ' ' => return None,
+                other => units.extend_from_slice(other.encode_utf16(&mut [0; 2])),
             }
         }
+    }
 
-        deserializer.deserialize_any(Any)
+    fn number_or_name(&mut self) -> Option<Node> {
+        let mut text = String::new();
+        while let Some(c) = self.0.next_if(|c| c.is_ascii_alphanumeric() || "+-.".contains(*c)) {
+            text.push(c);
+        }
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = |text: &str| {
+            let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+            let mantissa = mantissa.strip_prefix('-').unwrap_or(mantissa);
+            let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+            let has_zero = whole.starts_with('0') && whole != "0";
+            digits(whole)
+                && !has_zero
+                && digits(fraction)
+                && digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))
+        };
+        (["true", "false", "null"].contains(&&*text) || is_number(&text)).then_some(Node::Other)
     }
 }
 
@@ -96,7 +140,7 @@ fn values(node: &Node) -> Vec<Node> {
         for (_, value) in members.iter().filter(|(name, _)| name.starts_with("$serde")) {
             values.push(value.clone());
             if let Node::Text(text) = value
-                && let Ok(inner) = serde_json::from_str::<Node>(text)
+                && let Some(inner) = Node::parse(text)
             {
                 values.extend(self::values(&inner));
             }
@@ -145,7 +189,7 @@ fn of_message(message: &Node, found: &mut BTreeSet<String>) {
 
 /// The scopes of all readings of a body; `None` if it is not JSON.
 fn strictest_reading(body: &str) -> Option<BTreeSet<String>> {
-    let document: Node = serde_json::from_str(body).ok()?;
+    let document = Node::parse(body)?;
     let mut found = BTreeSet::new();
     for value in values(&document) {
         of_message(&value, &mut found);
@@ -163,6 +207,16 @@ fn check(tools: &Tools, body: &str) {
     assert!(required.is_superset(&read), "requires {required:?}, read as {read:?}: {body}");
 }
 
+/// Bytes that are read must be UTF-8 without a byte order mark: nobody can read them in another way.
+#[track_caller]
+fn check_bytes(tools: &Tools, body: &[u8]) {
+    if required(tools, body).is_some() {
+        let text = str::from_utf8(body).expect("we read a body that is not UTF-8");
+        assert!(!text.starts_with('\u{feff}'), "{text}");
+        check(tools, text);
+    }
+}
+
 fn name() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
         r#""a""#,
@@ -173,7 +227,11 @@ fn name() -> impl Strategy<Value = String> {
         r#"" b""#,
         r#""c\u0000""#,
         r#""\u0061""#,
+        r#""a\ud83d\ude00""#,
+        r#""\ud800a""#,
+        "\"a\u{301}\"",
         "1",
+        "1e400",
         "null",
         r#"["a"]"#,
         r#"{"$serde_json::private::RawValue":"\"b\""}"#,
@@ -211,6 +269,7 @@ fn method() -> impl Strategy<Value = String> {
         r#""tools/call""#,
         r#""tools/call""#,
         r#""tools\/call""#,
+        r#""tools\u002fcall""#,
         r#""TOOLS/call""#,
         r#""tools/call ""#,
         r#""m""#,
@@ -232,8 +291,13 @@ fn message() -> impl Strategy<Value = String> {
         4 => (params_key, params()).prop_map(|(key, value)| format!("\"{key}\":{value}")),
         1 => prop::sample::select(vec![
             r#""id":1"#, r#""result":{}"#, r#""error":1"#, r#""jsonrpc":"2.0""#,
+            r#""id":1e400"#, r#""id":-0.0E-5"#, r#""id":123456789012345678901234567890"#, r#""id":"\ud800""#,
+            r#""x":-1e999999"#, r#""x":"\ud800\u0000""#, r#""\ud83d\ude00":[]"#, r#""x":01"#, r#""x":NaN"#,
         ])
         .prop_map(str::to_owned),
+        1 => (1_usize..200, prop::sample::select(vec!["x", "params", "id", "method"])).prop_map(|(depth, key)| {
+            format!("\"{key}\":{}{}", "[".repeat(depth), "]".repeat(depth))
+        }),
     ];
     let object = prop::collection::vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(",")));
     let positional =
@@ -258,8 +322,38 @@ fn body() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A body with bytes that are no part of it.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let odd: Vec<&[u8]> = vec![
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xff",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xe2\x80\xa8",
+        b"\0",
+        b"\x0b",
+        b" \n\t\r",
+        b"{}",
+        b",",
+        b"//\n",
+    ];
+    let at = prop_oneof![Just(0), Just(usize::MAX), 0_usize..100];
+    (body(), prop::sample::select(odd), at).prop_map(|(body, odd, at)| {
+        let mut bytes = body.into_bytes();
+        let at = at.min(bytes.len());
+        bytes.splice(at..at, odd.iter().copied());
+        bytes
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn bytes_require_the_scopes_of_their_strictest_reading(body in bytes()) {
+        check_bytes(&tools(), &body);
+    }
 
     #[test]
     fn a_body_requires_the_scopes_of_its_strictest_reading(body in body()) {
@@ -322,6 +416,35 @@ fn unusual_bodies_require_the_scopes_of_their_strictest_reading() {
         }
     }
     assert_eq!(count, 297);
+}
+
+/// Parts of a message that readers treat differently, and bodies that are not UTF-8: `None` is a rejection with 400.
+#[test]
+fn unusual_bytes_are_rejected_or_do_not_hide_a_tool() {
+    let call = r#"{"method":"tools/call","params":{"name":"b"}}"#;
+    let b: Option<BTreeSet<String>> = Some(["b".to_owned()].into());
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for (body, expected) in [
+        (format!("\u{feff}{call}"), None),
+        (format!(" \r\n\t{call}\n"), b.clone()),
+        (format!("{call}\0"), None),
+        (format!("{call}{call}"), None),
+        (format!("{call},"), None),
+        (call.replace("{\"name", "{\"x\":1e999999,\"y\":-123456789012345678901234567890,\"name"), b.clone()),
+        (call.replace("{\"name", "{\"x\":\"\\ud800\",\"name"), b.clone()),
+        (call.replace("{\"name", &format!("{{\"arguments\":{},\"name", deep(150))), b.clone()),
+        (call.replace("{\"method", &format!("{{\"x\":{},\"method", deep(150))), b.clone()),
+        (call.replace("{\"name", "{\"x\":01,\"name"), None),
+        (call.replace('"', "'"), None),
+        (call.replace("\"b\"", "\"\\ud800b\""), None),
+    ] {
+        assert_eq!(required(&tools(), &body), expected, "{body}");
+        check_bytes(&tools(), body.as_bytes());
+    }
+    let utf16: Vec<u8> = call.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for body in [utf16, call.replace('b', "\u{fffd}").into_bytes().iter().map(|byte| byte & 0xbf).collect()] {
+        assert_eq!(required(&tools(), &body), None);
+    }
 }
 
 #[test]
