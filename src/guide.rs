@@ -3,6 +3,7 @@
 //! | Task | Page |
 //! | --- | --- |
 //! | Protect a first route | [`getting_started`] |
+//! | Develop on a laptop without an authorization server | [`local_development`] |
 //! | Choose between local validation and introspection | [`jwt_or_introspection`] |
 //! | Look up a setting: name, unit, default, bounds, reason | [`configuration`] |
 //! | Save calls, and see how long a revoked token is accepted | [`caching`] |
@@ -33,6 +34,10 @@
 #[doc(alias("dotenv", "env_logger", "install", "quickstart", "tutorial"))]
 #[doc = include_str!("../docs/getting_started.md")]
 pub mod getting_started {}
+
+#[doc(alias("dev server", "identity provider", "laptop", "login", "pkce"))]
+#[doc = include_str!("../docs/local_development.md")]
+pub mod local_development {}
 
 #[doc(alias("jwks", "opaque token", "rfc7662", "rfc8725", "rfc9068"))]
 #[doc = include_str!("../diagrams/request.md")]

@@ -45,7 +45,28 @@ pub enum Algorithm {
     None,
 }
 
+const ALL: [Algorithm; 14] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::ES512,
+    Algorithm::EdDSA,
+    Algorithm::HS256,
+    Algorithm::HS384,
+    Algorithm::HS512,
+    Algorithm::None,
+];
+
 impl Algorithm {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
     /// Returns the name in a JOSE header's `alg`.
     pub const fn name(self) -> &'static str {
         match self {

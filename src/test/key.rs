@@ -6,7 +6,7 @@ use aws_lc_rs::{
     encoding::{AsBigEndian, AsDer, PublicKeyX509Der},
     hmac,
     rand::SystemRandom,
-    rsa::KeySize,
+    rsa::{KeyPairComponents, KeySize, PublicKeyComponents},
     signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
         EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair, UnparsedPublicKey,
@@ -70,6 +70,50 @@ impl TestKey {
             algorithm: Algorithm::HS256,
             material: Arc::new(Material::Secret(secret.into())),
         }
+    }
+
+    /// Reads a key that [`private_jwk`](Self::private_jwk) returned, for example from a file, so that a server keeps its key.
+    /// Returns `None` for another document.
+    ///
+    /// ```
+    /// # use actix_protect_api::test::{Algorithm, TestKey};
+    /// let key = TestKey::generate(Algorithm::ES256, "key-1");
+    /// let file = key.private_jwk().to_string();
+    ///
+    /// let again = TestKey::from_private_jwk(&serde_json::from_str(&file)?);
+    /// assert_eq!(again.map(|again| again.jwk()), Some(key.jwk()));
+    /// # Ok::<_, serde_json::Error>(())
+    /// ```
+    pub fn from_private_jwk(jwk: &Value) -> Option<Self> {
+        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+        let algorithm = Algorithm::from_name(text("alg")?)?;
+        let ec = |signing| {
+            let point = [&[4][..], &bytes("x")?, &bytes("y")?].concat();
+            EcdsaKeyPair::from_private_key_and_public_key(signing, &bytes("d")?, &point).ok()
+        };
+        let material = match algorithm {
+            Algorithm::ES256 => Material::Ec(ec(&ECDSA_P256_SHA256_FIXED_SIGNING)?),
+            Algorithm::ES384 => Material::Ec(ec(&ECDSA_P384_SHA384_FIXED_SIGNING)?),
+            Algorithm::ES512 => Material::Ec(ec(&ECDSA_P521_SHA512_FIXED_SIGNING)?),
+            Algorithm::EdDSA => {
+                Material::Ed(Ed25519KeyPair::from_seed_and_public_key(&bytes("d")?, &bytes("x")?).ok()?)
+            }
+            _ if algorithm.is_rsa() => {
+                let components = KeyPairComponents {
+                    public_key: PublicKeyComponents { n: bytes("n")?, e: bytes("e")? },
+                    d: bytes("d")?,
+                    p: bytes("p")?,
+                    q: bytes("q")?,
+                    dP: bytes("dp")?,
+                    dQ: bytes("dq")?,
+                    qInv: bytes("qi")?,
+                };
+                Material::Rsa(Box::new(RsaKeyPair::from_components(&components).ok()?))
+            }
+            _ => Material::Secret(bytes("k")?),
+        };
+        Some(Self { kid: text("kid")?.to_owned(), algorithm, material: Arc::new(material) })
     }
 
     /// Returns the same key with another `kid`.

@@ -25,9 +25,9 @@ FLAGS = [
 
 
 @contextlib.contextmanager
-def running(command, pattern):
+def running(command, pattern, env=None):
     """Starts a program, waits for a line that matches, yields the match, ends the program."""
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     watchdog = threading.Timer(PATIENCE, child.kill)
     watchdog.start()
     try:
@@ -81,10 +81,31 @@ class Browser:
                 raise SystemExit(f"waited in vain for: {script}")
             time.sleep(0.05)
 
-    def click(self, name):
-        locator = {"using": "css selector", "value": f"#{name}"}
+    def find(self, selector):
+        locator = {"using": "css selector", "value": selector}
         (element,) = self.send("POST", "/element", locator).values()
-        self.send("POST", f"/element/{element}/click", {})
+        return element
+
+    def click(self, name):
+        self.click_on(f"#{name}")
+
+    def click_on(self, selector):
+        self.send("POST", f"/element/{self.find(selector)}/click", {})
+
+    def fill(self, name, text):
+        """Replaces the text of a field."""
+        element = self.find(f"#{name}")
+        self.send("POST", f"/element/{element}/clear", {})
+        self.send("POST", f"/element/{element}/value", {"text": text})
+
+    def new_window(self):
+        """Opens a window, and returns the name of the one before."""
+        before = self.send("GET", "/window")
+        self.switch(self.send("POST", "/window/new", {"type": "tab"})["handle"])
+        return before
+
+    def switch(self, window):
+        self.send("POST", "/window", {"handle": window})
 
     def picture(self, path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 //! A page in the browser (plain HTML and JavaScript, in this folder) that gets a token, calls a protected API of another
 //! origin, shows its claims and the challenges of rejections, and revokes the token.
 //!
-//! The page gets its token as the client `app` with a secret, so that no login is needed. **A page in production must not have a
-//! secret**: it uses the authorization code grant with PKCE. It uses the token in the same way.
+//! By default, the page gets its token as the client `app` with a secret, so that no login is needed. **A page in production must
+//! not have a secret**: with `--env`, it logs in by the authorization code grant with PKCE, for example at the example `dev_issuer`.
 //!
 //! ```text
 //! cargo run --example cors_spa               prints the address to open in a browser
+//! cargo run --example cors_spa -- --env      the same, with the authorization server of `MONOCLOUD_BACKEND_…` and a login
 //! cargo run --example cors_spa -- --check    does by HTTP what a browser would, exits 1 on a difference
 //! tests/browser/run.sh                       clicks through it with a real browser
 //! ```
@@ -18,7 +19,7 @@ use std::{io, net::TcpListener, process::ExitCode};
 
 use actix_cors::Cors;
 use actix_protect_api::{
-    AuthenticatedRequest, ProtectApi,
+    AuthenticatedRequest, ProtectApi, Ssf,
     test::{Endpoint, TestIssuer},
 };
 use actix_web::{
@@ -48,10 +49,11 @@ fn cors(page: &str) -> Cors {
         .max_age(600)
 }
 
-/// The application: the API that the page calls.
-fn serve(protect: ProtectApi, page_origin: String, listener: TcpListener) -> io::Result<Server> {
+/// The application: the API that the page calls, and the receiver of security events.
+fn serve(protect: ProtectApi, ssf: Ssf, page_origin: String, listener: TcpListener) -> io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
+            .service(protect.ssf_push("/events", ssf.clone()))
             .service(
                 web::resource("/claims").wrap(protect.scopes(["claims:read"])).route(web::get().to(claims)),
             )
@@ -90,21 +92,32 @@ fn page(settings: &Value, policy: &str) -> impl FnOnce(&mut web::ServiceConfig) 
 async fn main() -> Outcome {
     support::init_logger();
     let issuer = TestIssuer::start();
-    let protect = support::builder(&issuer).realm("cors_spa").build()?;
+    let uses_variables = std::env::args().any(|argument| argument == "--env");
 
     // Both addresses are needed before either server starts, because each names the other.
     let (api_listener, api) = support::listen_on_free_port()?;
     let (page_listener, page_url) = support::listen_on_free_port()?;
-    let settings = json!({
-        "api": api,
-        "issuer": issuer.issuer(),
-        "token_endpoint": issuer.url(Endpoint::Token),
-        "revocation_endpoint": issuer.url(Endpoint::Revocation),
-        "client_id": issuer.app_id(),
-        "client_secret": issuer.app_secret(),
-    });
-    let policy = format!("default-src 'self'; connect-src 'self' {api} {}", issuer.issuer());
-    let api_server = serve(protect, page_url.clone(), api_listener)?;
+    let (builder, settings, audience) = if uses_variables {
+        let variable = |name: &str| std::env::var(format!("MONOCLOUD_BACKEND_{name}"));
+        // A page has no secret. It finds the endpoints in the metadata.
+        let settings = json!({ "api": api, "issuer": variable("TENANT_DOMAIN")?, "client_id": "dev-app" });
+        (ProtectApi::builder_from_env(), settings, variable("AUDIENCE")?)
+    } else {
+        let settings = json!({
+            "api": api,
+            "issuer": issuer.issuer(),
+            "token_endpoint": issuer.url(Endpoint::Token),
+            "revocation_endpoint": issuer.url(Endpoint::Revocation),
+            "client_id": issuer.app_id(),
+            "client_secret": issuer.app_secret(),
+        });
+        (support::builder(&issuer), settings, issuer.audience().to_owned())
+    };
+    let protect = builder.realm("cors_spa").build()?;
+    let authorization_server = settings.get("issuer").and_then(Value::as_str).unwrap_or_default();
+    let policy = format!("default-src 'self'; connect-src 'self' {api} {authorization_server}");
+    let ssf = Ssf::transmitter(authorization_server).audience(audience);
+    let api_server = serve(protect, ssf, page_url.clone(), api_listener)?;
     let page_server = HttpServer::new(move || App::new().configure(page(&settings, &policy)))
         .workers(1)
         .listen(page_listener)?

@@ -284,6 +284,24 @@ fn private_keys_are_complete_and_public_ones_show_nothing_private() {
 }
 
 #[test]
+fn a_saved_key_is_read_again() {
+    for algorithm in ALL.into_iter().chain([Algorithm::HS256, Algorithm::HS512]) {
+        let name = algorithm.name();
+        let saved = TestKey::generate(algorithm, "saved").private_jwk();
+        let again = TestKey::from_private_jwk(&saved).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((again.kid(), again.algorithm()), ("saved", algorithm));
+        assert_eq!(again.private_jwk(), saved, "{name}");
+        for member in ["alg", "kid", if saved["kty"] == "oct" { "k" } else { "d" }] {
+            let mut incomplete = saved.clone();
+            incomplete.as_object_mut().unwrap().remove(member);
+            assert!(TestKey::from_private_jwk(&incomplete).is_none(), "{name} without {member}");
+        }
+    }
+    let unknown = json!({ "kty": "EC", "alg": "ES255", "kid": "1" });
+    assert!(TestKey::from_private_jwk(&unknown).is_none());
+}
+
+#[test]
 #[should_panic(expected = "cannot use this key with that algorithm")]
 fn a_curve_signs_with_one_algorithm() {
     drop(TestKey::generate(Algorithm::ES256, "k").with_algorithm(Algorithm::ES384));
