@@ -12,6 +12,8 @@ const FIRST_PROGRAM: (&str, &str) =
 const NEW_APPLICATION: (&str, &str) = (".ci/run", "step \"first commands of the README\"");
 const TEMPLATE: (&str, &str) = (".ci/run", "step \"template\" check_template");
 const ON_CALL: (&str, &str) = ("tests/it/project/on_call.rs", "fn the_commands_of_the_page_show_the_cause");
+/// All commands of the page `local_development`.
+const LOCAL_DEVELOPMENT: (&str, &str) = (".ci/run", "timeout 600 .ci/local_development\n");
 
 /// Each command that is run, and the place that runs it: a file, and a text in this file.
 const RUN: &[(&str, (&str, &str))] = &[
@@ -103,7 +105,11 @@ fn each_documented_command_is_run_or_has_a_reason() {
         for command in commands(&file) {
             unused.remove(&*command);
             let place = RUN.iter().find(|(run, _)| *run == command).map(|(_, place)| *place);
-            let place = if file == "docs/on_call.md" { Some(ON_CALL) } else { place };
+            let place = match &*file {
+                "docs/on_call.md" => Some(ON_CALL),
+                "docs/local_development.md" => Some(LOCAL_DEVELOPMENT),
+                _ => place,
+            };
             match place {
                 Some((script, text)) if !read(script).contains(text) => {
                     complaints.push(format!("{command}: {script} does not contain {text:?} any more"));
