@@ -6,6 +6,8 @@
 //! cargo run --example openapi -- --check    compares the document with what the API answers, exits 1 on a difference
 //! ```
 
+#![expect(clippy::exhaustive_structs, reason = "utoipa generates them")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
