@@ -33,6 +33,8 @@ pub(crate) struct Outbox {
     sent: VecDeque<(Record, Duration)>,
     /// Whether a task sends the unsent records.
     is_sending: bool,
+    /// The position of the last record that this process has appended.
+    pub(super) last_appended: Option<Position>,
 }
 
 impl Outbox {
@@ -69,6 +71,7 @@ impl Outbox {
 
     /// Sends all records of this process that are in effect again.
     pub(super) fn send_all_again(&mut self, now: i64, latest: i64) {
+        self.last_appended = None;
         let sent: Vec<_> = self.sent.drain(..).map(|(record, _)| record).collect();
         for record in sent.into_iter().filter(|record| record.until > now) {
             self.push_unsent(record, latest);
@@ -106,7 +109,9 @@ impl Replica {
     async fn append(&self, record: &Record) -> Result<(), StoreError> {
         let position = self.append_bytes(record).await.inspect_err(|problem| self.warn_unsent(problem))?;
         self.index.set_position(record, position);
-        self.lock_outbox().push_sent(*record, self.clock.monotonic());
+        let mut outbox = self.lock_outbox();
+        outbox.last_appended = outbox.last_appended.max(Some(position));
+        outbox.push_sent(*record, self.clock.monotonic());
         Ok(())
     }
 

@@ -48,9 +48,10 @@ impl Reader {
     async fn run(mut self, replica: &Weak<Replica>) {
         loop {
             // The replica is not held while the thread waits, so that it can be dropped.
-            let Some((store, started)) =
-                replica.upgrade().map(|replica| (Arc::clone(replica.store()), replica.clock.monotonic()))
-            else {
+            let Some((store, started, appended)) = replica.upgrade().map(|replica| {
+                let appended = replica.lock_outbox().last_appended;
+                (Arc::clone(replica.store()), replica.clock.monotonic(), appended)
+            }) else {
                 return;
             };
             let outcome = match timeout(READ, store.read(self.position)).await {
@@ -66,7 +67,7 @@ impl Reader {
                         replica.lock_outbox().send_recent_again(failed, now, latest);
                     }
                     replica.compare_clocks(batch.unix_time);
-                    if self.take(&replica, &batch) {
+                    if self.take(&replica, &batch, appended) {
                         replica.set_read(started, returned);
                     }
                     replica.send_unsent();
@@ -90,8 +91,9 @@ impl Reader {
         }
     }
 
-    /// Applies the records, and checks that none is missing. Returns whether all records were read.
-    fn take(&mut self, replica: &Replica, batch: &RecordBatch) -> bool {
+    /// Applies the records, and checks that none is missing. `appended` is the position of a record that this process had appended
+    /// before the read. Returns whether all records were read.
+    fn take(&mut self, replica: &Replica, batch: &RecordBatch, appended: Option<Position>) -> bool {
         let now = replica.latest_time();
         let mut is_unreadable = false;
         for (position, sealed) in &batch.records {
@@ -115,7 +117,7 @@ impl Reader {
         if !batch.records.is_empty() && self.position < batch.end {
             return false;
         }
-        if !self.is_complete(replica, batch) {
+        if batch.end < appended || !self.is_complete(replica, batch) {
             self.lose(replica);
             return false;
         }

@@ -2,6 +2,7 @@
 
 mod blindness;
 mod clocks;
+mod hooked_store;
 mod records;
 mod secrecy;
 mod verdicts;

@@ -5,15 +5,14 @@ use std::{
     time::Duration,
 };
 
-use actix_protect_api::{
-    JwtsWhenBlind, ProtectApi, SharedStoreState, TokenFault, UpstreamFault,
-    cache::CacheKey,
-    shared_store::{Position, RecordBatch, SharedStore, StoreEntry, StoreFuture},
-    test::{MemoryStore, TestClock},
-};
+use actix_protect_api::{JwtsWhenBlind, SharedStoreState, TokenFault, UpstreamFault, test::MemoryStore};
 use serde_json::json;
 
-use super::{KEY, Replica, calls, settings};
+use super::{
+    KEY, Replica, calls,
+    hooked_store::{HookedStore, Moment},
+    settings,
+};
 use crate::support::{
     service::{OK, jwts_only, timed_issuer, token, upstream},
     time::eventually,
@@ -99,61 +98,8 @@ async fn jwts_are_accepted_introspected_or_rejected_while_records_are_not_read()
     assert_eq!(one.api.outcome(&jwt).await, token(TokenFault::Inactive));
 }
 
-/// A store in which each read takes the same time on the test clock. Notes the state of the replica at the start of each read, when
-/// the last one has just returned, and at its end, when the last one is as old as it can be.
-#[derive(Debug)]
-struct SlowStore {
-    store: MemoryStore,
-    clock: TestClock,
-    duration: Duration,
-    protect: Mutex<Option<ProtectApi>>,
-    states: Mutex<Vec<SharedStoreState>>,
-}
-
-impl SlowStore {
-    fn note_state(&self) {
-        if let Some(protect) = &*self.protect.lock().unwrap() {
-            self.states.lock().unwrap().push(protect.status().shared_store);
-        }
-    }
-}
-
-impl SharedStore for SlowStore {
-    fn get_or_claim<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> StoreFuture<'a, StoreEntry> {
-        self.store.get_or_claim(key, lifetime)
-    }
-
-    fn get<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, Option<StoreEntry>> {
-        self.store.get(key)
-    }
-
-    fn put<'a>(&'a self, key: &'a CacheKey, verdict: &'a [u8], lifetime: Duration) -> StoreFuture<'a, ()> {
-        self.store.put(key, verdict, lifetime)
-    }
-
-    fn remove<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, ()> {
-        self.store.remove(key)
-    }
-
-    fn append<'a>(&'a self, record: &'a [u8], keep_for: Duration) -> StoreFuture<'a, Position> {
-        self.store.append(record, keep_for)
-    }
-
-    fn read(&self, after: Option<Position>) -> StoreFuture<'_, RecordBatch> {
-        Box::pin(async move {
-            self.note_state();
-            let batch = self.store.read(after).await?;
-            self.clock.advance(self.duration);
-            self.note_state();
-            Ok(batch)
-        })
-    }
-
-    fn trim(&self, before: Position) -> StoreFuture<'_, ()> {
-        self.store.trim(before)
-    }
-}
-
+/// The state is noted at the start of each read, when the last one has just returned, and at its end, when the last one is as old as
+/// it can be.
 #[actix_web::test]
 async fn a_replica_with_a_steadily_slow_store_is_either_always_or_never_blind() {
     for (millis, expected) in [
@@ -164,22 +110,24 @@ async fn a_replica_with_a_steadily_slow_store_is_either_always_or_never_blind() 
         (1800, SharedStoreState::Blind),
     ] {
         let (issuer, clock) = timed_issuer();
-        let slow = Arc::new(SlowStore {
-            store: MemoryStore::new(),
-            clock: clock.clone(),
-            duration: Duration::from_millis(millis),
-            protect: Mutex::default(),
-            states: Mutex::default(),
+        let (store, states) = (HookedStore::new(&MemoryStore::new()), Arc::<Mutex<Vec<_>>>::default());
+        let protect = jwts_only(&issuer)
+            .clock(clock.clone())
+            .shared_store(Arc::new(store.clone()), KEY)
+            .build()
+            .unwrap();
+        let seen = Arc::clone(&states);
+        store.set_hook(move |moment| {
+            if moment == Moment::End {
+                clock.advance(Duration::from_millis(millis));
+            }
+            seen.lock().unwrap().push(protect.status().shared_store);
+            true
         });
-        let store: Arc<dyn SharedStore> = slow.clone();
-        let protect = jwts_only(&issuer).clock(clock).shared_store(store, KEY).build().unwrap();
-        *slow.protect.lock().unwrap() = Some(protect);
-        let has_read = async || slow.states.lock().unwrap().len() > 8;
-        assert!(eventually(has_read).await);
-        // Without those before the end of the first read.
-        let states = slow.states.lock().unwrap()[3..].to_vec();
-        // The thread ends.
-        *slow.protect.lock().unwrap() = None;
+        assert!(eventually(async || states.lock().unwrap().len() > 8).await);
+        store.remove_hook();
+        // Without those before the end of the first read with the hook.
+        let states = states.lock().unwrap()[3..].to_vec();
         assert!(states.iter().all(|state| *state == expected), "{millis} ms: {states:?}");
     }
 }

@@ -1,6 +1,12 @@
 //! Revocations and evictions reach all replicas.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use actix_protect_api::{
     Revocation, RevocationError, SharedStoreState, TokenFault,
@@ -9,7 +15,11 @@ use actix_protect_api::{
 };
 use serde_json::json;
 
-use super::{Replica, calls, settings, stored};
+use super::{
+    Replica, calls,
+    hooked_store::{HookedStore, Moment},
+    settings, stored,
+};
 use crate::support::{
     service::{OK, Outcome, jwts_only, timed_issuer, token},
     time::{eventually, seconds},
@@ -127,6 +137,30 @@ async fn a_loss_of_the_newest_records_is_detected() {
     // Sent again by the replica that has it.
     assert!(eventually(async || store.records().len() >= 2).await);
     let cold = Replica::start(&issuer, &store, &clock).await;
+    assert!(eventually(async || cold.api.outcome(&alice).await == REVOKED).await);
+}
+
+/// The replica that revokes has not read its record before a failover loses it, so that no count differs.
+#[actix_web::test]
+async fn a_record_that_is_lost_before_its_sender_has_read_it_is_sent_again() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let (hooked, is_held) = (HookedStore::new(&store), Arc::new(AtomicBool::new(false)));
+    let builder = settings(&issuer, &store, &clock).shared_store(Arc::new(hooked.clone()), super::KEY);
+    let one = Replica::of(builder).await;
+    one.becomes(SharedStoreState::Reading).await;
+    let held = Arc::clone(&is_held);
+    hooked.set_hook(move |moment| {
+        held.fetch_or(moment == Moment::Start, SeqCst);
+        moment == Moment::End
+    });
+    assert!(eventually(async || is_held.load(SeqCst)).await);
+    one.protect.revoke(Revocation::subject("alice")).await.unwrap();
+    store.lose_last_records(1);
+    assert_eq!(store.records().len(), 0);
+    hooked.remove_hook();
+    assert!(eventually(async || !store.records().is_empty()).await);
+    let cold = Replica::start(&issuer, &store, &clock).await;
+    let alice = issuer.jwt(json!({ "sub": "alice" }));
     assert!(eventually(async || cold.api.outcome(&alice).await == REVOKED).await);
 }
 

@@ -1,0 +1,93 @@
+//! A store whose reads a test observes and holds.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix_protect_api::{
+    cache::CacheKey,
+    shared_store::{Position, RecordBatch, SharedStore, StoreEntry, StoreFuture},
+    test::MemoryStore,
+};
+
+/// A moment of a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    Start,
+    End,
+}
+
+/// Returns whether the read may go on. Otherwise the function is called again.
+type Hook = dyn Fn(Moment) -> bool + Send;
+
+#[derive(Clone)]
+pub(super) struct HookedStore {
+    store: MemoryStore,
+    hook: Arc<Mutex<Option<Box<Hook>>>>,
+}
+
+impl HookedStore {
+    pub(super) fn new(store: &MemoryStore) -> Self {
+        Self { store: store.clone(), hook: Arc::default() }
+    }
+
+    pub(super) fn set_hook(&self, hook: impl Fn(Moment) -> bool + Send + 'static) {
+        *self.hook.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Removes the function, which may own the replica that reads.
+    pub(super) fn remove_hook(&self) {
+        let hook = self.hook.lock().unwrap().take();
+        drop(hook);
+    }
+
+    async fn pass(&self, moment: Moment) {
+        let may_go_on = || self.hook.lock().unwrap().as_ref().is_none_or(|hook| hook(moment));
+        while !may_go_on() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl fmt::Debug for HookedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HookedStore")
+    }
+}
+
+impl SharedStore for HookedStore {
+    fn get_or_claim<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> StoreFuture<'a, StoreEntry> {
+        self.store.get_or_claim(key, lifetime)
+    }
+
+    fn get<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, Option<StoreEntry>> {
+        self.store.get(key)
+    }
+
+    fn put<'a>(&'a self, key: &'a CacheKey, verdict: &'a [u8], lifetime: Duration) -> StoreFuture<'a, ()> {
+        self.store.put(key, verdict, lifetime)
+    }
+
+    fn remove<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, ()> {
+        self.store.remove(key)
+    }
+
+    fn append<'a>(&'a self, record: &'a [u8], keep_for: Duration) -> StoreFuture<'a, Position> {
+        self.store.append(record, keep_for)
+    }
+
+    fn read(&self, after: Option<Position>) -> StoreFuture<'_, RecordBatch> {
+        Box::pin(async move {
+            self.pass(Moment::Start).await;
+            let batch = self.store.read(after).await?;
+            self.pass(Moment::End).await;
+            Ok(batch)
+        })
+    }
+
+    fn trim(&self, before: Position) -> StoreFuture<'_, ()> {
+        self.store.trim(before)
+    }
+}
