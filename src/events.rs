@@ -3,7 +3,7 @@
 //! [`ProtectApi::revoke`](crate::ProtectApi::revoke).
 //!
 //! Anybody can call the endpoints. Their bodies are limited, and an event causes no other call than a fetch of keys, which the
-//! cooldown of the key set limits.
+//! cooldown of the key set limits, and the search for a tenant, which is limited as for access tokens.
 
 mod body;
 mod event_claims;

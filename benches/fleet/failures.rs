@@ -30,7 +30,7 @@ enum Failure {
     ReplicaStopped,
 }
 
-/// `BLIND_FOR`, one read, and the time of a call.
+/// `BLIND_FOR`, one round trip to the store, and the time of a call.
 const BOUND: Duration = Duration::from_millis(1500);
 
 /// The responses to one token at one replica: when they came, how long they took, and their status.
