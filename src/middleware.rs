@@ -18,10 +18,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 
-use self::{
-    authenticate::{Rejected, WorkerContext},
-    leased_body::end_with_lease,
-};
+use self::authenticate::{Rejected, WorkerContext};
 use crate::{
     protect_api::{ProtectApi, state::State},
     telemetry::spans::AuthenticationSpan,
@@ -93,16 +90,10 @@ where
             Ok(context) => {
                 span.decided(&context.state().telemetry, Ok(context.via()));
                 let context = context.with_mounts(self.protect.mounts(&request, &self.worker));
-                let ending = self.protect.mount.ends_streams.then(|| context.clone());
+                let ending = self.protect.ends_streams().then(|| context.clone());
                 request.extensions_mut().insert(context);
                 let response = self.service.call(request).await?;
-                Ok(match ending {
-                    Some(context) => {
-                        let context = self.protect.innermost(&context, response.request());
-                        end_with_lease(response, &context)
-                    }
-                    None => response.map_into_left_body(),
-                })
+                Ok(self.protect.end_stream(response, ending))
             }
             // Returns a response and not an `Err`, because an error skips the outer middleware, such as CORS.
             Err(rejected) => {

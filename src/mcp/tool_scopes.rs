@@ -136,6 +136,7 @@ where
 impl<S, B> ServiceInner<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
 {
     async fn call(&self, mut request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
         let span = AuthenticationSpan::open();
@@ -143,9 +144,11 @@ where
         match decision {
             Ok(context) => {
                 span.decided(&context.state().telemetry, Ok(context.via()));
-                let mounts = self.mount.protect.mounts(&request, &self.worker);
-                request.extensions_mut().insert(context.with_mounts(mounts));
-                Ok(self.service.call(request).await?.map_into_left_body())
+                let context = context.with_mounts(self.mount.protect.mounts(&request, &self.worker));
+                let ending = self.mount.protect.ends_streams().then(|| context.clone());
+                request.extensions_mut().insert(context);
+                let response = self.service.call(request).await?;
+                Ok(self.mount.protect.end_stream(response, ending))
             }
             Err(Refusal::Token(rejected)) => {
                 let protect = &self.mount.protect;

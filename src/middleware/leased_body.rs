@@ -15,13 +15,38 @@ use actix_web::{
 use derive_more::Display;
 
 use super::event_boundary::EventBoundary;
-use crate::caller::{AuthContext, Lease, LeaseEnd};
+use crate::{
+    caller::{AuthContext, Lease, LeaseEnd},
+    protect_api::ProtectApi,
+};
 
 /// The status of a WebSocket handshake.
 const SWITCHING_PROTOCOLS: u16 = 101;
 
+impl ProtectApi {
+    /// Returns whether the bodies of responses end with the lease of the caller.
+    pub(crate) fn ends_streams(&self) -> bool {
+        self.mount.ends_streams
+    }
+
+    /// Ends the body of a response with the lease of the caller. `context` is that of this mount; `None` if it ends no streams.
+    pub(crate) fn end_stream<B: MessageBody + 'static>(
+        &self,
+        response: ServiceResponse<B>,
+        context: Option<AuthContext>,
+    ) -> ServiceResponse<EitherBody<B, BoxBody>> {
+        match context {
+            Some(context) => {
+                let context = self.innermost(&context, response.request());
+                end_with_lease(response, &context)
+            }
+            None => response.map_into_left_body(),
+        }
+    }
+}
+
 /// Ends the body of a response with the lease of the caller, if the body is a stream.
-pub(super) fn end_with_lease<B: MessageBody + 'static>(
+fn end_with_lease<B: MessageBody + 'static>(
     response: ServiceResponse<B>,
     context: &AuthContext,
 ) -> ServiceResponse<EitherBody<B, BoxBody>> {

@@ -11,6 +11,7 @@ use std::{
 
 use actix_protect_api::{
     Clock as _, ProtectApi, Revocation,
+    mcp::Tools,
     test::{TestClock, TestIssuer},
 };
 use actix_web::{
@@ -198,6 +199,23 @@ async fn a_recheck_applies_the_requirements_of_all_mounts() {
         let end = "event: token_rejected\ndata: the token is no longer accepted\n\n";
         assert!(str::from_utf8(&body.unwrap()).unwrap().ends_with(end));
     }
+}
+
+/// In this protocol, a long stream is the response to a request.
+#[actix_web::test]
+async fn a_stream_of_an_mcp_server_ends_too() {
+    let issuer = TestIssuer::start();
+    let protect = jwts_only(&issuer).build().unwrap();
+    let listen = || async { events("data: one\n\n", Polls::default()) };
+    let mount = protect.end_streams().per_tool(Tools::new());
+    let app = init_service(App::new().wrap(mount).route("/", web::post().to(listen))).await;
+    let token = issuer.jwt(json!({ "sub": "alice" }));
+    let request = TestRequest::post().insert_header(("Authorization", format!("Bearer {token}")));
+    let request = request.set_payload(r#"{"id":1,"method":"subscriptions/listen"}"#);
+    let response = call_service(&app, request.to_request()).await;
+    protect.revoke(Revocation::subject("alice")).await.unwrap();
+    let whole = timeout(PATIENCE, body::to_bytes(response.into_body())).await.expect("the body does not end");
+    assert_eq!(whole.unwrap(), "data: one\n\nevent: token_revoked\ndata: the token is revoked\n\n");
 }
 
 /// Bodies that are complete, streams without a caller, and mounts without the option.
