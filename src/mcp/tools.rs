@@ -107,6 +107,10 @@ impl Tools {
 
     /// Adds the scopes that a message requires.
     pub(super) fn add_required<'t>(&'t self, message: &Message<'_>, required: &mut Required<'t>) {
+        if required.0.len() == self.declared.len() {
+            // No message can require more. A batch may have a million messages.
+            return;
+        }
         match message {
             Message::Response => {}
             Message::Ambiguous => required.add(self.strictest()),
