@@ -103,6 +103,9 @@ pub(super) fn authorize_with(
     let expected = expected
         .current()
         .map_err(|problem| AuthError::setup(SetupFault::Credentials).with_source(problem))?;
+    if expected.expose().is_empty() {
+        return Err(AuthError::setup(SetupFault::Credentials).with_source("the expected secret is empty"));
+    }
     let mut values = request.headers().get_all(AUTHORIZATION);
     let given = values.next().filter(|_| values.next().is_none());
     let given = given.and_then(|value| value.as_bytes().strip_prefix(prefix.as_bytes()));

@@ -1,7 +1,11 @@
 //! Events in a format of the application.
 
 use actix_protect_api::Revocation;
-use actix_web::{App, web};
+use actix_web::{
+    App,
+    test::{TestRequest, call_service, init_service},
+    web,
+};
 use serde_json::{Value, json};
 
 use super::sources::{SECRET, Site, any_bodies};
@@ -52,6 +56,17 @@ async fn the_secret_is_required() {
     assert_eq!(site.app.post("/webhook").body("application/json", body).send().await.status, 401);
     assert_eq!(post(&site, &right, &"1".repeat(64 * 1024 + 1)).await.status, 413);
     assert_eq!(site.statuses(&alice).await, [200, 200]);
+}
+
+/// A setting that was forgotten, such as a variable without a value. A header with this value can be sent with HTTP/2.
+#[actix_web::test]
+async fn an_empty_secret_accepts_no_request() {
+    let protect = Site::start().protect;
+    let webhook = protect.revocation_webhook("/", "", |_| panic!("the body is read"));
+    let app = init_service(App::new().service(webhook)).await;
+    let request = TestRequest::post().insert_header(("Authorization", "Bearer ")).set_payload("{}");
+    let response = call_service(&app, request.to_request()).await;
+    assert_eq!(response.status(), 500, "the fault of this API");
 }
 
 #[actix_web::test]
