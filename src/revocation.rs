@@ -103,7 +103,8 @@ impl Revocation {
         Self::new(Target::AllTokens)
     }
 
-    /// Applies the revocation to one of several issuers only. Default: every issuer of the handle. With
+    /// Applies the revocation to one of several issuers only. Default: every issuer of the handle. The issuer of a configuration
+    /// whose tokens name [other issuers](crate::ProtectApiBuilder::token_issuers) stands for all of them. With
     /// [tenants](crate::AnyOf::tenants) the issuer is required, except for a [`token`](Self::token).
     pub fn of_issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());

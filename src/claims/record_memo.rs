@@ -13,6 +13,8 @@ pub(crate) struct RecordMarks {
     pub(crate) keys: Box<[[u8; 16]]>,
     /// The time of issue.
     pub(crate) issued_at: Option<i64>,
+    /// The `exp` of a JWT. The response to its introspection may have none, or a later one.
+    pub(crate) jwt_expires_at: Option<i64>,
 }
 
 /// The generations count the records.

@@ -20,18 +20,41 @@ pub(super) enum EventSubject<'e> {
 
 impl<'e> EventSubject<'e> {
     /// Parses an identifier. Drafts of the framework name the format in `subject_type`, or have no format for a complex
-    /// subject. `opaque_is_session` is whether an opaque identifier names a session.
-    pub(super) fn parse(identifier: &'e Value, opaque_is_session: bool) -> Self {
+    /// subject. `opaque_is_session` is whether an opaque identifier names a session. Of several aliases, the first one is used that
+    /// names no other issuer than that of the tokens (`is_target`).
+    pub(super) fn parse(
+        identifier: &'e Value,
+        opaque_is_session: bool,
+        is_target: &dyn Fn(&str) -> bool,
+    ) -> Self {
         match format(identifier) {
-            Some("aliases") => {
-                let aliases = identifier.get("identifiers").and_then(Value::as_array).into_iter().flatten();
-                let simple =
-                    aliases.take(MAX_ALIASES).map(|alias| Self::parse_simple(alias, opaque_is_session));
-                simple.into_iter().find(|subject| *subject != Self::Unusable).unwrap_or(Self::Unusable)
-            }
-            Some("complex") | None => Self::parse_complex(identifier),
-            Some(_) => Self::parse_simple(identifier, opaque_is_session),
+            Some("complex") | None => Self::parse_complex(identifier, is_target),
+            Some(_) => Self::parse_aliases(identifier, opaque_is_session, is_target),
         }
+    }
+
+    /// Returns the issuer of the subject, if the identifier names it.
+    pub(super) fn issuer(&self) -> Option<&'e str> {
+        match *self {
+            Self::Session { issuer, .. } => issuer,
+            Self::User { issuer, .. } | Self::JwtId { issuer, .. } => Some(issuer),
+            Self::Unusable => None,
+        }
+    }
+
+    /// Parses a simple identifier, or several ones of the same subject.
+    fn parse_aliases(
+        identifier: &'e Value,
+        opaque_is_session: bool,
+        is_target: &dyn Fn(&str) -> bool,
+    ) -> Self {
+        if format(identifier) != Some("aliases") {
+            return Self::parse_simple(identifier, opaque_is_session);
+        }
+        let aliases = identifier.get("identifiers").and_then(Value::as_array).into_iter().flatten();
+        let mut simple = aliases.take(MAX_ALIASES).map(|alias| Self::parse_simple(alias, opaque_is_session));
+        let is_usable = |subject: &Self| *subject != Self::Unusable && subject.issuer().is_none_or(is_target);
+        simple.find(is_usable).unwrap_or(Self::Unusable)
     }
 
     fn parse_simple(identifier: &'e Value, opaque_is_session: bool) -> Self {
@@ -51,9 +74,10 @@ impl<'e> EventSubject<'e> {
 
     /// A complex subject is the intersection of its members. The session is more exact than the user. Other members, such as
     /// the device, are ignored, because tokens do not name them: all tokens of the user are meant then.
-    fn parse_complex(identifier: &'e Value) -> Self {
-        let member =
-            |name, is_session| identifier.get(name).map(|value| Self::parse_simple(value, is_session));
+    fn parse_complex(identifier: &'e Value, is_target: &dyn Fn(&str) -> bool) -> Self {
+        let member = |name, is_session| {
+            identifier.get(name).map(|value| Self::parse_aliases(value, is_session, is_target))
+        };
         let user = member("user", false);
         let session = member("session", true);
         match (session, user) {
@@ -80,11 +104,17 @@ mod tests {
 
     const USER: EventSubject<'_> = EventSubject::User { issuer: "https://i", subject: "alice" };
 
+    fn is_target(issuer: &str) -> bool {
+        issuer == "https://i"
+    }
+
     #[test]
     fn identifiers_of_every_format_are_read_or_unusable() {
         let user = json!({ "format": "iss_sub", "iss": "https://i", "sub": "alice" });
         let session = json!({ "format": "opaque", "id": "s" });
         let device = json!({ "format": "opaque", "id": "d" });
+        let elsewhere = json!({ "format": "iss_sub", "iss": "https://elsewhere", "sub": "alice" });
+        let aliases = |all: &[&Value]| json!({ "format": "aliases", "identifiers": all });
         let session_of_user = EventSubject::Session { id: "s", issuer: Some("https://i") };
         let any_session = EventSubject::Session { id: "s", issuer: None };
         for (identifier, expected) in [
@@ -100,10 +130,9 @@ mod tests {
                 json!({ "format": "jwt_id", "iss": "https://i", "jti": "j" }),
                 EventSubject::JwtId { issuer: "https://i", id: "j" },
             ),
-            (
-                json!({ "format": "aliases", "identifiers": [{ "format": "email", "email": "a@b" }, user] }),
-                USER,
-            ),
+            (aliases(&[&json!({ "format": "email", "email": "a@b" }), &elsewhere, &user]), USER),
+            (aliases(&[&elsewhere]), EventSubject::Unusable),
+            (json!({ "format": "complex", "user": aliases(&[&elsewhere, &user]) }), USER),
             (json!({ "format": "email", "email": "a@b" }), EventSubject::Unusable),
             (json!({ "format": "account", "uri": "acct:a@b" }), EventSubject::Unusable),
             (json!({ "format": "iss_sub", "iss": "https://i" }), EventSubject::Unusable),
@@ -113,19 +142,19 @@ mod tests {
             (json!("alice"), EventSubject::Unusable),
             (json!(null), EventSubject::Unusable),
         ] {
-            assert_eq!(EventSubject::parse(&identifier, true), expected, "{identifier}");
+            assert_eq!(EventSubject::parse(&identifier, true, &is_target), expected, "{identifier}");
         }
-        assert_eq!(EventSubject::parse(&session, false), EventSubject::Unusable);
+        assert_eq!(EventSubject::parse(&session, false, &is_target), EventSubject::Unusable);
     }
 
     proptest! {
         #[test]
         fn any_text_can_be_parsed(text in ".*") {
             if let Ok(value) = serde_json::from_str::<Value>(&text) {
-                let _ = EventSubject::parse(&value, true);
+                let _ = EventSubject::parse(&value, true, &is_target);
             }
             let value = json!({ "format": text, "user": text, "session": { "format": "opaque", "id": text } });
-            let _ = EventSubject::parse(&value, true);
+            let _ = EventSubject::parse(&value, true, &is_target);
         }
     }
 }

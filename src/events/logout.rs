@@ -131,7 +131,7 @@ impl LogoutReceiver {
         if self.seen.contains(&issuer, claims.id()) {
             return Ok(Outcome::Repeated);
         }
-        let revocation = TargetIssuer::configured(state).limit(revocation);
+        let revocation = TargetIssuer::named(state, &issuer).limit(revocation, None);
         let outcome = revoke(&self.protect, revocation).await?;
         self.seen.insert(&issuer, claims.id());
         Ok(outcome)

@@ -137,17 +137,21 @@ impl Receiver {
             None => event.get("subject"),
         };
         let identifier = identifier.ok_or(Outcome::Unusable)?;
-        let revocation = match EventSubject::parse(identifier, kind.concerns_sessions) {
-            EventSubject::Session { id, issuer } if issuer.is_none_or(|issuer| self.target.is(issuer)) => {
-                Revocation::session(id)
-            }
-            EventSubject::JwtId { issuer, id } if self.target.is(issuer) => Revocation::jwt_id(id),
-            EventSubject::User { issuer, subject } if self.target.is(issuer) => {
+        let is_target = |issuer: &str| self.target.is(issuer);
+        let subject = EventSubject::parse(identifier, kind.concerns_sessions, &is_target);
+        let named = subject.issuer();
+        if !named.is_none_or(is_target) {
+            return Err(Outcome::Unusable);
+        }
+        let revocation = match subject {
+            EventSubject::Session { id, .. } => Revocation::session(id),
+            EventSubject::JwtId { id, .. } => Revocation::jwt_id(id),
+            EventSubject::User { subject, .. } => {
                 Revocation::subject(subject).issued_before(event_time(event, claims))
             }
-            _ => return Err(Outcome::Unusable),
+            EventSubject::Unusable => return Err(Outcome::Unusable),
         };
-        let revocation = self.target.limit(revocation);
+        let revocation = self.target.limit(revocation, named);
         Ok(if effect == EventEffect::DiscardVerdicts { revocation.verdicts_only() } else { revocation })
     }
 }

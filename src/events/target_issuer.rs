@@ -10,26 +10,18 @@ use crate::{
 /// One issuer. Events of one source never revoke the tokens of another issuer.
 #[derive(Clone)]
 pub(super) struct TargetIssuer {
-    name: String,
-    /// The state of a configured issuer; `None` for a tenant.
+    /// The issuer, as a revocation names it; `None` for the only configuration of the handle, whatever its tokens name.
+    name: Option<String>,
+    /// The state of a configured issuer; `None` for a tenant that is not resolved.
     state: Option<Arc<State>>,
 }
 
 impl TargetIssuer {
-    /// Returns a configured issuer.
-    pub(super) fn configured(state: &Arc<State>) -> Self {
-        // A revocation names the issuer as its tokens do.
-        let token_issuers = &state.settings.rules.token_issuers;
-        let name = token_issuers.first().map_or_else(|| state.settings.issuer.as_str(), String::as_str);
-        Self { name: name.to_owned(), state: Some(Arc::clone(state)) }
-    }
-
-    /// Returns the one of several token issuers of a configuration that has this name.
-    fn named(state: &Arc<State>, name: &str) -> Self {
-        match state.settings.rules.token_issuers.iter().find(|issuer| *issuer == name) {
-            Some(issuer) => Self { name: issuer.clone(), state: Some(Arc::clone(state)) },
-            None => Self::configured(state),
-        }
+    /// Returns the issuer with this name, which is that of a configuration or of its tokens. The issuer of the configuration stands
+    /// for all issuers that its tokens name.
+    pub(super) fn named(state: &Arc<State>, name: &str) -> Self {
+        let name = if is_token_issuer(state, name) { name } else { state.settings.issuer.as_str() };
+        Self { name: Some(name.to_owned()), state: Some(Arc::clone(state)) }
     }
 
     /// Selects the issuer with this name; without a name, the only issuer of the handle, or the one that sends the events.
@@ -41,22 +33,45 @@ impl TargetIssuer {
             return Some(Self::named(state, name.unwrap_or(transmitter)));
         }
         match (name, states) {
-            (Some(name), _) if protect.has_tenants() => Some(Self { name: name.to_owned(), state: None }),
-            (None, [only]) if !protect.has_tenants() => Some(Self::configured(only)),
+            (Some(name), _) if protect.has_tenants() => {
+                Some(Self { name: Some(name.to_owned()), state: None })
+            }
+            (None, [only]) if !protect.has_tenants() => {
+                Some(Self { name: None, state: Some(Arc::clone(only)) })
+            }
             _ => None,
         }
     }
 
     /// Returns whether an identifier with this `iss` names a user or a token of the issuer.
     pub(super) fn is(&self, issuer: &str) -> bool {
-        let is_of_metadata = |state: &Arc<State>| state.settings.issuer.accepts(issuer);
-        issuer == self.name || self.state.as_ref().is_some_and(is_of_metadata)
+        let is_of_state = |state: &Arc<State>| {
+            state.settings.issuer.accepts(issuer)
+                || (self.stands_for_all(state) && state.settings.accepts_issuer(issuer))
+        };
+        self.name.as_deref() == Some(issuer) || self.state.as_ref().is_some_and(is_of_state)
     }
 
-    /// Limits a revocation to the tokens of this issuer.
-    pub(super) fn limit(&self, revocation: Revocation) -> Revocation {
-        revocation.of_issuer(&self.name)
+    /// Limits a revocation to the tokens of this issuer. `named` is the `iss` of the identifier, if it has one.
+    pub(super) fn limit(&self, revocation: Revocation, named: Option<&str>) -> Revocation {
+        let of_state = |state: &Arc<State>| {
+            named.filter(|named| self.stands_for_all(state) && is_token_issuer(state, named))
+        };
+        match self.state.as_ref().and_then(of_state).or(self.name.as_deref()) {
+            Some(issuer) => revocation.of_issuer(issuer),
+            None => revocation,
+        }
     }
+
+    /// Returns whether all issuers are meant that the tokens of the configuration name.
+    fn stands_for_all(&self, state: &State) -> bool {
+        self.name.as_ref().is_none_or(|name| !is_token_issuer(state, name))
+    }
+}
+
+/// Returns whether tokens name this issuer, and the configuration states it.
+fn is_token_issuer(state: &State, issuer: &str) -> bool {
+    state.settings.rules.token_issuers.iter().any(|one| one == issuer)
 }
 
 /// Returns whether this is the issuer of the configuration, as in tokens or in the metadata.

@@ -47,7 +47,7 @@ impl ProtectApi {
         }
         let mut sending = Vec::new();
         for (issuer, records) in self.records_for(&revocation)? {
-            sending.extend(records.add(revocation.record(&IssuerKey::new(&issuer), records.times)));
+            sending.extend(records.add(revocation.record(&issuer, records.times)));
         }
         if revocation.is_verdicts_only() {
             self.detach_calls();
@@ -110,33 +110,62 @@ impl ProtectApi {
     fn records_for(
         &self,
         revocation: &Revocation,
-    ) -> Result<Vec<(String, ConfiguredRecords)>, RevocationError> {
+    ) -> Result<Vec<(IssuerKey, ConfiguredRecords)>, RevocationError> {
         let has_tenants = self.has_tenants();
         let Some(issuer) = revocation.issuer() else {
             if let Some(token) = revocation.token_text() {
-                // The issuer makes no difference. It is needed if the record is widened.
-                let issuer = jwt::unverified_issuer(token).ok().flatten();
-                let issuer = issuer.unwrap_or_else(|| self.state.settings.issuer.as_str().to_owned());
-                let records = self.states().iter().map(|state| (issuer.clone(), state.records()));
-                return Ok(records.collect());
+                return Ok(self.records_for_token(token));
             }
             if has_tenants {
                 return Err(RevocationError::Issuer);
             }
-            let of_state = |state: &Arc<State>| -> Vec<_> {
-                state.settings.issuers().map(|issuer| (issuer.to_owned(), state.records())).collect()
-            };
-            return Ok(self.states().iter().flat_map(of_state).collect());
+            return Ok(self.states().iter().flat_map(|state| state.records_for_all()).collect());
         };
         let states = self.all_states();
-        let named = states.iter().filter(|state| state.settings.accepts_issuer(issuer));
-        let named: Vec<_> = named.map(|state| (issuer.to_owned(), state.records())).collect();
+        let of_state = |state: &Arc<State>| {
+            if state.settings.accepts_issuer(issuer) {
+                vec![(IssuerKey::new(issuer), state.records())]
+            } else if state.settings.issuer.accepts(issuer) {
+                // Its tokens have other names.
+                state.records_for_all()
+            } else {
+                Vec::new()
+            }
+        };
+        let named: Vec<_> = states.iter().flat_map(of_state).collect();
         match named {
             // The tenant may be cached later.
-            named if named.is_empty() && has_tenants => Ok(vec![(issuer.to_owned(), self.state.records())]),
+            named if named.is_empty() && has_tenants => {
+                Ok(vec![(IssuerKey::new(issuer), self.state.records())])
+            }
             named if named.is_empty() => Err(RevocationError::Issuer),
             named => Ok(named),
         }
+    }
+
+    /// Returns the records with which one token can be compared: those of the configured issuers, and of cached tenants with another
+    /// shared store. The issuer makes a difference only if the record is widened. That of an opaque token is not known if there are
+    /// several.
+    fn records_for_token(&self, token: &str) -> Vec<(IssuerKey, ConfiguredRecords)> {
+        let issuer = jwt::unverified_issuer(token).ok().flatten();
+        let issuer = issuer.map(|issuer| IssuerKey::new(&issuer)).or_else(|| self.only_issuer());
+        let mut records: Vec<ConfiguredRecords> = self.states().iter().map(|state| state.records()).collect();
+        for tenant in self.all_states().iter().skip(self.states().len()) {
+            let of_tenant = &tenant.validator.revocations;
+            if !records.iter().any(|known| known.revocations.shares_index(of_tenant)) {
+                records.push(tenant.records());
+            }
+        }
+        let issuer = issuer.unwrap_or(IssuerKey::NONE);
+        records.into_iter().map(|records| (issuer, records)).collect()
+    }
+
+    /// Returns the issuer of all tokens, if there is only one.
+    fn only_issuer(&self) -> Option<IssuerKey> {
+        let [only] = self.states() else { return None };
+        let mut issuers = only.settings.issuers().map(IssuerKey::new);
+        let first = issuers.next()?;
+        (!self.has_tenants() && issuers.all(|issuer| issuer == first)).then_some(first)
     }
 }
 
@@ -176,6 +205,11 @@ impl State {
         issuers.filter_map(|issuer| records.add(revocation.record(&issuer, times))).collect()
     }
 
+    /// Returns each issuer that tokens can name, with the records.
+    fn records_for_all(&self) -> Vec<(IssuerKey, ConfiguredRecords)> {
+        self.settings.issuers().map(|issuer| (IssuerKey::new(issuer), self.records())).collect()
+    }
+
     fn records(&self) -> ConfiguredRecords {
         let Settings { tuning, rules, .. } = &self.settings;
         let now = self.clock.unix_time();
@@ -190,5 +224,36 @@ impl State {
                 lifetime: i64::try_from(tuning.revocation_lifetime.as_secs()).unwrap_or(i64::MAX),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer(name: &str) -> crate::ProtectApiBuilder {
+        ProtectApi::builder(format!("https://{name}.example.test"), "api")
+    }
+
+    /// The issuers to whose tokens the record of this token is widened.
+    fn widened(protect: &ProtectApi, token: &str) -> Vec<IssuerKey> {
+        let records = protect.records_for(&Revocation::token(token)).unwrap();
+        records.into_iter().map(|(issuer, _)| issuer).collect()
+    }
+
+    #[test]
+    fn the_record_of_an_opaque_token_is_not_widened_to_the_tokens_of_another_issuer() {
+        let [one, two] = ["one", "two"].map(|name| issuer(name).build().unwrap());
+        let key = |name: &str| IssuerKey::new(&format!("https://{name}.example.test"));
+        assert_eq!(widened(&one, "opaque"), [key("one")]);
+        let both = ProtectApi::any_of([one.clone(), two]).build().unwrap();
+        assert_eq!(widened(&both, "opaque"), [IssuerKey::NONE; 2]);
+        // `{"alg":"ES256"}` and `{"iss":"https://two.example.test"}`.
+        let jwt = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL3R3by5leGFtcGxlLnRlc3QifQ.AA";
+        assert_eq!(widened(&both, jwt), [key("two"); 2]);
+        let renamed = issuer("one").token_issuers(["https://a.example.test"]).build().unwrap();
+        assert_eq!(widened(&renamed, "opaque"), [IssuerKey::NONE]);
+        let tenants = ProtectApi::any_of([one]).tenants(|_| None, |_| Box::pin(async { Ok(None) }));
+        assert_eq!(widened(&tenants.build().unwrap(), "opaque"), [IssuerKey::NONE]);
     }
 }

@@ -41,7 +41,7 @@ impl Kind {
 }
 
 impl IssuerKey {
-    /// The key of records that belong to no issuer.
+    /// The key of records whose issuer is not known.
     pub(crate) const NONE: Self = Self([0; 16]);
 
     /// Computes the key of an issuer. A slash at the end makes no difference, as in the settings.
@@ -58,8 +58,9 @@ impl IssuerKey {
         self.0
     }
 
+    /// Returns the key of a record for all tokens of the issuer; for those of all issuers if the issuer is not known.
     pub(crate) fn all_tokens(&self) -> RecordKey {
-        self.key(Kind::AllTokens, "")
+        if *self == Self::NONE { RecordKey::everything() } else { self.key(Kind::AllTokens, "") }
     }
 
     pub(crate) fn jwt_id(&self, jti: &str) -> RecordKey {
@@ -148,20 +149,24 @@ impl<'t> JwtText<'t> {
     }
 }
 
-/// Returns every key under which a record can apply to a token. `issuer` is that of the token, `claims` are those of the JWT
-/// and of the introspection response.
-pub(super) fn keys_of<'c>(
-    token: &str,
-    issuer: IssuerKey,
-    claims: impl IntoIterator<Item = &'c Claims>,
-) -> Vec<RecordKey> {
-    let mut keys = vec![RecordKey::everything(), issuer.all_tokens(), RecordKey::token(token)];
-    for claims in claims {
-        let (jti, sid) = claims.jwt_id_and_session();
-        keys.extend(jti.map(|jti| issuer.jwt_id(&jti)));
-        keys.extend(sid.map(|sid| issuer.session(&sid)));
-        keys.extend(claims.subject().map(|subject| issuer.subject(subject)));
-        keys.extend(claims.client_id().map(|client_id| issuer.client(client_id)));
+/// Returns every key under which a record can apply to a token. `claims` are those of the JWT and of the introspection response,
+/// which may name two issuers. `default` is the issuer if they name none.
+pub(super) fn keys_of(token: &str, default: IssuerKey, claims: &[&Claims]) -> Vec<RecordKey> {
+    let mut keys = vec![RecordKey::everything(), RecordKey::token(token)];
+    let named = claims.iter().filter_map(|claims| claims.issuer());
+    let mut issuers: Vec<_> = named.map(IssuerKey::new).collect();
+    if issuers.is_empty() {
+        issuers.push(default);
+    }
+    for issuer in issuers {
+        keys.push(issuer.all_tokens());
+        for claims in claims {
+            let (jti, sid) = claims.jwt_id_and_session();
+            keys.extend(jti.map(|jti| issuer.jwt_id(&jti)));
+            keys.extend(sid.map(|sid| issuer.session(&sid)));
+            keys.extend(claims.subject().map(|subject| issuer.subject(subject)));
+            keys.extend(claims.client_id().map(|client_id| issuer.client(client_id)));
+        }
     }
     keys.sort_unstable();
     keys.dedup();

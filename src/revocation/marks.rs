@@ -12,12 +12,13 @@ pub(crate) struct TokenMarks {
 }
 
 impl Revocations {
-    /// Returns the marks of a valid token.
-    pub(crate) fn marks(&self, token: &str, claims: &Claims) -> TokenMarks {
+    /// Returns the marks of a valid token, and its expiry if it is a JWT.
+    pub(crate) fn marks(&self, token: &str, claims: &Claims) -> (TokenMarks, Option<i64>) {
         let everything = RecordKey::everything().into_bytes();
         let marks = claims.record_memo().marks_or_init(|| self.marks_of(token, claims));
         let keys = marks.keys.iter().filter(|key| **key != everything).copied().collect();
-        TokenMarks { keys, issued_at: marks.issued_at.unwrap_or(i64::MIN) }
+        let issued_at = marks.issued_at.unwrap_or(i64::MIN);
+        (TokenMarks { keys, issued_at }, marks.jwt_expires_at)
     }
 
     /// Checks a token with these marks. `requested_at` is the generation at which its verdict was requested, and `now` is in

@@ -23,6 +23,11 @@ impl Revocations {
         Self { index, issuer: IssuerKey::new(issuer), capacity }
     }
 
+    /// Returns whether another configuration has the same records.
+    pub(crate) fn shares_index(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.index, &other.index)
+    }
+
     /// Returns the number of records so far.
     pub(crate) fn generation(&self) -> u64 {
         self.index.generation()
@@ -87,16 +92,27 @@ impl Revocations {
     }
 
     fn keys(&self, token: &str, claims: Option<&Claims>) -> Vec<RecordKey> {
-        let jwt = JwtText::of(token).and_then(JwtText::claims);
-        let issuer = [claims, jwt.as_ref()].into_iter().flatten().find_map(Claims::issuer);
-        keys_of(token, issuer.map_or(self.issuer, IssuerKey::new), claims.into_iter().chain(&jwt))
+        self.keys_with(token, claims, jwt_claims(token).as_ref())
+    }
+
+    fn keys_with(&self, token: &str, claims: Option<&Claims>, jwt: Option<&Claims>) -> Vec<RecordKey> {
+        keys_of(token, self.issuer, &claims.into_iter().chain(jwt).collect::<Vec<_>>())
     }
 
     /// Computes the marks of a token. If it is a JWT, its claims are used too: an introspection response may not contain them.
     /// They may be unverified, but they can only cause a rejection.
     pub(super) fn marks_of(&self, token: &str, claims: &Claims) -> RecordMarks {
-        let keys = self.keys(token, Some(claims)).into_iter().map(RecordKey::into_bytes).collect();
-        let issued_at = claims.issued_at().or_else(|| JwtText::of(token)?.claims()?.issued_at());
-        RecordMarks { keys, issued_at }
+        let jwt = jwt_claims(token);
+        let keys = self.keys_with(token, Some(claims), jwt.as_ref());
+        RecordMarks {
+            keys: keys.into_iter().map(RecordKey::into_bytes).collect(),
+            issued_at: claims.issued_at().or_else(|| jwt.as_ref()?.issued_at()),
+            jwt_expires_at: jwt.as_ref().and_then(Claims::expires_at),
+        }
     }
+}
+
+/// Returns the claims of a JWT, which are not verified.
+fn jwt_claims(token: &str) -> Option<Claims> {
+    JwtText::of(token).and_then(JwtText::claims)
 }

@@ -26,9 +26,10 @@ impl Grant {
         let ValidToken { claims, .. } = valid;
         let issuer = IssuerKey::new(valid.issuer());
         let holder = claims.subject().map(|subject| issuer.subject(subject));
+        let (marks, jwt_expires_at) = state.validator.revocations.marks(token.as_str(), claims);
         Self {
-            marks: state.validator.revocations.marks(token.as_str(), claims),
-            expires_at: expiry(claims, &state.settings.rules),
+            marks,
+            expires_at: expiry(claims, jwt_expires_at, &state.settings.rules),
             holder: holder.or_else(|| claims.client_id().map(|client| issuer.client(client))),
             is_bound: claims.has_cnf(),
             scopes: valid.scopes().to_string().into(),
@@ -64,10 +65,11 @@ impl Grant {
     }
 }
 
-/// Returns the time at which a token expires by the local clock. The tolerance of single requests does not apply.
-fn expiry(claims: &Claims, rules: &Rules) -> i64 {
+/// Returns the time at which a token expires by the local clock. The tolerance of single requests does not apply. The response to
+/// the introspection of a JWT does not extend it.
+fn expiry(claims: &Claims, jwt_expires_at: Option<i64>, rules: &Rules) -> i64 {
     let too_old = rules.max_token_age.zip(claims.issued_at());
     let too_old = too_old.map(|(most, issued_at)| issued_at.saturating_add(most));
-    let ends = [claims.expires_at(), too_old].into_iter().flatten();
+    let ends = [claims.expires_at(), jwt_expires_at, too_old].into_iter().flatten();
     ends.min().map_or(i64::MAX, |end| end.saturating_sub(rules.clock_skew))
 }

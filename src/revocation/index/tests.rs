@@ -214,6 +214,22 @@ fn the_issuer_of_the_token_counts_and_not_its_spelling() {
     assert_eq!(standing(&index, "token", &of("https://tenant.example.test"), NOW), Standing::Clear);
 }
 
+/// The response to the introspection of a JWT may name another issuer than the JWT.
+#[test]
+fn the_records_of_both_issuers_of_an_introspected_jwt_apply() {
+    let token = jwt(&json!({ "iss": "https://jwt.example.test", "sub": "alice" }), "AA");
+    let response = || claims(json!({ "iss": "https://as.example.test", "client_id": "spa" }));
+    let times = RecordTimes { now: NOW, latest: NOW, skew: 0, tolerance: 0, lifetime: DAY };
+    for issuer in ["https://jwt.example.test", "https://as.example.test"] {
+        for revocation in [Revocation::subject("alice"), Revocation::client("spa"), Revocation::all_tokens()]
+        {
+            let index = index(10);
+            index.add(&revocation.record(&IssuerKey::new(issuer), times), NOW);
+            assert_eq!(standing(&index, &token, &response(), NOW), Standing::Revoked, "{revocation:?}");
+        }
+    }
+}
+
 #[test]
 fn a_record_of_a_jwt_lasts_until_the_jwt_expires() {
     let index = index(10);
@@ -248,6 +264,17 @@ fn a_full_index_revokes_all_tokens_that_were_issued_until_now() {
     assert_eq!(index.index.len(), 3);
     add(&index, &Revocation::token("1"), NOW);
     assert_eq!(issued("unknown", NOW + 6), Standing::Clear, "it has a place");
+}
+
+/// The issuer of an opaque token is not known if there are several.
+#[test]
+fn a_full_index_revokes_all_tokens_if_the_issuer_is_not_known() {
+    let index = index(1);
+    let times = RecordTimes { now: NOW, latest: NOW, skew: 0, tolerance: 0, lifetime: DAY };
+    add(&index, &Revocation::token("one"), NOW);
+    index.add(&Revocation::token("two").record(&IssuerKey::NONE, times), NOW);
+    let second = claims(json!({ "iss": "https://second.example.test", "iat": NOW }));
+    assert_eq!(standing(&index, "two", &second, NOW), Standing::Revoked);
 }
 
 #[test]
@@ -339,7 +366,7 @@ proptest! {
             added.push(record);
             now += pause;
             let text = token.to_string();
-            let keys = keys_of(&text, issuer(), [&claims]);
+            let keys = keys_of(&text, issuer(), &[&claims]);
             let is_revoked = added.iter().any(|record| {
                 keys.contains(&record.key)
                     && record.until > now

@@ -75,6 +75,23 @@ async fn a_lease_ends_when_the_token_expires_without_the_tolerance() {
 }
 
 #[actix_web::test]
+async fn a_response_without_exp_does_not_extend_the_lease_of_a_jwt() {
+    let (issuer, clock) = timed_issuer();
+    let protect = introspecting(&issuer).introspect_jwt_tokens(true).clock(clock.clone()).build().unwrap();
+    let mut answer = json!({ "active": true, "iss": issuer.issuer(), "aud": issuer.audience() });
+    for exp in [None, Some(FAR)] {
+        let token = issuer.jwt(json!({ "exp": clock.unix_time() + 100 }));
+        answer["exp"] = json!(exp);
+        issuer.set_answer(&token, &answer.to_string());
+        let mut lease = lease(&protect, &token).await;
+        clock.advance(seconds(99));
+        assert!(!has_ended(&mut lease), "{exp:?}");
+        clock.advance(seconds(1));
+        assert_eq!(end(&mut lease).await, LeaseEnd::Expired, "{exp:?}");
+    }
+}
+
+#[actix_web::test]
 async fn a_lease_ends_at_the_maximum_age_of_the_token() {
     let (issuer, clock) = timed_issuer();
     let protect = jwts_only(&issuer).clock(clock.clone()).max_token_age(seconds(60)).build().unwrap();

@@ -3,9 +3,10 @@
 use actix_protect_api::test::{Endpoint, Fault, JwtOptions};
 use serde_json::{Value, json};
 
-use super::sources::{Site, any_bodies, bad_options};
+use super::sources::{Site, any_bodies, bad_options, ssf};
 use crate::support::{
     logs::{self, Record},
+    service::{jwts_only, timed_issuer},
     time::seconds,
 };
 
@@ -53,6 +54,25 @@ async fn a_logout_ends_the_session_or_all_sessions() {
     assert_eq!(logs::count(repeated), 0);
     assert_eq!(deliver(&site, &token).await, (200, String::new()));
     assert_eq!(logs::count(repeated), 1);
+}
+
+/// The tokens of one configuration can name several issuers, which may have users with the same `sub`.
+#[actix_web::test]
+async fn a_logout_concerns_the_tokens_of_its_issuer_whatever_they_name() {
+    let (issuer, clock) = timed_issuer();
+    let names = ["https://one.logout.example.test", "https://two.logout.example.test"];
+    let (settings, ssf) = (jwts_only(&issuer).token_issuers(names), ssf(&issuer));
+    let site = Site::start_with(issuer, clock, settings, ssf);
+    let tokens = |sub: &str| names.map(|iss| site.issuer.jwt(json!({ "iss": iss, "sub": sub })));
+    for (iss, statuses) in
+        [(names[0], [401, 200]), (names[1], [200, 401]), (site.issuer.issuer(), [401, 401])]
+    {
+        let tokens = tokens(iss);
+        assert_eq!(site.statuses(&tokens).await, [200, 200]);
+        let token = site.issuer.logout_token(json!({ "iss": iss, "aud": "spa", "sub": iss }));
+        assert_eq!(deliver(&site, &token).await.0, 200, "{iss}");
+        assert_eq!(site.statuses(&tokens).await, statuses, "{iss}");
+    }
 }
 
 #[actix_web::test]

@@ -1,6 +1,9 @@
 //! Security events by push (RFC 8935, RFC 8417, RFC 9493, CAEP 1.0, RISC 1.0).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use actix_protect_api::{
     ProtectApi, Ssf,
@@ -331,6 +334,47 @@ async fn keys_can_be_configured() {
         let site = Site::start_with(issuer, clock, settings, ssf);
         assert_eq!(site.push(json!({ "events": { "verification": {} } })).await, ok(), "{number}");
         assert_eq!(site.issuer.count(Endpoint::SsfConfiguration), 0);
+    }
+}
+
+/// The transmitter is the issuer of the metadata, and tokens name others, or none.
+#[actix_web::test]
+async fn an_event_concerns_the_tokens_of_its_issuer_whatever_they_name() {
+    let (issuer, clock) = timed_issuer();
+    let names = ["https://one.push.example.test", "https://two.push.example.test"];
+    let settings = introspecting(&issuer)
+        .introspection_cache_duration(Duration::from_secs(60))
+        .token_issuers(names)
+        .accept_missing_issuer(true);
+    let ssf = ssf(&issuer);
+    let site = Site::start_with(issuer, clock, settings, ssf);
+    let user = |iss: &str| json!({ "format": "iss_sub", "iss": iss, "sub": "alice" });
+    for (number, (sub_id, statuses)) in [
+        (user(names[1]), [200, 401, 200]),
+        (user(site.issuer.issuer()), [401, 401, 401]),
+        (json!({ "format": "opaque", "id": "2" }), [401, 401, 401]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let issued = site.now();
+        let tokens = [json!(names[0]), json!(names[1]), json!(null)].map(|iss| {
+            let claims = json!({ "iss": iss, "sub": "alice", "sid": number.to_string(), "iat": issued });
+            site.issuer.opaque(claims)
+        });
+        let seen = async || {
+            let mut seen = Vec::new();
+            for token in &tokens {
+                seen.push(site.app.get("/").token(token).send().await.status);
+            }
+            seen
+        };
+        assert_eq!(seen().await, [200; 3], "{sub_id}");
+        let claims = json!({ "sub_id": sub_id, "events": { "session-revoked": {} } });
+        assert_eq!(site.push(claims).await, ok());
+        assert_eq!(seen().await, statuses, "{sub_id}");
+        // The next tokens are issued after the event.
+        site.clock.advance(seconds(10));
     }
 }
 
