@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_protect_api::{AuthErrorKind, AuthenticatedRequest, ProtectApi};
 use actix_web::{HttpResponse, Responder, web};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// Registers all routes: `/health` and `/ready` are public, everything below `/api` requires a token.
+/// Registers all routes: `/health`, `/ready` and `/metrics` are public, everything below `/api` requires a token.
 pub fn routes(protect: &ProtectApi) -> impl FnOnce(&mut web::ServiceConfig) {
     let protect = protect.clone();
     move |config| {
@@ -24,6 +25,7 @@ pub fn routes(protect: &ProtectApi) -> impl FnOnce(&mut web::ServiceConfig) {
         config
             .route("/health", web::get().to(HttpResponse::Ok))
             .route("/ready", web::get().to(ready))
+            .route("/metrics", web::get().to(metrics))
             .service(
                 web::scope("/api")
                     .wrap(protect.clone())
@@ -44,6 +46,20 @@ async fn list_posts(_: AuthenticatedRequest) -> &'static str {
 
 async fn create_post(caller: AuthenticatedRequest) -> String {
     format!("created by {}\n", caller.subject().unwrap_or("a machine"))
+}
+
+/// The scrape of Prometheus. `monitoring` has alert rules and a dashboard for it.
+async fn metrics(exporter: web::Data<PrometheusHandle>) -> String {
+    exporter.render()
+}
+
+/// Installs the exporter, with buckets for the duration of calls.
+pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
+    const SECONDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
+    let calls = Matcher::Full("protect_api_upstream_seconds".to_owned());
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(calls, &SECONDS)?
+        .install_recorder()
 }
 
 /// The state of the readiness probe.

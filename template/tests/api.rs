@@ -1,5 +1,7 @@
 //! Calls the routes, with an authorization server in the same process.
 
+use std::sync::OnceLock;
+
 use actix_protect_api::{
     ClientAuthentication, ProtectApi,
     test::{TestIssuer, assert_protected, authenticate, bearer},
@@ -10,9 +12,16 @@ use actix_web::{
     http::Method,
     test, web,
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 
-use {{crate_name}}::{Probe, routes};
+use {{crate_name}}::{Probe, prometheus, routes};
+
+/// The exporter, which a process can install once.
+fn exporter() -> PrometheusHandle {
+    static EXPORTER: OnceLock<PrometheusHandle> = OnceLock::new();
+    EXPORTER.get_or_init(|| prometheus().unwrap()).clone()
+}
 
 /// The application of `main.rs`.
 fn app(
@@ -27,7 +36,11 @@ fn app(
     >,
 > {
     let probe = web::Data::new(Probe::new(protect.clone()));
-    App::new().app_data(probe).configure(routes(&protect))
+    let exporter = web::Data::new(exporter());
+    App::new()
+        .app_data(probe)
+        .app_data(exporter)
+        .configure(routes(&protect))
 }
 
 fn protect(issuer: &TestIssuer, secret: &str) -> ProtectApi {
@@ -41,7 +54,12 @@ async fn every_route_but_the_probes_requires_a_token() {
     let issuer = TestIssuer::start();
     let app = test::init_service(app(protect(&issuer, issuer.client_secret()))).await;
     let protected = ["GET /api/me", "GET /api/posts", "POST /api/posts"];
-    assert_protected(&app, &protected, &["GET /health", "GET /ready"]).await;
+    assert_protected(
+        &app,
+        &protected,
+        &["GET /health", "GET /ready", "GET /metrics"],
+    )
+    .await;
 }
 
 #[actix_web::test]
@@ -96,4 +114,18 @@ async fn the_api_is_not_ready_with_a_wrong_secret() {
             "{secret}"
         );
     }
+}
+
+#[actix_web::test]
+async fn the_scrape_counts_decisions() {
+    let issuer = TestIssuer::start();
+    let app = test::init_service(app(protect(&issuer, issuer.client_secret()))).await;
+    let request = test::TestRequest::get().uri("/api/me").to_request();
+    assert_eq!(test::call_service(&app, request).await.status(), 401);
+    let request = test::TestRequest::get().uri("/metrics").to_request();
+    let scrape = String::from_utf8(test::call_and_read_body(&app, request).await.to_vec()).unwrap();
+    let of_issuer = format!("issuer=\"{}\"", issuer.issuer());
+    let is_counted =
+        |line: &str| line.contains("protect_api_decisions_total") && line.contains(&of_issuer);
+    assert!(scrape.lines().any(is_counted), "{scrape}");
 }

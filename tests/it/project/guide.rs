@@ -65,22 +65,31 @@ fn every_page_is_included_under_its_name_and_listed() {
 fn every_block_of_rust_is_compiled() {
     const COMPILED: [&str; 3] = ["", "no_run", "rust,no_run"];
     const NO_RUST: [&str; 3] = ["sh", "toml", "text"];
-    let mut compiled = 0;
+    // A block that needs a crate which is no dependency of this one: its lines are those of an example, which is compiled.
+    const FROM_EXAMPLE: &str = "ignore";
+    let examples = ["examples/integrations/observability.rs"].map(read).concat();
+    let examples: BTreeSet<_> = examples.lines().map(str::trim).collect();
+    let (mut compiled, mut is_from_example) = (0, false);
     for file in texts() {
         let mut block = None;
         for (number, line) in read(&file).lines().enumerate() {
             let at = format!("{file}:{}: {line}", number + 1);
             match (line.strip_prefix("```"), block) {
                 (Some(kind), None) => {
-                    assert!(COMPILED.contains(&kind) || NO_RUST.contains(&kind), "{at}");
-                    compiled += usize::from(COMPILED.contains(&kind));
-                    block = Some(COMPILED.contains(&kind));
+                    is_from_example = kind == FROM_EXAMPLE;
+                    let is_compiled = COMPILED.contains(&kind) || is_from_example;
+                    assert!(is_compiled || NO_RUST.contains(&kind), "{at}");
+                    compiled += usize::from(is_compiled);
+                    block = Some(is_compiled);
                 }
                 (Some(kind), Some(_)) => {
                     assert_eq!(kind, "", "{at}");
                     block = None;
                 }
                 // A block that is not compiled must not be Rust.
+                (None, Some(true)) if is_from_example => {
+                    assert!(examples.contains(line.trim()), "{at} is in no example");
+                }
                 (None, Some(false)) => assert!(!line.starts_with("use ") && !line.contains("fn "), "{at}"),
                 (None, _) => {}
             }
@@ -293,6 +302,10 @@ fn the_files_of_the_template_are_those_of_the_deployment_page() {
             **block,
             "template/{file} differs from docs/deployment.md"
         );
+    }
+    for file in ["alerts.yml", "dashboard.json"] {
+        let (ours, of_template) = (format!("docs/monitoring/{file}"), format!("template/monitoring/{file}"));
+        assert_eq!(read(&ours), read(&of_template), "copy {ours} to {of_template}");
     }
     let manifest = read("template/Cargo.toml");
     let rust =
