@@ -57,7 +57,7 @@ impl DocumentSigner {
             None => match (JwtSigner::private(secret.expose()), &last_signed) {
                 (Ok(signer), _) => Arc::new(signer),
                 (Err(problem), Some(last)) => {
-                    log::warn!(target: crate::LOG, event = "credential_kept"; "{key:?}: {problem}; the last good content stays in use");
+                    record!(log::Level::Warn, event = "credential_kept"; "{key:?}: {problem}; the last good content stays in use");
                     Arc::clone(&last.signer)
                 }
                 (Err(problem), None) => return Err(problem),
