@@ -182,7 +182,8 @@ fn every_example_installs_a_logger() {
                 String::new()
             };
             if text.contains("\nasync fn main()") {
-                let starts = ["support::init_logger();", "env_logger::init_from_env("];
+                let starts =
+                    ["support::init_logger();", "env_logger::init_from_env(", "init_tracing(output.clone())"];
                 assert!(starts.iter().any(|start| text.contains(start)), "{}", path.display());
                 programs += 1;
             }
