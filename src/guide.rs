@@ -36,6 +36,7 @@
 pub mod getting_started {}
 
 #[doc(alias("dev server", "identity provider", "laptop", "login", "pkce"))]
+#[doc(alias("dev server", "laptop", "localhost", "login", "pkce"))]
 #[doc = include_str!("../docs/local_development.md")]
 pub mod local_development {}
 

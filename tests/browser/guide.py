@@ -48,6 +48,7 @@ WORDS = {
     "grafana": "observability",
     "keycloak": "servers",
     "kubernetes": "deployment",
+    "laptop": "local_development",
     "logout": "revocation",
     "nginx": "proxies",
     "okta": "servers",
