@@ -27,6 +27,7 @@ pub use self::{
     identity::ClientIdentity,
     secret_source::SecretSource,
 };
+pub(crate) use self::watched_files::read as read_file;
 use crate::{
     error::{AuthError, SetupFault},
     secret::Secret,

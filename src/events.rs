@@ -69,7 +69,7 @@ fn token_issuers(protect: &ProtectApi) -> Vec<String> {
 /// Returns the client of the application from the app data, or that of this worker.
 fn worker_client(request: &HttpRequest, state: &State) -> awc::Client {
     match request.app_data::<web::Data<awc::Client>>() {
-        Some(client) if !state.uses_mtls() => client.get_ref().clone(),
+        Some(client) if !state.needs_own_client() => client.get_ref().clone(),
         _ => state.thread_client(),
     }
 }

@@ -132,7 +132,7 @@
 //! | `test-util` | no |
 //!
 //! - **`rustls`**: TLS to the authorization server by rustls with aws-lc-rs and the certificates of the platform
-//!   (`SSL_CERT_FILE` and company CAs work). Disable it if the application puts an `awc::Client` into the app data.
+//!   (`SSL_CERT_FILE` is used; further authorities are a setting). Disable it if the application puts an `awc::Client` into the app data.
 //!   Without the feature and without such a client, only issuers on loopback can be reached, and client
 //!   authentication by mutual TLS is a configuration error.
 //! - **`mtls`**: `certificate::on_connect`, which reads the client's certificate if actix terminates TLS (rustls

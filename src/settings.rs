@@ -4,6 +4,7 @@ mod document;
 mod endpoint_url;
 mod issuer_url;
 mod jwts_when_blind;
+mod network;
 mod resource;
 mod traceparent;
 
@@ -17,6 +18,7 @@ pub(crate) use self::{
     document::{DocumentFuture, DocumentResolver, DocumentSource, JsonText},
     endpoint_url::EndpointUrl,
     issuer_url::{IssuerUrl, has_placeholder},
+    network::{Network, RootCertificates},
     resource::PlacedResource,
     traceparent::Traceparent,
 };
@@ -46,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) jwks_document: Option<JsonText>,
     pub(crate) trust_store: Option<String>,
     pub(crate) resources: Vec<PlacedResource>,
+    pub(crate) network: Network,
     pub(crate) tuning: Tuning,
 }
 

@@ -21,7 +21,7 @@ pub(super) const RECHECK: Duration = Duration::from_secs(1);
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// The content of one file, wiped when dropped.
-pub(super) type Content = Zeroizing<Vec<u8>>;
+pub(crate) type Content = Zeroizing<Vec<u8>>;
 
 /// A value made from files, and made again when their content changes.
 ///
@@ -131,7 +131,8 @@ impl<T> fmt::Debug for WatchedFiles<T> {
     }
 }
 
-fn read(path: &Path) -> Result<Content, String> {
+/// Reads a regular file of at most 1 MiB. The error names the file.
+pub(crate) fn read(path: &Path) -> Result<Content, String> {
     read_bounded(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 

@@ -108,7 +108,8 @@ impl Ssf {
         self
     }
 
-    /// Returns a configuration whose keys are those of the transmitter. It has the same limits as the protected API.
+    /// Returns a configuration whose keys are those of the transmitter. It has the same limits and connections as the
+    /// protected API.
     pub(super) fn keys(&self, protect: &ProtectApi) -> Result<Arc<State>, ConfigError> {
         let of_api = &protect.state;
         let audience = self.audiences.first().cloned().unwrap_or_default();
@@ -131,7 +132,7 @@ impl Ssf {
             (None, Some(url)) => builder.jwks_uri(url),
             (None, None) => builder.metadata_url(self.configuration()),
         }
-        .state()
+        .state_with(&of_api.settings.network)
     }
 
     fn configuration(&self) -> String {

@@ -34,7 +34,7 @@ use awc::error::{ConnectError, PayloadError, SendRequestError};
 use futures_util::{Stream, StreamExt as _, future::LocalBoxFuture};
 
 #[cfg(feature = "rustls")]
-pub(crate) use self::client::client_with;
+pub(crate) use self::{client::client_with, connector::Tls};
 pub use self::client::hardened_client;
 pub(crate) use self::{
     client::WorkerClient,

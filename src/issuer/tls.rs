@@ -2,16 +2,17 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Once, OnceLock},
 };
 
 use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore,
     client::{Resumption, WantsClientCert},
     crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use crate::client_auth::ClientIdentity;
+use crate::{client_auth::ClientIdentity, settings::RootCertificates};
 
 /// TLS cannot be set up on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,26 +38,62 @@ pub(crate) fn client_config() -> Result<Arc<ClientConfig>, TlsError> {
     // One configuration per process, so that the workers resume each other's sessions.
     SHARED
         .get_or_init(|| {
-            let config = builder(Arc::clone(roots()))?.with_no_client_auth();
+            let config = builder(roots())?.with_no_client_auth();
             Ok(Arc::new(http1(config)))
         })
         .clone()
 }
 
-/// Returns the same configuration with a client certificate (RFC 8705), which is read again when its files change.
+/// Returns the same configuration with additional certificates, and with a client certificate (RFC 8705), which is read
+/// again when its files change.
 ///
-/// Sessions are not resumed, because a resumed session would use the certificate of the first handshake.
-pub(crate) fn client_config_with(identity: &ClientIdentity) -> Result<Arc<ClientConfig>, TlsError> {
-    client_config_trusting(Arc::clone(roots()), identity)
+/// With a client certificate, sessions are not resumed, because a resumed session would use the certificate of the first
+/// handshake.
+pub(crate) fn client_config_with(
+    additional: &RootCertificates,
+    identity: Option<&ClientIdentity>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    if additional.0.is_empty() && identity.is_none() {
+        return client_config();
+    }
+    client_config_trusting(roots_with(additional), identity)
 }
 
 fn client_config_trusting(
     store: Arc<RootCertStore>,
-    identity: &ClientIdentity,
+    identity: Option<&ClientIdentity>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = builder(store)?.with_client_cert_resolver(identity.resolver());
-    config.resumption = Resumption::disabled();
+    let builder = builder(store)?;
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let mut config = builder.with_client_cert_resolver(identity.resolver());
+            config.resumption = Resumption::disabled();
+            config
+        }
+    };
     Ok(Arc::new(http1(config)))
+}
+
+/// Reads the certificates of authorities from PEM.
+///
+/// # Errors
+/// If there is none, or if one of them cannot be used.
+pub(crate) fn read_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let (mut certificates, mut store) = (Vec::new(), RootCertStore::empty());
+    for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let number = index.saturating_add(1);
+        let certificate = certificate.map_err(|_| format!("certificate {number} is not valid PEM"))?;
+        let der = certificate.to_vec();
+        store.add(certificate).map_err(|_| {
+            format!("certificate {number} cannot be used, expected an X.509 certificate of version 3")
+        })?;
+        certificates.push(der);
+    }
+    if certificates.is_empty() {
+        return Err("contains no certificate, expected PEM with \"BEGIN CERTIFICATE\"".to_owned());
+    }
+    Ok(certificates)
 }
 
 fn builder(store: Arc<RootCertStore>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
@@ -71,9 +108,15 @@ fn http1(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
+/// The platform's certificates, and the errors of those that could not be read.
+struct PlatformRoots {
+    store: Arc<RootCertStore>,
+    errors: String,
+}
+
 /// Returns the platform's certificates. They are read once per process, which may take a few hundred milliseconds.
-fn roots() -> &'static Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+fn platform_roots() -> &'static PlatformRoots {
+    static ROOTS: OnceLock<PlatformRoots> = OnceLock::new();
     ROOTS.get_or_init(|| {
         let found = rustls_native_certs::load_native_certs();
         let mut store = RootCertStore::empty();
@@ -81,16 +124,34 @@ fn roots() -> &'static Arc<RootCertStore> {
         // are skipped.
         store.add_parsable_certificates(found.certs);
         let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        if let Some(problem) = emptiness(&store, &errors) {
-            record!(log::Level::Error, event = "no_trusted_certificates"; "{problem}");
-        } else if !errors.is_empty() {
+        if !store.is_empty() && !errors.is_empty() {
             record!(
                 log::Level::Warn, event = "unreadable_certificates";
                 "some trusted certificates could not be read: {errors}"
             );
         }
-        Arc::new(store)
+        PlatformRoots { store: Arc::new(store), errors }
     })
+}
+
+/// Returns the platform's certificates. If there are none, reports it once.
+fn roots() -> Arc<RootCertStore> {
+    static REPORT: Once = Once::new();
+    let PlatformRoots { store, errors } = platform_roots();
+    if let Some(problem) = emptiness(store, errors) {
+        REPORT.call_once(|| record!(log::Level::Error, event = "no_trusted_certificates"; "{problem}"));
+    }
+    Arc::clone(store)
+}
+
+/// Returns the platform's certificates with additional ones.
+fn roots_with(additional: &RootCertificates) -> Arc<RootCertStore> {
+    if additional.0.is_empty() {
+        return roots();
+    }
+    let mut store = RootCertStore::clone(&platform_roots().store);
+    store.add_parsable_certificates(additional.0.iter().map(|der| CertificateDer::from(der.as_slice())));
+    Arc::new(store)
 }
 
 /// Returns the message for the operator if no certificate is trusted.
@@ -99,7 +160,8 @@ fn emptiness(store: &RootCertStore, errors: &str) -> Option<String> {
     store.is_empty().then(|| {
         format!(
             "no trusted certificates were found{cause}: every TLS connection to the authorization server will fail. \
-             Install the platform's ca-certificates, or set SSL_CERT_FILE to a file with PEM certificates"
+             Install the platform's ca-certificates, or set SSL_CERT_FILE or ROOT_CERTIFICATES_FILE to a file with PEM \
+             certificates"
         )
     })
 }
@@ -116,7 +178,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     use rustls::{
         ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+        pki_types::{PrivateKeyDer, ServerName},
         server::WebPkiClientVerifier,
     };
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -211,7 +273,7 @@ mod tests {
         let (second, second_key) = authority.issue("second");
         let paths = [folder.write("cert", &first), folder.write("key", first_key)];
         let identity = ClientIdentity::watching(paths, std::time::Duration::ZERO);
-        let client = client_config_trusting(authority.store(), &identity).unwrap();
+        let client = client_config_trusting(authority.store(), Some(&identity)).unwrap();
 
         for _ in 0..2 {
             assert_eq!(handshake(&client, &server).await.unwrap(), Some(der(&first)));

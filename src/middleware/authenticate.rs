@@ -85,14 +85,12 @@ impl WorkerContext {
         }
     }
 
-    /// Returns the client for a selected issuer. Tenants share the client of the first issuer, unless one presents a
-    /// certificate.
+    /// Returns the client for a selected issuer. Tenants share the client of the first issuer, unless their connections
+    /// differ: by a client certificate, trusted certificates or a proxy.
     fn client(&self, selected: &Selected, request: &ServiceRequest) -> awc::Client {
         match selected {
             Selected::Configured(index) => self.configured(*index).client(request),
-            Selected::Tenant(state) if state.uses_mtls() || self.first.state.uses_mtls() => {
-                state.thread_client()
-            }
+            Selected::Tenant(state) if !state.shares_client(&self.first.state) => state.thread_client(),
             Selected::Tenant(_) => self.first.client(request),
         }
     }
@@ -104,7 +102,7 @@ impl IssuerContext {
     }
 
     fn client(&self, request: &ServiceRequest) -> awc::Client {
-        self.client.choose(self.state.uses_mtls(), request.app_data::<web::Data<awc::Client>>())
+        self.client.choose(self.state.needs_own_client(), request.app_data::<web::Data<awc::Client>>())
     }
 }
 

@@ -4,6 +4,7 @@ mod grants;
 mod hooks;
 mod limits;
 mod metadata;
+mod network;
 mod parties;
 mod shared_store;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use self::network::NetworkSettings;
 use crate::{
     algorithm::Algorithm,
     certificate::CertificateBinding,
@@ -20,7 +22,7 @@ use crate::{
     policy::{ClaimRule, RequiredClaim},
     protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
-    settings::{ClientSettings, Hooks, JsonText, Resource, Tuning},
+    settings::{ClientSettings, Hooks, JsonText, Network, Resource, Settings, Tuning},
 };
 
 /// Builds a [`ProtectApi`] in code, or from variables and code together: [`ProtectApi::builder_from_env`].
@@ -62,6 +64,7 @@ pub struct ProtectApiBuilder {
     pub(crate) tuning: Tuning,
     pub(crate) hooks: Hooks,
     pub(crate) resources: Vec<Resource>,
+    pub(crate) network: NetworkSettings,
     /// The variables that were read, if the builder was made from variables.
     pub(crate) source: Option<VariableSource>,
 }
@@ -98,6 +101,7 @@ impl ProtectApiBuilder {
             tuning: Tuning::default(),
             hooks: Hooks::default(),
             resources: Vec::new(),
+            network: NetworkSettings::default(),
             source: None,
         }
     }
@@ -255,10 +259,17 @@ impl ProtectApiBuilder {
         Ok(ProtectApi::from_state(state))
     }
 
-    /// Like [`build`](Self::build), for a configuration that protects no API. It is not logged.
-    pub(crate) fn state(self) -> Result<Arc<State>, ConfigError> {
+    fn state(self) -> Result<Arc<State>, ConfigError> {
         let hooks = self.hooks.clone();
         Ok(State::obtain(self.validate()?, hooks))
+    }
+
+    /// Like [`build`](Self::build), for a configuration that protects no API, with the connections of another one. It is not
+    /// logged.
+    pub(crate) fn state_with(self, network: &Network) -> Result<Arc<State>, ConfigError> {
+        let hooks = self.hooks.clone();
+        let settings = Settings { network: network.clone(), ..self.validate()? };
+        Ok(State::obtain(settings, hooks))
     }
 }
 

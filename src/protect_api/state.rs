@@ -8,10 +8,13 @@ use std::sync::{
 use actix_web::web;
 
 #[cfg(feature = "rustls")]
-use crate::issuer::{http::client_with, tls};
+use crate::issuer::{
+    http::{Tls, client_with},
+    tls,
+};
 use crate::{
     clock::Clock,
-    issuer::http::{WorkerClient, hardened_client},
+    issuer::http::WorkerClient,
     protect_api::{mounts::Mounts, summary::Summary},
     redact::UrlText,
     response::{RejectionBuilder, challenge::Challenge},
@@ -33,6 +36,8 @@ pub(crate) struct State {
     pub(crate) mounts: Mounts,
     /// Whether the record of the configuration was logged.
     is_logged: AtomicBool,
+    #[cfg(feature = "rustls")]
+    tls: std::sync::OnceLock<Tls>,
 }
 
 /// All configurations of this process that are in use, also those of cached tenants. Each `build` compares its settings with
@@ -64,8 +69,18 @@ impl State {
         }
     }
 
-    pub(crate) fn uses_mtls(&self) -> bool {
+    /// Returns whether calls need the hardened client of this configuration, also if the app data contains another client.
+    pub(crate) fn needs_own_client(&self) -> bool {
+        self.uses_mtls() || self.settings.network.needs_own_client()
+    }
+
+    fn uses_mtls(&self) -> bool {
         self.settings.client.as_ref().is_some_and(|client| client.authentication.uses_mtls())
+    }
+
+    /// Returns whether the client of another configuration makes the same connections.
+    pub(crate) fn shares_client(&self, other: &Self) -> bool {
+        !self.uses_mtls() && !other.uses_mtls() && self.settings.network == other.settings.network
     }
 
     /// Returns this worker's hardened client. It presents the client certificate if the authentication method
@@ -79,10 +94,10 @@ impl State {
         self.thread_client_or(None)
     }
 
-    /// Returns the client of the application, or the hardened client of this thread if there is none or if the client
-    /// certificate is needed.
+    /// Returns the client of the application, or the hardened client of this thread if there is none or if its settings are
+    /// needed.
     pub(crate) fn thread_client_or(&self, given: Option<&web::Data<awc::Client>>) -> awc::Client {
-        match given.filter(|_| !self.uses_mtls()) {
+        match given.filter(|_| !self.needs_own_client()) {
             Some(given) => given.get_ref().clone(),
             None => WorkerClient::get_or_keep(self.id, || self.client()).choose(true, None),
         }
@@ -90,22 +105,22 @@ impl State {
 
     #[cfg(feature = "rustls")]
     fn client(&self) -> awc::Client {
-        let Some(identity) =
-            self.settings.client.as_ref().and_then(|client| client.authentication.identity())
-        else {
-            return hardened_client();
-        };
-        // Without TLS the server still starts, and introspection over TLS is rejected with 503.
-        let config = tls::client_config_with(identity).inspect_err(
-            |error| record!(log::Level::Error, event = "no_tls"; "no TLS to the authorization server: {error}"),
-        );
-        client_with(config.ok())
+        // All workers use one configuration, so that they resume each other's sessions.
+        let tls = self.tls.get_or_init(|| {
+            let identity = self.settings.client.as_ref().and_then(|client| client.authentication.identity());
+            // Without TLS the server still starts, and introspection over TLS is rejected with 503.
+            let config = tls::client_config_with(&self.settings.network.roots, identity);
+            config.inspect_err(
+                |error| record!(log::Level::Error, event = "no_tls"; "no TLS to the authorization server: {error}"),
+            ).ok()
+        });
+        client_with(tls.clone())
     }
 
     #[cfg(not(feature = "rustls"))]
     #[expect(clippy::unused_self, reason = "with TLS it is used")]
     fn client(&self) -> awc::Client {
-        hardened_client()
+        crate::issuer::hardened_client()
     }
 
     fn new(settings: Settings, hooks: Hooks) -> Self {
@@ -118,6 +133,8 @@ impl State {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             is_logged: AtomicBool::new(false),
+            #[cfg(feature = "rustls")]
+            tls: std::sync::OnceLock::new(),
             validator: Arc::new(Validator::new(&settings, &hooks, &clock, &telemetry)),
             rejections: RejectionBuilder::new(challenge, hooks.renderer.clone())
                 .with_telemetry(Arc::clone(&telemetry))

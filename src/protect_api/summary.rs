@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     certificate::CertificateBinding,
     policy::quoted,
-    settings::{EndpointUrl, Hooks, Settings},
+    settings::{EndpointUrl, Hooks, Network, Settings},
 };
 
 /// Prints the settings that decide about tokens. It contains no secrets, and of URLs only the parts that are not
@@ -79,6 +79,14 @@ impl<'s> Summary<'s> {
         endpoint(self.settings.jwks_uri.as_ref(), self.has_keys())
     }
 
+    fn write_network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Network { roots } = &self.settings.network;
+        match roots.0.len() {
+            0 => Ok(()),
+            number => write!(f, "; {number} additional root certificates"),
+        }
+    }
+
     /// Returns the checks that the operator has disabled.
     fn disabled_checks(&self) -> impl Iterator<Item = &'static str> {
         let rules = &self.settings.rules;
@@ -126,6 +134,7 @@ impl fmt::Display for Summary<'_> {
         write!(f, "; JWTs are {}, opaque tokens are {}", self.jwts(), self.opaque_tokens())?;
         let (introspection_endpoint, jwks_uri) = (self.introspection_endpoint(), self.jwks_uri());
         write!(f, "; introspection_endpoint {introspection_endpoint}, jwks_uri {jwks_uri}")?;
+        self.write_network(f)?;
         let (metadata, keys) = (tuning.metadata_lifetime, tuning.jwks_lifetime);
         write!(f, "; metadata is cached for {metadata:?}, keys for {keys:?}, verdicts ")?;
         match tuning.introspection_cache {

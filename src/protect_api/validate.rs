@@ -3,6 +3,7 @@
 mod documents;
 mod grants;
 mod issuer;
+mod network;
 mod resources;
 mod shared_store;
 mod verdict_cache;
@@ -48,6 +49,7 @@ impl ProtectApiBuilder {
             self.max_token_age.map(|age| check.seconds("max_token_age", age, Duration::from_secs(YEAR)));
         let resources = self.check_resources(&mut check);
         let hierarchy = self.check_hierarchy(&mut check);
+        let network = self.check_network(&mut check);
         let tuning = self.tuning;
         check.finish()?;
         // Without an issuer there was a problem.
@@ -84,6 +86,7 @@ impl ProtectApiBuilder {
             jwks_document: self.jwks_document,
             trust_store: self.trust_store,
             resources,
+            network,
         })
     }
 

@@ -54,6 +54,8 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("TRUST_STORE_ID", "trust_store_id", Form::Text(Builder::trust_store_id)),
     variable("INTROSPECTION_ENDPOINT", "introspection_endpoint", Form::Text(Builder::introspection_endpoint)),
     variable("JWKS_URI", "jwks_uri", Form::Text(Builder::jwks_uri)),
+    variable("ROOT_CERTIFICATES", "root_certificates", Form::Text(Builder::root_certificates)),
+    variable("ROOT_CERTIFICATES_FILE", "root_certificates_file", Form::Text(Builder::root_certificates_file)),
     variable(
         "CLIENT_ASSERTION_AUDIENCE",
         "client_assertion_audience",
@@ -247,6 +249,7 @@ mod tests {
             include_str!("builder/hooks.rs"),
             include_str!("builder/limits.rs"),
             include_str!("builder/metadata.rs"),
+            include_str!("builder/network.rs"),
             include_str!("builder/parties.rs"),
             include_str!("builder/shared_store.rs"),
         ];

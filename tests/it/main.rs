@@ -41,6 +41,7 @@ mod issuer {
     mod framing;
     mod hardened_client;
     mod metadata;
+    mod network;
 }
 
 /// Mounts, requirements, extractors and guards.

@@ -53,8 +53,8 @@ impl WorkerClient {
         client
     }
 
-    /// Returns the application's client from the app data, or this one. Always returns this one if a client
-    /// certificate must be presented.
+    /// Returns the application's client from the app data, or this one. Always returns this one if its settings are
+    /// needed.
     pub(crate) fn choose(&self, needs_own: bool, app_data: Option<&web::Data<awc::Client>>) -> awc::Client {
         let given = app_data.filter(|_| !needs_own);
         given.map_or_else(|| (*self.0).clone(), |data| data.get_ref().clone())

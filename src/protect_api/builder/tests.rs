@@ -8,6 +8,7 @@ const BUILDER: &str = concat!(
     include_str!("hooks.rs"),
     include_str!("limits.rs"),
     include_str!("metadata.rs"),
+    include_str!("network.rs"),
     include_str!("parties.rs"),
     include_str!("shared_store.rs")
 );
@@ -112,6 +113,7 @@ fn defaults() -> Vec<Documented> {
         tuning,
         hooks,
         resources,
+        network,
         source: _,
     } = ProtectApiBuilder::new();
     assert!(audiences.is_empty());
@@ -163,9 +165,18 @@ fn defaults() -> Vec<Documented> {
             format!("[`CertificateBinding::{binding:?}`]"),
         ),
     ];
+    defaults.extend(defaults_of_network(&network));
     defaults.extend(defaults_of_tuning(&tuning));
     defaults.extend(defaults_of_hooks(&hooks));
     defaults
+}
+
+fn defaults_of_network(network: &NetworkSettings) -> Vec<Documented> {
+    let NetworkSettings { root_certificates, root_certificates_file } = network;
+    vec![
+        absent("root_certificates", root_certificates.as_ref(), "none", "none"),
+        absent("root_certificates_file", root_certificates_file.as_ref(), "none", "none"),
+    ]
 }
 
 fn defaults_of_tuning(tuning: &Tuning) -> Vec<Documented> {

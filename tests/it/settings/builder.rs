@@ -408,6 +408,7 @@ fn every_option_is_used_in_a_test() {
         "builder/hooks.rs",
         "builder/limits.rs",
         "builder/metadata.rs",
+        "builder/network.rs",
         "builder/parties.rs",
     ];
     let read = |file| fs::read_to_string(root.join("src/protect_api").join(file)).unwrap();

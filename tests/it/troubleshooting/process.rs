@@ -15,6 +15,7 @@ const TOKEN: &str = "PROTECT_API_TEST_TOKEN";
 pub(super) struct Certificates {
     file: String,
     directory: Option<String>,
+    configured: Option<String>,
     _folder: Folder,
 }
 
@@ -31,12 +32,17 @@ impl Certificates {
 
     fn with(content: &str) -> Self {
         let folder = Folder::new();
-        Self { file: folder.file("roots.pem", content), directory: None, _folder: folder }
+        Self { file: folder.file("roots.pem", content), directory: None, configured: None, _folder: folder }
     }
 
     /// And a directory that is not there.
     pub(super) fn and_a_missing_directory(self) -> Self {
         Self { directory: Some(format!("{}-of-nothing", self.file)), ..self }
+    }
+
+    /// And the issuer's authority in the configuration.
+    pub(super) fn and_configured(self, issuer: &TestIssuer) -> Self {
+        Self { configured: issuer.ca_pem().map(str::to_owned), ..self }
     }
 }
 
@@ -50,6 +56,9 @@ pub(super) fn calls(issuer: &TestIssuer, trusted: &Certificates) -> (String, Vec
         .env_remove("SSL_CERT_DIR");
     if let Some(directory) = &trusted.directory {
         command.env("SSL_CERT_DIR", directory);
+    }
+    if let Some(pem) = &trusted.configured {
+        command.env("MONOCLOUD_BACKEND_ROOT_CERTIFICATES", pem);
     }
     let output = child::output(command);
     let text = String::from_utf8_lossy(&output.stdout);
