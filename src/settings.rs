@@ -5,6 +5,7 @@ mod endpoint_url;
 mod issuer_url;
 mod jwts_when_blind;
 mod network;
+mod proxy;
 mod resource;
 mod traceparent;
 
@@ -19,6 +20,7 @@ pub(crate) use self::{
     endpoint_url::EndpointUrl,
     issuer_url::{IssuerUrl, has_placeholder},
     network::{Network, RootCertificates},
+    proxy::{Proxy, ProxyCredentials, ProxyException, ProxyUrl},
     resource::PlacedResource,
     traceparent::Traceparent,
 };

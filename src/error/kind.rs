@@ -98,6 +98,7 @@ impl AuthErrorKind {
             Self::Misconfigured(SetupFault::Endpoint) => "endpoint",
             Self::Misconfigured(SetupFault::InsecureEndpoint) => "insecure_endpoint",
             Self::Misconfigured(SetupFault::Credentials) => "credentials",
+            Self::Misconfigured(SetupFault::Proxy) => "proxy",
             Self::Misconfigured(SetupFault::RevocationIssuer) => "revocation_issuer",
             Self::Misconfigured(SetupFault::NotMounted) => "not_mounted",
         }
@@ -237,6 +238,9 @@ pub enum SetupFault {
     /// The client's key or certificate cannot be used, or can no longer be used.
     #[display("the client's credentials cannot be used")]
     Credentials,
+    /// The HTTP proxy to the authorization server requires credentials, or rejects the configured ones.
+    #[display("the proxy to the authorization server rejects this API")]
+    Proxy,
     /// A revocation names an issuer that is not configured, or none although there are tenants. Only for the endpoints of
     /// events.
     #[display("the issuer of a revocation is not configured")]

@@ -333,6 +333,10 @@ pub(crate) fn log_errors(issuer: &IssuerUrl, errors: &[AuthError], level: log::L
 
 /// Returns whether an error means that the document does not exist, so that another well-known URL is tried.
 pub(crate) fn is_absence(error: &AuthError) -> bool {
-    use crate::error::UpstreamFault::BadAnswer;
-    matches!(error.kind(), AuthErrorKind::Upstream(BadAnswer) | AuthErrorKind::Misconfigured(_))
+    use crate::error::{SetupFault, UpstreamFault::BadAnswer};
+    match error.kind() {
+        // The server was not reached.
+        AuthErrorKind::Misconfigured(SetupFault::Proxy) => false,
+        kind => matches!(kind, AuthErrorKind::Upstream(BadAnswer) | AuthErrorKind::Misconfigured(_)),
+    }
 }

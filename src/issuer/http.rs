@@ -10,6 +10,7 @@ mod connection;
 mod connector;
 mod head;
 mod limits;
+mod proxy;
 
 use std::{
     io::ErrorKind,
@@ -33,16 +34,17 @@ use actix_web::{
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use futures_util::{Stream, StreamExt as _, future::LocalBoxFuture};
 
+use self::proxy::{ProxyError, ProxyErrorKind};
 #[cfg(feature = "rustls")]
-pub(crate) use self::{client::client_with, connector::Tls};
+pub(crate) use self::connector::Tls;
 pub use self::client::hardened_client;
 pub(crate) use self::{
-    client::WorkerClient,
+    client::{WorkerClient, client_with},
     connector::Reuse,
     limits::{CallDeadline, CallLimits},
 };
 use crate::{
-    error::{AuthError, UpstreamFault},
+    error::{AuthError, SetupFault, UpstreamFault},
     telemetry::spans::record_status,
 };
 
@@ -268,6 +270,11 @@ fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> Cal
     if matches!(error, SendRequestError::Timeout) {
         return CallFailure::Other(timed_out(limits));
     }
+    if let SendRequestError::Connect(ConnectError::Io(io)) = error
+        && let Some(error) = ProxyError::of(io)
+    {
+        return CallFailure::Other(proxy_fault(error, reuse));
+    }
     let fault = match error {
         SendRequestError::Connect(ConnectError::Timeout) => UpstreamFault::TimedOut,
         // The guarded connection reports this error if the server violates HTTP.
@@ -295,6 +302,18 @@ fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> Cal
     let error = AuthError::upstream(fault).with_source(error.to_string());
     let error = if sent_nothing { error.before_sending() } else { error };
     if closed_early { CallFailure::ClosedEarly(error) } else { CallFailure::Other(error) }
+}
+
+fn proxy_fault(error: &ProxyError, reuse: Reuse) -> AuthError {
+    let fault = match error.kind {
+        ProxyErrorKind::Credentials => {
+            return AuthError::setup(SetupFault::Proxy).with_source(error.to_string());
+        }
+        ProxyErrorKind::TimedOut => UpstreamFault::TimedOut,
+        ProxyErrorKind::Unreachable => UpstreamFault::Unreachable,
+    };
+    let error = AuthError::upstream(fault).with_source(error.to_string());
+    if reuse == Reuse::Allowed { error.before_sending() } else { error }
 }
 
 /// A body that can be sent exactly once. By default awc follows redirects, and sends a plain body again after 307

@@ -69,11 +69,10 @@ impl VariableSource {
         let is_set = |name: &&str| is_missing || self.names.contains(*name);
         let name = match method {
             "client" => CLIENT_VARIABLES.into_iter().find(is_set),
-            method => VARIABLES
-                .iter()
-                .find(|variable| variable.method == method)
-                .map(|found| found.name)
-                .filter(is_set),
+            method => {
+                let variables = VARIABLES.iter().filter(|variable| variable.method == method);
+                variables.map(|variable| variable.name).find(is_set)
+            }
         };
         name.map(|name| format!("{}{name}", self.prefix))
     }

@@ -8,13 +8,10 @@ use std::sync::{
 use actix_web::web;
 
 #[cfg(feature = "rustls")]
-use crate::issuer::{
-    http::{Tls, client_with},
-    tls,
-};
+use crate::issuer::{http::Tls, tls};
 use crate::{
     clock::Clock,
-    issuer::http::WorkerClient,
+    issuer::http::{WorkerClient, client_with},
     protect_api::{mounts::Mounts, summary::Summary},
     redact::UrlText,
     response::{RejectionBuilder, challenge::Challenge},
@@ -114,13 +111,12 @@ impl State {
                 |error| record!(log::Level::Error, event = "no_tls"; "no TLS to the authorization server: {error}"),
             ).ok()
         });
-        client_with(tls.clone())
+        client_with(tls.clone(), self.settings.network.proxy.clone())
     }
 
     #[cfg(not(feature = "rustls"))]
-    #[expect(clippy::unused_self, reason = "with TLS it is used")]
     fn client(&self) -> awc::Client {
-        crate::issuer::hardened_client()
+        client_with(self.settings.network.proxy.clone())
     }
 
     fn new(settings: Settings, hooks: Hooks) -> Self {

@@ -80,11 +80,17 @@ impl<'s> Summary<'s> {
     }
 
     fn write_network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Network { roots } = &self.settings.network;
-        match roots.0.len() {
-            0 => Ok(()),
-            number => write!(f, "; {number} additional root certificates"),
+        let Network { roots, proxy } = &self.settings.network;
+        if !roots.0.is_empty() {
+            write!(f, "; {} additional root certificates", roots.0.len())?;
         }
+        if let Some(proxy) = proxy {
+            write!(f, "; calls through the proxy {}", proxy.url)?;
+            for (index, exception) in proxy.exceptions.iter().enumerate() {
+                write!(f, "{}{exception}", if index == 0 { ", except to " } else { ", " })?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the checks that the operator has disabled.

@@ -232,6 +232,11 @@ impl<'s> Check<'s> {
         self.source.is_some_and(|source| source.variable(method, false).is_some())
     }
 
+    /// Returns whether all of these variables are set.
+    fn are_set<const N: usize>(&self, names: [&str; N]) -> bool {
+        self.source.is_some_and(|source| names.into_iter().all(|name| source.first_set(&[name]).is_some()))
+    }
+
     fn problem(&mut self, method: &str, message: impl Into<String>) {
         self.problems.push(ConfigProblem::new(self.name(method), message));
     }

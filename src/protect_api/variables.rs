@@ -4,7 +4,9 @@ use std::{str::FromStr, time::Duration};
 
 use super::builder::ProtectApiBuilder as Builder;
 use crate::{
-    algorithm::Algorithm, certificate::CertificateBinding, client_auth::ClientAssertionAudience,
+    algorithm::Algorithm,
+    certificate::CertificateBinding,
+    client_auth::{ClientAssertionAudience, SecretSource},
     settings::JwtsWhenBlind,
 };
 
@@ -20,6 +22,9 @@ pub(super) struct Variable {
 /// The form of a value, and the builder method that takes it.
 enum Form {
     Text(fn(Builder, String) -> Builder),
+    Secret(fn(Builder, SecretSource) -> Builder),
+    /// The path of a file with a secret.
+    SecretFile(fn(Builder, SecretSource) -> Builder),
     /// A list, separated by commas or white space.
     List(fn(Builder, Vec<String>) -> Builder),
     /// Like `List`, but an empty value means that the variable is not set.
@@ -56,6 +61,15 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("JWKS_URI", "jwks_uri", Form::Text(Builder::jwks_uri)),
     variable("ROOT_CERTIFICATES", "root_certificates", Form::Text(Builder::root_certificates)),
     variable("ROOT_CERTIFICATES_FILE", "root_certificates_file", Form::Text(Builder::root_certificates_file)),
+    variable("HTTP_PROXY", "http_proxy", Form::Text(Builder::http_proxy)),
+    variable("NO_PROXY", "no_proxy", Form::OptionalList(Builder::no_proxy)),
+    variable("HTTP_PROXY_USERNAME", "http_proxy_credentials", Form::Text(Builder::http_proxy_username)),
+    variable("HTTP_PROXY_PASSWORD", "http_proxy_credentials", Form::Secret(Builder::http_proxy_password)),
+    variable(
+        "HTTP_PROXY_PASSWORD_FILE",
+        "http_proxy_credentials",
+        Form::SecretFile(Builder::http_proxy_password),
+    ),
     variable(
         "CLIENT_ASSERTION_AUDIENCE",
         "client_assertion_audience",
@@ -155,6 +169,8 @@ impl Variable {
         let whole = |unit: &str| parsed::<u64>(value, &format!("a whole number of {unit}"));
         Ok(match self.form {
             Form::Text(set) => change(set, value.to_owned()),
+            Form::Secret(set) => change(set, SecretSource::from(value)),
+            Form::SecretFile(set) => change(set, SecretSource::file(value)),
             Form::List(set) | Form::OptionalList(set) => change(set, names(value)?),
             Form::Boolean(set) | Form::Check(set) => change(set, boolean(value)?),
             Form::Seconds(set) => change(set, Duration::from_secs(whole("seconds")?)),
@@ -260,6 +276,8 @@ mod tests {
         let mut known: Vec<_> = VARIABLES.iter().map(|variable| variable.method).collect();
         known.extend(WITHOUT_VARIABLE);
         known.sort_unstable();
+        // The variables of credentials belong together.
+        known.dedup();
         assert_eq!(methods, known);
     }
 }

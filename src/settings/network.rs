@@ -1,11 +1,14 @@
 //! The way to the authorization server.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use super::Proxy;
 
 /// The settings of the connections to the authorization server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Network {
     pub(crate) roots: RootCertificates,
+    pub(crate) proxy: Option<Arc<Proxy>>,
 }
 
 impl Network {

@@ -42,6 +42,7 @@ mod issuer {
     mod hardened_client;
     mod metadata;
     mod network;
+    mod proxy;
 }
 
 /// Mounts, requirements, extractors and guards.

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     rc::{Rc, Weak},
+    sync::Arc,
 };
 
 use actix_web::{
@@ -10,7 +11,7 @@ use actix_web::{
     web,
 };
 
-use crate::issuer::http::connector::Connect;
+use crate::{issuer::http::connector::Connect, settings::Proxy};
 
 /// The client that a worker uses if the app data contains none. It is created on first use, one per worker and
 /// configuration, so that all mounts of the configuration share one connection pool.
@@ -77,11 +78,15 @@ const CONNECTIONS: usize = 100;
 /// Returns the hardened client: no redirects, kept-alive connections, TLS by rustls with the platform's
 /// certificates. It has no TLS without the feature `rustls`, or if TLS cannot be set up. Each call sets its
 /// deadline.
-pub(crate) fn client_with(#[cfg(feature = "rustls")] tls: super::connector::Tls) -> awc::Client {
-    #[cfg(feature = "rustls")]
-    let connect = Connect::new(tls);
-    #[cfg(not(feature = "rustls"))]
-    let connect = Connect::default();
+pub(crate) fn client_with(
+    #[cfg(feature = "rustls")] tls: super::connector::Tls,
+    proxy: Option<Arc<Proxy>>,
+) -> awc::Client {
+    let connect = Connect::new(
+        #[cfg(feature = "rustls")]
+        tls,
+        proxy,
+    );
     let route = connect.route();
     awc::Client::builder()
         .connector(awc::Connector::new().connector(connect).limit(CONNECTIONS))
@@ -113,6 +118,7 @@ pub fn hardened_client() -> awc::Client {
                 |error| record!(log::Level::Error, event = "no_tls"; "no TLS to the authorization server: {error}"),
             )
             .ok(),
+        None,
     )
 }
 

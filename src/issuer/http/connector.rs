@@ -8,6 +8,7 @@
 use std::{
     cell::Cell,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -20,10 +21,16 @@ use actix_web::{
 use awc::{ConnectRequest, ConnectResponse, error::SendRequestError, middleware::Transform};
 use futures_util::future::LocalBoxFuture;
 
-use crate::issuer::http::connection::{Connection, Stream};
+use crate::{
+    issuer::http::{
+        connection::{Connection, Stream},
+        proxy::tunnel,
+    },
+    settings::Proxy,
+};
 
 #[cfg(feature = "rustls")]
-pub(crate) type Tls = Option<std::sync::Arc<rustls::ClientConfig>>;
+pub(crate) type Tls = Option<Arc<rustls::ClientConfig>>;
 
 /// The scheme of a request that this connector encrypts.
 const TLS: &str = "tls";
@@ -55,17 +62,22 @@ impl Reuse {
 }
 
 /// Opens guarded connections.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Connect {
     tcp: ConnectorService,
+    proxy: Option<Arc<Proxy>>,
     #[cfg(feature = "rustls")]
     tls: Tls,
 }
 
 impl Connect {
-    #[cfg(feature = "rustls")]
-    pub(crate) fn new(tls: Tls) -> Self {
-        Self { tcp: ConnectorService::default(), tls }
+    pub(crate) fn new(#[cfg(feature = "rustls")] tls: Tls, proxy: Option<Arc<Proxy>>) -> Self {
+        Self {
+            tcp: ConnectorService::default(),
+            proxy,
+            #[cfg(feature = "rustls")]
+            tls,
+        }
     }
 
     #[cfg(feature = "rustls")]
@@ -101,11 +113,20 @@ impl Service<ConnectInfo<Uri>> for Connect {
     }
 
     fn call(&self, target: ConnectInfo<Uri>) -> Self::Future {
-        let connecting = self.tcp.call(target);
+        let uri = target.request().clone();
+        let proxy = self.proxy.clone().filter(|proxy| !proxy.excepts(uri.host().unwrap_or_default()));
+        let connecting = self.tcp.call(match &proxy {
+            Some(proxy) => ConnectInfo::new(proxy.url.uri.clone()),
+            None => target,
+        });
         #[cfg(feature = "rustls")]
         let tls = self.tls.clone();
         Box::pin(async move {
-            let (stream, uri) = connecting.await?.into_parts();
+            let connecting = async move { Ok(connecting.await?.into_parts().0) };
+            let stream = match &proxy {
+                Some(proxy) => tunnel(connecting, proxy, &uri).await.map_err(ConnectError::Io)?,
+                None => connecting.await?,
+            };
             // Requests are small and written at once, so waiting for more bytes has no benefit.
             let _ = stream.set_nodelay(true);
             let stream = match uri.scheme_str() {

@@ -172,8 +172,20 @@ fn defaults() -> Vec<Documented> {
 }
 
 fn defaults_of_network(network: &NetworkSettings) -> Vec<Documented> {
-    let NetworkSettings { root_certificates, root_certificates_file } = network;
+    let NetworkSettings {
+        root_certificates,
+        root_certificates_file,
+        http_proxy,
+        no_proxy,
+        proxy_username,
+        proxy_password,
+    } = network;
+    assert!(proxy_username.is_none());
+    let loopback = "`localhost` and the loopback addresses";
     vec![
+        absent("http_proxy", http_proxy.as_ref(), "none", "none"),
+        absent("no_proxy", no_proxy.as_ref(), loopback, loopback),
+        absent("http_proxy_credentials", proxy_password.as_ref(), "none", "none"),
         absent("root_certificates", root_certificates.as_ref(), "none", "none"),
         absent("root_certificates_file", root_certificates_file.as_ref(), "none", "none"),
     ]

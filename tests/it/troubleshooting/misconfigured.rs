@@ -11,13 +11,14 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
     Walk, Walked,
     api::{api, refused, works},
     walks,
 };
-use crate::support::{app::Call, folder::Folder, service::introspecting, time::eventually};
+use crate::support::{app::Call, folder::Folder, net::serving, service::introspecting, time::eventually};
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
@@ -28,6 +29,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "the metadata lacks an endpoint that is needed: …" => lacking_endpoint,
         "an endpoint is neither https nor on loopback: …" => insecure_endpoint,
         "the client's credentials cannot be used: …" => expired_svid,
+        "the proxy to the authorization server rejects this API: …" => rejected_by_the_proxy,
         "AuthenticatedRequest is used on a route that no ProtectApi is wrapped around" => not_mounted,
     }
 }
@@ -162,6 +164,23 @@ async fn expired_svid() -> Walked {
     folder.file("svid", &svid(3600));
     assert!(eventually(async || call().send().await.status == 200).await);
     Walked::new([line], works(call()).await)
+}
+
+async fn rejected_by_the_proxy() -> Walked {
+    let issuer = TestIssuer::start();
+    let token = issuer.opaque(json!({}));
+    let rejecting = serving(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1024]).await?;
+        stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await
+    });
+    let (url, _) = rejecting.await;
+    let through = || introspecting(&issuer).http_proxy(&url).no_proxy(Vec::<String>::new());
+    let lines = [
+        refused(api(through()).get("/").token(&token), 500).await,
+        refused(api(through().http_proxy_credentials("me", "wrong")).get("/").token(&token), 500).await,
+    ];
+    // The tests of `issuer::proxy` show a proxy that accepts them.
+    Walked::new(lines, works(api(introspecting(&issuer)).get("/").token(&token)).await)
 }
 
 async fn not_mounted() -> Walked {
