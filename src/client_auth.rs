@@ -57,6 +57,7 @@ enum Method {
     SecretJwt,
     PrivateKeyJwt,
     SpiffeJwt,
+    Bearer,
     /// A client certificate. The methods of this kind differ only in their registered name.
     MutualTls(&'static str),
 }
@@ -113,6 +114,13 @@ impl ClientAuthentication {
         Self::secret(Method::PrivateKeyJwt, jwk)
     }
 
+    /// An access token of this API in the `Authorization` header (RFC 7662 section 2.1, RFC 6750). With
+    /// [`SecretSource::file`], another program can renew the token. The client id is not sent; it separates the verdicts of
+    /// different clients in caches.
+    pub fn bearer(token: impl Into<SecretSource>) -> Self {
+        Self::secret(Method::Bearer, token)
+    }
+
     /// `tls_client_auth`: a client certificate of a public key infrastructure (RFC 8705 section 2.1).
     pub fn tls_client_auth(identity: ClientIdentity) -> Self {
         Self::mutual_tls("tls_client_auth", identity)
@@ -157,6 +165,7 @@ impl ClientAuthentication {
             Method::SecretJwt => "client_secret_jwt",
             Method::PrivateKeyJwt => "private_key_jwt",
             Method::SpiffeJwt => "spiffe_jwt",
+            Method::Bearer => "bearer",
             Method::MutualTls(name) => name,
         }
     }

@@ -94,7 +94,10 @@ impl MetadataCache {
             ),
             has_own_keys,
             limits,
-            keys: KeyHistory::new(client.map(|client| client.id.as_str()).unwrap_or_default()),
+            keys: KeyHistory::new(
+                client.map(|client| client.id.as_str()).unwrap_or_default(),
+                &settings.request_extras.parts(),
+            ),
             introspection_endpoint: settings.introspection_endpoint.clone(),
             jwks_uri: settings.jwks_uri.clone(),
             last_good_introspection_endpoint: LastGood::default(),
@@ -260,7 +263,8 @@ impl Discovery {
     /// Returns the configured authentication method and the published ones, if it is not among them.
     fn unpublished_auth_method(&self, found: &Metadata) -> Option<(&'static str, String)> {
         let (method, published) = self.auth_method.zip(found.introspection_auth_methods.as_ref())?;
-        let is_published = published.iter().any(|one| one == method);
+        // RFC 8414 section 2: `bearer` is the token type `Bearer`.
+        let is_published = published.iter().any(|one| one.eq_ignore_ascii_case(method));
         (!is_published).then(|| (method, published.join(", ").chars().take(200).collect()))
     }
 

@@ -101,7 +101,7 @@
 //! | Topic | Items |
 //! | --- | --- |
 //! | middleware and its configuration | [`ProtectApi`], [`ProtectApiBuilder`], [`Dangerous`], [`ConfigError`] |
-//! | client authentication for introspection | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`ClientIdentity`] |
+//! | client authentication for introspection | [`ClientAuthentication`], [`SecretSource`], [`Secret`], [`ClientIdentity`], [`IntrospectionValue`] |
 //! | the caller in a handler | [`AuthenticatedRequest`], [`Claims`], [`Audience`], [`Scopes`] |
 //! | several issuers, tenants | [`AnyOf`], [`TenantRequest`], [`Principal`] |
 //! | configurations for servers that need many settings | [`profile`] |
@@ -220,7 +220,7 @@ pub use protect_api::{
 pub use response::{ErrorBody, ErrorRenderer, ProblemJson, Rejection};
 pub use revocation::{Revocation, RevocationError};
 pub use secret::Secret;
-pub use settings::Resource;
+pub use settings::{IntrospectionValue, Resource};
 pub use settings::{JwtsWhenBlind, UnknownJwtsWhenBlind};
 pub use shared_store::StoreError;
 pub use telemetry::{IntrospectionState, LastError, SharedStoreState, Status};

@@ -6,6 +6,7 @@ mod issuer_url;
 mod jwts_when_blind;
 mod network;
 mod proxy;
+mod request_extras;
 mod resource;
 mod traceparent;
 
@@ -14,6 +15,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use actix_web::HttpRequest;
 
 pub use self::jwts_when_blind::{JwtsWhenBlind, UnknownJwtsWhenBlind};
+pub use self::request_extras::IntrospectionValue;
 pub use self::resource::Resource;
 pub(crate) use self::{
     document::{DocumentFuture, DocumentResolver, DocumentSource, JsonText},
@@ -21,6 +23,7 @@ pub(crate) use self::{
     issuer_url::{IssuerUrl, has_placeholder},
     network::{Network, RootCertificates},
     proxy::{Proxy, ProxyCredentials, ProxyException, ProxyUrl},
+    request_extras::RequestExtras,
     resource::PlacedResource,
     traceparent::Traceparent,
 };
@@ -45,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) rules: Rules,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<EndpointUrl>,
+    pub(crate) request_extras: RequestExtras,
     pub(crate) jwks_uri: Option<EndpointUrl>,
     pub(crate) metadata_document: Option<JsonText>,
     pub(crate) jwks_document: Option<JsonText>,

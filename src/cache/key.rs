@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
 /// The key of a verdict in an [`IntrospectionCache`](super::IntrospectionCache): SHA-256 over the token, the
-/// issuer, the introspection endpoint and the client id.
+/// issuer, the introspection endpoint, the client id, and additional fields of the request that are not secret.
 ///
 /// Two resource servers may share one store: a verdict for one client or from one issuer is never used for another.
 /// The token cannot be recovered from the key. `Debug` prints the first eight hexadecimal digits.
@@ -42,9 +42,9 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Computes the keys for one issuer, endpoint and client. No other code turns a token into a [`CacheKey`].
+/// Computes the keys for one issuer, endpoint, client and form of the request. No other code turns a token into a [`CacheKey`].
 ///
-/// The hash state already contains the first block, which is the digest of these three. Each token then costs a copy
+/// The hash state already contains the first block, which is the digest of these. Each token then costs a copy
 /// of that state and, if it has at most 47 bytes, one further block.
 pub(crate) struct CacheKeyHasher {
     prefix: Context,
@@ -52,8 +52,18 @@ pub(crate) struct CacheKeyHasher {
 
 impl CacheKeyHasher {
     pub(crate) fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
+        Self::with_fields(issuer, endpoint, client_id, std::iter::empty())
+    }
+
+    /// Like [`new`](Self::new), with the parts of the request that may change the verdict.
+    pub(crate) fn with_fields<'f>(
+        issuer: &'f str,
+        endpoint: &'f str,
+        client_id: &'f str,
+        fields: impl IntoIterator<Item = &'f str>,
+    ) -> Self {
         let mut prefix = Context::new(&SHA256);
-        prefix.update(&first_block(issuer, endpoint, client_id));
+        prefix.update(&first_block([issuer, endpoint, client_id].into_iter().chain(fields)));
         Self { prefix }
     }
 
@@ -74,11 +84,11 @@ impl fmt::Debug for CacheKeyHasher {
 /// The block length of SHA-256.
 const BLOCK: usize = 64;
 
-/// Returns exactly one block: the digest of the issuer, endpoint and client id, then zeros. Each of the three is
-/// preceded by its length, so that two different triples never have the same bytes.
-fn first_block(issuer: &str, endpoint: &str, client_id: &str) -> [u8; BLOCK] {
+/// Returns exactly one block: the digest of the issuer, endpoint, client id and further parts, then zeros. Each of them is
+/// preceded by its length, so that two different lists never have the same bytes.
+fn first_block<'p>(parts: impl Iterator<Item = &'p str>) -> [u8; BLOCK] {
     let mut framed = Vec::new();
-    for part in [issuer, endpoint, client_id] {
+    for part in parts {
         framed.extend_from_slice(&length(part));
         framed.extend_from_slice(part.as_bytes());
     }

@@ -12,6 +12,8 @@ const MAX_REMEMBERED: usize = 16;
 #[derive(Debug)]
 pub(crate) struct KeyHistory {
     client_id: String,
+    /// The parts of the request that may change the verdict.
+    fields: Vec<String>,
     seen: Mutex<Seen>,
 }
 
@@ -39,8 +41,9 @@ pub(crate) struct TokenKeys {
 }
 
 impl KeyHistory {
-    pub(crate) fn new(client_id: &str) -> Self {
-        Self { client_id: client_id.to_owned(), seen: Mutex::default() }
+    pub(crate) fn new(client_id: &str, fields: &[&str]) -> Self {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        Self { client_id: client_id.to_owned(), fields, seen: Mutex::default() }
     }
 
     /// Returns the key hasher of this endpoint, which becomes the newest one.
@@ -51,7 +54,12 @@ impl KeyHistory {
         let endpoint = known.unwrap_or_else(|| EndpointHistory {
             issuer: issuer.to_owned(),
             url: url.to_owned(),
-            hasher: Arc::new(CacheKeyHasher::new(issuer, url, &self.client_id)),
+            hasher: Arc::new(CacheKeyHasher::with_fields(
+                issuer,
+                url,
+                &self.client_id,
+                self.fields.iter().map(String::as_str),
+            )),
         });
         let hasher = Arc::clone(&endpoint.hasher);
         if seen.endpoints.len() >= MAX_REMEMBERED {
@@ -81,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_token_has_a_key_for_each_endpoint_and_the_newest_comes_first() {
-        let history = KeyHistory::new("api");
+        let history = KeyHistory::new("api", &[]);
         let key = |url| CacheKeyHasher::new("https://as.example.test", url, "api").key("token");
         for url in ["/a", "/b", "/a", "/a"] {
             assert_eq!(history.hasher("https://as.example.test", url).key("token"), key(url));
@@ -94,7 +102,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_bounded_in_number_and_a_forgotten_one_is_told() {
-        let history = KeyHistory::new("api");
+        let history = KeyHistory::new("api", &[]);
         for number in 0..MAX_REMEMBERED {
             history.hasher("issuer", &number.to_string());
         }

@@ -26,7 +26,7 @@ pub(super) enum ClientCredential {
     /// `client_secret` in the form.
     Post(Arc<Secret>),
     /// The value of the `Authorization` header.
-    Basic(HeaderValue),
+    Authorization(HeaderValue),
     /// An assertion signed for each request.
     Signed(JwtSigner),
     /// An assertion that a SPIFFE agent has obtained, valid until `exp`.
@@ -42,12 +42,13 @@ impl ClientCredential {
         }
         match method {
             Method::SecretPost => Ok(Self::Post(Arc::clone(secret))),
-            Method::SecretBasic => basic(&encoded(client_id), &encoded(text)).map(Self::Basic),
+            Method::SecretBasic => basic(&encoded(client_id), &encoded(text)).map(Self::Authorization),
             Method::SecretBasicRaw if client_id.contains(':') => {
                 Err("a client id with a colon cannot be sent without encoding: expected client_secret_basic"
                     .into())
             }
-            Method::SecretBasicRaw => basic(client_id, text).map(Self::Basic),
+            Method::SecretBasicRaw => basic(client_id, text).map(Self::Authorization),
+            Method::Bearer => bearer(text).map(Self::Authorization),
             Method::SecretJwt => JwtSigner::symmetric(text).map(Self::Signed),
             Method::PrivateKeyJwt => JwtSigner::private(text).map(Self::Signed),
             Method::SpiffeJwt => Ok(Self::Svid { token: Arc::clone(secret), exp: svid_exp(text)? }),
@@ -64,7 +65,7 @@ impl ClientCredential {
         form: &mut Serializer<'_, String>,
     ) -> Result<Option<HeaderValue>, String> {
         match self {
-            Self::Basic(header) => return Ok(Some(header.clone())),
+            Self::Authorization(header) => return Ok(Some(header.clone())),
             Self::Post(secret) => {
                 form.append_pair("client_id", client_id).append_pair("client_secret", secret.expose());
             }
@@ -96,6 +97,19 @@ fn basic(id: &str, secret: &str) -> Result<HeaderValue, String> {
     let pair = Zeroizing::new(format!("{id}:{secret}"));
     let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
     let mut header = HeaderValue::from_str(&value).map_err(|_| "the secret does not fit into a header")?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// Returns the value of a `Bearer` header (RFC 6750 section 2.1).
+fn bearer(token: &str) -> Result<HeaderValue, String> {
+    let is_token_character = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if !token.bytes().all(is_token_character) {
+        return Err("the token has characters that are not allowed (RFC 6750 section 2.1)".into());
+    }
+    let value = Zeroizing::new(format!("Bearer {token}"));
+    let mut header =
+        HeaderValue::from_str(&value).map_err(|_| "the token does not fit into a header")?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use actix_web::http::header::AUTHORIZATION;
+
 use super::{Introspection, IntrospectionTarget, response::read};
 use crate::{
     bearer::BearerToken,
@@ -52,7 +54,9 @@ impl Introspection {
         let authorization = authentication
             .apply(id, &audience, self.clock.unix_time().saturating_add(self.clock_skew), &mut form)
             .map_err(CallFailure::Other)?;
-        http::post_form(client, &target.endpoint.uri, authorization, form.finish().into(), bounds, reuse)
-            .await
+        let mut headers = self.extras.headers().map_err(CallFailure::Other)?;
+        self.extras.write_to(&mut form).map_err(CallFailure::Other)?;
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+        http::post_form(client, &target.endpoint.uri, headers, form.finish().into(), bounds, reuse).await
     }
 }

@@ -26,7 +26,7 @@ use actix_web::{
         StatusCode, Uri, Version,
         header::{
             ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-            HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
+            HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, USER_AGENT,
         },
     },
     web::{Bytes, BytesMut},
@@ -100,12 +100,12 @@ pub(crate) async fn get(client: &awc::Client, uri: &Uri, limits: CallLimits) -> 
     }
 }
 
-/// Posts a form that contains the client credentials in the body or the header. Boxed, because a future of this
-/// size would be copied from one `async fn` to the next.
+/// Posts a form. The body or these headers contain the client credentials. Boxed, because a future of this size would be
+/// copied from one `async fn` to the next.
 pub(crate) fn post_form(
     client: &awc::Client,
     uri: &Uri,
-    authorization: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     form: Bytes,
     bounds: CallDeadline,
     reuse: Reuse,
@@ -113,8 +113,8 @@ pub(crate) fn post_form(
     let mut request = new_request(client.post(uri.clone()), bounds.limits())
         .insert_header((ACCEPT, HeaderValue::from_static("application/json")))
         .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")));
-    if let Some(value) = authorization {
-        request = request.insert_header((AUTHORIZATION, value));
+    for header in headers {
+        request = request.insert_header(header);
     }
     Box::pin(call(request, form, bounds, reuse))
 }

@@ -2,6 +2,7 @@
 
 mod grants;
 mod hooks;
+mod introspection;
 mod limits;
 mod metadata;
 mod network;
@@ -12,7 +13,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-pub(crate) use self::network::NetworkSettings;
+pub(crate) use self::{introspection::IntrospectionFields, network::NetworkSettings};
 use crate::{
     algorithm::Algorithm,
     certificate::CertificateBinding,
@@ -43,6 +44,7 @@ pub struct ProtectApiBuilder {
     pub(crate) audiences: Vec<String>,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<UrlText>,
+    pub(crate) introspection_fields: IntrospectionFields,
     pub(crate) jwks_uri: Option<UrlText>,
     pub(crate) trust_store: Option<String>,
     pub(crate) scope_claims: Option<Vec<ScopeClaim>>,
@@ -81,6 +83,7 @@ impl ProtectApiBuilder {
             audiences: Vec::new(),
             client: None,
             introspection_endpoint: None,
+            introspection_fields: IntrospectionFields::default(),
             jwks_uri: None,
             trust_store: None,
             scope_claims: None,

@@ -215,6 +215,7 @@ impl VariableReader<'_> {
                 }
             }
             "client_secret_jwt" => ClientAuthentication::client_secret_jwt(self.secret(values, method)?),
+            "bearer" => ClientAuthentication::bearer(self.secret(values, method)?),
             "private_key_jwt" => ClientAuthentication::private_key_jwt(self.secret(values, method)?),
             "tls_client_auth" => ClientAuthentication::tls_client_auth(self.identity(values, method)?),
             "self_signed_tls_client_auth" => {
@@ -235,7 +236,7 @@ impl VariableReader<'_> {
                     "CLIENT_AUTH_METHOD",
                     format!(
                         "is {other:?}, expected one of client_secret_post, client_secret_basic, client_secret_jwt, \
-                         private_key_jwt, tls_client_auth, self_signed_tls_client_auth, spiffe_jwt, spiffe_x509"
+                         private_key_jwt, tls_client_auth, self_signed_tls_client_auth, spiffe_jwt, spiffe_x509, bearer"
                     ),
                 );
                 return None;
@@ -256,8 +257,11 @@ impl VariableReader<'_> {
                 None
             }
             (None, None) => {
-                let what =
-                    if method == "private_key_jwt" { "a private key as JWK" } else { "the client's secret" };
+                let what = match method {
+                    "private_key_jwt" => "a private key as JWK",
+                    "bearer" => "an access token",
+                    _ => "the client's secret",
+                };
                 self.problem(
                     "CLIENT_SECRET",
                     format!(

@@ -2,6 +2,7 @@
 
 mod documents;
 mod grants;
+mod introspection;
 mod issuer;
 mod network;
 mod resources;
@@ -50,6 +51,7 @@ impl ProtectApiBuilder {
         let resources = self.check_resources(&mut check);
         let hierarchy = self.check_hierarchy(&mut check);
         let network = self.check_network(&mut check);
+        let request_extras = self.check_introspection_fields(&mut check);
         let tuning = self.tuning;
         check.finish()?;
         // Without an issuer there was a problem.
@@ -81,6 +83,7 @@ impl ProtectApiBuilder {
                 ..tuning
             },
             introspection_endpoint,
+            request_extras,
             jwks_uri,
             metadata_document: self.metadata_document,
             jwks_document: self.jwks_document,

@@ -30,6 +30,7 @@ mod introspection {
     pub(crate) mod circuit_breaker;
     mod outage_grace;
     mod refresh_ahead;
+    mod request_fields;
     mod single_flight;
     mod waiting;
 }

@@ -6,6 +6,7 @@ const BUILDER: &str = concat!(
     include_str!("../builder.rs"),
     include_str!("grants.rs"),
     include_str!("hooks.rs"),
+    include_str!("introspection.rs"),
     include_str!("limits.rs"),
     include_str!("metadata.rs"),
     include_str!("network.rs"),
@@ -93,6 +94,7 @@ fn defaults() -> Vec<Documented> {
         audiences,
         client,
         introspection_endpoint,
+        introspection_fields,
         jwks_uri,
         trust_store,
         scope_claims,
@@ -120,6 +122,8 @@ fn defaults() -> Vec<Documented> {
     assert!(token_issuers.is_empty() && scope_implications.is_empty());
     assert!(required_claims.is_empty() && profile_problems.is_empty() && resources.is_empty());
     assert!(claim_rules.is_empty());
+    let IntrospectionFields { parameters, headers } = introspection_fields;
+    assert!(parameters.is_empty() && headers.is_empty());
     assert!(!accept_missing_audience);
     let mut defaults = vec![
         absent("issuer", issuer.as_ref(), "required", "none, it is required"),
@@ -136,6 +140,8 @@ fn defaults() -> Vec<Documented> {
         documented("audiences", "`AUDIENCE`", "none, one audience is required"),
         absent("client", client.as_ref(), "none", "none"),
         absent("introspection_endpoint", introspection_endpoint.as_ref(), "discovered", "discovered"),
+        documented("introspection_parameter", "none", "none"),
+        documented("introspection_header", "none", "none"),
         absent("jwks_uri", jwks_uri.as_ref(), "discovered", "discovered"),
         absent("trust_store_id", trust_store.as_ref(), "none", "`mtls_endpoint_aliases`"),
         absent(

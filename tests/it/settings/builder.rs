@@ -406,6 +406,7 @@ fn every_option_is_used_in_a_test() {
         "builder.rs",
         "builder/grants.rs",
         "builder/hooks.rs",
+        "builder/introspection.rs",
         "builder/limits.rs",
         "builder/metadata.rs",
         "builder/network.rs",

@@ -213,6 +213,13 @@ fn an_empty_variable_is_unset() {
         "ACCEPT_MISSING_ISSUER",
         "DANGEROUSLY_ACCEPT_MISSING_AUDIENCE",
         "REALM",
+        "ROOT_CERTIFICATES",
+        "ROOT_CERTIFICATES_FILE",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "HTTP_PROXY_USERNAME",
+        "HTTP_PROXY_PASSWORD",
+        "HTTP_PROXY_PASSWORD_FILE",
     ] {
         for blank in ["", " \t"] {
             assert_eq!(format!("{:?}", read(&[(name, blank)]).unwrap()), plain, "{name}");
@@ -227,6 +234,8 @@ fn an_empty_variable_is_unset() {
         "REQUIRED_CLAIMS",
         "ALLOWED_CLIENTS",
         "SCOPE_CLAIMS",
+        "INTROSPECTION_PARAMETERS",
+        "INTROSPECTION_HEADERS",
     ] {
         for blank in ["", " \t"] {
             only_problem(read_with_client(&[(name, blank)]), &format!("{name}: "), "is empty");
@@ -514,11 +523,12 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
     };
     let jwk = TestKey::generate(Algorithm::ES256, "k1").private_jwk().to_string();
     let files = [("CLIENT_CERTIFICATE_FILE", certificate.as_str()), ("CLIENT_KEY_FILE", key.as_str())];
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 9] = [
         ("client_secret_post", &[("CLIENT_SECRET", SECRET)], "SecretPost"),
         ("client_secret_basic", &[("CLIENT_SECRET", SECRET)], "SecretBasic"),
         ("client_secret_jwt", &[("CLIENT_SECRET", SECRET)], "SecretJwt"),
         ("private_key_jwt", &[("CLIENT_SECRET", &jwk)], "PrivateKeyJwt"),
+        ("bearer", &[("CLIENT_SECRET", SECRET)], "Bearer"),
         ("tls_client_auth", &files, "MutualTls(\"tls_client_auth\")"),
         ("self_signed_tls_client_auth", &files, "MutualTls(\"self_signed_tls_client_auth\")"),
         ("spiffe_x509", &files, "MutualTls(\"spiffe_x509\")"),
@@ -547,6 +557,7 @@ fn every_client_authentication_method_says_what_it_needs_and_takes_it() {
         ("private_key_jwt", vec![("CLIENT_SECRET", SECRET)]),
         ("private_key_jwt", vec![("CLIENT_SECRET", "{\"kty\":\"oct\",\"k\":\"hunter2\"}")]),
         ("client_secret_post", vec![("CLIENT_SECRET_FILE", missing.as_str())]),
+        ("bearer", vec![("CLIENT_SECRET", "hunter2 and more")]),
         (
             "tls_client_auth",
             vec![("CLIENT_CERTIFICATE_FILE", key.as_str()), ("CLIENT_KEY_FILE", key.as_str())],

@@ -53,6 +53,20 @@ async fn a_stored_verdict_is_used_for_the_configured_duration_and_not_past_exp()
     assert_eq!((two.api.outcome(&alice).await, calls(&issuer)), (OK, 4));
 }
 
+/// The server may decide by these fields.
+#[actix_web::test]
+async fn a_stored_verdict_belongs_to_the_fields_of_its_request() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    for (tenant, expected) in [("one", 1), ("two", 2), ("one", 2)] {
+        let builder = super::settings(&issuer, &store, &clock).introspection_parameter("tenant", tenant);
+        let replica = Replica::of(builder).await;
+        replica.becomes(actix_protect_api::SharedStoreState::Reading).await;
+        assert_eq!((replica.api.outcome(&alice).await, calls(&issuer)), (OK, expected));
+        stored(&store, expected).await;
+    }
+}
+
 fn issuer_time(clock: &actix_protect_api::test::TestClock) -> i64 {
     actix_protect_api::Clock::unix_time(clock)
 }
