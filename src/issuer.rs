@@ -4,6 +4,8 @@ pub(crate) mod discovery;
 pub(crate) mod http;
 mod issuer_metadata;
 pub(crate) mod refresh;
+mod restore;
+pub(crate) mod saved_document;
 #[cfg(feature = "rustls")]
 pub(crate) mod tls;
 
@@ -26,6 +28,7 @@ use self::{
     discovery::{Metadata, PublishedEndpoint, RequiredEndpoints},
     http::CallLimits,
     refresh::{Fetched, Lifetimes, Reader, RefreshingCache},
+    saved_document::SavedDocument,
 };
 use crate::{
     cache::{KeyHistory, TokenKeys},
@@ -52,6 +55,7 @@ struct Discovery {
     url: Option<EndpointUrl>,
     /// The document of the application, in place of a fetched one.
     source: Option<DocumentSource>,
+    saved: Option<SavedDocument>,
     /// Whether the application provides the keys.
     has_own_keys: bool,
     needs: RequiredEndpoints,
@@ -85,6 +89,7 @@ impl MetadataCache {
                 settings.metadata_document.as_ref(),
                 hooks.metadata_resolver.as_ref(),
             ),
+            saved: SavedDocument::new("metadata", settings, telemetry),
             needs: RequiredEndpoints::new(
                 client,
                 settings.trust_store.as_deref(),
@@ -170,11 +175,19 @@ impl MetadataCache {
         reader: Reader,
     ) -> impl Future<Output = Result<Arc<Fetched<IssuerMetadata>>, AuthError>> + use<> {
         let (discovery, cache) = (Arc::clone(&self.discovery), Arc::clone(&self.cache));
-        let telemetry = Arc::clone(&self.telemetry);
+        let (telemetry, known) = (Arc::clone(&self.telemetry), Arc::clone(&self.cache));
         let fetch = move || {
             let (discovery, client) = (Arc::clone(&discovery), client.clone());
-            let now = telemetry.clock.monotonic();
-            Arc::clone(&telemetry).fetch("metadata", async move { discovery.fetch(&client, now).await })
+            let (now, unix_time) = (telemetry.clock.monotonic(), telemetry.clock.unix_time());
+            let (fetching, telemetry) = (Arc::clone(&discovery), Arc::clone(&telemetry));
+            let is_first = known.load().is_none();
+            async move {
+                let fetching = async move { fetching.fetch(&client, now, unix_time).await };
+                match telemetry.fetch("metadata", fetching).await {
+                    Err(error) if is_first => Box::pin(discovery.restore(error)).await,
+                    outcome => outcome,
+                }
+            }
         };
         async move { cache.get(fetch, reader).await }
     }
@@ -205,8 +218,13 @@ impl MetadataCache {
 }
 
 impl Discovery {
-    /// Fetches the metadata. `now` is the time at which the fetch starts.
-    async fn fetch(&self, client: &awc::Client, now: Duration) -> Result<IssuerMetadata, AuthError> {
+    /// Fetches the metadata. `now` is the time at which the fetch starts, on the monotonic clock, and `unix_time` the same.
+    async fn fetch(
+        &self,
+        client: &awc::Client,
+        now: Duration,
+        unix_time: i64,
+    ) -> Result<IssuerMetadata, AuthError> {
         let mut errors = Vec::new();
         let found = match &self.source {
             None => {
@@ -215,8 +233,9 @@ impl Discovery {
             }
             Some(source) => {
                 let document = source.document(Deadline::after(self.limits.deadline)).await;
-                document
-                    .and_then(|document| discovery::read(&document, &self.issuer, &self.needs, &mut errors))
+                document.and_then(|document| {
+                    discovery::read(&[document], &self.issuer, self.issuer.is_loopback, &self.needs, &mut errors)
+                })
             }
         };
         if !errors.is_empty() {
@@ -224,6 +243,7 @@ impl Discovery {
             discovery::log_errors(&self.issuer, &errors, level);
         }
         let found = found?;
+        self.save(&found, unix_time);
         self.compare_auth_method(&found);
         Ok(self.complete(found, now))
     }
@@ -260,6 +280,12 @@ impl Discovery {
         (published, None)
     }
 
+    fn forget_last_good(&self) {
+        for last_good in [&self.last_good_introspection_endpoint, &self.last_good_jwks_uri] {
+            *last_good.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     /// Returns the configured authentication method and the published ones, if it is not among them.
     fn unpublished_auth_method(&self, found: &Metadata) -> Option<(&'static str, String)> {
         let (method, published) = self.auth_method.zip(found.introspection_auth_methods.as_ref())?;
@@ -289,7 +315,14 @@ impl Discovery {
             return Some(self.given());
         }
         let document = self.source.as_ref()?.given()?;
-        let found = discovery::read(document, &self.issuer, &self.needs, &mut Vec::new()).ok()?;
+        let found = discovery::read(
+            &[document],
+            &self.issuer,
+            self.issuer.is_loopback,
+            &self.needs,
+            &mut Vec::new(),
+        )
+        .ok()?;
         self.compare_auth_method(&found);
         Some(self.complete(found, Duration::ZERO))
     }
@@ -302,7 +335,7 @@ impl Discovery {
             jwks_uri: PublishedEndpoint::Absent,
             introspection_auth_methods: None,
             interruption: None,
-            document: None,
+            documents: Vec::new(),
         };
         self.complete(none, Duration::ZERO)
     }

@@ -18,7 +18,7 @@ pub(crate) use self::{header::Typ, other_types::unverified_payload};
 pub use self::{header::unverified_jwt_header, key_set::PublishedKey};
 
 use self::{
-    fetched_key_set::FetchedKeySet,
+    fetched_key_set::{FetchedKeySet, KeySetFile},
     token::{Jwt, JwtRules, MAX_TOKEN},
     verified_tokens::{TokenTag, VerifiedTokens},
 };
@@ -30,6 +30,7 @@ use crate::{
         MetadataCache,
         http::CallLimits,
         refresh::{Lifetimes, Reader, RefreshingCache},
+        saved_document::SavedDocument,
     },
     policy,
     settings::{DocumentSource, Hooks, Settings},
@@ -41,6 +42,7 @@ pub(crate) struct JwtValidator {
     keys: Arc<RefreshingCache<FetchedKeySet>>,
     /// The key set of the application, in place of a fetched one.
     source: Option<DocumentSource>,
+    saved: Option<Arc<SavedDocument>>,
     rules: JwtRules,
     limits: CallLimits,
     telemetry: Arc<Telemetry>,
@@ -105,6 +107,7 @@ impl JwtValidator {
         Self {
             keys: Arc::new(keys),
             source,
+            saved: SavedDocument::new("key_set", settings, telemetry).map(Arc::new),
             telemetry: Arc::clone(telemetry),
             rules: JwtRules::new(&settings.tuning),
             api_rules: settings.rules.clone(),
@@ -223,15 +226,30 @@ impl JwtValidator {
         let metadata = metadata.get(client.clone(), Reader::task(deadline));
         let (limits, last) = (self.limits.until(deadline), self.keys.load_full());
         let (source, issuer) = (self.source.clone(), Arc::clone(&self.telemetry.issuer));
+        let (is_first, unix_time) = (last.is_none(), self.telemetry.clock.unix_time());
+        let saved = self.saved.clone().filter(|_| source.is_none());
+        let file = KeySetFile { saved, ..KeySetFile::default() };
+        let of_fetch = file.clone();
         let fetching = async move {
             match source {
-                None => fetched_key_set::fetch(metadata, &client, limits, deadline, last.as_deref()).await,
+                None => {
+                    let last = last.as_deref();
+                    fetched_key_set::fetch(metadata, &client, limits, deadline, last, of_fetch, unix_time).await
+                }
                 Some(source) => {
                     FetchedKeySet::read(&source.document(deadline).await?, &issuer, last.as_deref())
                 }
             }
         };
-        Arc::clone(&self.telemetry).fetch("key_set", fetching)
+        let fetching = Arc::clone(&self.telemetry).fetch("key_set", fetching);
+        async move {
+            match (fetching.await, file.saved, file.endpoint.get()) {
+                (Err(error), Some(saved), Some(endpoint)) if is_first => {
+                    Box::pin(FetchedKeySet::restore(&saved, endpoint, error)).await
+                }
+                (outcome, _, _) => outcome,
+            }
+        }
     }
 
     /// Checks that there are usable keys. Fetches them if the cached ones are not fresh.

@@ -10,7 +10,7 @@ mod request_extras;
 mod resource;
 mod traceparent;
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) jwks_uri: Option<EndpointUrl>,
     pub(crate) metadata_document: Option<JsonText>,
     pub(crate) jwks_document: Option<JsonText>,
+    /// The directory in which fetched metadata and keys are saved.
+    pub(crate) document_directory: Option<PathBuf>,
     pub(crate) trust_store: Option<String>,
     pub(crate) resources: Vec<PlacedResource>,
     pub(crate) network: Network,

@@ -28,8 +28,8 @@ pub(crate) struct Metadata {
     pub(crate) introspection_auth_methods: Option<Vec<String>>,
     /// The error of another document that could not be fetched, if the fetched documents lack an endpoint.
     pub(crate) interruption: Option<AuthError>,
-    /// The document; the first one if several were fetched. `None` without discovery.
-    pub(crate) document: Option<Arc<Value>>,
+    /// The documents, in the order in which they were fetched. Empty without discovery.
+    pub(crate) documents: Vec<Arc<Value>>,
 }
 
 /// An endpoint of the metadata. An unusable one is an error only for a request that needs it.
@@ -157,14 +157,19 @@ pub(crate) async fn fetch(
     usable(metadata, interruption, needs, errors)
 }
 
-/// Reads a document of the application, like a fetched one.
+/// Reads documents that were not fetched, like fetched ones. `is_local` is whether they come from this machine.
 pub(crate) fn read(
-    document: &[u8],
+    documents: &[impl AsRef<[u8]>],
     issuer: &IssuerUrl,
+    is_local: bool,
     needs: &RequiredEndpoints,
     errors: &mut Vec<AuthError>,
 ) -> Result<Metadata, AuthError> {
-    usable(Metadata::parse(document, issuer, issuer.is_loopback, needs)?, None, needs, errors)
+    let mut parsed =
+        documents.iter().map(|document| Metadata::parse(document.as_ref(), issuer, is_local, needs));
+    let first = parsed.next().unwrap_or_else(|| Err(bad_answer("no metadata")))?;
+    let merged = parsed.try_fold(first, |first, next| Ok(first.completed_by(next?)))?;
+    usable(merged, None, needs, errors)
 }
 
 /// Returns the metadata, unless none of its needed endpoints can be used because of an error.
@@ -197,6 +202,7 @@ impl Metadata {
             introspection_endpoint: self.introspection_endpoint.or(other.introspection_endpoint),
             jwks_uri: self.jwks_uri.or(other.jwks_uri),
             introspection_auth_methods: self.introspection_auth_methods.or(other.introspection_auth_methods),
+            documents: [self.documents, other.documents].concat(),
             ..self
         }
     }
@@ -258,9 +264,9 @@ impl Metadata {
             jwks_uri: published(needs.uses_jwks().then_some(&members), "jwks_uri", is_local),
             introspection_auth_methods: auth_methods(&members),
             interruption: None,
-            document: None,
+            documents: Vec::new(),
         };
-        Ok(Self { document: Some(Arc::new(Value::Object(members))), ..metadata })
+        Ok(Self { documents: vec![Arc::new(Value::Object(members))], ..metadata })
     }
 }
 

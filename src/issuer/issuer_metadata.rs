@@ -47,6 +47,11 @@ impl IssuerMetadata {
         Self { issuer: metadata.issuer.as_str().into(), hasher, metadata, has_own_keys, good_until }
     }
 
+    /// Returns the same metadata, which is not used from this time on the monotonic clock.
+    pub(super) fn used_until(self, time: Duration) -> Self {
+        Self { good_until: Some(self.good_until.map_or(time, |until| until.min(time))), ..self }
+    }
+
     /// Returns whether the server publishes keys, even if the address cannot be used, or the application provides them.
     pub(crate) fn has_keys(&self) -> bool {
         self.has_own_keys || !matches!(self.metadata.jwks_uri, PublishedEndpoint::Absent)

@@ -11,7 +11,7 @@ mod shared_store;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub(crate) use self::{introspection::IntrospectionFields, network::NetworkSettings};
 use crate::{
@@ -41,6 +41,7 @@ pub struct ProtectApiBuilder {
     pub(crate) profile_problems: Vec<ConfigProblem>,
     pub(crate) metadata_document: Option<JsonText>,
     pub(crate) jwks_document: Option<JsonText>,
+    pub(crate) document_directory: Option<PathBuf>,
     pub(crate) audiences: Vec<String>,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<UrlText>,
@@ -80,6 +81,7 @@ impl ProtectApiBuilder {
             profile_problems: Vec::new(),
             metadata_document: None,
             jwks_document: None,
+            document_directory: None,
             audiences: Vec::new(),
             client: None,
             introspection_endpoint: None,

@@ -39,7 +39,7 @@ impl ProtectApi {
     /// nothing is discovered. If several documents were fetched, the first one. With several issuers: that of the first
     /// one.
     pub fn metadata(&self) -> Option<Arc<Value>> {
-        self.state.validator.metadata.load().as_ref()?.document.metadata.document.clone()
+        self.state.validator.metadata.load().as_ref()?.document.metadata.documents.first().cloned()
     }
 
     /// Returns the usable keys of the last good key set, whatever its age. Makes no call. Empty if none was fetched yet.

@@ -87,6 +87,7 @@ impl ProtectApiBuilder {
             jwks_uri,
             metadata_document: self.metadata_document,
             jwks_document: self.jwks_document,
+            document_directory: self.document_directory,
             trust_store: self.trust_store,
             resources,
             network,

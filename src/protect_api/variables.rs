@@ -53,6 +53,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("METADATA_URL", "metadata_url", Form::Text(Builder::metadata_url)),
     variable("METADATA_DOCUMENT", "metadata_document", Form::Text(Builder::metadata_document)),
     variable("JWKS_DOCUMENT", "jwks_document", Form::Text(Builder::jwks_document)),
+    variable("DOCUMENT_DIRECTORY", "document_directory", Form::Text(Builder::document_directory)),
     variable("TOKEN_ISSUERS", "token_issuers", Form::List(Builder::token_issuers)),
     variable("AUDIENCE", "audience", Form::Text(Builder::audience)),
     variable("AUDIENCES", "audiences", Form::List(Builder::audiences)),

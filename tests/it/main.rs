@@ -44,6 +44,7 @@ mod issuer {
     mod metadata;
     mod network;
     mod proxy;
+    mod saved_documents;
 }
 
 /// Mounts, requirements, extractors and guards.

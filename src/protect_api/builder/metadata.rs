@@ -1,6 +1,6 @@
 //! The settings of the metadata, the keys and the accepted issuers.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, path::Path, sync::Arc};
 
 use serde_json::Value;
 
@@ -57,6 +57,15 @@ impl ProtectApiBuilder {
     /// Default: none, the keys are fetched.
     pub fn jwks_document(mut self, json: impl Into<String>) -> Self {
         self.jwks_document = Some(json.into().into());
+        self
+    }
+
+    /// Sets an existing directory in which fetched metadata and keys are saved. If the first fetch of a process fails because
+    /// the server cannot be reached, the saved ones are used, up to [`max_stale`](Self::max_stale) after they were fetched, and
+    /// only for the same issuer. Only this application may be able to write to the directory: with another key set in it,
+    /// forged tokens would be accepted. Default: none, nothing is saved.
+    pub fn document_directory(mut self, path: impl AsRef<Path>) -> Self {
+        self.document_directory = Some(path.as_ref().to_owned());
         self
     }
 

@@ -53,6 +53,9 @@ impl ProtectApiBuilder {
                 check.problem(name, message);
             }
         }
+        if let Some(path) = self.document_directory.as_ref().filter(|path| !path.is_dir()) {
+            check.problem("document_directory", format!("is {path:?}, expected an existing directory"));
+        }
         if let Some(issuer) = issuer {
             self.check_metadata_document(issuer, check);
         }
@@ -75,7 +78,7 @@ impl ProtectApiBuilder {
             self.has_keys(),
         );
         let mut errors = Vec::new();
-        let found = match discovery::read(document.as_bytes(), issuer, &needs, &mut errors) {
+        let found = match discovery::read(&[document.as_bytes()], issuer, issuer.is_loopback, &needs, &mut errors) {
             Ok(found) => found,
             Err(error) => {
                 check.problem("metadata_document", format!("cannot be used: {}", error.text()));
