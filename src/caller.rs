@@ -66,6 +66,13 @@ impl<C> AuthenticatedRequest<C> {
         self.claims
     }
 
+    /// Returns the error with which this request would be rejected if the rules that are only
+    /// [reported](crate::ProtectApi::report_only) were enforced: of the outermost mount that has such a rule, or of the
+    /// [trial](crate::ProtectApiBuilder::trial).
+    pub fn would_be_rejected(&self) -> Option<&AuthError> {
+        self.context.would_be_rejected()
+    }
+
     fn verdict(&self) -> &Claims {
         &self.authenticated.valid.claims
     }

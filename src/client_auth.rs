@@ -22,12 +22,12 @@ use form_urlencoded::Serializer;
 
 use self::credential::ClientCredential;
 pub(crate) use self::document_signer::DocumentSigner;
+pub(crate) use self::watched_files::read as read_file;
 pub use self::{
     assertion_audience::{ClientAssertionAudience, UnknownClientAssertionAudience},
     identity::ClientIdentity,
     secret_source::SecretSource,
 };
-pub(crate) use self::watched_files::read as read_file;
 use crate::{
     error::{AuthError, SetupFault},
     secret::Secret,

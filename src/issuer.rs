@@ -1,5 +1,6 @@
 //! The metadata of the issuer: discovered and refreshed, or configured by the operator.
 
+mod auth_method;
 pub(crate) mod discovery;
 pub(crate) mod http;
 mod issuer_metadata;
@@ -15,10 +16,7 @@ pub(crate) use self::issuer_metadata::IssuerMetadata;
 use std::{
     error::Error as _,
     future::Future,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -234,7 +232,13 @@ impl Discovery {
             Some(source) => {
                 let document = source.document(Deadline::after(self.limits.deadline)).await;
                 document.and_then(|document| {
-                    discovery::read(&[document], &self.issuer, self.issuer.is_loopback, &self.needs, &mut errors)
+                    discovery::read(
+                        &[document],
+                        &self.issuer,
+                        self.issuer.is_loopback,
+                        &self.needs,
+                        &mut errors,
+                    )
                 })
             }
         };
@@ -286,28 +290,6 @@ impl Discovery {
         }
     }
 
-    /// Returns the configured authentication method and the published ones, if it is not among them.
-    fn unpublished_auth_method(&self, found: &Metadata) -> Option<(&'static str, String)> {
-        let (method, published) = self.auth_method.zip(found.introspection_auth_methods.as_ref())?;
-        // RFC 8414 section 2: `bearer` is the token type `Bearer`.
-        let is_published = published.iter().any(|one| one.eq_ignore_ascii_case(method));
-        (!is_published).then(|| (method, published.join(", ").chars().take(200).collect()))
-    }
-
-    /// Warns once if the server publishes authentication methods and the configured one is not among them. The
-    /// method may still work, because metadata can be incomplete.
-    fn compare_auth_method(&self, found: &Metadata) {
-        let Some((method, published)) = self.unpublished_auth_method(found) else { return };
-        if !self.warned_of_auth_method.swap(true, Ordering::Relaxed) {
-            let issuer = self.issuer.as_str();
-            record!(
-                log::Level::Warn, event = "auth_method_not_published", issuer, method;
-                "the authorization server may reject introspection requests: it does not publish the client \
-                 authentication method {method:?}, only {published:?} ({issuer})"
-            );
-        }
-    }
-
     /// Returns the metadata that is never fetched: a document of the application, or that of a configuration that needs no
     /// discovery. The builder has validated the document.
     fn fixed(&self) -> Option<IssuerMetadata> {
@@ -315,14 +297,9 @@ impl Discovery {
             return Some(self.given());
         }
         let document = self.source.as_ref()?.given()?;
-        let found = discovery::read(
-            &[document],
-            &self.issuer,
-            self.issuer.is_loopback,
-            &self.needs,
-            &mut Vec::new(),
-        )
-        .ok()?;
+        let found =
+            discovery::read(&[document], &self.issuer, self.issuer.is_loopback, &self.needs, &mut Vec::new())
+                .ok()?;
         self.compare_auth_method(&found);
         Some(self.complete(found, Duration::ZERO))
     }

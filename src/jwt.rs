@@ -14,6 +14,7 @@ pub(crate) mod verified_tokens;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+pub(crate) use self::header::is_jwt_of_another_type;
 pub(crate) use self::{header::Typ, other_types::unverified_payload};
 pub use self::{header::unverified_jwt_header, key_set::PublishedKey};
 
@@ -234,7 +235,8 @@ impl JwtValidator {
             match source {
                 None => {
                     let last = last.as_deref();
-                    fetched_key_set::fetch(metadata, &client, limits, deadline, last, of_fetch, unix_time).await
+                    fetched_key_set::fetch(metadata, &client, limits, deadline, last, of_fetch, unix_time)
+                        .await
                 }
                 Some(source) => {
                     FetchedKeySet::read(&source.document(deadline).await?, &issuer, last.as_deref())

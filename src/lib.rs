@@ -106,6 +106,7 @@
 //! | several issuers, tenants | [`AnyOf`], [`TenantRequest`], [`Principal`] |
 //! | configurations for servers that need many settings | [`profile`] |
 //! | a token without an HTTP request | [`ValidatedToken`] |
+//! | rules that are reported and not enforced | [`Trial`], [`ProtectApi::report_only`] |
 //! | long streams | [`Lease`], [`LeaseEnd`] |
 //! | metadata of the resource, table of the mounts | [`Resource`], [`ResourceMetadata`], [`Explanation`] |
 //! | scopes in a handler's signature, or to choose a route | [`Scoped`], [`RequiredScopes`], [`guard::has_scopes`] |
@@ -213,7 +214,7 @@ pub use issuer::hardened_client;
 pub use jwt::{PublishedKey, unverified_jwt_header};
 #[doc(hidden)]
 pub use middleware::ProtectApiService;
-pub use policy::GroupOptions;
+pub use policy::{GroupOptions, Trial};
 pub use protect_api::{
     AnyOf, Dangerous, Explanation, ProtectApi, ProtectApiBuilder, ResourceMetadata, TenantRequest,
 };

@@ -10,8 +10,8 @@ mod scope_union;
 mod step_up;
 #[cfg(test)]
 mod tests;
+mod trial;
 
-pub use self::groups::GroupOptions;
 pub(crate) use self::{
     claim_rule::ClaimRule,
     groups::{GroupsMapping, in_groups, in_groups_with},
@@ -20,7 +20,9 @@ pub(crate) use self::{
     requirements::Requirements,
     scope_union::ScopeUnion,
     step_up::StepUp,
+    trial::{TrialPhase, TrialRules, start_of_day},
 };
+pub use self::{groups::GroupOptions, trial::Trial};
 
 use crate::{
     certificate::{self, CertificateBinding, CertificateThumbprint},
@@ -93,16 +95,40 @@ pub(crate) fn check(
     certificate: Option<&CertificateThumbprint>,
 ) -> Result<(), AuthError> {
     check_token(claims, rules, issuer, now)?;
+    let custom = || rules.custom.iter().try_for_each(|rule| rule.check(claims));
+    check_in_order(claims, granted, rules, requirements, now, custom)?;
+    certificate::check(claims, rules.binding, certificate)
+        .map_err(|fault| AuthError::token(TokenFault::Binding).with_source(fault))
+}
+
+/// Checks only the requirements of a mount.
+pub(crate) fn check_requirements(
+    claims: &Claims,
+    granted: &Scopes,
+    rules: &Rules,
+    requirements: &Requirements,
+    now: i64,
+) -> Result<(), AuthError> {
+    check_in_order(claims, granted, rules, requirements, now, || Ok(()))
+}
+
+/// Checks the requirements of a mount, and the custom rules between them.
+fn check_in_order(
+    claims: &Claims,
+    granted: &Scopes,
+    rules: &Rules,
+    requirements: &Requirements,
+    now: i64,
+    custom: impl FnOnce() -> Result<(), AuthError>,
+) -> Result<(), AuthError> {
     let step_up = || requirements.step_up.check(claims, rules, now);
     scopes(claims, granted, rules, requirements).map_err(|error| match step_up() {
         Ok(()) => error,
         Err(both) => both.with_required_scopes(error.required_scopes()),
     })?;
     groups(claims, rules, requirements)?;
-    rules.custom.iter().try_for_each(|rule| rule.check(claims))?;
-    step_up()?;
-    certificate::check(claims, rules.binding, certificate)
-        .map_err(|fault| AuthError::token(TokenFault::Binding).with_source(fault))
+    custom()?;
+    step_up()
 }
 
 /// Checks the part that is the same for every route: issuer, audience, client, required claims and times.

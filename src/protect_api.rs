@@ -8,6 +8,7 @@ mod explanation;
 mod granted;
 pub(crate) mod issuer_set;
 mod mounts;
+mod report_only;
 mod requirements;
 pub(crate) mod resolvers;
 mod resource_metadata;
@@ -62,8 +63,11 @@ pub struct ProtectApi {
 
 /// The requirements and resolvers of one mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate setting")]
 pub(crate) struct Mount {
     pub(crate) requirements: Requirements,
+    /// Whether the requirements are reported and not enforced.
+    pub(crate) is_report_only: bool,
     pub(crate) is_optional: bool,
     pub(crate) allows_preflight: bool,
     pub(crate) max_age: Option<Duration>,

@@ -33,7 +33,7 @@ use crate::{
     certificate::{CertificateResolver, ResolverError},
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     clock::{Clock, SystemClock},
-    policy::Rules,
+    policy::{Rules, TrialRules},
     redact::UrlText,
     response::ErrorRenderer,
     shared_store::{Replica, ReplicaSettings, StoreHook},
@@ -46,6 +46,7 @@ pub(crate) struct Settings {
     /// The only URL of the metadata, in place of the well-known ones.
     pub(crate) metadata_url: Option<EndpointUrl>,
     pub(crate) rules: Rules,
+    pub(crate) trial: Option<TrialRules>,
     pub(crate) client: Option<ClientSettings>,
     pub(crate) introspection_endpoint: Option<EndpointUrl>,
     pub(crate) request_extras: RequestExtras,

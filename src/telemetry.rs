@@ -1,5 +1,6 @@
 //! Reports decisions and calls to the operator: trace records, and metrics through the `metrics` facade (feature
-//! `metrics`). No label contains a token, a claim or any other value that a caller can choose.
+//! `metrics`). No label contains a token, a claim or any other value that a caller can choose, except
+//! the client of a valid token in reports of rules that are not enforced.
 //!
 //! A test compares names, labels and keys with `docs/observability.md`.
 
@@ -9,8 +10,10 @@ mod metrics;
 mod rejections;
 pub(crate) mod spans;
 pub(crate) mod status;
+mod would_reject;
 
 pub use self::status::{IntrospectionState, LastError, SharedStoreState, Status};
+pub(crate) use self::would_reject::ReportedRule;
 
 use std::{
     sync::Arc,
@@ -19,7 +22,7 @@ use std::{
 
 #[cfg(feature = "metrics")]
 use self::metrics::Metrics;
-use self::{rejections::Rejections, status::LastFailure};
+use self::{rejections::Rejections, status::LastFailure, would_reject::ReportedClients};
 use crate::{clock::Clock, error::AuthError};
 
 /// The source of a verdict.
@@ -115,6 +118,7 @@ pub(crate) struct Telemetry {
     pub(crate) clock: Arc<dyn Clock>,
     failures: LastFailure,
     rejections: Rejections,
+    reported_clients: ReportedClients,
     #[cfg(feature = "metrics")]
     metrics: Metrics,
 }
@@ -131,6 +135,7 @@ impl Telemetry {
             clock,
             failures: LastFailure::default(),
             rejections: Rejections::default(),
+            reported_clients: ReportedClients::default(),
             #[cfg(feature = "metrics")]
             metrics: Metrics::new(issuer),
         })
@@ -161,6 +166,19 @@ impl Telemetry {
         }
         #[cfg(feature = "tracing")]
         spans::record_decision(&self.issuer, decision);
+    }
+
+    /// Reports a request that would be rejected with this error, and the client of its valid token.
+    pub(crate) fn would_reject(&self, rule: ReportedRule, error: &AuthError, client: Option<&str>) {
+        let (client, level) = self.reported_clients.label(client, self.clock.monotonic());
+        let (issuer, rule, fault) = (&*self.issuer, rule.name(), error.kind().fault());
+        record!(
+            level, event = "would_reject", issuer, rule, fault, client = &*client;
+            "a request would be rejected by a rule of the {rule} that is not enforced: {} ({fault}, client {client:?}, \
+             {issuer})", error.text()
+        );
+        #[cfg(feature = "metrics")]
+        self.metrics.would_reject(rule, fault, client);
     }
 
     /// Reports the failure of a request; see [`LastFailure::note`].

@@ -46,6 +46,8 @@ pub(crate) struct ValidToken {
     /// The age of the verdict; `None` for a JWT that was validated locally.
     pub(crate) age: Option<Age>,
     pub(crate) via: VerdictSource,
+    /// The error that rules of the outermost mount would cause that are not enforced.
+    pub(crate) would_be_rejected: Option<AuthError>,
 }
 
 impl ValidToken {
@@ -265,7 +267,7 @@ impl Validator {
         let has_issuer = claims.issuer().is_some();
         let issuer = (!has_issuer).then(|| self.metadata.issuer(self.metadata.load().as_deref()).into());
         let scopes = self.scopes.map(&claims);
-        Ok(ValidToken { claims, scopes, issuer, age, via })
+        Ok(ValidToken { claims, scopes, issuer, age, via, would_be_rejected: None })
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -36,6 +36,8 @@ pub(crate) struct AuthContext {
     via: Option<VerdictSource>,
     /// This mount, and the mounts around it; `None` if a test authenticated the request.
     mounts: Option<Rc<MountChain>>,
+    /// The error that rules of this mount or of an outer one would cause that are not enforced.
+    would_be_rejected: Option<AuthError>,
 }
 
 /// A caller with a valid token.
@@ -56,11 +58,20 @@ impl AuthContext {
             certificate: None,
             via: None,
             mounts: None,
+            would_be_rejected: None,
         }
     }
 
     pub(crate) fn with_mounts(self, mounts: Rc<MountChain>) -> Self {
         Self { mounts: Some(mounts), ..self }
+    }
+
+    pub(crate) fn would_be_rejected_by(self, error: Option<AuthError>) -> Self {
+        Self { would_be_rejected: error, ..self }
+    }
+
+    pub(crate) fn would_be_rejected(&self) -> Option<&AuthError> {
+        self.would_be_rejected.as_ref()
     }
 
     pub(crate) fn mounts(&self) -> Option<&Rc<MountChain>> {

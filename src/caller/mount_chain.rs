@@ -13,7 +13,7 @@ use crate::{
     policy::{Rules, ScopeUnion, StepUp},
     protect_api::{ProtectApi, state::State},
     settings::PlacedResource,
-    telemetry::Denial,
+    telemetry::{Denial, VerdictSource},
     validator::ValidToken,
 };
 
@@ -59,8 +59,11 @@ impl MountChain {
         let mounts = self.outermost_first();
         let max_age = mounts.iter().filter_map(|mount| mount.protect.mount.max_age).min();
         let valid = state.validator.validate(token, max_age, || state.thread_client_or(client)).await?;
+        let mut via = valid.via;
         for mount in mounts {
-            mount.protect.authorize(state, token, &valid, valid.via, certificate)?;
+            mount.protect.authorize(state, token, &valid, via, certificate)?;
+            // The outermost mount reports a trial.
+            via = VerdictSource::OuterMount;
         }
         Ok(valid)
     }
@@ -120,7 +123,7 @@ impl MountChain {
         for mount in self.outermost_first() {
             // The error already names the scopes of the mount that rejected, chosen by the scopes of the token.
             let is_named = by == RejectedBy::Mount && std::ptr::eq(mount, self) && !named.is_empty();
-            if !is_named {
+            if !is_named && !mount.protect.mount.is_report_only {
                 union.add_requirements(&mount.protect.mount.requirements, granted);
             }
         }
@@ -136,8 +139,8 @@ impl MountChain {
     fn complete_step_up(&self, error: AuthError) -> AuthError {
         let named = error.acr_values().split(' ').filter(|value| !value.is_empty()).map(Into::into).collect();
         let own = StepUp::new(vec![named], error.max_authentication_age());
-        let mounts =
-            self.outermost_first().into_iter().map(|mount| &mount.protect.mount.requirements.step_up);
+        let mounts = self.outermost_first().into_iter().map(|mount| &mount.protect.mount);
+        let mounts = mounts.filter(|mount| !mount.is_report_only).map(|mount| &mount.requirements.step_up);
         let merged = StepUp::merged(mounts.chain([&own]));
         error.with_step_up(merged.acr_values(), merged.within)
     }

@@ -45,6 +45,12 @@ impl ValidatedToken {
         &self.valid.claims
     }
 
+    /// Returns the error with which the token would be rejected if the rules that are only
+    /// [reported](crate::ProtectApi::report_only) were enforced.
+    pub fn would_be_rejected(&self) -> Option<&AuthError> {
+        self.valid.would_be_rejected.as_ref()
+    }
+
     /// Returns the claims by value.
     pub fn into_claims(self) -> Claims {
         self.valid.claims

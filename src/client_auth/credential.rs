@@ -108,8 +108,7 @@ fn bearer(token: &str) -> Result<HeaderValue, String> {
         return Err("the token has characters that are not allowed (RFC 6750 section 2.1)".into());
     }
     let value = Zeroizing::new(format!("Bearer {token}"));
-    let mut header =
-        HeaderValue::from_str(&value).map_err(|_| "the token does not fit into a header")?;
+    let mut header = HeaderValue::from_str(&value).map_err(|_| "the token does not fit into a header")?;
     header.set_sensitive(true);
     Ok(header)
 }

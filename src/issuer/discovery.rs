@@ -168,7 +168,7 @@ pub(crate) fn read(
     let mut parsed =
         documents.iter().map(|document| Metadata::parse(document.as_ref(), issuer, is_local, needs));
     let first = parsed.next().unwrap_or_else(|| Err(bad_answer("no metadata")))?;
-    let merged = parsed.try_fold(first, |first, next| Ok(first.completed_by(next?)))?;
+    let merged = parsed.try_fold(first, |first, next| next.map(|next| first.completed_by(next)))?;
     usable(merged, None, needs, errors)
 }
 

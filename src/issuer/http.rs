@@ -10,17 +10,12 @@ mod connection;
 mod connector;
 mod head;
 mod limits;
+mod once_body;
 mod proxy;
 
-use std::{
-    io::ErrorKind,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io::ErrorKind, time::Duration};
 
 use actix_web::{
-    body::{BodySize, MessageBody},
     error::ParseError,
     http::{
         StatusCode, Uri, Version,
@@ -34,17 +29,17 @@ use actix_web::{
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use futures_util::{Stream, StreamExt as _, future::LocalBoxFuture};
 
-use self::proxy::{ProxyError, ProxyErrorKind};
+pub use self::client::hardened_client;
 #[cfg(feature = "rustls")]
 pub(crate) use self::connector::Tls;
-pub use self::client::hardened_client;
 pub(crate) use self::{
     client::{WorkerClient, client_with},
     connector::Reuse,
     limits::{CallDeadline, CallLimits},
 };
+use self::{once_body::OnceBody, proxy::ProxyError};
 use crate::{
-    error::{AuthError, SetupFault, UpstreamFault},
+    error::{AuthError, UpstreamFault},
     telemetry::spans::record_status,
 };
 
@@ -273,7 +268,7 @@ fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> Cal
     if let SendRequestError::Connect(ConnectError::Io(io)) = error
         && let Some(error) = ProxyError::of(io)
     {
-        return CallFailure::Other(proxy_fault(error, reuse));
+        return CallFailure::Other(error.to_error(reuse));
     }
     let fault = match error {
         SendRequestError::Connect(ConnectError::Timeout) => UpstreamFault::TimedOut,
@@ -302,34 +297,4 @@ fn send_fault(error: &SendRequestError, limits: CallLimits, reuse: Reuse) -> Cal
     let error = AuthError::upstream(fault).with_source(error.to_string());
     let error = if sent_nothing { error.before_sending() } else { error };
     if closed_early { CallFailure::ClosedEarly(error) } else { CallFailure::Other(error) }
-}
-
-fn proxy_fault(error: &ProxyError, reuse: Reuse) -> AuthError {
-    let fault = match error.kind {
-        ProxyErrorKind::Credentials => {
-            return AuthError::setup(SetupFault::Proxy).with_source(error.to_string());
-        }
-        ProxyErrorKind::TimedOut => UpstreamFault::TimedOut,
-        ProxyErrorKind::Unreachable => UpstreamFault::Unreachable,
-    };
-    let error = AuthError::upstream(fault).with_source(error.to_string());
-    if reuse == Reuse::Allowed { error.before_sending() } else { error }
-}
-
-/// A body that can be sent exactly once. By default awc follows redirects, and sends a plain body again after 307
-/// and 308. With this body, a client of the application cannot send the client secret or the caller's token to
-/// another server.
-struct OnceBody(Bytes);
-
-impl MessageBody for OnceBody {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(u64::try_from(self.0.len()).unwrap_or(u64::MAX))
-    }
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let bytes = std::mem::take(&mut self.get_mut().0);
-        Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
-    }
 }

@@ -7,7 +7,7 @@ use super::{
     discovery::{self, Metadata},
     saved_document::Restored,
 };
-use crate::error::AuthError;
+use crate::{error::AuthError, settings::EndpointUrl};
 
 impl Discovery {
     /// Saves fetched metadata. `fetched_at` is in seconds since 1970.
@@ -24,7 +24,7 @@ impl Discovery {
     /// pause of a failed fetch.
     pub(super) async fn restore(&self, error: AuthError) -> Result<IssuerMetadata, AuthError> {
         let Some(saved) = self.saved.as_ref().filter(|_| self.source.is_none()) else { return Err(error) };
-        let is_local = self.url.as_ref().map_or(self.issuer.is_loopback, |url| url.is_loopback());
+        let is_local = self.url.as_ref().map_or(self.issuer.is_loopback, EndpointUrl::is_loopback);
         let read = |documents: &[String]| {
             discovery::read(documents, &self.issuer, is_local, &self.needs, &mut Vec::new())
         };

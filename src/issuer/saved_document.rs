@@ -35,7 +35,7 @@ pub(crate) struct SavedDocument {
     /// The maximum age of the document, in seconds.
     max_age: i64,
     telemetry: Arc<Telemetry>,
-    warnings: Arc<LogThrottle>,
+    warnings: LogThrottle,
 }
 
 /// The content of the file.
@@ -74,15 +74,14 @@ impl SavedDocument {
             max_size: size.saturating_mul(12).saturating_add(4096),
             max_age: i64::try_from(settings.tuning.max_stale.as_secs()).unwrap_or(i64::MAX),
             telemetry: Arc::clone(telemetry),
-            warnings: Arc::default(),
+            warnings: LogThrottle::default(),
         })
     }
 
     /// Saves a fetched document in the background.
     pub(crate) fn save(&self, url: &str, documents: Vec<String>, fetched_at: i64) {
         let content = Content { issuer: self.issuer.clone(), url: url.to_owned(), fetched_at, documents };
-        let (path, max_size, now) = (self.path.clone(), self.max_size, self.telemetry.clock.monotonic());
-        let (issuer, warnings) = (self.issuer.clone(), Arc::clone(&self.warnings));
+        let (path, max_size, issuer) = (self.path.clone(), self.max_size, self.issuer.clone());
         drop(spawn_blocking(move || {
             let saved = serde_json::to_vec(&content).map_err(io::Error::other).and_then(|bytes| {
                 if u64::try_from(bytes.len()).is_ok_and(|length| length <= max_size) {
@@ -92,10 +91,10 @@ impl SavedDocument {
                 }
             });
             if let Err(error) = saved {
-                let (issuer, level) = (issuer.as_str(), warnings.level_at(now, log::Level::Warn));
-                log::log!(
-                    target: crate::LOG, level, event = "document_not_saved", issuer;
-                    "{} cannot be written: {error}", path.display()
+                let issuer = issuer.as_str();
+                record!(
+                    log::Level::Warn, event = "document_not_saved", issuer;
+                    "{} cannot be written: {error} ({issuer})", path.display()
                 );
             }
         }));
@@ -147,8 +146,8 @@ impl SavedDocument {
 
     fn report<T>(&self, restored: &Restored<T>) {
         let (issuer, call, age) = (self.issuer.as_str(), self.kind, restored.age);
-        log::warn!(
-            target: crate::LOG, event = "document_restored", issuer, call, age;
+        record!(
+            log::Level::Warn, event = "document_restored", issuer, call, age;
             "the {} of {issuer} is used from {}, because the server cannot be reached: it was fetched {age} s ago",
             call.replace('_', " "), self.path.display()
         );
@@ -157,9 +156,9 @@ impl SavedDocument {
     fn refuse<T>(&self, problem: &dyn std::fmt::Display) -> Option<T> {
         let level = self.warnings.level_at(self.telemetry.clock.monotonic(), log::Level::Warn);
         let (issuer, call) = (self.issuer.as_str(), self.kind);
-        log::log!(
-            target: crate::LOG, level, event = "document_refused", issuer, call;
-            "{} is not used: {problem}", self.path.display()
+        record!(
+            level, event = "document_refused", issuer, call;
+            "{} is not used: {problem} ({issuer})", self.path.display()
         );
         None
     }
@@ -173,8 +172,8 @@ fn file_name(kind: &str, issuer: &str, url: &str) -> String {
         context.update(part.as_bytes());
     }
     let digest = context.finish();
-    let digest: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{kind}-{digest}.json")
+    let digest = digest.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    format!("{kind}-{digest:016x}.json")
 }
 
 /// Replaces a file, so that a reader sees either the old or the new content.

@@ -96,6 +96,12 @@ pub fn unverified_jwt_header(token: &str) -> Option<Map<String, Value>> {
     strict_object(&URL_SAFE_NO_PAD.decode(segment).ok()?).ok()
 }
 
+/// Returns whether a valid token is a JWT whose type is not `at+jwt`.
+pub(crate) fn is_jwt_of_another_type(token: &str) -> bool {
+    let Some(header) = unverified_jwt_header(token) else { return false };
+    header.get("typ").and_then(Value::as_str).map(Typ::from_text) != Some(Typ::AccessToken)
+}
+
 impl Typ {
     fn from_text(typ: &str) -> Self {
         // The prefix of a media type is usually omitted (RFC 7515 section 4.1.9).

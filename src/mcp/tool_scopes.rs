@@ -255,7 +255,9 @@ impl ToolScopes {
             return Ok(());
         }
         let mut union = ScopeUnion::new(&rules.hierarchy);
-        union.add_requirements(&self.protect.mount.requirements, Some(granted));
+        if !self.protect.mount.is_report_only {
+            union.add_requirements(&self.protect.mount.requirements, Some(granted));
+        }
         union.add(required.0.iter().map(|scope| scope.as_str()));
         let error = policy::insufficient_scope(&caller.valid.claims, rules, &union);
         Err(Denial::new(error, context.via().unwrap_or(VerdictSource::OuterMount)))

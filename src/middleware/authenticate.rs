@@ -52,7 +52,7 @@ impl WorkerContext {
     pub(crate) fn new(protect: &ProtectApi) -> Self {
         let others = protect.states().iter().skip(1);
         let mount = Rc::new(protect.clone());
-        protect.state.mounts.add(&protect.mount);
+        protect.state.add_mount(&protect.mount);
         Telemetry::describe_metrics();
         Self {
             mounts: RefCell::new(Rc::new(MountChain::new(Rc::clone(&mount), None))),
@@ -119,6 +119,8 @@ struct OuterCaller {
     caller: Rc<Caller>,
     /// The place from which the outer mount read the token; `None` if a test authenticated the request.
     source: Option<TokenSourceId>,
+    /// The error that rules of the outer mounts would cause that are not enforced.
+    would_be_rejected: Option<AuthError>,
 }
 
 impl OuterCaller {
@@ -164,17 +166,13 @@ impl ProtectApi {
         };
         match self.validate_token(validation).await {
             Ok((selected, valid)) => {
-                let via = valid.via;
+                let (via, report) = (valid.via, valid.would_be_rejected.clone());
                 let caller = Rc::new(Caller { valid, token, is_simulated: false });
                 let source = Some(self.token_source());
-                Ok(AuthContext::new(
-                    &worker.state(selected),
-                    &worker.mount,
-                    source,
-                    caller,
-                    certificate.copied(),
-                    via,
-                ))
+                let state = worker.state(selected);
+                let context =
+                    AuthContext::new(&state, &worker.mount, source, caller, certificate.copied(), via);
+                Ok(context.would_be_rejected_by(report))
             }
             Err((selected, denial)) => Err(Rejected { state: worker.state(selected), denial }),
         }
@@ -187,15 +185,17 @@ impl ProtectApi {
         outer: &OuterCaller,
         certificate: Option<&CertificateThumbprint>,
     ) -> Result<AuthContext, Rejected> {
-        let OuterCaller { state, caller, source } = outer;
+        let OuterCaller { state, caller, source, .. } = outer;
         let via = VerdictSource::OuterMount;
-        if let Err(denial) = self.authorize(state, &caller.token, &caller.valid, via, certificate) {
-            return Err(Rejected { state: Rc::clone(state), denial });
-        }
+        let report = match self.authorize(state, &caller.token, &caller.valid, via, certificate) {
+            Ok(report) => outer.would_be_rejected.clone().or(report),
+            Err(denial) => return Err(Rejected { state: Rc::clone(state), denial }),
+        };
         // A request that a test authenticated has no source in the mounts below either.
         let source = source.map(|_| self.token_source());
         let certificate = certificate.copied();
-        Ok(AuthContext::new(state, &worker.mount, source, Rc::clone(caller), certificate, via))
+        let context = AuthContext::new(state, &worker.mount, source, Rc::clone(caller), certificate, via);
+        Ok(context.would_be_rejected_by(report))
     }
 
     fn without_token(&self, worker: &WorkerContext) -> Result<AuthContext, AuthError> {
@@ -221,6 +221,7 @@ impl ProtectApi {
             state: Rc::clone(context.local_state()),
             caller: Rc::clone(outer),
             source: context.source(),
+            would_be_rejected: context.would_be_rejected().cloned(),
         })
     }
 

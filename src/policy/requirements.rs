@@ -15,3 +15,16 @@ pub(crate) struct Requirements {
     /// The scopes that the challenges of this mount also name. They are not required.
     pub(crate) hinted_scopes: Vec<Scope>,
 }
+
+impl Requirements {
+    /// Returns requirements that every valid token meets.
+    pub(crate) const fn none() -> Self {
+        Self {
+            all_scopes: Vec::new(),
+            any_scopes: Vec::new(),
+            groups: Vec::new(),
+            step_up: StepUp { contexts: Vec::new(), within: None },
+            hinted_scopes: Vec::new(),
+        }
+    }
+}

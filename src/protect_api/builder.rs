@@ -10,6 +10,7 @@ mod parties;
 mod shared_store;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use crate::{
     claims::ScopeClaim,
     client_auth::{ClientAssertionAudience, ClientAuthentication},
     error::{ConfigError, ConfigProblem},
-    policy::{ClaimRule, RequiredClaim},
+    policy::{ClaimRule, RequiredClaim, Trial},
     protect_api::{ProtectApi, env::VariableSource, state::State},
     redact::UrlText,
     settings::{ClientSettings, Hooks, JsonText, Network, Resource, Settings, Tuning},
@@ -64,6 +65,7 @@ pub struct ProtectApiBuilder {
     pub(crate) max_token_age: Option<Duration>,
     pub(crate) claim_rules: Vec<ClaimRule>,
     pub(crate) binding: CertificateBinding,
+    pub(crate) trial: Option<Trial>,
     pub(crate) tuning: Tuning,
     pub(crate) hooks: Hooks,
     pub(crate) resources: Vec<Resource>,
@@ -103,6 +105,7 @@ impl ProtectApiBuilder {
             max_token_age: None,
             claim_rules: Vec::new(),
             binding: CertificateBinding::default(),
+            trial: None,
             tuning: Tuning::default(),
             hooks: Hooks::default(),
             resources: Vec::new(),

@@ -87,7 +87,8 @@ impl Explanation {
         let mut mounts = self.0.iter().filter(names).peekable();
         mounts.peek()?;
         let mut sets: Vec<Vec<&str>> = vec![Vec::new()];
-        for Mount { requirements, .. } in mounts.map(|mount| &**mount) {
+        let enforced = mounts.map(|mount| &**mount).filter(|mount| !mount.is_report_only);
+        for Mount { requirements, .. } in enforced {
             let all = requirements.all_scopes.iter().map(std::slice::from_ref);
             let any = requirements.any_scopes.iter().filter(|any| !any.is_empty()).map(Vec::as_slice);
             for alternatives in all.chain(any) {
@@ -110,42 +111,48 @@ fn with<'s>(set: &[&'s str], scope: &'s Scope) -> Vec<&'s str> {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|mount| write_mount(mount, f))
+        self.0.iter().try_for_each(|mount| writeln!(f, "{mount}"))
     }
 }
 
-fn write_mount(mount: &Mount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let requirements = &mount.requirements;
-    let names = |scopes: &[Scope]| scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
-    let mut parts = Vec::new();
-    if mount.is_optional {
-        parts.push("the token is optional".to_owned());
+/// Prints the routes and the requirements.
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let requirements = &self.requirements;
+        let names = |scopes: &[Scope]| scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+        let mut parts = Vec::new();
+        if self.is_optional {
+            parts.push("the token is optional".to_owned());
+        }
+        if !requirements.all_scopes.is_empty() {
+            parts.push(format!("scopes {}", names(&requirements.all_scopes)));
+        }
+        for any in requirements.any_scopes.iter().filter(|any| !any.is_empty()) {
+            parts.push(format!("one of the scopes {}", names(any)));
+        }
+        if !self.inner_scopes.is_empty() {
+            parts.push(format!("operations with the scopes {}", names(&self.inner_scopes)));
+        }
+        for groups in requirements.groups.iter().filter(|groups| !groups.is_empty()) {
+            parts.push(format!("groups {groups:?}"));
+        }
+        for contexts in requirements.step_up.contexts.iter().filter(|contexts| !contexts.is_empty()) {
+            parts.push(format!("acr {}", contexts.join(" ")));
+        }
+        if let Some(within) = requirements.step_up.within {
+            parts.push(format!("authenticated within {within} s"));
+        }
+        if self.is_report_only && !parts.is_empty() {
+            parts.push("only reported".to_owned());
+        }
+        if let Some(age) = self.max_age {
+            parts.push(format!("a verdict of at most {age:?}"));
+        }
+        if parts.is_empty() {
+            parts.push("a valid token".to_owned());
+        }
+        let routes =
+            if self.routes.is_empty() { "(routes not named)".to_owned() } else { self.routes.join(", ") };
+        write!(f, "{routes}: {}", parts.join("; "))
     }
-    if !requirements.all_scopes.is_empty() {
-        parts.push(format!("scopes {}", names(&requirements.all_scopes)));
-    }
-    for any in requirements.any_scopes.iter().filter(|any| !any.is_empty()) {
-        parts.push(format!("one of the scopes {}", names(any)));
-    }
-    if !mount.inner_scopes.is_empty() {
-        parts.push(format!("operations with the scopes {}", names(&mount.inner_scopes)));
-    }
-    for groups in requirements.groups.iter().filter(|groups| !groups.is_empty()) {
-        parts.push(format!("groups {groups:?}"));
-    }
-    for contexts in requirements.step_up.contexts.iter().filter(|contexts| !contexts.is_empty()) {
-        parts.push(format!("acr {}", contexts.join(" ")));
-    }
-    if let Some(within) = requirements.step_up.within {
-        parts.push(format!("authenticated within {within} s"));
-    }
-    if let Some(age) = mount.max_age {
-        parts.push(format!("a verdict of at most {age:?}"));
-    }
-    if parts.is_empty() {
-        parts.push("a valid token".to_owned());
-    }
-    let routes =
-        if mount.routes.is_empty() { "(routes not named)".to_owned() } else { mount.routes.join(", ") };
-    writeln!(f, "{routes}: {}", parts.join("; "))
 }

@@ -106,7 +106,7 @@ impl ProtectApi {
         let replaces = self.state.settings.resources.len() > 1 && !placed.resource.scopes.is_empty();
         let mut scopes: BTreeSet<String> = listed.collect();
         if !replaces {
-            for mount in self.state.mounts.all() {
+            for mount in self.state.mounts.all().iter().filter(|mount| !mount.is_report_only) {
                 let requirements = &mount.requirements;
                 let any = requirements.any_scopes.iter().flatten();
                 let all = requirements.all_scopes.iter().chain(any).chain(&requirements.hinted_scopes);

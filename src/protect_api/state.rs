@@ -12,7 +12,8 @@ use crate::issuer::{http::Tls, tls};
 use crate::{
     clock::Clock,
     issuer::http::{WorkerClient, client_with},
-    protect_api::{mounts::Mounts, summary::Summary},
+    policy::TrialPhase,
+    protect_api::{Mount, mounts::Mounts, summary::Summary},
     redact::UrlText,
     response::{RejectionBuilder, challenge::Challenge},
     settings::{Hooks, Settings},
@@ -61,8 +62,35 @@ impl State {
 
     /// Logs the configuration of an API, once.
     pub(crate) fn log_configured(&self) {
-        if !self.is_logged.swap(true, Ordering::Relaxed) {
-            Summary::new(&self.settings, &self.hooks).log();
+        if self.is_logged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        Summary::new(&self.settings, &self.hooks).log();
+        if let Some(trial) = &self.settings.trial {
+            let issuer = self.settings.issuer.as_str();
+            let effect = match trial.phase(self.clock.unix_time()) {
+                TrialPhase::Reported if trial.ends => {
+                    "are reported until its date, and have no effect from then on"
+                }
+                TrialPhase::Reported => "are reported until its date, and enforced from then on",
+                TrialPhase::Enforced => "are enforced, because its date has passed",
+                TrialPhase::Ended => "have no effect, because its date has passed",
+            };
+            record!(
+                log::Level::Warn, event = "report_only", issuer;
+                "the rules of the trial {effect} ({issuer})"
+            );
+        }
+    }
+
+    /// Adds a mount that was built. Warns once if its requirements are not enforced.
+    pub(crate) fn add_mount(&self, mount: &Arc<Mount>) {
+        if self.mounts.add(mount) && mount.is_report_only {
+            let issuer = self.settings.issuer.as_str();
+            record!(
+                log::Level::Warn, event = "report_only", issuer;
+                "a mount reports its requirements and does not enforce them: {mount} ({issuer})"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ mod issuer;
 mod network;
 mod resources;
 mod shared_store;
+mod trial;
 mod verdict_cache;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ impl ProtectApiBuilder {
         let resources = self.check_resources(&mut check);
         let hierarchy = self.check_hierarchy(&mut check);
         let network = self.check_network(&mut check);
+        let trial = self.check_trial(&mut check);
         let request_extras = self.check_introspection_fields(&mut check);
         let tuning = self.tuning;
         check.finish()?;
@@ -75,6 +77,7 @@ impl ProtectApiBuilder {
                 binding: self.binding,
             },
             issuer,
+            trial,
             metadata_url,
             client: self.client,
             tuning: Tuning {

@@ -7,7 +7,7 @@ use crate::{
     certificate::CertificateThumbprint,
     error::{AuthError, TokenFault},
     policy,
-    protect_api::{ProtectApi, state::State},
+    protect_api::{ProtectApi, report_only::NO_REQUIREMENTS, state::State},
     revocation::Standing,
     telemetry::{Denial, VerdictSource},
     validator::ValidToken,
@@ -66,17 +66,21 @@ impl ProtectApi {
         Validation { token, certificate, client, .. }: &Validation<'_, C>,
     ) -> Result<OfIssuer<ValidToken>, OfIssuer<Denial>> {
         let outcome = state.validator.validate(token, self.mount.max_age, || client(&selected)).await;
-        let valid = match outcome {
+        let mut valid = match outcome {
             Ok(valid) => valid,
             Err(denial) => return Err((selected, denial)),
         };
         match self.authorize(state, token, &valid, valid.via, *certificate) {
-            Ok(()) => Ok((selected, valid)),
+            Ok(report) => {
+                valid.would_be_rejected = report;
+                Ok((selected, valid))
+            }
             Err(denial) => Err((selected, denial)),
         }
     }
 
-    /// Applies the revocation records, and the policy of this mount, to a valid token of this issuer.
+    /// Applies the revocation records, and the policy of this mount, to a valid token of this issuer. Returns the error that
+    /// rules would cause that are not enforced.
     pub(crate) fn authorize(
         &self,
         state: &State,
@@ -84,7 +88,7 @@ impl ProtectApi {
         valid: &ValidToken,
         via: VerdictSource,
         certificate: Option<&CertificateThumbprint>,
-    ) -> Result<(), Denial> {
+    ) -> Result<Option<AuthError>, Denial> {
         let State { settings, validator, clock, .. } = state;
         let metadata = validator.metadata.load();
         let issuer = validator.metadata.issuer(metadata.as_deref());
@@ -92,8 +96,13 @@ impl ProtectApi {
         if validator.revocations.check(|| token.as_str(), &valid.claims, || now) == Standing::Revoked {
             return Err(Denial::new(AuthError::token(TokenFault::Revoked), via));
         }
-        let requirements = &self.mount.requirements;
+        let is_report_only = self.mount.is_report_only;
+        let requirements = if is_report_only { &NO_REQUIREMENTS } else { &self.mount.requirements };
         policy::check(&valid.claims, valid.scopes(), &settings.rules, requirements, issuer, now, certificate)
-            .map_err(|error| Denial::new(error, via))
+            .map_err(|error| Denial::new(error, via))?;
+        if is_report_only || settings.trial.is_some() {
+            return self.check_reported_rules(state, token, valid, via, certificate);
+        }
+        Ok(None)
     }
 }

@@ -111,6 +111,16 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("INTROSPECT_JWT_TOKENS", "introspect_jwt_tokens", Form::Check(Builder::introspect_jwt_tokens)),
     variable("ALGORITHMS", "algorithms", Form::Algorithms(Builder::algorithms)),
     variable("REQUIRE_AT_JWT", "require_at_jwt", Form::Check(Builder::require_at_jwt)),
+    variable("TRIAL_UNTIL", "trial", Form::Text(Builder::trial_until)),
+    variable("TRIAL_AUDIENCES", "trial", Form::List(Builder::trial_audiences)),
+    variable("TRIAL_REQUIRE_AT_JWT", "trial", Form::Check(Builder::trial_require_at_jwt)),
+    variable(
+        "TRIAL_REQUIRE_CERTIFICATE_BINDING",
+        "trial",
+        Form::Check(Builder::trial_require_certificate_binding),
+    ),
+    variable("TRIAL_ACR", "trial", Form::List(Builder::trial_acr)),
+    variable("TRIAL_THEN_END", "trial", Form::Check(Builder::trial_then_end)),
     variable("REMEMBER_JWTS", "remember_jwts", Form::Boolean(Builder::remember_jwts)),
     variable(
         "METADATA_CACHE_DURATION",
@@ -280,6 +290,7 @@ mod tests {
             include_str!("builder/network.rs"),
             include_str!("builder/parties.rs"),
             include_str!("builder/shared_store.rs"),
+            include_str!("builder/trial.rs"),
         ];
         let methods = parts.into_iter().flat_map(|part| part.split("\n    pub fn ").skip(1));
         let mut methods: Vec<_> = methods.filter_map(|text| text.split(['(', '<']).next()).collect();

@@ -194,7 +194,17 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_exception() {
-        for text in ["", ".", "*.example", "as.example:443", "http://as.example", "10.0.0.0/33", "::/129", "a/8", "10.0.0.0/x"] {
+        for text in [
+            "",
+            ".",
+            "*.example",
+            "as.example:443",
+            "http://as.example",
+            "10.0.0.0/33",
+            "::/129",
+            "a/8",
+            "10.0.0.0/x",
+        ] {
             assert_eq!(ProxyException::parse(text), None, "{text:?}");
         }
     }
@@ -209,8 +219,7 @@ mod tests {
     #[test]
     fn the_header_has_the_current_password() {
         let folder = Folder::new();
-        let password =
-            SecretSource::watching(folder.write("password", "one\n"), std::time::Duration::ZERO);
+        let password = SecretSource::watching(folder.write("password", "one\n"), std::time::Duration::ZERO);
         let credentials = ProxyCredentials { username: "me".to_owned(), password };
         let header = |credentials: &ProxyCredentials| credentials.header().unwrap().to_string();
         assert_eq!(header(&credentials), format!("Basic {}", STANDARD.encode("me:one")));
@@ -220,7 +229,9 @@ mod tests {
 
     #[test]
     fn the_url_of_a_proxy_has_host_and_port_only() {
-        for text in ["http://proxy.example:3128", "http://proxy.example:3128/", "http://[::1]:3128", "http://proxy"] {
+        for text in
+            ["http://proxy.example:3128", "http://proxy.example:3128/", "http://[::1]:3128", "http://proxy"]
+        {
             assert_eq!(ProxyUrl::parse(text).unwrap().to_string(), text.trim_end_matches('/'));
         }
         for text in [

@@ -93,7 +93,9 @@ impl RequestExtras {
     /// Adds the parameters to a form.
     pub(crate) fn write_to(&self, form: &mut Serializer<'_, String>) -> Result<(), AuthError> {
         for (name, value) in &self.parameters {
-            let written = value.use_with(|value| drop(form.append_pair(name, value)));
+            let written = value.use_with(|value| {
+                form.append_pair(name, value);
+            });
             written.map_err(|problem| unusable(name, &problem))?;
         }
         Ok(())
@@ -113,10 +115,11 @@ impl RequestExtras {
     pub(crate) fn parts(&self) -> Vec<&str> {
         let headers = self.headers.iter().map(|(name, value)| ("header", name.as_str(), value));
         let parameters = self.parameters.iter().map(|(name, value)| ("parameter", name.as_str(), value));
-        let parts = parameters.chain(headers).flat_map(|(kind, name, IntrospectionValue(value))| match value {
-            ValueKind::Plain(text) => [kind, name, "plain", text],
-            ValueKind::Secret(_) => [kind, name, "secret", ""],
-        });
+        let parts =
+            parameters.chain(headers).flat_map(|(kind, name, IntrospectionValue(value))| match value {
+                ValueKind::Plain(text) => [kind, name, "plain", text],
+                ValueKind::Secret(_) => [kind, name, "secret", ""],
+            });
         parts.collect()
     }
 }

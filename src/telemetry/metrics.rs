@@ -31,13 +31,20 @@ const IN_FLIGHT: &str = "protect_api_introspections_in_flight";
 const PAUSED: &str = "protect_api_introspection_paused";
 const EVENTS: &str = "protect_api_revocation_events_total";
 const BLIND: &str = "protect_api_store_blind";
+const WOULD_REJECT: &str = "protect_api_would_reject_total";
 const LEASES: &str = "protect_api_leases";
 const LEASES_ENDED: &str = "protect_api_leases_ended_total";
 const FETCHED: &str = "protect_api_fetched_timestamp_seconds";
 
 /// The names, units and descriptions. A test compares them with `docs/observability.md`.
-const DESCRIPTIONS: [(Describe, &str, Unit, &str); 9] = [
+const DESCRIPTIONS: [(Describe, &str, Unit, &str); 10] = [
     (COUNTER, DECISIONS, Unit::Count, "decisions of mounts, and rejections by handlers"),
+    (
+        COUNTER,
+        WOULD_REJECT,
+        Unit::Count,
+        "requests that were accepted, and would be rejected by a rule that is only reported",
+    ),
     (HISTOGRAM, UPSTREAM, Unit::Seconds, "duration of calls"),
     (GAUGE, IN_FLIGHT, Unit::Count, "introspections in flight"),
     (GAUGE, PAUSED, Unit::Count, "1 while introspection is paused or being probed, else 0"),
@@ -127,6 +134,12 @@ impl Metrics {
 
     pub(crate) fn lease_ended(&self, end: &'static str) {
         count(&key(LEASES_ENDED, &self.issuer, [("end", end)]));
+    }
+
+    pub(crate) fn would_reject(&self, rule: &'static str, fault: &'static str, client: Arc<str>) {
+        let labels = [("rule", rule), ("fault", fault)];
+        let key = key(WOULD_REJECT, &self.issuer, labels);
+        count(&key.with_extra_labels(vec![Label::new("client", client)]));
     }
 
     pub(crate) fn fetched(&self, call: &'static str, unix_time: i64) {

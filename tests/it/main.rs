@@ -44,7 +44,7 @@ mod issuer {
     mod metadata;
     mod network;
     mod proxy;
-    mod saved_documents;
+    pub(crate) mod saved_documents;
 }
 
 /// Mounts, requirements, extractors and guards.
@@ -56,6 +56,7 @@ mod authorization {
     mod guards;
     mod issuer_routing;
     mod mounts;
+    pub(crate) mod report_only;
     mod requirements;
     mod several_issuers;
     mod step_up;

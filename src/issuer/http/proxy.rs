@@ -6,7 +6,12 @@ use actix_tls::connect::ConnectError;
 use actix_web::{http::Uri, rt::net::TcpStream};
 use zeroize::Zeroizing;
 
-use crate::{deadline::Deadline, settings::Proxy};
+use crate::{
+    deadline::Deadline,
+    error::{AuthError, SetupFault, UpstreamFault},
+    issuer::http::Reuse,
+    settings::Proxy,
+};
 
 /// The longest time from the connection to the proxy to the end of its response. The client stops a connection after 5 s, and
 /// its error would not name the proxy.
@@ -20,11 +25,11 @@ const MAX_HEADERS: usize = 64;
 #[derive(Debug)]
 pub(super) struct ProxyError {
     text: String,
-    pub(super) kind: ProxyErrorKind,
+    kind: ProxyErrorKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProxyErrorKind {
+enum ProxyErrorKind {
     /// There is no tunnel to the server.
     Unreachable,
     TimedOut,
@@ -45,6 +50,19 @@ impl ProxyError {
         Self { text: format!("the proxy {} {problem}", proxy.url), kind }
     }
 
+    /// Returns the error of the call.
+    pub(super) fn to_error(&self, reuse: Reuse) -> AuthError {
+        let fault = match self.kind {
+            ProxyErrorKind::Credentials => {
+                return AuthError::setup(SetupFault::Proxy).with_source(self.to_string());
+            }
+            ProxyErrorKind::TimedOut => UpstreamFault::TimedOut,
+            ProxyErrorKind::Unreachable => UpstreamFault::Unreachable,
+        };
+        let error = AuthError::upstream(fault).with_source(self.to_string());
+        if reuse == Reuse::Allowed { error.before_sending() } else { error }
+    }
+
     /// Returns the failure of a proxy, if the cause of a failed connection is one.
     pub(super) fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
@@ -60,7 +78,8 @@ pub(super) async fn tunnel(
     let fail = |kind, problem: &dyn fmt::Display| ProxyError::new(proxy, kind, problem);
     let unreachable = |problem: &dyn fmt::Display| fail(ProxyErrorKind::Unreachable, problem);
     let exchange = async {
-        let stream = connecting.await.map_err(|error| unreachable(&format!("is unreachable: {}", cause(&error))))?;
+        let stream =
+            connecting.await.map_err(|error| unreachable(&format!("is unreachable: {}", cause(&error))))?;
         let request = request(proxy, uri)
             .map_err(|problem| fail(ProxyErrorKind::Credentials, &format!("cannot be used: {problem}")))?;
         write(&stream, request.as_bytes())
@@ -68,19 +87,25 @@ pub(super) async fn tunnel(
             .map_err(|error| unreachable(&format!("closed the connection: {error}")))?;
         match read_status(&stream).await.map_err(|problem| unreachable(&problem))? {
             200..=299 => Ok(stream),
-            407 if proxy.credentials.is_some() => {
-                Err(fail(ProxyErrorKind::Credentials, &"rejected the configured credentials (status 407)"))
+            // Some proxies respond with 401 (tinyproxy). The server is not reached yet, so it is not its response.
+            status @ (401 | 407) if proxy.credentials.is_some() => {
+                let problem = format!("rejected the configured credentials (status {status})");
+                Err(fail(ProxyErrorKind::Credentials, &problem))
             }
-            407 => Err(fail(
-                ProxyErrorKind::Credentials,
-                &"requires credentials, and none are configured (status 407)",
-            )),
-            status => Err(unreachable(&format!("rejected the connection to the server with status {status}"))),
+            status @ (401 | 407) => {
+                let problem = format!("requires credentials, and none are configured (status {status})");
+                Err(fail(ProxyErrorKind::Credentials, &problem))
+            }
+            status => {
+                Err(unreachable(&format!("rejected the connection to the server with status {status}")))
+            }
         }
     };
     let outcome = Deadline::after(TIMEOUT).wait(exchange).await;
     outcome
-        .unwrap_or_else(|| Err(fail(ProxyErrorKind::TimedOut, &format!("did not open a tunnel within {TIMEOUT:?}"))))
+        .unwrap_or_else(|| {
+            Err(fail(ProxyErrorKind::TimedOut, &format!("did not open a tunnel within {TIMEOUT:?}")))
+        })
         .map_err(io::Error::other)
 }
 

@@ -155,8 +155,10 @@ const LIMITS: CallLimits =
 /// Sends a request like introspection does.
 async fn post(client: &awc::Client, uri: &Uri) -> Result<Reply, AuthError> {
     let (form, bounds) = (Bytes::from_static(b"token=x"), LIMITS.starting_now());
-    match post_form(client, uri, None, form.clone(), bounds, Reuse::Allowed).await {
-        Err(CallFailure::ClosedEarly(_)) => Ok(post_form(client, uri, None, form, bounds, Reuse::No).await?),
+    match post_form(client, uri, Vec::new(), form.clone(), bounds, Reuse::Allowed).await {
+        Err(CallFailure::ClosedEarly(_)) => {
+            Ok(post_form(client, uri, Vec::new(), form, bounds, Reuse::No).await?)
+        }
         outcome => Ok(outcome?),
     }
 }
@@ -242,7 +244,7 @@ async fn no_caller_gets_the_response_of_another_over_tls() {
             });
         }
     });
-    storm(&client_with(Some(Arc::new(tls))), &base).await;
+    storm(&client_with(Some(Arc::new(tls)), None), &base).await;
     // Connections are reused: there are fewer connections than calls.
     assert!(connections.get() < 24 * 12, "{}", connections.get());
 }
@@ -371,8 +373,14 @@ async fn only_a_first_call_without_a_connection_sent_nothing() {
             (address, Reuse::No, false),
         ] {
             let uri: Uri = format!("http://{address}/").parse().unwrap();
-            let sending =
-                post_form(&client, &uri, None, Bytes::from_static(b"a=b"), LIMITS.starting_now(), reuse);
+            let sending = post_form(
+                &client,
+                &uri,
+                Vec::new(),
+                Bytes::from_static(b"a=b"),
+                LIMITS.starting_now(),
+                reuse,
+            );
             let error = AuthError::from(sending.await.err().unwrap());
             assert_eq!(error.is_before_sending(), sent_nothing, "{address} {reuse:?}");
         }

@@ -11,7 +11,8 @@ const BUILDER: &str = concat!(
     include_str!("metadata.rs"),
     include_str!("network.rs"),
     include_str!("parties.rs"),
-    include_str!("shared_store.rs")
+    include_str!("shared_store.rs"),
+    include_str!("trial.rs")
 );
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
@@ -113,6 +114,7 @@ fn defaults() -> Vec<Documented> {
         max_token_age,
         claim_rules,
         binding,
+        trial,
         tuning,
         hooks,
         resources,
@@ -167,6 +169,7 @@ fn defaults() -> Vec<Documented> {
         documented("require_claim", "none", "none"),
         absent("max_token_age", max_token_age.as_ref(), "no limit", "no limit"),
         documented("claim_rule", "none", "none"),
+        absent("trial", trial.as_ref(), "none", "none"),
         documented(
             "certificate_binding",
             format!("`{binding}`"),

@@ -54,7 +54,10 @@ impl ProtectApiBuilder {
             }
         }
         if let Some(path) = self.document_directory.as_ref().filter(|path| !path.is_dir()) {
-            check.problem("document_directory", format!("is {path:?}, expected an existing directory"));
+            check.problem(
+                "document_directory",
+                format!("is {}, expected an existing directory", path.display()),
+            );
         }
         if let Some(issuer) = issuer {
             self.check_metadata_document(issuer, check);
@@ -78,13 +81,14 @@ impl ProtectApiBuilder {
             self.has_keys(),
         );
         let mut errors = Vec::new();
-        let found = match discovery::read(&[document.as_bytes()], issuer, issuer.is_loopback, &needs, &mut errors) {
-            Ok(found) => found,
-            Err(error) => {
-                check.problem("metadata_document", format!("cannot be used: {}", error.text()));
-                return;
-            }
-        };
+        let found =
+            match discovery::read(&[document.as_bytes()], issuer, issuer.is_loopback, &needs, &mut errors) {
+                Ok(found) => found,
+                Err(error) => {
+                    check.problem("metadata_document", format!("cannot be used: {}", error.text()));
+                    return;
+                }
+            };
         for error in errors {
             check.problem("metadata_document", format!("cannot be used: {}", error.text()));
         }

@@ -46,7 +46,10 @@ impl ProtectApiBuilder {
         let Some(url) = &network.http_proxy else {
             for (method, is_set) in [
                 ("no_proxy", network.no_proxy.is_some()),
-                ("http_proxy_credentials", network.proxy_username.is_some() || network.proxy_password.is_some()),
+                (
+                    "http_proxy_credentials",
+                    network.proxy_username.is_some() || network.proxy_password.is_some(),
+                ),
             ] {
                 if is_set {
                     check.problem(method, "is set, but http_proxy is not");

@@ -55,7 +55,8 @@ async fn parameters_and_headers_are_sent_and_not_shown() {
 #[actix_web::test]
 async fn variables_set_plain_parameters_and_headers() {
     let issuer = TestIssuer::start();
-    let own = [("INTROSPECTION_PARAMETERS", "resource=a=b, tenant=one"), ("INTROSPECTION_HEADERS", "X-Tenant=two")];
+    let own =
+        [("INTROSPECTION_PARAMETERS", "resource=a=b, tenant=one"), ("INTROSPECTION_HEADERS", "X-Tenant=two")];
     let own = own.map(|(name, value)| (format!("MONOCLOUD_BACKEND_{name}"), value.to_owned()));
     let variables = issuer.variables().into_iter().chain(own);
     let protect = ProtectApi::try_from_variables("MONOCLOUD_BACKEND_", variables).unwrap();
@@ -78,20 +79,35 @@ fn problem(builder: ProtectApiBuilder) -> String {
 fn fields_of_this_crate_and_malformed_ones_are_an_error() {
     let issuer = TestIssuer::start();
     let new = || introspecting(&issuer);
-    for name in
-        ["token", "token_type_hint", "client_id", "client_secret", "client_assertion", "client_assertion_type"]
-    {
+    for name in [
+        "token",
+        "token_type_hint",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+    ] {
         let problem = problem(new().introspection_parameter(name, "hunter2"));
         assert_eq!(
             problem,
-            format!("introspection_parameter: names {name:?}, which this crate sends, expected another parameter")
+            format!(
+                "introspection_parameter: names {name:?}, which this crate sends, expected another parameter"
+            )
         );
     }
-    for name in ["Authorization", "HOST", "content-length", "Transfer-Encoding", "Proxy-Authorization", "Accept"] {
-        assert!(problem(new().introspection_header(name, "hunter2")).contains("which this crate sends"), "{name}");
+    for name in
+        ["Authorization", "HOST", "content-length", "Transfer-Encoding", "Proxy-Authorization", "Accept"]
+    {
+        assert!(
+            problem(new().introspection_header(name, "hunter2")).contains("which this crate sends"),
+            "{name}"
+        );
     }
     for (builder, expected) in [
-        (new().introspection_parameter("", "hunter2"), "introspection_parameter: has an entry without a name"),
+        (
+            new().introspection_parameter("", "hunter2"),
+            "introspection_parameter: has an entry without a name",
+        ),
         (new().introspection_header("", "hunter2"), "introspection_header: has an entry without a name"),
         (new().introspection_header("a b", "hunter2"), "expected the name of a header"),
         (new().introspection_header("X-A", "hunter2\r\nX-B: c"), "\"X-A\" has a value that cannot be used"),

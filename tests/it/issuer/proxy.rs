@@ -73,7 +73,8 @@ impl TestProxy {
     }
 
     async fn forwarding() -> Self {
-        Self::start(|_| Response::Tunnel("HTTP/1.1 200 Connection established\r\nVia: 1.1 test\r\n\r\n")).await
+        Self::start(|_| Response::Tunnel("HTTP/1.1 200 Connection established\r\nVia: 1.1 test\r\n\r\n"))
+            .await
     }
 
     async fn responding(bytes: impl Into<Vec<u8>>) -> Self {
@@ -181,9 +182,25 @@ async fn each_fault_of_the_proxy_is_named_without_its_credentials() {
     let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(20_000));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(100));
     for (response, has_credentials, outcome, text) in [
-        (&*b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"[..], true, refused, "rejected the configured credentials (status 407)"),
-        (b"HTTP/1.1 407 No\r\n\r\n", false, refused, "requires credentials, and none are configured (status 407)"),
-        (b"HTTP/1.1 403 Forbidden\r\n\r\n", true, unreachable, "rejected the connection to the server with status 403"),
+        (
+            &b"HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno"[..],
+            true,
+            refused,
+            "rejected the configured credentials (status 407)",
+        ),
+        (b"HTTP/1.1 401 No\r\n\r\n", true, refused, "rejected the configured credentials (status 401)"),
+        (
+            b"HTTP/1.1 407 No\r\n\r\n",
+            false,
+            refused,
+            "requires credentials, and none are configured (status 407)",
+        ),
+        (
+            b"HTTP/1.1 403 Forbidden\r\n\r\n",
+            true,
+            unreachable,
+            "rejected the connection to the server with status 403",
+        ),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", true, unreachable, "with status 502"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere\r\n\r\n", true, unreachable, "with status 302"),
         (b"HTTP/1.1 101 Switching\r\n\r\n", true, unreachable, "sent status 101"),
@@ -243,9 +260,10 @@ async fn variables_set_the_proxy() {
     let password = folder.file("password", "hunter2\n");
     let read = |variables: &[(&str, &str)]| {
         let own = variables.iter().map(|(name, value)| (format!("P_{name}"), (*value).to_owned()));
-        let issuers = issuer.variables().into_iter().map(|(name, value)| {
-            (name.replace("MONOCLOUD_BACKEND_", "P_"), value)
-        });
+        let issuers = issuer
+            .variables()
+            .into_iter()
+            .map(|(name, value)| (name.replace("MONOCLOUD_BACKEND_", "P_"), value));
         ProtectApi::try_from_variables("P_", issuers.chain(own))
     };
     let protect = read(&[
@@ -262,7 +280,11 @@ async fn variables_set_the_proxy() {
 
     let proxy = ("HTTP_PROXY", &*proxy.url);
     for (variables, name, message) in [
-        (&[("HTTP_PROXY", "https://proxy")][..], "HTTP_PROXY", "expected an http URL with host and port only"),
+        (
+            &[("HTTP_PROXY", "https://proxy")][..],
+            "HTTP_PROXY",
+            "expected an http URL with host and port only",
+        ),
         (&[("HTTP_PROXY", "http://me:hunter2@proxy")], "HTTP_PROXY", "it may hold credentials"),
         (&[("NO_PROXY", "a")], "NO_PROXY", "is set, but http_proxy is not"),
         (&[("HTTP_PROXY_USERNAME", "me")], "HTTP_PROXY_USERNAME", "is set, but http_proxy is not"),

@@ -153,7 +153,10 @@ async fn a_file_that_others_may_have_changed_is_not_used() {
         content.to_string()
     };
     let foreign = TestKey::generate(Algorithm::ES256, "foreign").private_jwk().to_string();
-    let other_issuer = json!([json!({ "issuer": "https://other.example", "jwks_uri": "https://other.example" }).to_string()]);
+    let other_issuer =
+        json!(
+            [json!({ "issuer": "https://other.example", "jwks_uri": "https://other.example" }).to_string()]
+        );
     let now = actix_protect_api::Clock::unix_time(&world.clock);
     for (path, text, reason) in [
         (&keys, "hunter2".to_owned(), "its content is not that of a saved document"),
@@ -213,11 +216,24 @@ async fn all_documents_of_the_metadata_are_saved() {
         issuer.fault(endpoint, Fault::status(503).always());
     }
     let second = world.start(introspecting(issuer)).await;
-    assert_eq!(second.outcome(&opaque).await, OK);
+    assert_eq!(
+        second.outcome(&opaque).await,
+        OK,
+        "{:?}",
+        logs::records()
+            .iter()
+            .filter(|r| r.value("issuer") == issuer.issuer())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    );
 }
 
 #[actix_web::test]
 async fn a_directory_that_cannot_be_written_costs_no_request() {
+    cannot_be_written().await;
+}
+
+async fn cannot_be_written() {
     logs::capture();
     let (issuer, folder) = (TestIssuer::start(), Folder::new());
     let directory = folder.path("documents");
@@ -241,6 +257,23 @@ fn the_directory_must_exist() {
     let error = read("/nowhere/at/all").unwrap_err();
     let [problem] = error.problems() else { panic!("{error}") };
     assert_eq!(problem.name, "MONOCLOUD_BACKEND_DOCUMENT_DIRECTORY");
-    assert_eq!(problem.message, "is \"/nowhere/at/all\", expected an existing directory");
+    assert_eq!(problem.message, "is /nowhere/at/all, expected an existing directory");
     assert!(read(&Folder::new().path("")).is_ok());
+}
+
+/// Causes each log record of saved documents, at each level.
+pub(crate) async fn every_record_of_saved_documents() {
+    let world = World::with_saved_documents().await;
+    world.fail();
+    let restored = world.start(jwts_only(&world.issuer)).await;
+    assert_eq!(restored.outcome(&world.issuer.jwt(json!({}))).await, OK);
+    for path in world.files() {
+        fs::write(path, "broken").unwrap();
+    }
+    let refused = world.start(jwts_only(&world.issuer)).await;
+    for _ in 0..2 {
+        assert_eq!(refused.outcome(&world.issuer.jwt(json!({}))).await, UNREACHABLE);
+        world.clock.advance(seconds(2));
+    }
+    cannot_be_written().await;
 }

@@ -411,6 +411,7 @@ fn every_option_is_used_in_a_test() {
         "builder/metadata.rs",
         "builder/network.rs",
         "builder/parties.rs",
+        "builder/trial.rs",
     ];
     let read = |file| fs::read_to_string(root.join("src/protect_api").join(file)).unwrap();
     let builder = files.map(read).concat();

@@ -15,6 +15,8 @@ use actix_web::{App, test::init_service, web};
 use serde_json::json;
 
 use crate::{
+    authorization::report_only::every_report,
+    issuer::saved_documents::every_record_of_saved_documents,
     mcp::tool_scopes::every_fault_of_mcp,
     project::import_rules,
     revocation::sources::every_outcome_of_events,
@@ -189,6 +191,8 @@ async fn a_broad_run() {
     down.fault(Endpoint::Introspection, Fault::status(503).always());
     clock.advance(minute);
     assert_eq!(status_of(&app, "/", &opaque).await, 200);
+    every_record_of_saved_documents().await;
+    every_report().await;
     // Keys that cannot be used.
     let odd = TestIssuer::start();
     odd.publish_jwks(json!({ "keys": [{ "kty": "oct", "kid": "a" }, { "kty": "RSA", "n": "!", "e": "AQAB", "kid": "b" }] }));

@@ -120,10 +120,9 @@ async fn no_certificates() -> Walked {
     let (status, records) = process::calls(&issuer, &process::Certificates::none());
     assert_eq!(status, "503");
     let line = records.into_iter().find(|record| record.value("event") == "no_trusted_certificates").unwrap();
-    for trusted in [
-        process::Certificates::of_the_issuer(&issuer),
-        process::Certificates::none().and_configured(&issuer),
-    ] {
+    for trusted in
+        [process::Certificates::of_the_issuer(&issuer), process::Certificates::none().and_configured(&issuer)]
+    {
         let (status, records) = process::calls(&issuer, &trusted);
         assert_eq!(status, "200");
         assert!(!records.iter().any(|record| record.text.contains("trusted certificates")), "{records:?}");
