@@ -113,6 +113,7 @@ impl Validator {
         let replica = hooks.replica(&settings.tuning);
         let index =
             replica.as_ref().map_or_else(RevocationIndex::of_process, |replica| Arc::clone(&replica.index));
+        index.allow_skew(settings.rules.clock_skew);
         let revocations = Revocations::new(index, settings.issuer.as_str(), settings.tuning.max_revocations);
         let introspection =
             Introspection::new(settings, hooks, limits, clock, telemetry, &revocations, replica.as_ref());

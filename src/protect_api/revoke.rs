@@ -256,4 +256,10 @@ mod tests {
         let tenants = ProtectApi::any_of([one]).tenants(|_| None, |_| Box::pin(async { Ok(None) }));
         assert_eq!(widened(&tenants.build().unwrap(), "opaque"), [IssuerKey::NONE]);
     }
+
+    #[test]
+    fn a_widened_record_takes_the_clock_of_the_issuer_into_account() {
+        let protect = issuer("ahead").clock_skew(std::time::Duration::from_secs(77)).build().unwrap();
+        assert!(protect.state.validator.revocations.issued_until(0) >= 77);
+    }
 }

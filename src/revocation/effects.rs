@@ -17,8 +17,10 @@ pub(super) struct Discard {
     pub(super) generation: u64,
     /// The time of the record, in seconds since 1970.
     pub(super) at: i64,
-    /// The position in the shared store. Without one, the record is treated as later than every stored verdict.
-    pub(super) position: Option<Position>,
+    /// The position in the shared store.
+    pub(super) position: Position,
+    /// The number of records of this process that have no position yet. They are later than every stored verdict.
+    pub(super) unplaced: u32,
     pub(super) until: i64,
 }
 
@@ -52,6 +54,16 @@ impl Discard {
     pub(super) fn applies(&self, requested_at: u64, now: i64) -> bool {
         self.until > now && self.generation > requested_at
     }
+
+    /// Returns whether a verdict of the shared store is stale, whose replica had read the records until this position.
+    pub(super) fn applies_to_stored(&self, read_until: Option<Position>, now: i64) -> bool {
+        self.until > now && (self.unplaced > 0 || Some(self.position) > read_until)
+    }
+
+    /// Returns whether a record of the shared store at this position changes nothing.
+    pub(super) fn covers(&self, position: Option<Position>, until: i64) -> bool {
+        self.unplaced == 0 && Some(self.position) >= position && self.until >= until
+    }
 }
 
 impl RecordValue for Discard {
@@ -59,8 +71,8 @@ impl RecordValue for Discard {
         Self {
             generation: self.generation.max(other.generation),
             at: self.at.max(other.at),
-            // Without a position of one of them, both are later than every stored verdict.
-            position: self.position.zip(other.position).map(|(one, other)| one.max(other)),
+            position: self.position.max(other.position),
+            unplaced: self.unplaced.saturating_add(other.unplaced),
             until: self.until.max(other.until),
         }
     }

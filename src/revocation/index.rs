@@ -5,13 +5,13 @@ mod tests;
 
 use std::sync::{
     Arc, LazyLock, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use super::{
     CLOCK_ALLOWANCE, Effect, Position, Record, RecordKey,
     effects::{Discard, Reject},
-    table::{RecordValue as _, Table},
+    table::Table,
 };
 use crate::clock::{Clock as _, SystemClock};
 
@@ -30,6 +30,8 @@ pub(crate) struct RevocationIndex {
     is_full_of_rejects: AtomicBool,
     /// The same for evictions.
     is_full_of_discards: AtomicBool,
+    /// The longest time by which the clock of an issuer is ahead, in seconds.
+    skew: AtomicI64,
     /// Locked while a record is added.
     adding: Mutex<()>,
 }
@@ -52,6 +54,16 @@ impl RevocationIndex {
     /// Returns the index that all configurations of this process share, unless they have a shared store.
     pub(crate) fn of_process() -> Arc<Self> {
         Arc::clone(&OF_PROCESS)
+    }
+
+    /// Takes into account that the clock of an issuer is ahead by these seconds.
+    pub(crate) fn allow_skew(&self, seconds: i64) {
+        self.skew.fetch_max(seconds, Ordering::Relaxed);
+    }
+
+    /// Returns the latest `iat` of tokens that were issued until now, by the clocks of all issuers.
+    pub(crate) fn issued_until(&self, now: i64) -> i64 {
+        now.saturating_add(self.skew.load(Ordering::Relaxed)).saturating_add(CLOCK_ALLOWANCE)
     }
 
     /// Returns the number of records so far. A verdict is marked with the number that was current before its introspection
@@ -94,7 +106,7 @@ impl RevocationIndex {
         if !is_logged.swap(true, Ordering::Relaxed) {
             log_full(len, record.effect);
         }
-        self.insert(&record.widened(now), position, now);
+        self.insert(&record.widened(self.issued_until(now)), position, now);
     }
 
     /// Discards all verdicts of this process. Those of the shared store are not affected. `until` is in seconds since 1970.
@@ -107,7 +119,12 @@ impl RevocationIndex {
     /// Sets the position of a record that was added before it had one.
     pub(crate) fn set_position(&self, record: &Record, position: Position) {
         if record.effect == Effect::Discard {
-            let later = |known: &Discard| Discard { position: known.position.max(Some(position)), ..*known };
+            // Another record with this key may have no position yet.
+            let later = |known: &Discard| Discard {
+                position: known.position.max(position),
+                unplaced: known.unplaced.saturating_sub(1),
+                ..*known
+            };
             self.discards.update(record.key, later);
         }
     }
@@ -117,10 +134,9 @@ impl RevocationIndex {
             Effect::Reject => {
                 self.rejects.get(record.key).is_some_and(|known| known.covers(&record.reject()))
             }
-            Effect::Discard => self
-                .discards
-                .get(record.key)
-                .is_some_and(|known| known.position >= position && known.until() >= record.until),
+            Effect::Discard => {
+                self.discards.get(record.key).is_some_and(|known| known.covers(position, record.until))
+            }
         }
     }
 
@@ -136,7 +152,9 @@ impl RevocationIndex {
 
     fn insert_discard(&self, key: RecordKey, position: Option<Position>, until: i64, now: i64) {
         let generation = self.generation().saturating_add(1);
-        let discard = Discard { generation, at: now, position, until };
+        let unplaced = u32::from(position.is_none());
+        let discard =
+            Discard { generation, at: now, position: position.unwrap_or_default(), unplaced, until };
         self.discards.insert(key, discard, ended_before(now));
         self.advance();
     }
@@ -182,8 +200,7 @@ impl RevocationIndex {
         read_until: Option<Position>,
         now: i64,
     ) -> bool {
-        let is_later = |position: Position| Some(position) > read_until;
-        self.discards.any(keys, |discard| discard.until > now && discard.position.is_none_or(is_later))
+        self.discards.any(keys, |discard| discard.applies_to_stored(read_until, now))
     }
 
     /// Returns whether a verdict is stale that was requested at this time, in seconds since 1970, by any process.
@@ -207,10 +224,10 @@ impl Record {
         Reject { issued_before: self.issued_before, until: self.until }
     }
 
-    /// Returns a record for all tokens of the issuer that were issued until now.
-    pub(crate) fn widened(&self, now: i64) -> Self {
-        let until_now = now.saturating_add(CLOCK_ALLOWANCE);
-        let issued_before = Some(self.issued_before.unwrap_or(until_now).max(until_now));
+    /// Returns a record for all tokens of the issuer that were issued until this time; an eviction has no such time.
+    pub(crate) fn widened(&self, issued_until: i64) -> Self {
+        let issued_before = self.issued_before.unwrap_or(issued_until).max(issued_until);
+        let issued_before = (self.effect == Effect::Reject).then_some(issued_before);
         Self { key: self.issuer.all_tokens(), issued_before, ..*self }
     }
 }

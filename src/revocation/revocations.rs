@@ -28,6 +28,12 @@ impl Revocations {
         Arc::ptr_eq(&self.index, &other.index)
     }
 
+    /// Returns the latest `iat` of tokens that were issued until now.
+    #[cfg(test)]
+    pub(crate) fn issued_until(&self, now: i64) -> i64 {
+        self.index.issued_until(now)
+    }
+
     /// Returns the number of records so far.
     pub(crate) fn generation(&self) -> u64 {
         self.index.generation()

@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{Position, Replica, StoreError, seal::Place};
-use crate::revocation::{CLOCK_ALLOWANCE, Effect, Record};
+use crate::revocation::{Effect, Record};
 
 /// The longest time for which one append may take.
 const APPEND: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(crate) type Sending = oneshot::Receiver<Result<(), StoreError>>;
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// Records that could not be sent. The oldest is first.
-    unsent: VecDeque<Record>,
+    unsent: VecDeque<Unsent>,
     /// Records that were sent, with the time on the monotonic clock.
     sent: VecDeque<(Record, Duration)>,
     /// Whether a task sends the unsent records.
@@ -37,29 +37,34 @@ pub(crate) struct Outbox {
     pub(super) last_appended: Option<Position>,
 }
 
+/// A record that could not be sent.
+#[derive(Clone, Copy)]
+struct Unsent {
+    record: Record,
+    /// Whether the record in the index of this process has a position, because it was sent before.
+    has_position: bool,
+}
+
 impl Outbox {
-    /// `latest` is the time until which tokens of a widened record were issued.
-    fn push_unsent(&mut self, record: Record, latest: i64) {
+    /// `issued_until` is the time until which tokens of a widened record were issued.
+    fn push_unsent(&mut self, unsent: Unsent, issued_until: i64) {
         if self.unsent.len() >= MAX_RECORDS {
-            self.widen(latest);
+            self.widen(issued_until);
         }
-        self.unsent.push_back(record);
+        self.unsent.push_back(unsent);
     }
 
     /// Replaces the unsent records by one for each issuer and effect, which has at least the same effect.
-    fn widen(&mut self, latest: i64) {
-        let until_now = latest.saturating_add(CLOCK_ALLOWANCE);
+    fn widen(&mut self, issued_until: i64) {
         let mut widened = BTreeMap::new();
-        for record in self.unsent.drain(..) {
-            let key = record.issuer.all_tokens();
-            let issued_before = (record.effect == Effect::Reject)
-                .then(|| record.issued_before.unwrap_or(until_now).max(until_now));
-            let all = Record { key, issued_before, ..record };
+        for Unsent { record, .. } in self.unsent.drain(..) {
+            let all = record.widened(issued_until);
             let kept = widened.entry((record.issuer, record.effect == Effect::Reject)).or_insert(all);
             kept.until = kept.until.max(all.until);
             kept.issued_before = kept.issued_before.max(all.issued_before);
         }
-        self.unsent.extend(widened.into_values());
+        // Their positions are not those of the records that they replace.
+        self.unsent.extend(widened.into_values().map(|record| Unsent { record, has_position: true }));
     }
 
     fn push_sent(&mut self, record: Record, at: Duration) {
@@ -70,22 +75,22 @@ impl Outbox {
     }
 
     /// Sends all records of this process that are in effect again.
-    pub(super) fn send_all_again(&mut self, now: i64, latest: i64) {
+    pub(super) fn send_all_again(&mut self, now: i64, issued_until: i64) {
         self.last_appended = None;
         let sent: Vec<_> = self.sent.drain(..).map(|(record, _)| record).collect();
         for record in sent.into_iter().filter(|record| record.until > now) {
-            self.push_unsent(record, latest);
+            self.push_unsent(Unsent { record, has_position: true }, issued_until);
         }
     }
 
     /// Sends the records again that were sent in the last minute before this time on the monotonic clock.
-    pub(super) fn send_recent_again(&mut self, failed: Duration, now: i64, latest: i64) {
+    pub(super) fn send_recent_again(&mut self, failed: Duration, now: i64, issued_until: i64) {
         let recent = |at: &Duration| *at >= failed.saturating_sub(RECENT);
         let again: Vec<_> =
             self.sent.iter().filter(|(_, at)| recent(at)).map(|(record, _)| *record).collect();
         self.sent.retain(|(_, at)| !recent(at));
         for record in again.into_iter().filter(|record| record.until > now) {
-            self.push_unsent(record, latest);
+            self.push_unsent(Unsent { record, has_position: true }, issued_until);
         }
     }
 }
@@ -96,9 +101,10 @@ impl Replica {
         let (done, outcome) = oneshot::channel();
         let this = Arc::clone(self);
         self.spawn(async move {
-            let sent = this.append(&record).await;
+            let unsent = Unsent { record, has_position: false };
+            let sent = this.append(&unsent).await;
             if sent.is_err() {
-                this.lock_outbox().push_unsent(record, this.latest_time());
+                this.lock_outbox().push_unsent(unsent, this.issued_until());
             }
             // The caller may not wait for it.
             let _ = done.send(sent);
@@ -106,9 +112,11 @@ impl Replica {
         outcome
     }
 
-    async fn append(&self, record: &Record) -> Result<(), StoreError> {
+    async fn append(&self, Unsent { record, has_position }: &Unsent) -> Result<(), StoreError> {
         let position = self.append_bytes(record).await.inspect_err(|problem| self.warn_unsent(problem))?;
-        self.index.set_position(record, position);
+        if !has_position {
+            self.index.set_position(record, position);
+        }
         let mut outbox = self.lock_outbox();
         outbox.last_appended = outbox.last_appended.max(Some(position));
         outbox.push_sent(*record, self.clock.monotonic());
@@ -142,9 +150,9 @@ impl Replica {
     /// Sends unsent records until one fails.
     async fn send_each(&self) {
         loop {
-            let Some(record) = self.lock_outbox().unsent.pop_front() else { return };
-            if record.until > self.clock.unix_time() && self.append(&record).await.is_err() {
-                self.lock_outbox().unsent.push_front(record);
+            let Some(unsent) = self.lock_outbox().unsent.pop_front() else { return };
+            if unsent.record.until > self.clock.unix_time() && self.append(&unsent).await.is_err() {
+                self.lock_outbox().unsent.push_front(unsent);
                 return;
             }
         }

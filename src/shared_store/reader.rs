@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Position, RecordBatch, Replica, StoreError, seal::Place};
-use crate::revocation::{CLOCK_ALLOWANCE, Effect, IssuerKey, Record, RecordKey};
+use crate::revocation::{Effect, IssuerKey, Record, RecordKey};
 
 /// The longest time for one read.
 const READ: Duration = Duration::from_secs(2);
@@ -63,8 +63,8 @@ impl Reader {
             let failed = match outcome {
                 Ok(batch) => {
                     if let Some(failed) = self.failing.take() {
-                        let (now, latest) = (replica.clock.unix_time(), replica.latest_time());
-                        replica.lock_outbox().send_recent_again(failed, now, latest);
+                        let (now, issued_until) = (replica.clock.unix_time(), replica.issued_until());
+                        replica.lock_outbox().send_recent_again(failed, now, issued_until);
                     }
                     replica.compare_clocks(batch.unix_time);
                     if self.take(&replica, &batch, appended) {
@@ -166,7 +166,7 @@ impl Replica {
             issuer: IssuerKey::NONE,
             key: RecordKey::everything(),
             effect: Effect::Reject,
-            issued_before: Some(self.latest_time().saturating_add(CLOCK_ALLOWANCE)),
+            issued_before: Some(self.issued_until()),
             until,
         };
         let first = match self.append_bytes(&record).await {

@@ -169,6 +169,11 @@ impl Replica {
         self.clock.unix_time().saturating_add(self.store_ahead.load(Ordering::Relaxed).max(0))
     }
 
+    /// Returns the latest `iat` of tokens that were issued until now.
+    pub(super) fn issued_until(&self) -> i64 {
+        self.index.issued_until(self.latest_time())
+    }
+
     /// Compares the clock of this process with the time of the store, in seconds since 1970.
     pub(super) fn compare_clocks(&self, store_time: Option<i64>) {
         let Some(store_time) = store_time else { return };
@@ -201,7 +206,7 @@ impl Replica {
             "records of the shared store were lost (deleted, or not copied before a failover): cached verdicts are not used any \
              more, and the records of this process are sent again"
         );
-        self.lock_outbox().send_all_again(now, self.latest_time());
+        self.lock_outbox().send_all_again(now, self.issued_until());
     }
 
     /// Discards the verdicts in the caches of this process.

@@ -266,6 +266,37 @@ fn a_full_index_revokes_all_tokens_that_were_issued_until_now() {
     assert_eq!(issued("unknown", NOW + 6), Standing::Clear, "it has a place");
 }
 
+/// Two replicas share the records: the one that evicts twice, and one that requested the verdict in between.
+#[test]
+fn a_verdict_between_two_evictions_is_stale_before_the_second_one_has_a_position() {
+    let index = index(10);
+    let eviction = record(&Revocation::token("token").verdicts_only(), NOW);
+    let is_stale = |read_until| index.discards_stored("token", None, read_until, NOW);
+    let (first, second) = (Some(Position::new(7, 0)), Some(Position::new(8, 0)));
+    index.add(&eviction, NOW);
+    index.add(&eviction, NOW);
+    index.index.set_position(&eviction, Position::new(7, 0));
+    assert_eq!([is_stale(None), is_stale(first)], [true; 2]);
+    index.index.set_position(&eviction, Position::new(8, 0));
+    assert_eq!([is_stale(first), is_stale(second)], [true, false]);
+    // Its own records are read too, and change nothing.
+    let generation = index.generation();
+    index.index.add(&eviction, second, 10, NOW);
+    assert_eq!((index.generation(), is_stale(second)), (generation, false));
+}
+
+/// The clock of one of the issuers is ahead.
+#[test]
+fn a_full_index_revokes_the_tokens_of_an_issuer_whose_clock_is_ahead() {
+    let index = index(1);
+    index.index.allow_skew(600);
+    index.index.allow_skew(0);
+    add(&index, &Revocation::token("one"), NOW);
+    add(&index, &Revocation::token("two"), NOW);
+    let issued = |iat: i64| standing(&index, "two", &claims(json!({ "iat": iat })), NOW);
+    assert_eq!([issued(NOW + 605), issued(NOW + 606)], [Standing::Revoked, Standing::Clear]);
+}
+
 /// The issuer of an opaque token is not known if there are several.
 #[test]
 fn a_full_index_revokes_all_tokens_if_the_issuer_is_not_known() {
