@@ -271,6 +271,8 @@ async fn machines(steps: &mut Steps, issuer: &Issuer) -> Result<(), Box<dyn Erro
     steps.api("the API with another audience", &token, 401, "").await;
     let unknown = steps.introspect(issuer, "unknown").await?;
     steps.table.row("an unknown token", "{\"active\":false}", &unknown.body);
+    let other = steps.post("/introspect", &[("client_id", APP_ID), ("token", &token)]).await?;
+    steps.table.row("introspection by another client", 401, other.status);
     let wrong = [("client_id", "dev-api"), ("client_secret", "wrong"), ("token", token.as_str())];
     steps.table.row(
         "introspection with a wrong secret",

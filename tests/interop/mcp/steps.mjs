@@ -1,17 +1,23 @@
 // What the JavaScript clients share: a browser without a window, and the steps.
 
 // Follows the redirects of an authorization request, with cookies, up to the redirect URI of the client. The cookies of an
-// earlier request are those of a user who has signed in.
+// earlier request are those of a user who has signed in. The login page of the example dev_issuer is a form: all requested scopes
+// are granted to "alice".
 export async function browse(url, redirectUri, cookies = new Map()) {
+  let form;
   for (let hops = 0; hops < 20; hops += 1) {
     const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
-    const response = await fetch(url, { redirect: 'manual', headers: { cookie } });
+    const request = form ? { method: 'POST', body: form } : {};
+    const response = await fetch(url, { ...request, redirect: 'manual', headers: { cookie } });
     for (const line of response.headers.getSetCookie()) {
       const [, name, value] = /^([^=]+)=([^;]*)/.exec(line);
       cookies.set(name, value);
     }
     const location = response.headers.get('location');
-    if (!location) throw new Error(`${response.status} without a redirect: ${await response.text()}`);
+    const page = location ? '' : await response.text();
+    form = loginForm(page);
+    if (form) continue;
+    if (!location) throw new Error(`${response.status} without a redirect: ${page}`);
     url = new URL(location, url);
     if (!url.href.startsWith(redirectUri)) continue;
     if (url.searchParams.has('error')) throw new Error(`the authorization failed: ${url.searchParams}`);
@@ -19,6 +25,17 @@ export async function browse(url, redirectUri, cookies = new Map()) {
   }
   throw new Error('too many redirects');
 }
+
+function loginForm(page) {
+  if (!page.includes('action=/authorize')) return undefined;
+  const form = new URLSearchParams({ subject: 'alice', format: 'jwt', lifetime: '3600', decision: 'grant' });
+  for (const [, name, value] of page.matchAll(/type=hidden name="([^"]*)" value="([^"]*)"/g)) form.append(name, unescape(value));
+  for (const [, scope] of page.matchAll(/name=granted value="([^"]*)"/g)) form.append('granted', unescape(scope));
+  return form;
+}
+
+const ENTITIES = { '&lt;': '<', '&gt;': '>', '&quot;': '"', '&#39;': "'", '&amp;': '&' };
+const unescape = (html) => html.replace(/&[^;]*;/g, (entity) => ENTITIES[entity]);
 
 export const issuer = process.env.INTEROP_ISSUER;
 export const endpoint = process.env.INTEROP_MCP;
