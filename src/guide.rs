@@ -35,8 +35,7 @@
 #[doc = include_str!("../docs/getting_started.md")]
 pub mod getting_started {}
 
-#[doc(alias("dev server", "identity provider", "laptop", "login", "pkce"))]
-#[doc(alias("dev server", "laptop", "localhost", "login", "pkce"))]
+#[doc(alias("dev server", "identity provider", "laptop", "localhost", "login", "pkce"))]
 #[doc = include_str!("../docs/local_development.md")]
 pub mod local_development {}
 

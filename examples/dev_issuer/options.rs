@@ -22,7 +22,7 @@ usage: dev_issuer [options]
   --redirect-uri URI        a further redirect URI of the client `dev-app`; may be repeated
   --event-receiver URL      receives security events (RFC 8935); a loopback URL; may be repeated
   --logout-receiver URL     receives logout tokens (OpenID Connect Back-Channel Logout); the same
-  --directory DIRECTORY     for the keys and the registered clients (target/dev_issuer)
+  --directory DIRECTORY     for the keys and the registered clients (target/dev_issuer of the checkout)
   --print-env               prints the variables of an API and exits
   --check                   calls itself and exits
   --help                    prints this text";
@@ -47,7 +47,9 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        // The same for every current directory, so that `--print-env` finds the secret of the issuer that runs.
+        let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| target.into());
         Self {
             address: Ipv4Addr::LOCALHOST.into(),
             port: 9400,

@@ -47,6 +47,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "cargo add actix-protect-api actix-protect-api-redis",
         "needs published crates; the example fleet is built",
     ),
+    (
+        "cargo add --dev actix-protect-api --features test-util",
+        "needs a published crate; the template has this dependency, and is built",
+    ),
     ("cargo add rmcp rmcp-actix-web", "the example mcp_server has these dependencies, and is built"),
     (
         "cargo build --release --locked --target aarch64-unknown-linux-gnu",

@@ -49,7 +49,8 @@ struct Shell {
 impl Shell {
     fn new(app: &TestApp, issuer: &str) -> Self {
         let folder = Folder::new();
-        let records: Vec<_> = logs::records().into_iter().map(|record| record.text).collect();
+        let records: Vec<_> =
+            logs::records().into_iter().map(|record| format!("{} {}", record.level, record.text)).collect();
         // Other tests write records at the same time.
         let records: Vec<_> = records.into_iter().filter(|text| text.contains(issuer)).collect();
         let log = folder.file("log", &records.join("\n"));
