@@ -51,11 +51,12 @@ pub(crate) struct CacheKeyHasher {
 }
 
 impl CacheKeyHasher {
+    #[cfg(any(test, feature = "__bench"))]
     pub(crate) fn new(issuer: &str, endpoint: &str, client_id: &str) -> Self {
         Self::with_fields(issuer, endpoint, client_id, std::iter::empty())
     }
 
-    /// Like [`new`](Self::new), with the parts of the request that may change the verdict.
+    /// `fields` are the parts of the request that may change the verdict.
     pub(crate) fn with_fields<'f>(
         issuer: &'f str,
         endpoint: &'f str,
