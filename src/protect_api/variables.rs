@@ -259,7 +259,7 @@ mod tests {
 
     /// Methods that take code or credentials, and single forms of settings that take a list. The
     /// credentials have variables that belong together.
-    const WITHOUT_VARIABLE: [&str; 15] = [
+    const WITHOUT_VARIABLE: [&str; 16] = [
         "async_token_resolver",
         "build",
         "cache_store",
@@ -275,6 +275,7 @@ mod tests {
         "require_claim",
         "shared_store",
         "token_resolver",
+        "traceparent",
     ];
 
     #[test]

@@ -340,6 +340,7 @@ fn documentation(method: &str) -> String {
         .iter()
         .position(|line| line.strip_prefix(&*start).is_some_and(|rest| rest.starts_with(['(', '<'])));
     let before = &lines[..at.unwrap_or_else(|| panic!("there is no method {method}"))];
+    let before: Vec<_> = before.iter().filter(|line| !line.starts_with("#[")).collect();
     let first = before.iter().rposition(|line| !line.starts_with("///")).unwrap() + 1;
     before[first..].iter().map(|line| line.trim_start_matches('/').trim()).collect::<Vec<_>>().join(" ")
 }
