@@ -108,6 +108,8 @@ fn serve(protect: ProtectApi, exporter: PrometheusHandle, listener: TcpListener)
     let server = HttpServer::new(move || {
         let revoked =
             |body: &serde_json::Value| body["user"].as_str().map(Revocation::subject).into_iter().collect();
+        // A requirement that is only counted and logged, before it is enforced.
+        let audit = web::resource("/audit").wrap(protect.scopes(["data:audit"]).report_only());
         App::new()
             .app_data(exporter.clone())
             .route("/metrics", web::get().to(metrics))
@@ -116,7 +118,8 @@ fn serve(protect: ProtectApi, exporter: PrometheusHandle, listener: TcpListener)
                 web::scope("/api")
                     .wrap(protect.clone())
                     .route("/data", web::get().to(data))
-                    .route("/data", web::post().to(write)),
+                    .route("/data", web::post().to(write))
+                    .service(audit.route(web::get().to(data))),
             )
             .wrap(TracingLogger::<RequestSpan>::new())
     })
@@ -151,6 +154,7 @@ async fn main() -> Outcome {
         Call::get("a JWT is verified", "/api/data").token(&jwt).answers(200),
         Call::get("no token", "/api/data").answers(401),
         Call::post("a handler rejects the token", "/api/data").token(&token).answers(403),
+        Call::get("a scope is only reported", "/api/audit").token(&token).answers(200),
         Call::post("a user is revoked", "/revoked")
             .token(WEBHOOK_SECRET)
             .json(r#"{"user":"bob"}"#)
