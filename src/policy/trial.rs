@@ -65,7 +65,7 @@ impl Trial {
     }
 
     /// Tries that each token is bound to the client certificate (RFC 8705), as
-    /// [`CertificateBinding::Required`](crate::CertificateBinding::Required) requires.
+    /// [`CertificateBinding::Required`] requires.
     pub fn require_certificate_binding(mut self) -> Self {
         self.rules.binding = true;
         self
