@@ -6,6 +6,8 @@ use actix_protect_api::{Clock, ProtectApi, Revocation, Ssf, SystemClock};
 use actix_protect_api_redis::RedisStore;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
+pub(crate) const WEBHOOK_SECRET: &str = "the-secret-of-the-webhook";
+
 /// A clock with a wrong time of day.
 #[derive(Debug)]
 struct WrongClock(SystemClock, i64);
@@ -40,12 +42,17 @@ pub(crate) async fn serve() {
         env::var("MONOCLOUD_BACKEND_TENANT_DOMAIN").unwrap(),
         env::var("MONOCLOUD_BACKEND_AUDIENCE").unwrap(),
     );
+    let base = issuer.trim_end_matches('/').to_owned();
+    let transmitter = move || Ssf::transmitter(issuer.as_str()).audience(audience.as_str());
+    let _poll = protect.ssf_poll(&format!("{base}/poll"), transmitter());
     let server = HttpServer::new(move || {
-        let ssf = Ssf::transmitter(issuer.as_str()).audience(audience.as_str());
         App::new()
             .app_data(web::Data::new(protect.clone()))
-            .service(protect.ssf_push("/ssf", ssf))
+            .service(protect.ssf_push("/ssf", transmitter()))
             .service(protect.backchannel_logout("/logout", ["app"]))
+            .service(protect.revocation_webhook("/webhook", WEBHOOK_SECRET, |body| {
+                body["session"].as_str().map(Revocation::session).into_iter().collect()
+            }))
             .route("/revoke", web::post().to(revoke))
             .service(web::resource("/").wrap(protect.clone()).route(web::get().to(HttpResponse::Ok)))
     })

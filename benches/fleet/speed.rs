@@ -7,14 +7,27 @@ use actix_web::rt::{spawn, time::sleep};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::process::{Fleet, Redis, client, revoke, status};
+use crate::{
+    process::{Fleet, Redis, client, revoke, status},
+    replica::WEBHOOK_SECRET,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Source {
     Code,
     Push,
+    Poll,
     Logout,
+    Webhook,
 }
+
+const SOURCES: [(Source, &str); 5] = [
+    (Source::Code, "revoke"),
+    (Source::Push, "SSF push"),
+    (Source::Poll, "SSF poll"),
+    (Source::Logout, "logout token"),
+    (Source::Webhook, "webhook"),
+];
 
 pub(crate) async fn run() {
     println!("| source | token | revocations | p50 ms | p99 ms | worst ms | accepted afterwards |");
@@ -22,9 +35,7 @@ pub(crate) async fn run() {
     for (clocks, note) in [([0; 3], ""), ([0, 30, -30], ", clocks of two replicas 30 s off")] {
         let (issuer, redis) = (TestIssuer::start(), Redis::start());
         let fleet = Fleet::start(&issuer, redis.port, clocks);
-        for (source, name) in
-            [(Source::Code, "revoke"), (Source::Push, "SSF push"), (Source::Logout, "logout token")]
-        {
+        for (source, name) in SOURCES {
             for is_jwt in [false, true] {
                 let count = if source == Source::Code && note.is_empty() { 1000 } else { 200 };
                 let (mut times, accepted) = measure(&issuer, &fleet, source, is_jwt, count).await;
@@ -59,6 +70,7 @@ async fn measure(
         }
         let url = &fleet.urls[number % 3];
         let event = issuer.security_event(json!({
+            "jti": sid,
             "sub_id": { "format": "opaque", "id": sid },
             "events": { "session-revoked": {} },
         }));
@@ -68,6 +80,15 @@ async fn measure(
             let status = match source {
                 Source::Code => revoke(&client, url, &token).await,
                 Source::Push => issuer.deliver(&format!("{url}/ssf"), &event).await.0,
+                // The replicas wait for events. One of them gets it.
+                Source::Poll => {
+                    issuer.queue_event(&sid, &event);
+                    202
+                }
+                Source::Webhook => {
+                    let request = client.post(format!("{url}/webhook")).bearer_auth(WEBHOOK_SECRET);
+                    request.send_json(&json!({ "session": sid })).await.unwrap().status().as_u16()
+                }
                 Source::Logout => {
                     let form = [("logout_token", &logout)];
                     let sent = client.post(format!("{url}/logout")).send_form(&form).await;
