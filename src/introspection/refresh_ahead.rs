@@ -45,10 +45,7 @@ impl Introspection {
                 let (jwt, target) = prepared.await?;
                 let purpose = CallPurpose::RefreshAhead;
                 let call = IntrospectionCall { key, token, jwt, client, deadline, purpose };
-                if let Some(refreshed) = this.before_refresh(&call).await {
-                    return Ok(refreshed);
-                }
-                this.introspect(call, async { Ok(target) }).await
+                this.share_or_introspect(call, this.refreshed_age(), async { Ok(target) }).await
             }
         });
     }

@@ -28,6 +28,15 @@ pub(crate) struct SharedVerdicts {
     claim: Duration,
 }
 
+/// The answer of the shared store before a call.
+pub(super) enum StoreAnswer {
+    Verdict(TimedVerdict),
+    /// This process makes the call for all replicas.
+    Claimed,
+    /// This process makes the call for itself.
+    NoVerdict,
+}
+
 impl SharedVerdicts {
     /// Returns `None` if verdicts are not cached.
     pub(super) fn new(settings: &Settings, replica: &Arc<Replica>) -> Option<Self> {
@@ -42,14 +51,14 @@ impl SharedVerdicts {
 }
 
 impl Introspection {
-    /// Returns the verdict of another replica, waiting for it if that replica is making the call. Returns `None` if the call
-    /// has to be made. `max_age` is that of the request.
+    /// Returns the verdict of another replica, waiting for it if that replica is making the call. `max_age` is that of the
+    /// request.
     pub(super) async fn before_call(
         &self,
         call: &IntrospectionCall,
         max_age: Option<Duration>,
-    ) -> Option<TimedVerdict> {
-        let shared = self.shared.as_ref()?;
+    ) -> StoreAnswer {
+        let Some(shared) = &self.shared else { return StoreAnswer::NoVerdict };
         let (key, waiting) = (&call.key, call.deadline.half().at_most(shared.claim));
         let (mut entry, mut has_removed) = (shared.replica.get_or_claim(key, shared.claim).await, false);
         loop {
@@ -61,7 +70,8 @@ impl Introspection {
                     shared.replica.get_or_claim(key, shared.claim).await
                 }
                 StoredEntry::Found(stored) => {
-                    return self.accept(shared, &stored, call, max_age);
+                    let accepted = self.accept(shared, &stored, call, max_age);
+                    return accepted.map_or(StoreAnswer::NoVerdict, StoreAnswer::Verdict);
                 }
                 StoredEntry::Busy if !waiting.time_left().is_zero() => {
                     sleep(POLL).await;
@@ -69,15 +79,15 @@ impl Introspection {
                 }
                 // The call of the other replica has failed, or its claim has ended.
                 StoredEntry::Missing => shared.replica.get_or_claim(key, shared.claim).await,
-                StoredEntry::Claimed | StoredEntry::Busy | StoredEntry::Unusable => return None,
+                StoredEntry::Claimed => return StoreAnswer::Claimed,
+                StoredEntry::Busy | StoredEntry::Unusable => return StoreAnswer::NoVerdict,
             };
         }
     }
 
-    /// Returns the verdict that another replica has refreshed. An older one is not used.
-    pub(super) async fn before_refresh(&self, call: &IntrospectionCall) -> Option<TimedVerdict> {
-        let shared = self.shared.as_ref()?;
-        self.before_call(call, Some(shared.active / 2)).await
+    /// Returns the age up to which a verdict of another replica counts as refreshed.
+    pub(super) fn refreshed_age(&self) -> Option<Duration> {
+        self.shared.as_ref().map(|shared| shared.active / 2)
     }
 
     /// Returns whether a stored verdict was requested before a record that concerns its token.
@@ -131,7 +141,7 @@ impl Introspection {
         shared.replica.put(*ticket.key(), stored);
     }
 
-    /// Ends the claim after a call that was not made.
+    /// Ends the claim of this process after a call that failed.
     pub(super) fn release(&self, key: CacheKey) {
         if let Some(shared) = &self.shared {
             shared.replica.put(key, None);
