@@ -139,6 +139,9 @@ pub struct RecordBatch {
     /// The time of the store in seconds since 1970, if it has a clock. A revocation of all tokens that were issued until now uses
     /// the later one of this time and that of the process.
     pub unix_time: Option<i64>,
+    /// Whether the store accepts no new record at the moment, for example because its memory is full. A revocation of another
+    /// replica can then not be in the list, so this process is blind as if it could not read.
+    pub is_read_only: bool,
 }
 
 /// Does not print the records.
@@ -151,6 +154,7 @@ impl fmt::Debug for RecordBatch {
             .field("length", &self.length)
             .field("oldest_age", &self.oldest_age)
             .field("unix_time", &self.unix_time)
+            .field("is_read_only", &self.is_read_only)
             .finish()
     }
 }

@@ -19,6 +19,7 @@
 //! | --- | --- | --- |
 //! | `actix-protect-api:v:<digest>` | string with a time to live | an encrypted verdict, or the claim of a replica that makes the call |
 //! | `actix-protect-api:records` | stream without a time to live | encrypted revocations and evictions of the last day |
+//! | `actix-protect-api:probe:{actix-protect-api:records}` | none | never exists: an attempt to append to it shows whether the server accepts writes |
 //!
 //! [`RedisStore::key_prefix`] replaces `actix-protect-api:`.
 //!
@@ -37,11 +38,13 @@
 //!
 //! # Memory
 //!
-//! The eviction policy must be `noeviction` or one of `volatile-*`. With `allkeys-*`, Redis may evict the stream. This
+//! The eviction policy must be one of `volatile-*` or `noeviction`. With `volatile-*`, Redis evicts verdicts when its memory is
+//! full, and still accepts revocations. With `allkeys-*`, Redis may evict the stream. This
 //! is detected as a loss of records, and then all replicas drop their cached verdicts.
 //!
-//! A server whose memory is full (`maxmemory`) is still read: all replicas apply the records that it has. Verdicts are not
-//! stored. A revocation returns an error, and its process sends it again until the server accepts it.
+//! A server that accepts no writes, for example because its memory is full (`maxmemory`), is still read: all replicas apply the
+//! records that it has. New revocations cannot be in it, so all replicas are blind. A revocation returns an error, and its process
+//! sends it again until the server accepts it.
 //!
 //! # TLS
 //!

@@ -109,6 +109,11 @@ impl RedisStore {
         format!("{}records", self.prefix)
     }
 
+    /// Returns the key of a stream that never exists, in the same slot of a cluster as the stream of records.
+    fn probe_key(&self) -> String {
+        format!("{}probe:{{{}}}", self.prefix, self.stream_key())
+    }
+
     /// Sends one command on the background thread.
     async fn command(&self, command: Cmd) -> Result<Value, StoreError> {
         let slot = Arc::clone(&self.inner.commands);
@@ -201,12 +206,12 @@ impl SharedStore for RedisStore {
     }
 
     fn read(&self, after: Option<Position>) -> StoreFuture<'_, RecordBatch> {
-        let stream = self.stream_key();
+        let (stream, probe) = (self.stream_key(), self.probe_key());
         let after = after.unwrap_or_default();
         Box::pin(async move {
             let slot = Arc::clone(&self.inner.reader);
             let read = async move {
-                let read = stream::read(&stream, after, WAIT);
+                let read = stream::read(&stream, &probe, after, WAIT);
                 stream::batch(slot.pipeline(WAIT + COMMAND, &read).await?)
             };
             self.inner.driver.run(read).await

@@ -30,9 +30,12 @@ pub(crate) fn append(stream: &str, record: &[u8], keep_for: Duration) -> Cmd {
 
 /// Waits for a record after this position, and reads the state of the stream and the records.
 ///
+/// `probe` is the key of a stream that does not exist. Appending to it without creating it changes nothing, and is an error if the
+/// server accepts no writes.
+///
 /// This is not a transaction: a server whose memory is full rejects every command in a transaction, also those that only
 /// read. The state is read before the records, so that [`batch`] can omit records that were appended in between.
-pub(crate) fn read(stream: &str, after: Position, wait: Duration) -> Pipeline {
+pub(crate) fn read(stream: &str, probe: &str, after: Position, wait: Duration) -> Pipeline {
     let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
     let after = after.to_string();
     let mut pipeline = redis::pipe();
@@ -42,6 +45,7 @@ pub(crate) fn read(stream: &str, after: Position, wait: Duration) -> Pipeline {
     pipeline.cmd("XINFO").arg("STREAM").arg(stream);
     pipeline.cmd("TIME");
     pipeline.cmd("XREAD").arg("COUNT").arg(COUNT).arg("STREAMS").arg(stream).arg(&after);
+    pipeline.cmd("XADD").arg(probe).arg("NOMKSTREAM").arg("*").arg(FIELD).arg("");
     pipeline
 }
 
@@ -112,10 +116,11 @@ pub(crate) fn position(id: &str) -> Option<Position> {
 
 /// Reads the response to [`read`].
 pub(crate) fn batch(response: Vec<RedisResult<Value>>) -> Result<RecordBatch, StoreError> {
-    let [info, time, records] = <[_; 3]>::try_from(response).map_err(|_| malformed())?;
+    let [info, time, records, probe] = <[_; 4]>::try_from(response).map_err(|_| malformed())?;
     let now = milliseconds(time.map_err(StoreError::new)?).ok_or_else(malformed)?;
     let mut batch = RecordBatch::default();
     batch.unix_time = i64::try_from(now / 1000).ok();
+    batch.is_read_only = probe.is_err();
     let info = match info {
         Ok(info) => info,
         // The stream does not exist.

@@ -233,6 +233,7 @@ async fn a_server_whose_memory_is_full_is_read_and_rejects_new_values() {
     server.query::<String>(&["CONFIG", "SET", "maxmemory", "100kb"]);
     let batch = store.read(None).await.unwrap();
     assert_eq!((records(&batch), batch.end, batch.total_appended), (vec!["1"], Some(first), 1));
+    assert!(batch.is_read_only);
     assert_eq!(records(&store.read(Some(first)).await.unwrap()), [""; 0]);
     assert_eq!(store.get(&key(1)).await.unwrap(), Some(StoreEntry::Found(b"v".into())));
     for error in [
@@ -246,7 +247,19 @@ async fn a_server_whose_memory_is_full_is_read_and_rejects_new_values() {
     store.remove(&key(1)).await.unwrap();
     server.query::<String>(&["CONFIG", "SET", "maxmemory", "0"]);
     store.append(b"2", DAY).await.unwrap();
-    assert_eq!(records(&store.read(Some(first)).await.unwrap()), ["2"]);
+    let batch = store.read(Some(first)).await.unwrap();
+    assert_eq!((records(&batch), batch.is_read_only), (vec!["2"], false));
+    assert_eq!(server.keys(), 1, "only the stream of records");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_writes_with_replicas_only_is_read_only() {
+    let server = Server::start();
+    let store = server.store();
+    store.append(b"1", DAY).await.unwrap();
+    server.query::<String>(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let batch = store.read(None).await.unwrap();
+    assert_eq!((records(&batch), batch.is_read_only), (vec!["1"], true));
 }
 
 #[tokio::test]

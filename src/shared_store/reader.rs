@@ -12,7 +12,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Position, RecordBatch, Replica, StoreError, seal::Place};
+use super::{
+    Position, RecordBatch, Replica, StoreError,
+    seal::{CurrentKeys, Place, Sealer},
+};
 use crate::revocation::{Effect, IssuerKey, Record, RecordKey};
 
 /// The longest time for one read.
@@ -32,16 +35,24 @@ pub(super) fn start(replica: &Arc<Replica>) -> io::Result<Handle> {
     Ok(handle)
 }
 
-/// The place in the list of records until which this process has read.
+/// Reads the records of the store in their order.
 #[derive(Default)]
 struct Reader {
+    place: ReadPlace,
+    /// The place before the first record that could not be decrypted, and the keys at that time.
+    unreadable: Option<(ReadPlace, CurrentKeys)>,
+    /// The start of the current failure on the monotonic clock.
+    failing: Option<Duration>,
+}
+
+/// The place in the list of records until which this process has read.
+#[derive(Clone, Copy, Default)]
+struct ReadPlace {
     position: Option<Position>,
     /// The number of records that were ever appended, until that place; `None` before the first complete read.
     total: Option<u64>,
     /// The number of records of an incomplete read.
     pending: u64,
-    /// The start of the current failure on the monotonic clock.
-    failing: Option<Duration>,
 }
 
 impl Reader {
@@ -49,12 +60,13 @@ impl Reader {
         loop {
             // The replica is not held while the thread waits, so that it can be dropped.
             let Some((store, started, appended)) = replica.upgrade().map(|replica| {
+                self.return_to_unreadable(&replica.sealer);
                 let appended = replica.lock_outbox().last_appended;
                 (Arc::clone(replica.store()), replica.clock.monotonic(), appended)
             }) else {
                 return;
             };
-            let outcome = match timeout(READ, store.read(self.position)).await {
+            let outcome = match timeout(READ, store.read(self.place.position)).await {
                 Ok(outcome) => outcome,
                 Err(elapsed) => Err(StoreError::new(elapsed)),
             };
@@ -67,7 +79,10 @@ impl Reader {
                         replica.lock_outbox().send_recent_again(failed, now, issued_until);
                     }
                     replica.compare_clocks(batch.unix_time);
-                    if self.take(&replica, &batch, appended) {
+                    let is_complete = self.take(&replica, &batch, appended);
+                    if batch.is_read_only {
+                        replica.warn(&StoreError::new("it accepts no new records (its memory may be full)"));
+                    } else if is_complete {
                         replica.set_read(started, returned);
                     }
                     replica.send_unsent();
@@ -101,35 +116,47 @@ impl Reader {
                 Some(record) => {
                     replica.index.add(&record, Some(*position), replica.settings.max_records, now);
                 }
-                None => is_unreadable = true,
+                None => {
+                    is_unreadable = true;
+                    self.unreadable =
+                        self.unreadable.take().or_else(|| Some((self.place, replica.sealer.keys()?)));
+                }
             }
-            self.pending = self.pending.saturating_add(1);
-            if self.position.is_some_and(|last| last >= *position) {
+            self.place.pending = self.place.pending.saturating_add(1);
+            if self.place.position.is_some_and(|last| last >= *position) {
                 self.lose(replica);
                 return false;
             }
-            self.position = Some(*position);
+            self.place.position = Some(*position);
         }
         if is_unreadable {
             // It may concern any token.
             replica.discard_all(now);
         }
-        if !batch.records.is_empty() && self.position < batch.end {
+        if !batch.records.is_empty() && self.place.position < batch.end {
             return false;
         }
         if batch.end < appended || !self.is_complete(replica, batch) {
             self.lose(replica);
             return false;
         }
-        self.total = Some(batch.total_appended);
-        self.pending = 0;
-        replica.set_read_until(self.position);
+        self.place.total = Some(batch.total_appended);
+        self.place.pending = 0;
+        replica.set_read_until(self.place.position);
         true
+    }
+
+    /// Continues at the first record that could not be decrypted, if the keys have changed since.
+    fn return_to_unreadable(&mut self, sealer: &Sealer) {
+        if let Some((place, _)) = self.unreadable.take_if(|(_, keys)| sealer.have_changed(keys)) {
+            self.place = place;
+        }
     }
 
     /// Returns whether all records were read since the last complete read.
     fn is_complete(&self, replica: &Replica, batch: &RecordBatch) -> bool {
-        let Some(total) = self.total else {
+        let ReadPlace { position, total, pending } = self.place;
+        let Some(total) = total else {
             let is_trimmed = batch.total_appended > batch.length
                 && batch.oldest_age.is_some_and(|age| age < replica.settings.keep_for);
             if is_trimmed && replica.warnings.is_due() {
@@ -141,7 +168,7 @@ impl Reader {
             }
             return true;
         };
-        self.position <= batch.end && total.checked_add(self.pending) == Some(batch.total_appended)
+        position <= batch.end && total.checked_add(pending) == Some(batch.total_appended)
     }
 
     /// Starts again at the first record.

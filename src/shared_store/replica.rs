@@ -65,6 +65,8 @@ pub(crate) struct Replica {
     lost_at: AtomicI64,
     /// The time on the monotonic clock until which requests skip the store, in milliseconds.
     skipped_until: AtomicU64,
+    /// The time on the monotonic clock of the last response to a request for a verdict, in milliseconds.
+    last_response: AtomicU64,
     is_reported_blind: AtomicBool,
     pub(super) warnings: LogThrottle,
     append_warnings: LogThrottle,
@@ -110,6 +112,7 @@ impl Replica {
             is_clock_reported: AtomicBool::new(false),
             lost_at: AtomicI64::new(i64::MIN),
             skipped_until: AtomicU64::new(0),
+            last_response: AtomicU64::new(0),
             is_reported_blind: AtomicBool::new(false),
             warnings: LogThrottle::default(),
             append_warnings: LogThrottle::default(),
@@ -220,6 +223,19 @@ impl Replica {
         millis(now) < self.skipped_until.load(Ordering::Relaxed)
     }
 
+    /// Records that the store has responded to a request for a verdict.
+    pub(super) fn responded(&self) {
+        self.last_response.fetch_max(millis(self.clock.monotonic()), Ordering::Relaxed);
+    }
+
+    /// Lets requests skip the store for a while after it did not respond to a request that was sent at this time on the monotonic
+    /// clock, unless it has responded to another request since. The process was then only busy.
+    pub(super) fn skip_unless_responding(&self, sent: Duration, problem: &StoreError) {
+        if self.last_response.load(Ordering::Relaxed) <= millis(sent) {
+            self.skip(problem);
+        }
+    }
+
     /// Lets requests skip the store for a while.
     pub(super) fn skip(&self, problem: &StoreError) {
         let now = self.clock.monotonic();
@@ -260,7 +276,8 @@ impl Replica {
             let blind_for = self.settings.blind_for;
             record!(
                 log::Level::Warn, event = "store_blind";
-                "the records of the shared store are not read: cached verdicts are used for at most {blind_for:?}"
+                "the records of the shared store are not read, or it accepts no new ones: cached verdicts are used for at most \
+                 {blind_for:?}"
             );
         } else {
             record!(

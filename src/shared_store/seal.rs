@@ -44,6 +44,9 @@ struct CurrentRing {
     keys: Result<KeyRing, String>,
 }
 
+/// The keys at one time.
+pub(super) struct CurrentKeys(Arc<CurrentRing>);
+
 impl Sealer {
     pub(crate) fn new(source: SecretSource) -> Self {
         Self { source, ring: ArcSwapOption::empty(), warnings: LogThrottle::default() }
@@ -52,6 +55,16 @@ impl Sealer {
     /// Checks the keys of a source.
     pub(crate) fn check(source: &SecretSource) -> Result<(), String> {
         KeyRing::parse(source.current()?.expose()).map(drop)
+    }
+
+    /// Returns the current keys, unless they cannot be read.
+    pub(super) fn keys(&self) -> Option<CurrentKeys> {
+        self.current().ok().map(CurrentKeys)
+    }
+
+    /// Returns whether the keys are not those of an earlier time.
+    pub(super) fn have_changed(&self, earlier: &CurrentKeys) -> bool {
+        self.current().is_ok_and(|current| !Arc::ptr_eq(&current, &earlier.0))
     }
 
     /// Encrypts a value with the first key.

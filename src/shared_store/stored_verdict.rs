@@ -60,13 +60,14 @@ impl Replica {
 
     /// Removes the entry of a token.
     pub(crate) async fn remove(&self, key: &CacheKey) {
-        if self.is_skipped(self.clock.monotonic()) {
+        let sent = self.clock.monotonic();
+        if self.is_skipped(sent) {
             return;
         }
         match timeout(self.settings.timeout, self.store().remove(key)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.responded(),
             Ok(Err(problem)) => self.skip(&problem),
-            Err(_) => self.skip(&no_response()),
+            Err(_) => self.skip_unless_responding(sent, &no_response()),
         }
     }
 
@@ -75,13 +76,17 @@ impl Replica {
         key: &CacheKey,
         call: impl FnOnce() -> StoreFuture<'a, Option<StoreEntry>>,
     ) -> StoredEntry {
-        if self.is_skipped(self.clock.monotonic()) {
+        let sent = self.clock.monotonic();
+        if self.is_skipped(sent) {
             return StoredEntry::Unusable;
         }
-        let outcome = match timeout(self.settings.timeout, call()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(no_response()),
+        let Ok(outcome) = timeout(self.settings.timeout, call()).await else {
+            self.skip_unless_responding(sent, &no_response());
+            return StoredEntry::Unusable;
         };
+        if outcome.is_ok() {
+            self.responded();
+        }
         match outcome {
             Ok(Some(StoreEntry::Found(sealed))) => {
                 self.open_verdict(key, &sealed).map_or(StoredEntry::Unusable, StoredEntry::Found)
@@ -104,7 +109,8 @@ impl Replica {
 
     /// Stores a verdict in the background, or removes the entry of the token if there is none to store.
     pub(crate) fn put(self: &Arc<Self>, key: CacheKey, stored: Option<(StoredVerdict, Duration)>) {
-        if self.is_skipped(self.clock.monotonic()) {
+        let sent = self.clock.monotonic();
+        if self.is_skipped(sent) {
             return;
         }
         let this = Arc::clone(self);
@@ -118,7 +124,7 @@ impl Replica {
             match timeout(PUT, put).await {
                 Ok(Ok(())) => {}
                 Ok(Err(problem)) => this.skip(&problem),
-                Err(elapsed) => this.skip(&StoreError::new(elapsed)),
+                Err(elapsed) => this.skip_unless_responding(sent, &StoreError::new(elapsed)),
             }
         });
     }

@@ -47,6 +47,7 @@ struct Content {
     has_list: bool,
     is_unavailable: bool,
     is_list_unavailable: bool,
+    is_read_only: bool,
     delay: Duration,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -55,6 +56,14 @@ struct Entry {
     /// `None` for a claim.
     verdict: Option<Vec<u8>>,
     expires: Instant,
+}
+
+#[derive(Clone, Copy)]
+enum Access {
+    ReadVerdict,
+    WriteVerdict,
+    ReadRecords,
+    WriteRecords,
 }
 
 struct Appended {
@@ -77,6 +86,11 @@ impl MemoryStore {
     /// Lets only the operations on records fail (`false`) or succeed again (`true`).
     pub fn set_records_available(&self, are_available: bool) {
         self.content().is_list_unavailable = !are_available;
+    }
+
+    /// Lets every operation fail that writes (`true`), as Redis does when its memory is full, or succeed again (`false`).
+    pub fn set_read_only(&self, is_read_only: bool) {
+        self.content().is_read_only = is_read_only;
     }
 
     /// Delays every operation by this time.
@@ -134,15 +148,19 @@ impl MemoryStore {
         self.0.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the configured delay. Fails if the store is unavailable.
-    async fn reach(&self, needs_list: bool) -> Result<(), StoreError> {
+    /// Waits for the configured delay. Fails if the store is unavailable, or if it is read-only and the access writes.
+    async fn reach(&self, access: Access) -> Result<(), StoreError> {
         let delay = self.content().delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
         let content = self.content();
+        let needs_list = matches!(access, Access::ReadRecords | Access::WriteRecords);
         if content.is_unavailable || (needs_list && content.is_list_unavailable) {
             return Err(StoreError::new("the store is unavailable"));
+        }
+        if content.is_read_only && matches!(access, Access::WriteVerdict | Access::WriteRecords) {
+            return Err(StoreError::new("the store is read-only"));
         }
         Ok(())
     }
@@ -159,6 +177,7 @@ impl MemoryStore {
             length: u64::try_from(content.records.len()).unwrap_or(u64::MAX),
             oldest_age: content.records.first().map(|first| first.at.elapsed()),
             unix_time: content.clock.as_ref().map(|clock| clock.unix_time()),
+            is_read_only: content.is_read_only,
         }
     }
 }
@@ -173,7 +192,7 @@ impl Content {
 impl SharedStore for MemoryStore {
     fn get_or_claim<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> StoreFuture<'a, StoreEntry> {
         Box::pin(async move {
-            self.reach(false).await?;
+            self.reach(Access::WriteVerdict).await?;
             let mut content = self.content();
             if let Some(entry) = content.live(key) {
                 return Ok(entry);
@@ -185,14 +204,14 @@ impl SharedStore for MemoryStore {
 
     fn get<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, Option<StoreEntry>> {
         Box::pin(async move {
-            self.reach(false).await?;
+            self.reach(Access::ReadVerdict).await?;
             Ok(self.content().live(key))
         })
     }
 
     fn put<'a>(&'a self, key: &'a CacheKey, verdict: &'a [u8], lifetime: Duration) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            self.reach(false).await?;
+            self.reach(Access::WriteVerdict).await?;
             let entry = Entry { verdict: Some(verdict.to_vec()), expires: Instant::now() + lifetime };
             self.content().entries.insert(*key, entry);
             Ok(())
@@ -201,7 +220,7 @@ impl SharedStore for MemoryStore {
 
     fn remove<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            self.reach(false).await?;
+            self.reach(Access::WriteVerdict).await?;
             self.content().entries.remove(key);
             Ok(())
         })
@@ -209,7 +228,7 @@ impl SharedStore for MemoryStore {
 
     fn append<'a>(&'a self, record: &'a [u8], _keep_for: Duration) -> StoreFuture<'a, Position> {
         Box::pin(async move {
-            self.reach(true).await?;
+            self.reach(Access::WriteRecords).await?;
             let mut content = self.content();
             content.last += 1;
             content.total_appended += 1;
@@ -228,10 +247,10 @@ impl SharedStore for MemoryStore {
             tokio::pin!(appended);
             // Registered before the records are read, so that no record is missed.
             appended.as_mut().enable();
-            self.reach(true).await?;
+            self.reach(Access::ReadRecords).await?;
             if self.batch(after).records.is_empty() {
                 let _is_appended = tokio::time::timeout(WAIT, appended).await;
-                self.reach(true).await?;
+                self.reach(Access::ReadRecords).await?;
             }
             Ok(self.batch(after))
         })
@@ -239,7 +258,7 @@ impl SharedStore for MemoryStore {
 
     fn trim(&self, before: Position) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            self.reach(true).await?;
+            self.reach(Access::WriteRecords).await?;
             self.content().records.retain(|appended| appended.number >= before.high());
             Ok(())
         })

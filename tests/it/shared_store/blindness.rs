@@ -1,11 +1,16 @@
 //! While the records of the store cannot be read, cached verdicts are used for a short time only.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
-use actix_protect_api::{JwtsWhenBlind, SharedStoreState, TokenFault, UpstreamFault, test::MemoryStore};
+use actix_protect_api::{
+    JwtsWhenBlind, Revocation, SharedStoreState, TokenFault, UpstreamFault, test::MemoryStore,
+};
 use serde_json::json;
 
 use super::{
@@ -51,6 +56,42 @@ async fn a_stored_verdict_is_not_used_beyond_blind_for_either() {
     let cold = Replica::of(settings(&issuer, &store, &clock)).await;
     clock.advance(1001 * MILLISECOND);
     assert_eq!((cold.api.outcome(&alice).await, calls(&issuer)), (OK, 2));
+}
+
+/// A revocation of another replica cannot be in such a store. Those that are in it stay in effect.
+#[actix_web::test]
+async fn a_process_is_blind_while_the_store_accepts_no_records() {
+    let ((issuer, clock), content) = (timed_issuer(), MemoryStore::new());
+    let store = HookedStore::new(&content);
+    let replica = || settings(&issuer, &content, &clock).shared_store(Arc::new(store.clone()), KEY);
+    let one = Replica::of(replica()).await;
+    one.becomes(SharedStoreState::Reading).await;
+    let [alice, bob] = ["alice", "bob"].map(|sub| issuer.opaque(json!({ "sub": sub })));
+    one.protect.revoke(Revocation::token(&bob)).await.unwrap();
+    content.set_read_only(true);
+    one.protect.revoke(Revocation::token(&alice)).await.unwrap_err();
+
+    // The reads in the middle of this time do not count.
+    clock.advance(600 * MILLISECOND);
+    let (reads, may_end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    let (count, gate) = (Arc::clone(&reads), Arc::clone(&may_end));
+    store.set_hook(move |moment| {
+        count.fetch_add(usize::from(moment == Moment::Start), SeqCst);
+        moment == Moment::Start || gate.load(SeqCst)
+    });
+    assert!(eventually(async || reads.load(SeqCst) > 2).await);
+    may_end.store(false, SeqCst);
+    clock.advance(600 * MILLISECOND);
+    assert_eq!(one.protect.status().shared_store, SharedStoreState::Blind);
+    store.remove_hook();
+
+    let two = Replica::of(replica()).await;
+    assert!(eventually(async || two.api.outcome(&bob).await == token(TokenFault::Revoked)).await);
+    assert_eq!(two.protect.status().shared_store, SharedStoreState::Blind);
+    content.set_read_only(false);
+    one.becomes(SharedStoreState::Reading).await;
+    two.becomes(SharedStoreState::Reading).await;
+    assert!(eventually(async || two.api.outcome(&alice).await == token(TokenFault::Revoked)).await);
 }
 
 #[actix_web::test]

@@ -1,8 +1,11 @@
-//! A store whose reads a test observes and holds.
+//! A store whose reads a test observes and holds, and which can leave a request without response.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,15 +29,25 @@ type Hook = dyn Fn(Moment) -> bool + Send;
 pub(super) struct HookedStore {
     store: MemoryStore,
     hook: Arc<Mutex<Option<Box<Hook>>>>,
+    ignores_next_claim: Arc<AtomicBool>,
 }
 
 impl HookedStore {
     pub(super) fn new(store: &MemoryStore) -> Self {
-        Self { store: store.clone(), hook: Arc::default() }
+        Self { store: store.clone(), hook: Arc::default(), ignores_next_claim: Arc::default() }
     }
 
     pub(super) fn set_hook(&self, hook: impl Fn(Moment) -> bool + Send + 'static) {
         *self.hook.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Does not respond to the next request for a verdict or a claim.
+    pub(super) fn ignore_next_claim(&self) {
+        self.ignores_next_claim.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_ignored_claim(&self) -> bool {
+        !self.ignores_next_claim.load(Ordering::Relaxed)
     }
 
     /// Removes the function, which may own the replica that reads.
@@ -59,6 +72,9 @@ impl fmt::Debug for HookedStore {
 
 impl SharedStore for HookedStore {
     fn get_or_claim<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> StoreFuture<'a, StoreEntry> {
+        if self.ignores_next_claim.swap(false, Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
         self.store.get_or_claim(key, lifetime)
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_protect_api::{
-    Revocation, RevocationError, SharedStoreState, TokenFault,
+    Revocation, RevocationError, SecretSource, SharedStoreState, TokenFault,
     shared_store::SharedStore,
     test::{MemoryStore, TestIssuer},
 };
@@ -21,6 +21,7 @@ use super::{
     settings, stored,
 };
 use crate::support::{
+    folder::Folder,
     service::{OK, Outcome, jwts_only, timed_issuer, token},
     time::{eventually, seconds},
 };
@@ -199,6 +200,26 @@ async fn a_record_that_cannot_be_decrypted_revokes_nothing_and_discards_cached_v
     };
     assert!(eventually(is_introspected).await);
     assert_eq!(one.api.outcome(&alice).await, OK);
+}
+
+/// The replica gets the new key later than the one that revokes.
+#[actix_web::test]
+async fn a_record_is_applied_when_its_key_arrives() {
+    let ((issuer, clock), store, folder) = (timed_issuer(), MemoryStore::new(), Folder::new());
+    let path = folder.file("keys", super::OTHER_KEY);
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let builder = settings(&issuer, &store, &clock);
+    let two = Replica::of(builder.shared_store(Arc::new(store.clone()), SecretSource::file(&path))).await;
+    two.becomes(SharedStoreState::Reading).await;
+    let [alice, bob] = ["alice", "bob"].map(|sub| issuer.jwt(json!({ "sub": sub })));
+    one.protect.revoke(Revocation::token(&alice)).await.unwrap();
+    store.append(b"forged", seconds(60)).await.unwrap();
+    assert_eq!((two.api.outcome(&alice).await, two.api.outcome(&bob).await), (OK, OK));
+    folder.file("keys", &format!("{}\n{}", super::OTHER_KEY, super::KEY));
+    assert!(eventually(async || two.api.outcome(&alice).await == REVOKED).await);
+    assert_eq!(two.api.outcome(&bob).await, OK);
+    one.protect.revoke(Revocation::token(&bob)).await.unwrap();
+    assert!(eventually(async || two.api.outcome(&bob).await == REVOKED).await);
 }
 
 #[actix_web::test]

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_protect_api::{
-    Revocation, TokenFault,
+    Revocation, SharedStoreState, TokenFault,
     test::{Endpoint, Fault, MemoryStore, TestIssuer},
 };
 use futures_util::future::{join, join_all};
 use serde_json::json;
 
-use super::{Replica, calls, stored};
+use super::{Replica, calls, hooked_store::HookedStore, stored};
 use crate::support::{
     service::{OK, introspecting, timed_issuer, token},
     time::{eventually, seconds},
@@ -107,6 +107,20 @@ async fn a_failed_call_is_not_shared_and_releases_its_claim() {
 }
 
 #[actix_web::test]
+async fn a_failed_call_leaves_the_verdict_of_another_replica() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let (one, two) =
+        (Replica::start(&issuer, &store, &clock).await, Replica::start(&issuer, &store, &clock).await);
+    let alice = issuer.opaque(json!({ "sub": "alice" }));
+    assert_eq!(one.api.outcome(&alice).await, OK);
+    stored(&store, 1).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(500).times(1));
+    two.api.outcome_at("/fresh", &alice).await.unwrap_err();
+    let before = calls(&issuer);
+    assert_eq!((two.api.outcome(&alice).await, calls(&issuer) - before), (OK, 0));
+}
+
+#[actix_web::test]
 async fn a_route_without_cached_verdicts_uses_no_stored_verdict() {
     let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
     let one = Replica::start(&issuer, &store, &clock).await;
@@ -133,6 +147,36 @@ async fn a_store_that_does_not_respond_delays_a_request_for_a_short_time_only() 
         assert_eq!(one.api.outcome(&bearer).await, OK);
     }
     assert_eq!(calls(&issuer), 3);
+}
+
+#[actix_web::test]
+async fn a_store_that_responds_to_others_is_not_skipped() {
+    let (issuer, content) = (TestIssuer::start(), MemoryStore::new());
+    let store = HookedStore::new(&content);
+    let replica = || async {
+        let builder = introspecting(&issuer)
+            .introspection_cache_duration(seconds(100))
+            .store_timeout(seconds(2))
+            .shared_store(Arc::new(store.clone()), super::KEY);
+        let replica = Replica::of(builder).await;
+        replica.becomes(SharedStoreState::Reading).await;
+        replica
+    };
+    let (one, two) = (replica().await, replica().await);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|sub| issuer.opaque(json!({ "sub": sub })));
+    for bearer in [&bob, &carol] {
+        assert_eq!(one.api.outcome(bearer).await, OK);
+    }
+    stored(&content, 2).await;
+    store.ignore_next_claim();
+    let later = async {
+        assert!(eventually(async || store.has_ignored_claim()).await);
+        // The store responds in a later millisecond than that of the request without response.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        two.api.outcome(&bob).await
+    };
+    assert_eq!(join(two.api.outcome(&alice), later).await, (OK, OK));
+    assert_eq!((two.api.outcome(&carol).await, calls(&issuer)), (OK, 3), "the verdict of the store is used");
 }
 
 #[actix_web::test]
