@@ -281,7 +281,7 @@ pub(crate) struct CallTimer {
 
 impl CallTimer {
     pub(crate) fn end<T>(self, outcome: &Result<T, AuthError>) {
-        let elapsed = self.started.elapsed();
+        let (elapsed, is_failure) = (self.started.elapsed(), outcome.is_err());
         let (call, outcome) =
             (self.name, outcome.as_ref().map_or_else(|error| error.kind().fault(), |_| "answered"));
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -291,6 +291,6 @@ impl CallTimer {
         );
         #[cfg(feature = "metrics")]
         self.telemetry.metrics.call(call, outcome, elapsed);
-        spans::record_outcome(outcome);
+        if is_failure { spans::record_failure(outcome) } else { spans::record_outcome(outcome) }
     }
 }

@@ -142,11 +142,11 @@ fn open(kind: CallKind, issuer: &str, call: &'static str, start: CallStart) -> S
     let span = match kind {
         CallKind::Introspect => tracing::info_span!(
             target: crate::LOG, parent: parent, "introspect",
-            otel.kind = "client", issuer, call, outcome = Empty, status = Empty
+            otel.kind = "client", otel.status_code = Empty, issuer, call, outcome = Empty, status = Empty
         ),
         CallKind::Fetch => tracing::info_span!(
             target: crate::LOG, parent: parent, "fetch",
-            otel.kind = "client", issuer, call, outcome = Empty, status = Empty
+            otel.kind = "client", otel.status_code = Empty, issuer, call, outcome = Empty, status = Empty
         ),
     };
     if start == CallStart::Detached {
@@ -197,7 +197,7 @@ impl CallSpan {
         if let Some(span) = &self.span {
             let span = std::mem::replace(&mut *lock(span), Span::none());
             if let Some(error) = error {
-                span.record("outcome", error.kind().fault());
+                record_failed(&span, error.kind().fault());
             }
         }
     }
@@ -209,6 +209,12 @@ fn lock(span: &SharedSpan) -> MutexGuard<'_, Span> {
     span.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Records that a call failed, also as the status of the span in OpenTelemetry.
+#[cfg(feature = "tracing")]
+fn record_failed(span: &Span, fault: &'static str) {
+    span.record("outcome", fault).record("otel.status_code", "ERROR");
+}
+
 /// Records the outcome of a call in its span, which is the current one.
 #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "spans use it"))]
 pub(crate) fn record_outcome(outcome: &'static str) {
@@ -218,11 +224,21 @@ pub(crate) fn record_outcome(outcome: &'static str) {
     }
 }
 
+/// Records in its span, which is the current one, that a call failed.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "spans use it"))]
+pub(crate) fn record_failure(fault: &'static str) {
+    #[cfg(feature = "tracing")]
+    if is_active(LevelFilter::INFO) {
+        record_failed(&Span::current(), fault);
+    }
+}
+
 /// Records the status of a response of the authorization server in the span of its call, which is the current one.
 #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "spans use it"))]
 pub(crate) fn record_status(status: u16) {
     #[cfg(feature = "tracing")]
     if is_active(LevelFilter::INFO) {
-        Span::current().record("status", status);
+        // Signed, because `tracing-opentelemetry` exports an unsigned number as text.
+        Span::current().record("status", i64::from(status));
     }
 }

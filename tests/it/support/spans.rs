@@ -127,7 +127,7 @@ impl Subscriber for Recorder {
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let mut fields = Fields::new();
-        attributes.record(&mut Reader(&mut fields));
+        attributes.record(&mut SpanReader(Reader(&mut fields)));
         let mut content = lock(&self.content);
         let parent = match attributes.parent() {
             Some(parent) => Some(parent.into_u64()),
@@ -150,7 +150,7 @@ impl Subscriber for Recorder {
     }
 
     fn record(&self, span: &Id, values: &Record<'_>) {
-        self.with(span, |span| values.record(&mut Reader(&mut span.fields)));
+        self.with(span, |span| values.record(&mut SpanReader(Reader(&mut span.fields))));
     }
 
     fn record_follows_from(&self, span: &Id, follows: &Id) {
@@ -204,5 +204,22 @@ impl Visit for Reader<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+}
+
+/// Reads the fields of spans. `tracing-opentelemetry` exports an unsigned number as text, so they have none.
+struct SpanReader<'f>(Reader<'f>);
+
+impl Visit for SpanReader<'_> {
+    fn record_u64(&mut self, field: &Field, _: u64) {
+        panic!("{field} is an unsigned number");
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.record_str(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.record_debug(field, value);
     }
 }

@@ -68,6 +68,7 @@ async fn a_request_has_a_span_and_its_calls_are_children() {
     for call in [&fetch, &introspect] {
         assert_eq!(call.value("issuer"), issuer.issuer());
         assert_eq!((call.value("outcome"), call.value("status")), ("answered", "200"));
+        assert_eq!((call.value("otel.kind"), call.value("otel.status_code")), ("client", ""));
     }
     assert!(recording.spans().iter().all(|span| span.is_closed));
     for secret in ["alice", &*token, issuer.client_secret()] {
@@ -210,6 +211,7 @@ async fn rejections_are_recorded_with_their_reason() {
     assert_eq!(recording.only("request").value("protect.fault"), "failing");
     let introspect = recording.named("introspect").remove(0);
     assert_eq!((introspect.value("outcome"), introspect.value("status")), ("failing", "503"));
+    assert_eq!(introspect.value("otel.status_code"), "ERROR");
 }
 
 #[actix_web::test]
