@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -65,6 +66,8 @@ pub(crate) struct Replica {
     lost_at: AtomicI64,
     /// The time on the monotonic clock until which requests skip the store, in milliseconds.
     skipped_until: AtomicU64,
+    /// The time for which the next failure lets requests skip the store, in milliseconds.
+    next_skip: AtomicU64,
     /// The time on the monotonic clock of the last response to a request for a verdict, in milliseconds.
     last_response: AtomicU64,
     is_reported_blind: AtomicBool,
@@ -75,8 +78,9 @@ pub(crate) struct Replica {
 
 static REPLICAS: Mutex<Vec<Weak<Replica>>> = Mutex::new(Vec::new());
 
-/// The time for which requests skip the store after it has failed or has not responded in time.
-const SKIP: Duration = Duration::from_secs(1);
+/// The time in milliseconds for which requests skip the store after it has failed or has not responded in time. It is doubled with
+/// each failure until the store responds.
+const SKIP: RangeInclusive<u64> = 100..=1000;
 
 impl Replica {
     /// Returns the replica of this store, or starts one.
@@ -112,6 +116,7 @@ impl Replica {
             is_clock_reported: AtomicBool::new(false),
             lost_at: AtomicI64::new(i64::MIN),
             skipped_until: AtomicU64::new(0),
+            next_skip: AtomicU64::new(*SKIP.start()),
             last_response: AtomicU64::new(0),
             is_reported_blind: AtomicBool::new(false),
             warnings: LogThrottle::default(),
@@ -226,6 +231,7 @@ impl Replica {
     /// Records that the store has responded to a request for a verdict.
     pub(super) fn responded(&self) {
         self.last_response.fetch_max(millis(self.clock.monotonic()), Ordering::Relaxed);
+        self.next_skip.store(*SKIP.start(), Ordering::Relaxed);
     }
 
     /// Lets requests skip the store for a while after it did not respond to a request that was sent at this time on the monotonic
@@ -239,7 +245,12 @@ impl Replica {
     /// Lets requests skip the store for a while.
     pub(super) fn skip(&self, problem: &StoreError) {
         let now = self.clock.monotonic();
-        self.skipped_until.store(millis(now.saturating_add(SKIP)), Ordering::Relaxed);
+        // Several requests may fail at the same time.
+        if !self.is_skipped(now) {
+            let length = self.next_skip.load(Ordering::Relaxed);
+            self.next_skip.store(length.saturating_mul(2).min(*SKIP.end()), Ordering::Relaxed);
+            self.skipped_until.store(millis(now).saturating_add(length), Ordering::Relaxed);
+        }
         self.warn(problem);
     }
 

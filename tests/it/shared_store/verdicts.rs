@@ -61,7 +61,7 @@ async fn a_stored_verdict_belongs_to_the_fields_of_its_request() {
     for (tenant, expected) in [("one", 1), ("two", 2), ("one", 2)] {
         let builder = super::settings(&issuer, &store, &clock).introspection_parameter("tenant", tenant);
         let replica = Replica::of(builder).await;
-        replica.becomes(actix_protect_api::SharedStoreState::Reading).await;
+        replica.becomes(SharedStoreState::Reading).await;
         assert_eq!((replica.api.outcome(&alice).await, calls(&issuer)), (OK, expected));
         stored(&store, expected).await;
     }
@@ -147,6 +147,40 @@ async fn a_store_that_does_not_respond_delays_a_request_for_a_short_time_only() 
         assert_eq!(one.api.outcome(&bearer).await, OK);
     }
     assert_eq!(calls(&issuer), 3);
+}
+
+/// The store is skipped for 100 ms, then 200 ms, and for 100 ms again after it has responded.
+#[actix_web::test]
+async fn a_failing_store_is_skipped_for_a_short_time_that_grows() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let one = Replica::start(&issuer, &store, &clock).await;
+    let bearers: Vec<_> = (0..8).map(|number| issuer.opaque(json!({ "sub": number.to_string() }))).collect();
+    for bearer in &bearers {
+        assert_eq!(one.api.outcome(bearer).await, OK);
+    }
+    stored(&store, bearers.len()).await;
+    let two = Replica::start(&issuer, &store, &clock).await;
+    let mut bearers = bearers.iter();
+    let mut is_skipped = async |after: u64| {
+        clock.advance(Duration::from_millis(after));
+        let before = calls(&issuer);
+        assert_eq!(two.api.outcome(bearers.next().unwrap()).await, OK);
+        calls(&issuer) > before
+    };
+    store.set_available(false);
+    assert!(is_skipped(0).await, "the first failure");
+    store.set_available(true);
+    assert!(is_skipped(99).await);
+    store.set_available(false);
+    assert!(is_skipped(1).await, "the second failure");
+    store.set_available(true);
+    assert!(is_skipped(199).await);
+    assert!(!is_skipped(1).await);
+    store.set_available(false);
+    assert!(is_skipped(0).await, "the first failure again");
+    store.set_available(true);
+    assert!(is_skipped(99).await);
+    assert!(!is_skipped(1).await);
 }
 
 #[actix_web::test]
