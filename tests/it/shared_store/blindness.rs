@@ -139,6 +139,72 @@ async fn jwts_are_accepted_introspected_or_rejected_while_records_are_not_read()
     assert_eq!(one.api.outcome(&jwt).await, token(TokenFault::Inactive));
 }
 
+/// The read takes as long as it may, and the record is appended just after the store has responded to it.
+#[actix_web::test]
+async fn a_revocation_is_missed_for_at_most_twice_blind_for() {
+    for (treatment, outcome) in [
+        (JwtsWhenBlind::Accept, OK),
+        (JwtsWhenBlind::Introspect, token(TokenFault::Inactive)),
+        (JwtsWhenBlind::Reject, upstream(UpstreamFault::NoRevocations)),
+    ] {
+        let ((issuer, clock), memory) = (timed_issuer(), MemoryStore::new());
+        let [revoking, read] = [HookedStore::new(&memory), HookedStore::new(&memory)];
+        let with_store = |store: &HookedStore| {
+            let settings = settings(&issuer, &memory, &clock).jwts_when_blind(treatment);
+            settings.shared_store(Arc::new(store.clone()), KEY)
+        };
+        let (one, two) = (Replica::of(with_store(&revoking)).await, Replica::of(with_store(&read)).await);
+        two.becomes(SharedStoreState::Reading).await;
+        let [opaque, jwt] = [issuer.opaque(json!({ "sub": "alice" })), issuer.jwt(json!({ "sub": "alice" }))];
+        for used in [&opaque, &jwt] {
+            assert_eq!(two.api.outcome(used).await, OK);
+        }
+        // The store has responded. The response is held.
+        let (is_held, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (held, ended) = (Arc::clone(&is_held), Arc::clone(&ends));
+        let advanced = clock.clone();
+        read.set_hook(move |moment| {
+            // The first end is that of a read which started before the hook.
+            match (moment, ended.load(SeqCst)) {
+                (Moment::End, 0) => {
+                    ended.fetch_add(1, SeqCst);
+                }
+                (Moment::End, 1) => {
+                    held.store(true, SeqCst);
+                    return false;
+                }
+                (Moment::End, 2) => {
+                    advanced.advance(1000 * MILLISECOND);
+                    ended.fetch_add(1, SeqCst);
+                }
+                // The read was counted. The next one does not start.
+                (Moment::Start, 3..) => {
+                    ended.store(4, SeqCst);
+                    return false;
+                }
+                _ => {}
+            }
+            true
+        });
+        assert!(eventually(async || is_held.load(SeqCst)).await);
+        one.protect.revoke(Revocation::subject("alice")).await.unwrap();
+        issuer.revoke(&opaque);
+        issuer.revoke(&jwt);
+        ends.store(2, SeqCst);
+        assert!(eventually(async || ends.load(SeqCst) == 4).await);
+        clock.advance(1000 * MILLISECOND);
+        two.becomes(SharedStoreState::Reading).await;
+        for used in [&opaque, &jwt] {
+            assert_eq!(two.api.outcome(used).await, OK, "{treatment:?}");
+        }
+        clock.advance(MILLISECOND);
+        assert_eq!(two.protect.status().shared_store, SharedStoreState::Blind);
+        assert_eq!(two.api.outcome(&opaque).await, token(TokenFault::Inactive), "{treatment:?}");
+        assert_eq!(two.api.outcome(&jwt).await, outcome, "{treatment:?}");
+        read.remove_hook();
+    }
+}
+
 /// The state is noted at the start of each read, when the last one has just returned, and at its end, when the last one is as old as
 /// it can be.
 #[actix_web::test]
