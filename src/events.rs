@@ -12,10 +12,10 @@ mod event_subject;
 mod event_type;
 mod logout;
 mod poll;
+mod poll_response;
 mod push;
 mod receiver;
 mod reply;
-mod seen_events;
 mod ssf;
 mod target_issuer;
 mod webhook;
@@ -28,14 +28,14 @@ use actix_web::{HttpRequest, web};
 
 use self::event_report::Outcome;
 use crate::{
-    error::{AuthError, SetupFault, TokenFault, UpstreamFault},
+    error::{AuthError, AuthErrorKind, RequestFault, SetupFault, TokenFault, UpstreamFault},
     policy::quoted,
     protect_api::{ProtectApi, state::State},
     redact::redacted,
     revocation::{Revocation, RevocationError},
 };
 
-/// Revokes tokens. If that fails, except because of a malformed token, the event must be delivered again.
+/// Revokes tokens. If that fails, except because of a malformed token or an empty value, the event must be delivered again.
 async fn revoke(protect: &ProtectApi, revocation: Revocation) -> Result<Outcome, AuthError> {
     let issuer = revocation.issuer().map(redacted);
     match protect.revoke(revocation).await {
@@ -44,6 +44,10 @@ async fn revoke(protect: &ProtectApi, revocation: Revocation) -> Result<Outcome,
         Err(RevocationError::Ended) => Ok(Outcome::Ignored),
         Err(error @ RevocationError::Token) => {
             Err(AuthError::token(TokenFault::Malformed).with_source(error))
+        }
+        Err(error @ RevocationError::Empty) => {
+            let kind = AuthErrorKind::InvalidRequest(RequestFault::Body);
+            Err(AuthError::new(kind).with_source(error))
         }
         Err(RevocationError::Issuer) => {
             let named = issuer.map_or_else(|| "it is not named".to_owned(), |name| format!("it is {name:?}"));

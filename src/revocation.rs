@@ -13,6 +13,7 @@ mod marks;
 mod position;
 mod record;
 mod revocations;
+mod seen_events;
 mod table;
 
 pub use self::{error::RevocationError, position::Position};
@@ -22,6 +23,7 @@ pub(crate) use self::{
     marks::TokenMarks,
     record::{Effect, Record},
     revocations::Revocations,
+    seen_events::{SeenEvent, SeenEvents},
 };
 
 use std::fmt;
@@ -43,7 +45,8 @@ pub(crate) const CLOCK_ALLOWANCE: i64 = 5;
 /// let user = Revocation::subject("alice");
 /// ```
 ///
-/// `Debug` shows neither tokens nor names.
+/// A revocation with an empty value (token, `jti`, session, subject, client or issuer) revokes nothing:
+/// [`ProtectApi::revoke`](crate::ProtectApi::revoke) returns an error. `Debug` shows neither tokens nor names.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use = "it has no effect until it is passed to `ProtectApi::revoke`"]
 pub struct Revocation {
@@ -159,6 +162,18 @@ impl Revocation {
         Some(self)
     }
 
+    /// Returns whether a value that selects the tokens is blank. The text of a token is parsed elsewhere.
+    pub(crate) fn has_blank_value(&self) -> bool {
+        let value = match &self.target {
+            Target::JwtId(value)
+            | Target::Session(value)
+            | Target::Subject(value)
+            | Target::Client(value) => Some(value),
+            Target::Token(_) | Target::AllTokens => None,
+        };
+        value.into_iter().chain(&self.issuer).any(|value| is_blank(value))
+    }
+
     pub(crate) fn is_verdicts_only(&self) -> bool {
         self.effect == Effect::Discard
     }
@@ -202,6 +217,11 @@ impl Revocation {
             Target::AllTokens => issuer.all_tokens(),
         }
     }
+}
+
+/// Returns whether a text is empty or has only white space. No token has such a claim, so it names no token.
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 /// The times of a new record, in seconds.

@@ -4,6 +4,7 @@
 //!
 //! A test compares names, labels and keys with `docs/observability.md`.
 
+mod event_throttles;
 pub(crate) mod log_throttle;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -13,7 +14,7 @@ pub(crate) mod status;
 mod would_reject;
 
 pub use self::status::{IntrospectionState, LastError, SharedStoreState, Status};
-pub(crate) use self::would_reject::ReportedRule;
+pub(crate) use self::{event_throttles::EventSource, would_reject::ReportedRule};
 
 use std::{
     sync::Arc,
@@ -22,7 +23,10 @@ use std::{
 
 #[cfg(feature = "metrics")]
 use self::metrics::Metrics;
-use self::{rejections::Rejections, status::LastFailure, would_reject::ReportedClients};
+use self::{
+    event_throttles::EventThrottles, rejections::Rejections, status::LastFailure,
+    would_reject::ReportedClients,
+};
 use crate::{clock::Clock, error::AuthError};
 
 /// The source of a verdict.
@@ -119,6 +123,7 @@ pub(crate) struct Telemetry {
     failures: LastFailure,
     rejections: Rejections,
     reported_clients: ReportedClients,
+    pub(crate) event_throttles: EventThrottles,
     #[cfg(feature = "metrics")]
     metrics: Metrics,
 }
@@ -136,6 +141,7 @@ impl Telemetry {
             failures: LastFailure::default(),
             rejections: Rejections::default(),
             reported_clients: ReportedClients::default(),
+            event_throttles: EventThrottles::default(),
             #[cfg(feature = "metrics")]
             metrics: Metrics::new(issuer),
         })

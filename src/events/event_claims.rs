@@ -8,6 +8,7 @@ use crate::{
         object::{JsonObject, JsonValue},
     },
     error::TokenFault,
+    revocation::is_blank,
 };
 
 /// The claims of a token whose issuer, audience and times were checked.
@@ -45,7 +46,7 @@ impl<'p> EventClaims<'p> {
         if !has_audience(members.get("aud"), rules.audiences) {
             return Err(TokenFault::Audience);
         }
-        if members.text("jti").is_none_or(str::is_empty) {
+        if members.text("jti").is_none_or(is_blank) {
             return Err(TokenFault::MissingClaim);
         }
         let time = |name| numeric_date(&members, name, f64::floor).map_err(|_| TokenFault::Malformed);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     error::AuthError,
-    telemetry::{Telemetry, log_throttle::LogThrottle},
+    protect_api::state::State,
+    telemetry::{EventSource, Telemetry, log_throttle::LogThrottle},
 };
 
 /// The result of one event.
@@ -36,28 +37,27 @@ impl Outcome {
 
 /// Reports the events of one source.
 pub(super) struct EventReport {
+    source: EventSource,
     telemetry: Arc<Telemetry>,
-    /// `ssf_push`, `ssf_poll`, `backchannel_logout` or `webhook`.
-    source: &'static str,
-    accepted: LogThrottle,
-    warnings: LogThrottle,
+    /// The configuration of the sender. Its throttles limit the records.
+    sender: Arc<Telemetry>,
 }
 
 impl EventReport {
-    pub(super) fn new(source: &'static str, telemetry: &Arc<Telemetry>) -> Self {
-        Self {
-            source,
-            telemetry: Arc::clone(telemetry),
-            accepted: LogThrottle::default(),
-            warnings: LogThrottle::default(),
-        }
+    /// `sender` is the configuration of the sender, or that of the API if the sender has none. Endpoints with the same one share
+    /// the throttles of the log, in all workers.
+    pub(super) fn new(source: EventSource, api: &State, sender: &State) -> Self {
+        Self { source, telemetry: Arc::clone(&api.telemetry), sender: Arc::clone(&sender.telemetry) }
     }
 
     /// Reports an accepted event.
     pub(super) fn accepted(&self, kind: &'static str, outcome: Outcome) {
+        let throttles = self.sender.event_throttles.get(self.source);
         let level = match outcome {
-            Outcome::Applied => self.level(&self.accepted, log::Level::Info),
-            Outcome::Unusable | Outcome::StreamStopped => self.level(&self.warnings, log::Level::Warn),
+            Outcome::Applied => self.level(&throttles.applied, log::Level::Info),
+            Outcome::Unusable | Outcome::StreamStopped => {
+                self.level(&throttles.ineffective, log::Level::Warn)
+            }
             Outcome::Ignored | Outcome::Repeated => log::Level::Debug,
         };
         let effect = match outcome {
@@ -75,13 +75,14 @@ impl EventReport {
     /// Reports an event that was rejected because of its token, or could not be applied.
     pub(super) fn refused(&self, error: &AuthError) {
         let fault = error.kind().fault();
-        let (outcome, what) = if error.is_client_fault() {
-            ("rejected", "an event was rejected")
+        let throttles = self.sender.event_throttles.get(self.source);
+        let (outcome, what, throttle) = if error.is_client_fault() {
+            ("rejected", "an event was rejected", &throttles.rejected)
         } else {
-            ("failed", "an event could not be applied and must be delivered again")
+            ("failed", "an event could not be applied and must be delivered again", &throttles.failed)
         };
         let issuer = &*self.telemetry.issuer;
-        let level = self.level(&self.warnings, log::Level::Warn);
+        let level = self.level(throttle, log::Level::Warn);
         let text = format!("{what}: {}", error.describe(issuer));
         self.log(level, "", outcome, fault, &text);
     }
@@ -91,7 +92,7 @@ impl EventReport {
     }
 
     fn log(&self, level: log::Level, kind: &'static str, outcome: &'static str, fault: &str, text: &str) {
-        let (issuer, source) = (&*self.telemetry.issuer, self.source);
+        let (issuer, source) = (&*self.telemetry.issuer, self.source.name());
         record!(
             level, event = "revocation_event", issuer, source, kind, outcome, fault;
             "{source}: {text} ({issuer})"

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::revocation::is_blank;
+
 /// The maximum number of identifiers of one subject (`aliases`) that are read.
 const MAX_ALIASES: usize = 16;
 
@@ -16,6 +18,8 @@ pub(super) enum EventSubject<'e> {
     JwtId { issuer: &'e str, id: &'e str },
     /// An identifier that no token contains, such as an email address or a device.
     Unusable,
+    /// An identifier with an empty value. The event is malformed.
+    Blank,
 }
 
 impl<'e> EventSubject<'e> {
@@ -38,7 +42,7 @@ impl<'e> EventSubject<'e> {
         match *self {
             Self::Session { issuer, .. } => issuer,
             Self::User { issuer, .. } | Self::JwtId { issuer, .. } => Some(issuer),
-            Self::Unusable => None,
+            Self::Unusable | Self::Blank => None,
         }
     }
 
@@ -52,13 +56,28 @@ impl<'e> EventSubject<'e> {
             return Self::parse_simple(identifier, opaque_is_session);
         }
         let aliases = identifier.get("identifiers").and_then(Value::as_array).into_iter().flatten();
-        let mut simple = aliases.take(MAX_ALIASES).map(|alias| Self::parse_simple(alias, opaque_is_session));
-        let is_usable = |subject: &Self| *subject != Self::Unusable && subject.issuer().is_none_or(is_target);
-        simple.find(is_usable).unwrap_or(Self::Unusable)
+        let simple = aliases.take(MAX_ALIASES).map(|alias| Self::parse_simple(alias, opaque_is_session));
+        let simple: Vec<_> = simple.collect();
+        let is_usable = |subject: &&Self| match subject {
+            Self::Unusable | Self::Blank => false,
+            subject => subject.issuer().is_none_or(is_target),
+        };
+        let is_blank = simple.contains(&Self::Blank);
+        let otherwise = if is_blank { Self::Blank } else { Self::Unusable };
+        simple.iter().find(is_usable).copied().unwrap_or(otherwise)
     }
 
     fn parse_simple(identifier: &'e Value, opaque_is_session: bool) -> Self {
-        let text = |name| identifier.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = |name: &str| identifier.get(name).and_then(Value::as_str);
+        let required: &[&str] = match format(identifier) {
+            Some("iss_sub" | "iss-sub") => &["iss", "sub"],
+            Some("jwt_id" | "jwt-id") => &["iss", "jti"],
+            Some("opaque") if opaque_is_session => &["id"],
+            _ => &[],
+        };
+        if required.iter().any(|name| text(name).is_some_and(is_blank)) {
+            return Self::Blank;
+        }
         let usable = match format(identifier) {
             Some("iss_sub" | "iss-sub") => {
                 text("iss").zip(text("sub")).map(|(issuer, subject)| Self::User { issuer, subject })
@@ -81,6 +100,7 @@ impl<'e> EventSubject<'e> {
         let user = member("user", false);
         let session = member("session", true);
         match (session, user) {
+            (Some(Self::Blank), _) | (_, Some(Self::Blank)) => Self::Blank,
             (Some(Self::Session { id, .. }), Some(Self::User { issuer, .. })) => {
                 Self::Session { id, issuer: Some(issuer) }
             }
@@ -114,6 +134,7 @@ mod tests {
         let session = json!({ "format": "opaque", "id": "s" });
         let device = json!({ "format": "opaque", "id": "d" });
         let elsewhere = json!({ "format": "iss_sub", "iss": "https://elsewhere", "sub": "alice" });
+        let blank = json!({ "format": "opaque", "id": "" });
         let aliases = |all: &[&Value]| json!({ "format": "aliases", "identifiers": all });
         let session_of_user = EventSubject::Session { id: "s", issuer: Some("https://i") };
         let any_session = EventSubject::Session { id: "s", issuer: None };
@@ -136,7 +157,16 @@ mod tests {
             (json!({ "format": "email", "email": "a@b" }), EventSubject::Unusable),
             (json!({ "format": "account", "uri": "acct:a@b" }), EventSubject::Unusable),
             (json!({ "format": "iss_sub", "iss": "https://i" }), EventSubject::Unusable),
-            (json!({ "format": "iss_sub", "iss": "https://i", "sub": "" }), EventSubject::Unusable),
+            (json!({ "format": "iss_sub", "iss": "https://i", "sub": "" }), EventSubject::Blank),
+            (json!({ "format": "iss_sub", "iss": " ", "sub": "alice" }), EventSubject::Blank),
+            (json!({ "format": "iss_sub", "sub": "\t" }), EventSubject::Blank),
+            (json!({ "format": "jwt_id", "iss": "https://i", "jti": " " }), EventSubject::Blank),
+            (blank.clone(), EventSubject::Blank),
+            (aliases(&[&blank, &user]), USER),
+            (aliases(&[&elsewhere, &blank]), EventSubject::Blank),
+            (json!({ "format": "complex", "user": user, "session": blank }), EventSubject::Blank),
+            (json!({ "format": "complex", "session": aliases(&[&blank]) }), EventSubject::Blank),
+            (json!({ "format": "complex", "user": user, "device": blank }), USER),
             (json!({ "format": "opaque", "id": 7 }), EventSubject::Unusable),
             (json!({}), EventSubject::Unusable),
             (json!("alice"), EventSubject::Unusable),

@@ -9,7 +9,6 @@ use super::{
     event_claims::{ClaimRules, EventClaims},
     event_report::{EventReport, Outcome},
     reply, revoke,
-    seen_events::SeenEvents,
     target_issuer::TargetIssuer,
     worker_client,
 };
@@ -18,7 +17,8 @@ use crate::{
     error::{AuthError, TokenFault},
     jwt::{self, Typ},
     protect_api::{ProtectApi, state::State},
-    revocation::Revocation,
+    revocation::{Revocation, SeenEvent, is_blank},
+    telemetry::EventSource,
 };
 
 /// The member of `events` (section 2.4).
@@ -62,8 +62,7 @@ impl ProtectApi {
         let receiver = Arc::new(LogoutReceiver {
             protect: self.clone(),
             clients: clients.into_iter().map(Into::into).collect(),
-            seen: SeenEvents::new(),
-            report: EventReport::new("backchannel_logout", &self.state.telemetry),
+            report: EventReport::new(EventSource::BackchannelLogout, &self.state, &self.state),
         });
         web::resource(path.to_owned()).route(web::post().to(
             move |request: HttpRequest, payload: web::Payload| {
@@ -77,7 +76,6 @@ impl ProtectApi {
 struct LogoutReceiver {
     protect: ProtectApi,
     clients: Vec<String>,
-    seen: SeenEvents,
     report: EventReport,
 }
 
@@ -128,12 +126,13 @@ impl LogoutReceiver {
         let payload = deadline.bound(verifying).await?;
         let claims = self.claims(&payload, state)?;
         let revocation = revocation(&claims).map_err(AuthError::token)?;
-        if self.seen.contains(&issuer, claims.id()) {
+        let event = SeenEvent::new(KIND, &[&issuer], claims.id());
+        if state.seen_events.contains(&event) {
             return Ok(Outcome::Repeated);
         }
         let revocation = TargetIssuer::named(state, &issuer).limit(revocation, None);
         let outcome = revoke(&self.protect, revocation).await?;
-        self.seen.insert(&issuer, claims.id());
+        state.seen_events.insert(event);
         Ok(outcome)
     }
 
@@ -159,7 +158,8 @@ fn revocation(claims: &EventClaims<'_>) -> Result<Revocation, TokenFault> {
         return Err(TokenFault::Type);
     }
     let text = |name| match (members.contains(name), members.text(name)) {
-        (true, None | Some("")) => Err(TokenFault::Malformed),
+        (true, None) => Err(TokenFault::Malformed),
+        (_, Some(text)) if is_blank(text) => Err(TokenFault::Malformed),
         (_, text) => Ok(text),
     };
     match (text("sid")?, text("sub")?) {

@@ -13,21 +13,23 @@ use futures_util::future::select;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use super::{panic_with, receiver::Receiver, reply, ssf::Ssf};
+use super::{
+    panic_with,
+    poll_response::{MAX_EVENTS, PolledEvents},
+    receiver::Receiver,
+    reply,
+    ssf::Ssf,
+};
 use crate::{
-    claims::object::strict_object,
     error::{AuthError, AuthErrorKind, SetupFault, UpstreamFault},
     issuer::http::{self, CallLimits, bad_answer},
     protect_api::ProtectApi,
     settings::{EndpointUrl, Traceparent},
-    telemetry::log_throttle::LogThrottle,
+    telemetry::{EventSource, log_throttle::LogThrottle},
 };
 
 /// The longest time for which the transmitter may hold a poll. Many proxies close a connection without data after a minute.
 const LONG_POLL: Duration = Duration::from_secs(55);
-
-/// The maximum number of events in one response that are requested.
-const MAX_EVENTS: usize = 100;
 
 /// The longest response, in bytes.
 const MAX_RESPONSE: usize = 4 * 1024 * 1024;
@@ -78,7 +80,7 @@ impl ProtectApi {
     #[track_caller]
     pub fn ssf_poll(&self, endpoint: &str, ssf: Ssf) -> SsfPoll {
         let interval = ssf.poll_interval;
-        let receiver = match Receiver::new(self, ssf, "ssf_poll") {
+        let receiver = match Receiver::new(self, ssf, EventSource::SsfPoll) {
             Ok(receiver) => receiver,
             Err(problem) => panic_with(&problem),
         };
@@ -183,8 +185,8 @@ impl Poller {
         self.is_long = true;
         let mut has_new_events = false;
         let state = &self.receiver.transmitter;
-        for (id, set) in sets {
-            let outcome = match set.as_str() {
+        for (id, set) in sets.0 {
+            let outcome = match &set {
                 Some(set) => self.receiver.receive(set, || state.thread_client()).await,
                 None => Err(super::receiver::not_a_set()),
             };
@@ -208,7 +210,7 @@ impl Poller {
     }
 
     /// Sends the acknowledgements, and returns the next events by their `jti`.
-    async fn call(&mut self, is_long: bool) -> Result<Map<String, Value>, AuthError> {
+    async fn call(&mut self, is_long: bool) -> Result<PolledEvents, AuthError> {
         let state = &self.receiver.transmitter;
         let client = state.thread_client();
         let authorization = self.authorization()?;
@@ -227,12 +229,8 @@ impl Poller {
             if !reply.is_ok() {
                 return Err(bad_answer(format!("status {}", reply.status)));
             }
-            let members = strict_object(&reply.body).map_err(|error| bad_answer(error.to_string()))?;
-            match members.get("sets") {
-                Some(Value::Object(sets)) => Ok(sets.clone()),
-                None => Ok(Map::new()),
-                Some(_) => Err(bad_answer("a response whose sets are not an object")),
-            }
+            // The text of the error may contain a part of the response.
+            PolledEvents::read(&reply.body).map_err(|_| bad_answer("a response without an object `sets`"))
         });
         timer.end(&sets);
         let sets = sets.map_err(|error| error.with_url(&self.endpoint))?;

@@ -17,6 +17,7 @@ use crate::{
     error::{AuthError, AuthErrorKind, SetupFault},
     protect_api::ProtectApi,
     secret::constant_time_eq,
+    telemetry::EventSource,
 };
 
 impl ProtectApi {
@@ -41,7 +42,7 @@ impl ProtectApi {
     /// If a setting of the transmitter is invalid, or if it does not state which of several issuers the events concern.
     #[track_caller]
     pub fn ssf_push(&self, path: &str, ssf: Ssf) -> Resource {
-        let receiver = match Receiver::new(self, ssf, "ssf_push") {
+        let receiver = match Receiver::new(self, ssf, EventSource::SsfPush) {
             Ok(receiver) => Arc::new(receiver),
             Err(problem) => panic_with(&problem),
         };

@@ -10,7 +10,6 @@ use super::{
     event_subject::EventSubject,
     event_type::{EventEffect, EventType},
     revoke,
-    seen_events::SeenEvents,
     ssf::Ssf,
     target_issuer::TargetIssuer,
 };
@@ -21,7 +20,8 @@ use crate::{
     error::{AuthError, TokenFault},
     jwt::{self, Typ},
     protect_api::{ProtectApi, state::State},
-    revocation::Revocation,
+    revocation::{Revocation, SeenEvent, SeenEvents},
+    telemetry::EventSource,
 };
 
 /// The maximum number of events in one token. The Shared Signals Framework uses one.
@@ -38,26 +38,25 @@ pub(super) struct Receiver {
     audiences: Vec<String>,
     pub(super) authorization: Option<SecretSource>,
     max_age: i64,
-    seen: SeenEvents,
     pub(super) report: EventReport,
 }
 
 impl Receiver {
     /// # Errors
     /// The problem of the settings.
-    pub(super) fn new(protect: &ProtectApi, ssf: Ssf, source: &'static str) -> Result<Self, String> {
+    pub(super) fn new(protect: &ProtectApi, ssf: Ssf, source: EventSource) -> Result<Self, String> {
         let keys = ssf.keys(protect).map_err(|error| format!("transmitter: {error}"))?;
         let target = TargetIssuer::select(protect, ssf.issuer.as_deref(), &ssf.transmitter);
         let target =
             target.ok_or("`issuer` of the transmitter: expected one of the issuers of the handle")?;
+        let report = EventReport::new(source, &protect.state, &keys);
         Ok(Self {
             transmitter: keys,
             target,
             audiences: ssf.audiences,
             authorization: ssf.authorization,
+            report,
             max_age: i64::try_from(ssf.max_age.as_secs()).unwrap_or(i64::MAX),
-            seen: SeenEvents::new(),
-            report: EventReport::new(source, &protect.state.telemetry),
             protect: protect.clone(),
         })
     }
@@ -88,20 +87,30 @@ impl Receiver {
         let claims = self.claims(&payload)?;
         let events = claims.events(MAX_EVENTS).map_err(AuthError::token)?;
         let transmitter = self.transmitter.settings.issuer.as_str();
-        if self.seen.contains(transmitter, claims.id()) {
+        let event = SeenEvent::new("set", &[transmitter, self.target.name()], claims.id());
+        if self.seen_events().contains(&event) {
             self.report.accepted(first_type(events).name, Outcome::Repeated);
             return Ok(false);
         }
+        let mut demands = Vec::new();
         for (uri, event) in events {
             let kind = EventType::from_uri(uri);
-            let outcome = match self.revocation(kind, event, &claims) {
-                Ok(revocation) => revoke(&self.protect, revocation).await?,
-                Err(outcome) => outcome,
+            demands.push((kind, self.demand(kind, event, &claims).map_err(AuthError::token)?));
+        }
+        for (kind, demand) in demands {
+            let outcome = match demand {
+                Demand::Revoke(revocation) => revoke(&self.protect, revocation).await?,
+                Demand::Nothing(outcome) => outcome,
             };
             self.report.accepted(kind.name, outcome);
         }
-        self.seen.insert(transmitter, claims.id());
+        self.seen_events().insert(event);
         Ok(true)
+    }
+
+    /// Returns the events that were applied to the tokens of the target, by all endpoints.
+    fn seen_events(&self) -> &SeenEvents {
+        &self.target.state().unwrap_or(&self.protect.state).seen_events
     }
 
     fn claims<'p>(&self, payload: &'p [u8]) -> Result<EventClaims<'p>, AuthError> {
@@ -116,19 +125,17 @@ impl Receiver {
         EventClaims::read(payload, accepts_issuer, &rules).map_err(AuthError::token)
     }
 
-    /// Returns the revocation that an event demands, or why there is none.
-    fn revocation(
-        &self,
-        kind: EventType,
-        event: &Value,
-        claims: &EventClaims<'_>,
-    ) -> Result<Revocation, Outcome> {
+    /// Returns what an event demands.
+    ///
+    /// # Errors
+    /// If its subject has an empty value.
+    fn demand(&self, kind: EventType, event: &Value, claims: &EventClaims<'_>) -> Result<Demand, TokenFault> {
         let effect = kind.effect(event);
         if effect == EventEffect::Nothing {
             let status = event.get("status").and_then(Value::as_str);
             let is_stopped =
                 kind.name == "stream_updated" && status.is_some_and(|status| status != "enabled");
-            return Err(if is_stopped { Outcome::StreamStopped } else { Outcome::Ignored });
+            return Ok(Demand::Nothing(if is_stopped { Outcome::StreamStopped } else { Outcome::Ignored }));
         }
         let identifier = match claims.members.get("sub_id") {
             Some(JsonValue::Other(identifier)) => Some(identifier),
@@ -136,12 +143,12 @@ impl Receiver {
             // Drafts of the framework have the subject in the event.
             None => event.get("subject"),
         };
-        let identifier = identifier.ok_or(Outcome::Unusable)?;
+        let Some(identifier) = identifier else { return Ok(Demand::Nothing(Outcome::Unusable)) };
         let is_target = |issuer: &str| self.target.is(issuer);
         let subject = EventSubject::parse(identifier, kind.concerns_sessions, &is_target);
         let named = subject.issuer();
         if !named.is_none_or(is_target) {
-            return Err(Outcome::Unusable);
+            return Ok(Demand::Nothing(Outcome::Unusable));
         }
         let revocation = match subject {
             EventSubject::Session { id, .. } => Revocation::session(id),
@@ -149,11 +156,19 @@ impl Receiver {
             EventSubject::User { subject, .. } => {
                 Revocation::subject(subject).issued_before(event_time(event, claims))
             }
-            EventSubject::Unusable => return Err(Outcome::Unusable),
+            EventSubject::Unusable => return Ok(Demand::Nothing(Outcome::Unusable)),
+            EventSubject::Blank => return Err(TokenFault::Malformed),
         };
         let revocation = self.target.limit(revocation, named);
-        Ok(if effect == EventEffect::DiscardVerdicts { revocation.verdicts_only() } else { revocation })
+        let discards = effect == EventEffect::DiscardVerdicts;
+        Ok(Demand::Revoke(if discards { revocation.verdicts_only() } else { revocation }))
     }
+}
+
+/// The effect that an event demands.
+enum Demand {
+    Revoke(Revocation),
+    Nothing(Outcome),
 }
 
 /// Returns the time of an event: `event_timestamp`, `toe` (RFC 8417 section 2.2) or `iat`, and never a later time than `iat`, so

@@ -43,6 +43,16 @@ impl TargetIssuer {
         }
     }
 
+    /// Returns the state of the issuer, if it is configured.
+    pub(super) fn state(&self) -> Option<&Arc<State>> {
+        self.state.as_ref()
+    }
+
+    /// Returns the name of the issuer; empty for the only configuration of the handle.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
     /// Returns whether an identifier with this `iss` names a user or a token of the issuer.
     pub(super) fn is(&self, issuer: &str) -> bool {
         let is_of_state = |state: &Arc<State>| {

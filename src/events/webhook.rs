@@ -17,6 +17,7 @@ use crate::{
     error::{AuthError, AuthErrorKind, RequestFault},
     protect_api::ProtectApi,
     revocation::Revocation,
+    telemetry::EventSource,
 };
 
 /// The kind in logs and metrics.
@@ -30,8 +31,8 @@ impl ProtectApi {
     /// the response is 401. A body of more than 64 KiB, or one that is not JSON, is rejected with 4xx. The response to an
     /// accepted event is 204. It is sent after the revocations are in effect. A revocation that [has
     /// ended](Revocation::until) has no effect and is accepted. If one of several revocations fails, the others are in effect,
-    /// and the response is 400 for a malformed token, 500 for an issuer that is not configured, and 503 if the shared store
-    /// fails.
+    /// and the response is 400 for a malformed token or an empty value, 500 for an issuer that is not configured, and 503 if
+    /// the shared store fails.
     ///
     /// ```no_run
     /// # use actix_protect_api::ProtectApi;
@@ -56,7 +57,7 @@ impl ProtectApi {
         F: Fn(&Value) -> Vec<Revocation> + Send + Sync + 'static,
     {
         let webhook = Arc::new(Webhook {
-            report: EventReport::new("webhook", &self.state.telemetry),
+            report: EventReport::new(EventSource::Webhook, &self.state, &self.state),
             protect: self.clone(),
             secret: secret.into(),
             revocations,

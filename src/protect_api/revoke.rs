@@ -34,14 +34,18 @@ impl ProtectApi {
     /// ```
     ///
     /// # Errors
-    /// [`RevocationError::Issuer`], [`RevocationError::Token`] or [`RevocationError::Ended`] if the revocation cannot have an
-    /// effect. [`RevocationError::Store`] if the [shared store](crate::ProtectApiBuilder::shared_store) fails.
+    /// [`RevocationError::Issuer`], [`RevocationError::Token`], [`RevocationError::Empty`] or [`RevocationError::Ended`] if the
+    /// revocation cannot have an effect. [`RevocationError::Store`] if the
+    /// [shared store](crate::ProtectApiBuilder::shared_store) fails.
     #[doc(alias("logout", "sign_out"))]
     pub async fn revoke(&self, revocation: Revocation) -> Result<(), RevocationError> {
         let revocation = revocation.with_token(|token| {
             BearerToken::resolved(token, usize::MAX).ok().map(|token| token.as_str().to_owned())
         });
         let revocation = revocation.ok_or(RevocationError::Token)?;
+        if revocation.has_blank_value() {
+            return Err(RevocationError::Empty);
+        }
         if revocation.has_ended(self.state.clock.unix_time()) {
             return Err(RevocationError::Ended);
         }

@@ -16,6 +16,7 @@ use crate::{
     protect_api::{Mount, mounts::Mounts, summary::Summary},
     redact::UrlText,
     response::{RejectionBuilder, challenge::Challenge},
+    revocation::SeenEvents,
     settings::{Hooks, Settings},
     telemetry::Telemetry,
     validator::Validator,
@@ -32,6 +33,7 @@ pub(crate) struct State {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) validator: Arc<Validator>,
     pub(crate) mounts: Mounts,
+    pub(crate) seen_events: SeenEvents,
     /// Whether the record of the configuration was logged.
     is_logged: AtomicBool,
     #[cfg(feature = "rustls")]
@@ -165,6 +167,7 @@ impl State {
                 .with_visible_reference(settings.tuning.error_reference)
                 .with_scope_error_for_groups(settings.tuning.insufficient_scope_for_groups),
             mounts: Mounts::default(),
+            seen_events: SeenEvents::default(),
             telemetry,
             clock,
             settings,

@@ -11,6 +11,8 @@ pub enum RevocationError {
     Issuer,
     /// The token of the revocation is empty, or has other characters than a bearer token. Nothing was revoked.
     Token,
+    /// The `jti`, the session, the subject, the client or the issuer of the revocation is empty or blank. Nothing was revoked.
+    Empty,
     /// The end of the revocation is not in the future. Nothing was revoked.
     Ended,
     /// The shared store failed or timed out. The tokens are revoked in this process, and the revocation is sent to the other
@@ -23,6 +25,7 @@ impl fmt::Display for RevocationError {
         f.write_str(match self {
             Self::Issuer => "the issuer of the revocation is not configured, or it is not named",
             Self::Token => "the token of the revocation is malformed",
+            Self::Empty => "a value of the revocation is empty",
             Self::Ended => "the end of the revocation is not in the future",
             Self::Store(_) => "the revocation is not in the shared store yet",
         })
@@ -32,7 +35,7 @@ impl fmt::Display for RevocationError {
 impl StdError for RevocationError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Issuer | Self::Token | Self::Ended => None,
+            Self::Issuer | Self::Token | Self::Empty | Self::Ended => None,
             Self::Store(cause) => Some(cause.as_ref()),
         }
     }

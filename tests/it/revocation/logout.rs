@@ -93,6 +93,7 @@ async fn the_type_may_be_absent_as_in_older_versions() {
 
 #[actix_web::test]
 async fn faults_are_rejected_and_have_no_effect() {
+    logs::capture();
     let site = Site::start();
     let tokens = site.tokens(json!({ "sub": "alice", "sid": "s" })).await;
     let now = site.now();
@@ -104,6 +105,8 @@ async fn faults_are_rejected_and_have_no_effect() {
         json!({ "aud": site.issuer.audience() }),
         json!({ "aud": null }),
         json!({ "jti": null }),
+        json!({ "jti": "" }),
+        json!({ "jti": " " }),
         json!({ "iat": null }),
         json!({ "iat": now + 61 }),
         json!({ "iat": now - 661 }),
@@ -116,6 +119,9 @@ async fn faults_are_rejected_and_have_no_effect() {
         json!({ "sid": null, "sub": null }),
         json!({ "sid": 7 }),
         json!({ "sid": "" }),
+        json!({ "sid": " " }),
+        json!({ "sub": "" }),
+        json!({ "sid": null, "sub": "\t" }),
         json!({ "sub": [] }),
     ] {
         let token = site.issuer.logout_token(merged(claims(), &changes));
@@ -131,6 +137,15 @@ async fn faults_are_rejected_and_have_no_effect() {
         assert_eq!(deliver(&site, token).await, (400, REFUSED.to_owned()), "{token}");
     }
     assert_eq!(site.statuses(&tokens).await, [200, 200]);
+    let malformed = |record: &Record| {
+        record.value("issuer") == site.issuer.issuer()
+            && record.value("outcome") == "rejected"
+            && record.value("fault") == "malformed"
+    };
+    let before = logs::count(malformed);
+    let blank = site.issuer.logout_token(merged(claims(), &json!({ "sid": " " })));
+    assert_eq!(deliver(&site, &blank).await.0, 400);
+    assert_eq!(logs::count(malformed), before + 1);
 }
 
 #[actix_web::test]

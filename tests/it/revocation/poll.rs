@@ -97,6 +97,40 @@ async fn failures_of_the_transmitter_end_no_poll() {
     drop(poll);
 }
 
+/// A transmitter that sends more events than were requested, in any form. Those that were read are acknowledged or have an error.
+#[actix_web::test]
+async fn no_more_events_are_read_than_were_requested() {
+    let site = Site::start();
+    let (alice, bob) =
+        (site.tokens(json!({ "sub": "alice" })).await, site.tokens(json!({ "sub": "bob" })).await);
+    let mut sets: serde_json::Map<_, _> =
+        (0..5000).map(|number| (format!("x-{number:04}"), json!({ "no": "token" }))).collect();
+    sets.insert("a".to_owned(), event(&site, "alice").into());
+    sets.insert("z".to_owned(), event(&site, "bob").into());
+    let body = json!({ "moreAvailable": true, "sets": sets });
+    site.issuer.fault(Endpoint::Poll, Fault::body(body.to_string()));
+    let poll = poll(&site);
+    two_polls(&site).await;
+    let second = &polls(&site)[1];
+    assert_eq!(second["ack"], json!(["a"]));
+    assert_eq!(second["setErrs"].as_object().unwrap().len(), 99);
+    assert_eq!((site.statuses(&alice).await, site.statuses(&bob).await), ([401, 401], [200, 200]));
+    drop(poll);
+}
+
+/// An event with an empty subject has an error, so that the transmitter does not take it for applied.
+#[actix_web::test]
+async fn an_event_with_an_empty_subject_has_an_error() {
+    let site = Site::start();
+    site.issuer.queue_event("a", &event(&site, " "));
+    let poll = poll(&site);
+    assert!(eventually(async || site.issuer.queued_events().is_empty()).await);
+    let polls = polls(&site);
+    let errors: Vec<_> = polls.iter().filter_map(|poll| poll["setErrs"]["a"]["err"].as_str()).collect();
+    assert_eq!(errors, ["invalid_request"]);
+    drop(poll);
+}
+
 /// A transmitter that ignores acknowledgements.
 #[actix_web::test]
 async fn repeated_events_are_polled_with_a_pause() {

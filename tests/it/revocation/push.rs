@@ -12,9 +12,10 @@ use actix_protect_api::{
 use actix_web::{App, web};
 use serde_json::{Value, json};
 
-use super::sources::{STREAM, Site, any_bodies, bad_options, ssf, with_audience};
+use super::sources::{SECRET, STREAM, Site, any_bodies, bad_options, ssf, with_audience};
 use crate::support::{
     app::{serve, whoami},
+    logs,
     service::{introspecting, jwts_only, timed_issuer},
     time::seconds,
 };
@@ -155,6 +156,7 @@ async fn faults_are_rejected_with_a_code_and_have_no_effect() {
         ("invalid_audience", json!({ "aud": {} })),
         ("invalid_request", json!({ "jti": null })),
         ("invalid_request", json!({ "jti": "" })),
+        ("invalid_request", json!({ "jti": " " })),
         ("invalid_request", json!({ "jti": 7 })),
         ("invalid_request", json!({ "iat": null })),
         ("invalid_request", json!({ "iat": "now" })),
@@ -192,6 +194,46 @@ async fn faults_are_rejected_with_a_code_and_have_no_effect() {
         assert_eq!(site.push(claims).await, ok(), "{changes}");
     }
     assert_eq!(site.statuses(&tokens).await, REVOKED);
+}
+
+/// A transmitter with a fault. If such an event were acknowledged, the transmitter would take the user for logged out.
+#[actix_web::test]
+async fn an_event_with_an_empty_subject_is_rejected_and_has_no_effect() {
+    logs::capture();
+    let site = Site::start();
+    let tokens = site.tokens(json!({ "sub": "alice", "sid": "s" })).await;
+    let (user, iss) = (site.user("alice"), site.issuer.issuer());
+    for blank in ["", " \t"] {
+        let session = json!({ "format": "opaque", "id": blank });
+        for sub_id in [
+            json!({ "format": "iss_sub", "iss": iss, "sub": blank }),
+            json!({ "format": "iss_sub", "iss": blank, "sub": "alice" }),
+            json!({ "format": "jwt_id", "iss": iss, "jti": blank }),
+            session.clone(),
+            json!({ "format": "complex", "user": user, "session": session }),
+            json!({ "format": "aliases", "identifiers": [session] }),
+        ] {
+            for claims in [
+                json!({ "sub_id": sub_id, "events": { "session-revoked": {} } }),
+                json!({ "sub_id": sub_id, "events": { "token-claims-change": {} } }),
+                // The first event has a subject, but none of them is applied.
+                json!({ "events": {
+                    "account-disabled": { "subject": user },
+                    "session-revoked": { "subject": sub_id },
+                } }),
+            ] {
+                assert_eq!(site.push(claims).await, refused("invalid_request"), "{sub_id}");
+            }
+        }
+    }
+    assert_eq!(site.statuses(&tokens).await, VALID);
+    let rejected = |record: &logs::Record| {
+        record.value("issuer") == iss
+            && record.value("source") == "ssf_push"
+            && record.value("outcome") == "rejected"
+            && record.value("fault") == "malformed"
+    };
+    assert_eq!(logs::count(rejected), 36);
 }
 
 #[actix_web::test]
@@ -300,6 +342,97 @@ async fn a_flood_of_events_fetches_keys_once() {
         assert_eq!(site.push_set(&elsewhere).await, refused("invalid_issuer"));
     }
     assert_eq!(fetched(), (1, 2));
+}
+
+/// The application creates the endpoints in the closure of each worker. A repeated event has no effect in any of them, a flood
+/// does not log or fetch more than with one worker, and does not hide the records of other events.
+#[actix_web::test]
+async fn endpoints_that_each_worker_creates_share_their_state() {
+    logs::capture();
+    let (issuer, clock) = timed_issuer();
+    let protect = jwts_only(&issuer).clock(clock.clone()).build().unwrap();
+    let app = {
+        let (protect, ssf) = (protect.clone(), ssf(&issuer));
+        serve!(4, move || {
+            // Several issuers are combined in the closure too.
+            let protect = ProtectApi::any_of([protect.clone()]).build().unwrap();
+            App::new()
+                .service(protect.ssf_push("/events", ssf.clone()))
+                .service(protect.backchannel_logout("/logout", ["spa"]))
+                .service(protect.revocation_webhook("/webhook", SECRET, |_| Vec::new()))
+        })
+    };
+    let url = |path: &str| format!("http://{}{path}", app.address());
+    let user = json!({ "format": "iss_sub", "iss": issuer.issuer(), "sub": "alice" });
+    let event = |options: JwtOptions| {
+        let claims = json!({ "aud": STREAM, "sub_id": user, "events": { "session-revoked": {} } });
+        issuer.security_event_with(options, claims)
+    };
+    let (set, logout) =
+        (event(JwtOptions::new()), issuer.logout_token(json!({ "aud": "spa", "sub": "alice" })));
+    for _ in 0..16 {
+        assert_eq!(issuer.deliver(&url("/events"), &set).await.0, 202);
+        assert_eq!(issuer.deliver_logout(&url("/logout"), &logout).await.0, 200);
+    }
+    let count = |source: &str, outcome: &str, level: Option<log::Level>| {
+        logs::count(|record| {
+            record.value("issuer") == issuer.issuer()
+                && record.value("source") == source
+                && record.value("outcome") == outcome
+                && level.is_none_or(|level| record.level == level)
+        })
+    };
+    for source in ["ssf_push", "backchannel_logout"] {
+        assert_eq!(count(source, "applied", None), 1, "{source}");
+        assert_eq!(count(source, "repeated", None), 15, "{source}");
+    }
+    clock.advance(seconds(31));
+    let fetches = issuer.count(Endpoint::Jwks);
+    let stranger = event(JwtOptions::new().kid("unknown"));
+    let warning = Some(log::Level::Warn);
+    for _ in 0..16 {
+        assert_eq!(issuer.deliver(&url("/events"), &stranger).await.0, 400);
+        assert_eq!(issuer.deliver_logout(&url("/logout"), "no token").await.0, 400);
+        let webhook = app.post("/webhook").header("Authorization", "Bearer wrong");
+        assert_eq!(webhook.body("application/json", "{}").send().await.status, 401);
+    }
+    assert_eq!(issuer.count(Endpoint::Jwks) - fetches, 1);
+    for source in ["ssf_push", "backchannel_logout", "webhook"] {
+        assert_eq!(count(source, "rejected", None), 16, "{source}");
+        assert_eq!(count(source, "rejected", warning), 1, "{source}");
+    }
+    let paused = json!({ "aud": STREAM, "events": { "stream-updated": { "status": "paused" } } });
+    assert_eq!(issuer.deliver(&url("/events"), &issuer.security_event(paused)).await.0, 202);
+    assert_eq!(count("ssf_push", "stream_stopped", warning), 1, "it is logged during the flood");
+}
+
+/// Two endpoints with one transmitter, whose events concern two issuers.
+#[actix_web::test]
+async fn an_event_for_one_issuer_is_not_a_repeated_one_for_another() {
+    let (one, two) = (TestIssuer::start(), TestIssuer::start());
+    let configured = [jwts_only(&one), jwts_only(&two)].map(|builder| builder.build().unwrap());
+    let protect = ProtectApi::any_of(configured).build().unwrap();
+    let settings = [&one, &two].map(|target| ssf(&one).issuer(target.issuer()));
+    let app = {
+        let protect = protect.clone();
+        serve!(move || {
+            let [one, two] = settings.clone();
+            App::new()
+                .service(protect.ssf_push("/one", one))
+                .service(protect.ssf_push("/two", two))
+                .service(web::resource("/").wrap(protect.clone()).route(web::get().to(whoami)))
+        })
+    };
+    let tokens = [&one, &two].map(|issuer| issuer.jwt(json!({ "sid": "s" })));
+    let sub_id = json!({ "format": "opaque", "id": "s" });
+    let set =
+        one.security_event(json!({ "aud": STREAM, "sub_id": sub_id, "events": { "session-revoked": {} } }));
+    for (path, expected) in [("/one", [401, 200]), ("/two", [401, 401])] {
+        assert_eq!(one.deliver(&format!("http://{}{path}", app.address()), &set).await.0, 202);
+        for (token, status) in tokens.iter().zip(expected) {
+            assert_eq!(app.get("/").token(token).send().await.status, status, "{path}");
+        }
+    }
 }
 
 /// The endpoints of a transmitter that is not the issuer, without keys at first.

@@ -265,9 +265,38 @@ async fn a_revocation_that_cannot_have_an_effect_is_an_error() {
     }
     let ended = Revocation::subject("alice").until(clock.unix_time());
     assert!(matches!(protect.revoke(ended).await, Err(RevocationError::Ended)));
+    for blank in ["", " ", "\t\n"] {
+        for (what, revocation) in [
+            ("jti", Revocation::jwt_id(blank)),
+            ("sid", Revocation::session(blank)),
+            ("sub", Revocation::subject(blank)),
+            ("client", Revocation::client(blank)),
+            ("issuer", Revocation::all_tokens().of_issuer(blank)),
+            ("issuer of a subject", Revocation::subject("alice").of_issuer(blank)),
+            ("verdicts", Revocation::subject(blank).verdicts_only()),
+        ] {
+            let error = protect.revoke(revocation).await.err();
+            assert!(matches!(error, Some(RevocationError::Empty)), "{what} {blank:?}: {error:?}");
+        }
+    }
     let bearer = issuer.jwt(json!({}));
     protect.revoke(Revocation::token(format!(" {bearer}\n"))).await.unwrap();
     assert_eq!(Api::of(&protect, None).await.outcome(&bearer).await, REVOKED);
+}
+
+/// The issuer of a tenant that is not resolved yet is accepted as it is named.
+#[actix_web::test]
+async fn a_revocation_of_a_tenant_names_its_issuer() {
+    let issuer = TestIssuer::start();
+    let protect = ProtectApi::any_of([jwts_only(&issuer).build().unwrap()])
+        .tenants(|_| None, |_| Box::pin(async { Ok(None) }))
+        .build()
+        .unwrap();
+    let revoke = async |issuer: &str| protect.revoke(Revocation::subject("alice").of_issuer(issuer)).await;
+    for blank in ["", " "] {
+        assert!(matches!(revoke(blank).await, Err(RevocationError::Empty)), "{blank:?}");
+    }
+    assert!(revoke("https://tenant.example.test").await.is_ok());
 }
 
 /// One configuration for several tenants, which may have users with the same `sub`.

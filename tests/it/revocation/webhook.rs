@@ -79,8 +79,9 @@ async fn a_revocation_without_an_effect_prevents_no_other_and_is_no_failure_of_t
             let ended = body["until"].as_i64().map(|until| Revocation::subject("dave").until(until));
             let token = body["token"].as_str().map(Revocation::token);
             let issuer = body["iss"].as_str().map(|issuer| Revocation::subject("dave").of_issuer(issuer));
+            let other = body["sub"].as_str().map(Revocation::subject);
             let user = body["user"].as_str().map(Revocation::subject);
-            [token, issuer, ended, user].into_iter().flatten().collect()
+            [token, issuer, ended, other, user].into_iter().flatten().collect()
         };
         App::new()
             .service(protect.revocation_webhook("/webhook", SECRET, revocations))
@@ -91,6 +92,9 @@ async fn a_revocation_without_an_effect_prevents_no_other_and_is_no_failure_of_t
     for (user, mut body, status) in [
         ("alice", json!({ "until": 1 }), 204),
         ("bob", json!({ "token": "not a token" }), 400),
+        ("frank", json!({ "sub": "" }), 400),
+        ("grace", json!({ "sub": " " }), 400),
+        ("heidi", json!({ "iss": "" }), 400),
         ("carol", json!({ "iss": elsewhere }), 500),
         ("erin", json!({ "token": "not a token", "iss": elsewhere, "until": 1 }), 500),
     ] {
@@ -112,6 +116,10 @@ async fn a_revocation_without_an_effect_prevents_no_other_and_is_no_failure_of_t
     assert_eq!(named.len(), 2, "{records:?}");
     assert!(named.iter().all(|record| record.value("fault") == "revocation_issuer"), "{records:?}");
     assert!(records.iter().any(|record| record.text.contains("the token of the revocation is malformed")));
+    let is_empty = |record: &&&logs::Record| record.text.contains("a value of the revocation is empty");
+    let empty: Vec<_> = records.iter().filter(is_empty).collect();
+    assert_eq!(empty.len(), 3, "{records:?}");
+    assert!(empty.iter().all(|record| record.value("fault") == "body"), "{empty:?}");
     assert!(records.iter().all(|record| !record.text.contains("unreachable")), "{records:?}");
     assert!(records.iter().any(|record| record.value("outcome") == "ignored"), "{records:?}");
 }
