@@ -30,7 +30,7 @@ impl ProtectApi {
     ///
     /// A failure of the authorization server does not end a stream. The token is validated again after a quarter of the time (1 to
     /// 30 s). If that fails for [`max_stale`](crate::ProtectApiBuilder::max_stale), the stream ends. A worker validates at most
-    /// four leases at the same time.
+    /// four leases of one configuration at the same time.
     pub fn recheck(&self, interval: Duration) -> Self {
         let interval = interval.max(SHORTEST);
         self.mounted(|mount| {

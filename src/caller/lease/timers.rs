@@ -8,6 +8,10 @@ use crate::{protect_api::state::State, revocation::Standing};
 /// The number of leases that one step handles. A step takes well below a millisecond.
 const STEP: usize = 64;
 
+/// The maximum number of leases of one configuration that a worker validates at the same time. The other places for calls are left
+/// to requests. Each configuration has its places, because its authorization server may not respond.
+const RECHECKS_AT_ONCE: usize = 4;
+
 /// The time over which validations are spread that an eviction causes.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -20,12 +24,18 @@ struct Timer<T> {
 /// A lease that has ended and must be woken.
 pub(super) type Ended = (Rc<Entry>, LeaseEnd);
 
+/// A lease whose validation is due, and the place of the validation. The place is free again when it is dropped, also if the task
+/// is cancelled.
+pub(super) type DueLease = (Rc<Entry>, Rc<()>);
+
 pub(super) struct Timers {
     state: Arc<State>,
     /// Every lease that has not ended.
     expiries: BTreeSet<Timer<i64>>,
     /// The leases that are validated again, except those that are being validated now.
     rechecks: BTreeSet<Timer<Duration>>,
+    /// One reference for each validation that runs, and this one.
+    places: Rc<()>,
     /// The number of revocation records at the start of the last comparison with them.
     generation: u64,
     /// The last lease that a running comparison with the records has handled.
@@ -38,13 +48,15 @@ impl Timers {
             state: Arc::clone(state),
             expiries: BTreeSet::new(),
             rechecks: BTreeSet::new(),
+            places: Rc::new(()),
             generation: state.validator.revocations.generation(),
             comparison: None,
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.expiries.is_empty()
+    /// Returns whether there are no leases and no validations.
+    pub(super) fn is_unused(&self) -> bool {
+        self.expiries.is_empty() && Rc::strong_count(&self.places) == 1
     }
 
     pub(super) fn contains(&self, lease: &Rc<Entry>) -> bool {
@@ -85,15 +97,15 @@ impl Timers {
         }
     }
 
-    /// Removes and returns a lease whose validation is due.
-    pub(super) fn due_for_recheck(&mut self) -> Option<Rc<Entry>> {
+    /// Removes and returns a lease whose validation is due, with the place of the validation. Returns `None` if no place is free.
+    pub(super) fn due_for_recheck(&mut self) -> Option<DueLease> {
         let first = self.rechecks.first()?;
-        if first.at > self.state.clock.monotonic() {
+        if first.at > self.state.clock.monotonic() || Rc::strong_count(&self.places) > RECHECKS_AT_ONCE {
             return None;
         }
         let lease = self.rechecks.pop_first()?.lease;
         lease.with_recheck(|recheck| recheck.next = None);
-        Some(lease)
+        Some((lease, Rc::clone(&self.places)))
     }
 
     /// Ends leases that have expired or are revoked. Returns whether another step is necessary.

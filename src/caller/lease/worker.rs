@@ -11,21 +11,19 @@ use std::{
 use actix_web::rt;
 use tokio::task::yield_now;
 
-use super::{Entry, LeaseEnd, recheck, timers::Timers};
+use super::{
+    Entry, LeaseEnd, recheck,
+    timers::{DueLease, Timers},
+};
 
 /// The time between two steps. Tests and administrators can set the clocks, so the task does not wait for a longer time.
 const TICK: Duration = Duration::from_millis(100);
-
-/// The maximum number of leases that a worker validates at the same time. The other places for calls are left to requests.
-const RECHECKS_AT_ONCE: usize = 4;
 
 #[derive(Default)]
 struct Worker {
     /// The timers of each configuration, by the id of its state.
     timers: RefCell<HashMap<u64, Timers>>,
     is_running: Cell<bool>,
-    /// The number of leases that are being validated.
-    rechecking: Cell<usize>,
 }
 
 thread_local! {
@@ -125,25 +123,35 @@ impl Worker {
 
     /// Starts the validations that are due.
     fn start_rechecks(&self) {
-        while self.rechecking.get() < RECHECKS_AT_ONCE {
-            let due = self.timers.borrow_mut().values_mut().find_map(Timers::due_for_recheck);
-            let Some(lease) = due else { return };
-            self.rechecking.set(self.rechecking.get() + 1);
-            let place = Place;
-            drop(rt::spawn(async move {
-                recheck::run(lease).await;
-                drop(place);
-                WORKER.with(Self::start_rechecks);
-            }));
+        for timers in self.timers.borrow_mut().values_mut() {
+            while let Some(due) = timers.due_for_recheck() {
+                start_recheck(due);
+            }
         }
+    }
+
+    /// Starts the next validation of one configuration, if it is due.
+    fn start_next_recheck(&self, id: u64) {
+        let due = self.timers.borrow_mut().get_mut(&id).and_then(Timers::due_for_recheck);
+        due.into_iter().for_each(start_recheck);
     }
 
     /// Removes the timers of configurations without leases. Returns whether none are left.
     fn tidy(&self) -> bool {
-        let unused: Vec<_> = self.timers.borrow_mut().extract_if(|_, timers| timers.is_empty()).collect();
+        let unused: Vec<_> = self.timers.borrow_mut().extract_if(|_, timers| timers.is_unused()).collect();
         drop(unused);
         self.timers.borrow().is_empty()
     }
+}
+
+/// Starts a validation. The next one of its configuration starts when it has ended.
+fn start_recheck((lease, place): DueLease) {
+    drop(rt::spawn(async move {
+        let id = lease.state.id;
+        recheck::run(lease).await;
+        drop(place);
+        WORKER.with(|worker| worker.start_next_recheck(id));
+    }));
 }
 
 /// Ends when the worker has no leases.
@@ -174,15 +182,5 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let _is_over = WORKER.try_with(|worker| worker.is_running.set(false));
-    }
-}
-
-/// The place of a validation. It is released when dropped, also if the task is cancelled.
-struct Place;
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _is_over =
-            WORKER.try_with(|worker| worker.rechecking.set(worker.rechecking.get().saturating_sub(1)));
     }
 }

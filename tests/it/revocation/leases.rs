@@ -227,6 +227,36 @@ async fn a_validation_applies_the_requirements_of_the_mount() {
     assert_eq!((end(&mut lease).await, rejected.close_code()), (rejected, 4403));
 }
 
+/// One authorization server does not respond, and the streams of another one are on the same worker.
+#[actix_web::test]
+async fn a_server_that_does_not_respond_delays_no_validation_of_another_issuer() {
+    let (one, clock) = timed_issuer();
+    let two = TestIssuer::builder().clock(clock.clone()).start();
+    let [first, second] = [&one, &two].map(|issuer| {
+        let builder = introspecting(issuer).clock(clock.clone()).response_timeout(seconds(120));
+        builder.build().unwrap()
+    });
+    let mut leases = Vec::new();
+    for _ in 0..8 {
+        leases.push(lease(&first.recheck(seconds(10)), &one.opaque(json!({ "exp": FAR }))).await);
+    }
+    let other = two.opaque(json!({ "exp": FAR }));
+    let mut other_lease = lease(&second.recheck(seconds(100)), &other).await;
+    one.fault(Endpoint::Introspection, Fault::hold().always());
+    let before = calls(&one);
+    clock.advance(seconds(10));
+    assert!(eventually(async || calls(&one) == before + 4).await);
+    two.revoke(&other);
+    clock.advance(seconds(90));
+    assert_eq!(end(&mut other_lease).await, LeaseEnd::Revoked);
+    assert_eq!(calls(&one), before + 4, "at most four at the same time");
+    // The others follow when the server responds.
+    one.release(Endpoint::Introspection);
+    one.clear_faults();
+    assert!(eventually(async || calls(&one) >= before + 8).await);
+    assert!(!leases.iter_mut().any(has_ended));
+}
+
 #[actix_web::test]
 async fn an_eviction_causes_a_validation_soon() {
     let (issuer, clock) = timed_issuer();
