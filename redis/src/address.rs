@@ -18,6 +18,11 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 /// The longest time for the response to one command: longer than each limit of this crate.
 const RESPONSE: Duration = Duration::from_secs(3);
 
+/// The longest time for each step of a connection to one node of a cluster, and for a response: longer than each limit for a
+/// response. `redis` connects to all configured nodes, and then to all nodes of the cluster, and waits for each of them. A node that
+/// does not respond takes this time twice, which must be shorter than [`CONNECT`]: otherwise no node would be used.
+const NODE: Duration = Duration::from_millis(800);
+
 /// A failure to read the address of Redis. It contains no part of the address.
 #[derive(Debug)]
 pub struct AddressError(RedisError);
@@ -59,7 +64,7 @@ impl Address {
             prepare_tls(node.addr());
         }
         let builder = ClusterClientBuilder::new(nodes);
-        let client = builder.connection_timeout(CONNECT).response_timeout(RESPONSE).retries(1).build()?;
+        let client = builder.connection_timeout(NODE).response_timeout(NODE).retries(1).build()?;
         Ok(Self::Cluster(Box::new(client)))
     }
 

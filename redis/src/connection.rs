@@ -91,7 +91,17 @@ impl Slot {
         limit: Duration,
         pipeline: &Pipeline,
     ) -> Result<T, StoreError> {
-        self.run(limit, async |connection| pipeline.query_async(connection).await).await
+        self.checked(limit, pipeline, Ok::<T, _>).await
+    }
+
+    /// Sends a pipeline, and checks its response.
+    pub(crate) async fn checked<T: FromRedisValue, U>(
+        &self,
+        limit: Duration,
+        pipeline: &Pipeline,
+        check: impl FnOnce(T) -> RedisResult<U>,
+    ) -> Result<U, StoreError> {
+        self.run(limit, async |connection| check(pipeline.query_async(connection).await?)).await
     }
 
     async fn run<T>(

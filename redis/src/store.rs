@@ -212,7 +212,7 @@ impl SharedStore for RedisStore {
             let slot = Arc::clone(&self.inner.reader);
             let read = async move {
                 let read = stream::read(&stream, &probe, after, WAIT);
-                stream::batch(slot.pipeline(WAIT + COMMAND, &read).await?)
+                stream::batch(slot.checked(WAIT + COMMAND, &read, stream::from_primary).await?)
             };
             self.inner.driver.run(read).await
         })

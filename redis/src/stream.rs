@@ -114,6 +114,17 @@ pub(crate) fn position(id: &str) -> Option<Position> {
     Some(Position::new(high.parse().ok()?, low.parse().ok()?))
 }
 
+/// Returns the response to [`read`], or the error of a server that is not the primary any more. It still responds to reads, so its
+/// connection must be replaced: the next one may lead to the new primary.
+pub(crate) fn from_primary(mut response: Vec<RedisResult<Value>>) -> RedisResult<Vec<RedisResult<Value>>> {
+    let is_replica =
+        |probe: &mut RedisResult<Value>| probe.as_ref().is_err_and(|error| error.code() == Some("READONLY"));
+    match response.pop_if(is_replica) {
+        Some(Err(error)) => Err(error),
+        _ => Ok(response),
+    }
+}
+
 /// Reads the response to [`read`].
 pub(crate) fn batch(response: Vec<RedisResult<Value>>) -> Result<RecordBatch, StoreError> {
     let [info, time, records, probe] = <[_; 4]>::try_from(response).map_err(|_| malformed())?;

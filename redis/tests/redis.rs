@@ -1,11 +1,16 @@
 //! Tests against real servers: `redis-server` (Debian and Ubuntu: `apt-get install redis-server`), on loopback.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue must fail at that place")]
 
+mod cluster;
+mod failover;
+mod partition;
+mod proxy;
 mod replicas;
 mod server;
+mod tls;
 
 use std::{
-    env, fs,
+    env,
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
     time::Duration,
@@ -359,81 +364,6 @@ async fn the_documented_permissions_are_sufficient() {
     let log: Vec<redis::Value> = server.query(&["ACL", "LOG"]);
     assert!(log.is_empty(), "{log:?}");
     store.key_prefix("other:").get(&key(1)).await.unwrap_err();
-}
-
-#[tokio::test]
-async fn a_cluster_is_an_address() {
-    let server = Server::start_with(&["--cluster-enabled", "yes"]);
-    server.query::<String>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
-    server.wait_for("CLUSTER INFO", "cluster_state:ok");
-    let store = RedisStore::open_cluster([server.url().as_str()]).unwrap();
-    for number in 0..20 {
-        assert_eq!(store.get_or_claim(&key(number), MINUTE).await.unwrap(), StoreEntry::Claimed);
-        store.put(&key(number), &[number], MINUTE).await.unwrap();
-        assert_eq!(store.get(&key(number)).await.unwrap(), Some(StoreEntry::Found(vec![number])));
-    }
-    assert_eq!(store.read(None).await.unwrap().total_appended, 0);
-    let position = store.append(b"1", DAY).await.unwrap();
-    assert_eq!(records(&store.read(None).await.unwrap()), ["1"]);
-    store.trim(position).await.unwrap();
-}
-
-/// After a failover, the new primary is used. Its stream may lack records, which its counts show.
-#[tokio::test]
-async fn sentinels_are_an_address_and_a_failover_is_followed() {
-    let mut primary = Server::start();
-    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
-    let sentinel = Server::sentinel(primary.port());
-    sentinel.wait_for("SENTINEL MASTER group", "num-slaves\n1");
-    let store = RedisStore::open_sentinels([sentinel.url().as_str()], "redis://group/0").unwrap();
-    let first = store.append(b"1", DAY).await.unwrap();
-    store.read(None).await.unwrap();
-    replica.wait_for("XLEN actix-protect-api:records", "1");
-    primary.stop();
-    let second = eventually(async || store.append(b"2", DAY).await).await;
-    assert!(second > first);
-    let batch = eventually(async || store.read(Some(first)).await).await;
-    assert!(records(&batch).contains(&"2") && batch.total_appended >= 2, "{batch:?}");
-    assert!(replica.query::<i64>(&["XLEN", "actix-protect-api:records"]) >= 2);
-}
-
-/// Runs [`tls`] in a child process, because the certificate of the server is configured by a variable.
-#[test]
-fn rediss_is_tls_and_the_certificate_is_verified() {
-    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let folder = server::folder();
-    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name).to_str().unwrap().to_owned());
-    fs::write(&cert, certificate.cert.pem()).unwrap();
-    fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
-    let port = server::free_port();
-    let tls_port = port.to_string();
-    let options = ["--tls-port", &tls_port, "--tls-cert-file", &cert, "--tls-key-file", &key];
-    let _server = Server::start_with(
-        &[&options[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat(),
-    );
-    for (trusted, expected) in [(Some(&cert), "connected"), (None, "rejected")] {
-        let mut child = Command::new(env::current_exe().unwrap());
-        child.args(["--ignored", "--exact", "tls", "--nocapture"]);
-        child.env("TLS_URL", format!("rediss://localhost:{port}"));
-        if let Some(cert) = trusted {
-            child.env("SSL_CERT_FILE", cert);
-        }
-        let output = child.output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && text.contains(expected), "{trusted:?}: {text}");
-    }
-    fs::remove_dir_all(folder).unwrap();
-}
-
-#[tokio::test]
-#[ignore = "a part of the test of TLS"]
-async fn tls() {
-    let store = RedisStore::open(&env::var("TLS_URL").unwrap()).unwrap();
-    let outcome = match store.append(b"1", DAY).await {
-        Ok(_) => "connected",
-        Err(_) => "rejected",
-    };
-    std::io::stdout().write_all(outcome.as_bytes()).unwrap();
 }
 
 /// Runs [`wait_with_a_server`] in a child process and kills it, so that nothing is dropped.

@@ -6,6 +6,7 @@ use actix_protect_api::{
     ClientAuthentication, ProtectApi, Revocation, SharedStoreState,
     test::{Endpoint, TestIssuer, bearer},
 };
+use actix_protect_api_redis::RedisStore;
 use actix_web::{App, HttpResponse, test, web};
 use serde_json::json;
 
@@ -14,27 +15,31 @@ use crate::{eventually, server::Server};
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 fn replica(issuer: &TestIssuer, server: &Server) -> ProtectApi {
+    replica_with(issuer, server.store())
+}
+
+pub(crate) fn replica_with(issuer: &TestIssuer, store: RedisStore) -> ProtectApi {
     ProtectApi::builder(issuer.issuer(), issuer.audience())
         .client(issuer.client_id(), ClientAuthentication::client_secret_basic(issuer.client_secret()))
         .introspection_cache_duration(Duration::from_secs(100))
         .store_timeout(Duration::from_secs(5))
-        .shared_store(Arc::new(server.store()), KEY)
+        .shared_store(Arc::new(store), KEY)
         .build()
         .unwrap()
 }
 
-async fn status(protect: &ProtectApi, token: &str) -> u16 {
+pub(crate) async fn status(protect: &ProtectApi, token: &str) -> u16 {
     let service = App::new().wrap(protect.clone()).route("/", web::get().to(HttpResponse::Ok));
     let app = test::init_service(service).await;
     let request = test::TestRequest::get().insert_header(bearer(token)).to_request();
     test::call_service(&app, request).await.status().as_u16()
 }
 
-async fn becomes(protect: &ProtectApi, state: SharedStoreState) {
+pub(crate) async fn becomes(protect: &ProtectApi, state: SharedStoreState) {
     eventually(async || if protect.status().shared_store == state { Ok(()) } else { Err(state) }).await;
 }
 
-async fn is_rejected(protect: &ProtectApi, token: &str) {
+pub(crate) async fn is_rejected(protect: &ProtectApi, token: &str) {
     eventually(async || match status(protect, token).await {
         401 => Ok(()),
         other => Err(other),
