@@ -112,15 +112,12 @@ impl Reader {
         let now = replica.latest_time();
         let mut is_unreadable = false;
         for (position, sealed) in &batch.records {
-            match replica.open_record(sealed) {
-                Some(record) => {
-                    replica.index.add(&record, Some(*position), replica.settings.max_records, now);
-                }
-                None => {
-                    is_unreadable = true;
-                    self.unreadable =
-                        self.unreadable.take().or_else(|| Some((self.place, replica.sealer.keys()?)));
-                }
+            if let Some(record) = replica.open_record(sealed) {
+                replica.index.add(&record, Some(*position), replica.settings.max_records, now);
+            } else {
+                is_unreadable = true;
+                self.unreadable =
+                    self.unreadable.take().or_else(|| Some((self.place, replica.sealer.keys()?)));
             }
             self.place.pending = self.place.pending.saturating_add(1);
             if self.place.position.is_some_and(|last| last >= *position) {

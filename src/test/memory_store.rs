@@ -44,7 +44,6 @@ struct Content {
     total_appended: u64,
     /// The position of the last record. It survives the loss of the records.
     last: u64,
-    has_list: bool,
     is_unavailable: bool,
     is_list_unavailable: bool,
     is_read_only: bool,
@@ -109,7 +108,6 @@ impl MemoryStore {
         content.entries.clear();
         content.records.clear();
         content.total_appended = 0;
-        content.has_list = false;
     }
 
     /// Deletes the newest records, as a failover to a replica that lags behind does. The next record gets a later
@@ -172,7 +170,8 @@ impl MemoryStore {
         let records = content.records.iter().filter(|appended| appended.number > after);
         RecordBatch {
             records: records.map(|entry| (position(entry.number), entry.record.clone())).collect(),
-            end: content.has_list.then(|| position(content.records.last().map_or(0, |last| last.number))),
+            end: (content.total_appended > 0)
+                .then(|| position(content.records.last().map_or(0, |last| last.number))),
             total_appended: content.total_appended,
             length: u64::try_from(content.records.len()).unwrap_or(u64::MAX),
             oldest_age: content.records.first().map(|first| first.at.elapsed()),
@@ -232,7 +231,6 @@ impl SharedStore for MemoryStore {
             let mut content = self.content();
             content.last += 1;
             content.total_appended += 1;
-            content.has_list = true;
             let number = content.last;
             content.records.push(Appended { number, at: Instant::now(), record: record.to_vec() });
             drop(content);
