@@ -3,15 +3,17 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use actix_protect_api::{
-    ProtectApi, ProtectApiBuilder, TokenFault, UpstreamFault,
+    ProtectApi, ProtectApiBuilder, ResolverError, SetupFault, TokenFault, UpstreamFault,
     test::{Algorithm, Endpoint, Fault, Rotation, TestClock, TestIssuer, TestKey},
 };
 use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
 
 use crate::support::{
     folder::Folder,
     logs,
-    service::{Api, OK, Outcome, api, introspecting, jwts_only, timed_issuer, token, upstream},
+    service::{Api, OK, Outcome, api, introspecting, jwts_only, setup, timed_issuer, token, upstream},
+    spans::Recording,
     time::{eventually, seconds},
 };
 
@@ -187,6 +189,142 @@ async fn a_file_that_others_may_have_changed_is_not_used() {
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
     let api = world.start(jwts_only(issuer)).await;
     assert_eq!(api.outcome(&issuer.jwt(json!({}))).await, OK);
+}
+
+#[actix_web::test]
+async fn saved_metadata_ends_at_max_stale_and_is_fetched_again_before() {
+    let world = World::with_saved_documents().await;
+    let issuer = &world.issuer;
+    let opaque = issuer.opaque(json!({ "exp": 4_000_000_000_u32 }));
+    let discovery = [Endpoint::Discovery, Endpoint::AuthorizationServerMetadata];
+    let fail = || discovery.map(|endpoint| issuer.fault(endpoint, Fault::status(503).always()));
+    fail();
+    world.clock.advance(seconds(600));
+    let api = world.start(introspecting(issuer)).await;
+    assert_eq!(api.outcome(&opaque).await, OK);
+    let record = world.last_record("document_restored").unwrap();
+    assert_eq!((record.value("call"), record.value("age")), ("metadata", "600"), "{record}");
+    // The process has run for less than `max_stale`.
+    world.clock.advance(seconds(2990));
+    assert_eq!(api.outcome(&opaque).await, OK);
+    world.clock.advance(seconds(20));
+    assert_eq!(api.outcome(&opaque).await, UNREACHABLE);
+
+    issuer.clear_faults();
+    world.clock.advance(seconds(5));
+    assert_eq!(api.outcome(&opaque).await, OK);
+    fail();
+    let api = world.start(introspecting(issuer)).await;
+    assert_eq!(api.outcome(&opaque).await, OK);
+    issuer.clear_faults();
+    let fetched = issuer.count(Endpoint::Discovery);
+    world.clock.advance(seconds(5));
+    assert_eq!(api.outcome(&opaque).await, OK);
+    assert!(eventually(async || issuer.count(Endpoint::Discovery) > fetched).await);
+}
+
+/// The last good documents are in memory, and the files may contain others.
+#[actix_web::test]
+async fn a_later_failure_needs_no_file() {
+    let world = World::with_saved_documents().await;
+    let issuer = &world.issuer;
+    let [keys, metadata] = world.keys_and_metadata();
+    let [old_keys, known] = [&keys, &metadata].map(|path| fs::read_to_string(path).unwrap());
+    issuer.rotate_keys(Rotation::Replace);
+    let api = world.start(introspecting(issuer)).await;
+    let tokens = [issuer.jwt(json!({})), issuer.opaque(json!({}))];
+    for token in &tokens {
+        assert_eq!(api.outcome(token).await, OK);
+    }
+    assert!(eventually(async || fs::read_to_string(&keys).unwrap() != old_keys).await);
+    fs::write(&keys, old_keys).unwrap();
+    fs::write(&metadata, known.replace("/introspect", "/elsewhere")).unwrap();
+    for endpoint in [Endpoint::Discovery, Endpoint::AuthorizationServerMetadata, Endpoint::Jwks] {
+        issuer.fault(endpoint, Fault::status(503).always());
+    }
+    for _ in 0..3 {
+        world.clock.advance(seconds(400));
+        for token in &tokens {
+            assert_eq!(api.outcome(token).await, OK);
+        }
+    }
+    assert!(world.last_record("document_restored").is_none());
+}
+
+/// Such an endpoint was not published to this process.
+#[actix_web::test]
+async fn an_endpoint_of_a_file_is_not_the_last_good_one() {
+    let world = World::with_saved_documents().await;
+    let issuer = &world.issuer;
+    let opaque = issuer.opaque(json!({}));
+    for endpoint in [Endpoint::Discovery, Endpoint::AuthorizationServerMetadata] {
+        issuer.fault(endpoint, Fault::status(503).always());
+    }
+    let api = world.start(introspecting(issuer)).await;
+    assert_eq!(api.outcome(&opaque).await, OK);
+    issuer.clear_faults();
+    issuer.set_metadata(|mut metadata| {
+        metadata["introspection_endpoint"] = json!("http://as.example/introspect");
+        metadata
+    });
+    world.clock.advance(seconds(5));
+    let insecure = setup(SetupFault::InsecureEndpoint);
+    assert!(eventually(async || api.outcome(&opaque).await == insecure).await);
+}
+
+#[actix_web::test]
+async fn incomplete_metadata_and_documents_of_the_application_are_not_saved() {
+    logs::capture();
+    let (issuer, clock) = timed_issuer();
+    let mut complete = Value::Null;
+    issuer.set_metadata(|mut metadata| {
+        complete = metadata.clone();
+        metadata["introspection_endpoint"] = Value::Null;
+        metadata
+    });
+    issuer.fault(Endpoint::AuthorizationServerMetadata, Fault::status(503).always());
+    let world = World { issuer, clock, folder: Folder::new(), starts: std::cell::Cell::new(0) };
+    let issuer = &world.issuer;
+    let is_saved = async |kind: &str| {
+        let is_kind = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(kind);
+        eventually(async || !world.files().is_empty()).await && world.files().iter().all(is_kind)
+    };
+    let incomplete = world.start(introspecting(issuer)).await;
+    assert_eq!(incomplete.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert!(is_saved("key_set").await, "{:?}", world.files());
+
+    // A resolver returns the metadata. Its failure is no reason to use the metadata of a file.
+    let resolver = move || {
+        let document = complete.clone();
+        async move { Ok(document) }
+    };
+    let given = world.start(introspecting(issuer).metadata_resolver(resolver)).await;
+    assert_eq!(given.outcome(&issuer.opaque(json!({}))).await, OK);
+    assert_eq!(given.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert!(is_saved("key_set").await, "{:?}", world.files());
+    issuer.clear_faults();
+    let second = world.start(introspecting(issuer)).await;
+    assert_eq!(second.outcome(&issuer.jwt(json!({}))).await, OK);
+    assert!(eventually(async || world.files().len() == 2).await);
+    let failing = || async { Err::<Value, ResolverError>("down".into()) };
+    let failing = world.start(introspecting(issuer).metadata_resolver(failing)).await;
+    let outcome = failing.outcome(&issuer.jwt(json!({}))).await;
+    assert_eq!(outcome, upstream(UpstreamFault::Unreachable));
+}
+
+#[actix_web::test]
+async fn the_span_of_a_failed_fetch_shows_it_although_a_file_is_used() {
+    let world = World::with_saved_documents().await;
+    world.fail();
+    let recording = Recording::start(LevelFilter::INFO);
+    let api = world.start(jwts_only(&world.issuer)).await;
+    assert_eq!(api.outcome(&world.issuer.jwt(json!({}))).await, OK);
+    let fetches = recording.named("fetch");
+    assert_eq!(fetches.len(), 2);
+    for fetch in fetches {
+        let seen = ["outcome", "status", "otel.status_code"].map(|name| fetch.value(name));
+        assert_eq!(seen, ["failing", "503", "ERROR"]);
+    }
 }
 
 /// Some servers have the introspection endpoint in a second document.

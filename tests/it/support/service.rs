@@ -136,13 +136,17 @@ pub(crate) struct Answer {
     /// In seconds.
     pub(crate) retry_after: Option<u64>,
     pub(crate) challenge: Option<String>,
+    /// The reference of the rejection in the log.
+    pub(crate) reference: Option<String>,
     /// The claims, if the request was accepted.
     pub(crate) body: Value,
 }
 
 impl Answer {
     async fn of(response: HttpResponse) -> Self {
-        let kind = response.extensions().get::<AuthError>().map(AuthError::kind);
+        let error = response.extensions().get::<AuthError>().cloned();
+        let reference = error.as_ref().and_then(AuthError::reference).map(str::to_owned);
+        let kind = error.map(|error| error.kind());
         let text = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         let (retry_after, challenge) = (text(header::RETRY_AFTER), text(header::WWW_AUTHENTICATE));
         let status = response.status().as_u16();
@@ -152,6 +156,7 @@ impl Answer {
             kind,
             retry_after: retry_after.map(|seconds| seconds.parse().unwrap()),
             challenge,
+            reference,
             body: serde_json::from_slice(&body).unwrap(),
         }
     }

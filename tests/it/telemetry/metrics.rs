@@ -117,6 +117,20 @@ async fn metrics_are_described_to_an_exporter_that_is_installed_after_the_build(
     }
 }
 
+/// `validate` needs no mount, so no worker describes its metrics.
+#[actix_web::test]
+async fn metrics_are_described_without_a_mount() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).realm("without a mount").build().unwrap();
+    protect.validate(&issuer.opaque(json!({})), None).await.unwrap();
+    let seen = snapshotter.snapshot().into_vec();
+    assert!(!seen.is_empty());
+    assert!(seen.iter().all(|(_, unit, description, _)| unit.is_some() && description.is_some()));
+}
+
 struct Write;
 
 impl RequiredScopes for Write {

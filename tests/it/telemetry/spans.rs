@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_protect_api::{
-    AuthenticatedRequest, ProtectApi, SharedStoreState,
+    AuthenticatedRequest, ProtectApi, SharedStoreState, UpstreamFault,
     test::{Endpoint, Fault, MemoryStore, TestIssuer},
 };
 use actix_web::{App, test, web};
@@ -13,8 +13,8 @@ use tracing::{Instrument as _, Span, field::Empty, level_filters::LevelFilter};
 
 use super::page::{documented_spans, documented_words};
 use crate::support::{
-    logs,
-    service::{Api, OK, introspecting, status_of, timed_issuer},
+    child, logs,
+    service::{Api, OK, api, introspecting, status_of, timed_issuer, upstream},
     spans::Recording,
     time::{eventually, seconds},
 };
@@ -252,7 +252,8 @@ async fn a_level_that_the_subscriber_excludes_costs_no_reference_and_no_span() {
     let issuer = TestIssuer::start();
     let api = Api::of(&introspecting(&issuer).build().unwrap(), None).await;
     let recording = Recording::start(LevelFilter::INFO);
-    assert_eq!(api.get("/", "unknown").instrument(request_span()).await.status, 401);
+    let answer = api.get("/", "unknown").instrument(request_span()).await;
+    assert_eq!((answer.status, answer.reference), (401, None));
     assert!(recording.named("authenticate").is_empty());
     let (request, introspect) = (recording.only("request"), recording.only("introspect"));
     assert_eq!(introspect.parent, Some(request.id));
@@ -261,6 +262,44 @@ async fn a_level_that_the_subscriber_excludes_costs_no_reference_and_no_span() {
     let recording = Recording::start(LevelFilter::WARN);
     assert_eq!(api.get("/", "unknown").await.status, 401);
     assert!(recording.spans().is_empty());
+}
+
+#[actix_web::test]
+async fn a_call_that_is_not_made_is_a_failed_span_with_the_reason() {
+    let (issuer, clock) = timed_issuer();
+    let api = api(introspecting(&issuer).clock(clock)).await;
+    issuer.fault(Endpoint::Introspection, Fault::status(500).always());
+    let paused = upstream(UpstreamFault::Paused);
+    assert!(eventually(async || api.outcome("unknown").await == paused).await);
+    let calls = issuer.count(Endpoint::Introspection);
+    let recording = Recording::start(LevelFilter::INFO);
+    assert_eq!(api.outcome("another").await, paused);
+    assert_eq!(issuer.count(Endpoint::Introspection), calls);
+    let introspect = recording.only("introspect");
+    let seen = ["outcome", "status", "otel.status_code"].map(|name| introspect.value(name));
+    assert_eq!(seen, ["paused", "", "ERROR"]);
+}
+
+/// Without a subscriber in the process, `tracing` writes its spans to `log` if a crate of the application enables that.
+#[actix_web::test]
+async fn without_a_subscriber_a_span_is_no_record_of_log() {
+    let output = child::output(child::command(module_path!(), "child_has_no_subscriber"));
+    assert!(output.status.success(), "{}", child::text(&output));
+}
+
+#[actix_web::test]
+#[ignore = "the test above runs it in a separate process"]
+async fn child_has_no_subscriber() {
+    let _all = logs::capture_of_all_crates();
+    let issuer = TestIssuer::start();
+    let api = api(introspecting(&issuer)).await;
+    let span = tracing::info_span!("of the application");
+    assert_eq!(api.outcome(&issuer.opaque(json!({}))).instrument(span).await, OK);
+    let spans = |name| logs::any(|record| record.contains("tracing::span") && record.contains(name));
+    assert!(spans("of the application"));
+    for name in ["authenticate", "introspect", "fetch"] {
+        assert!(!spans(name), "{name}");
+    }
 }
 
 #[actix_web::test]
@@ -310,6 +349,7 @@ async fn the_trace_context_is_sent_only_if_configured() {
         (introspecting(&issuer), [None; 3]),
         (introspecting(&issuer).traceparent(context), [Some(FETCH), Some(FETCH), Some(INTROSPECT)]),
         (introspecting(&issuer).traceparent(|| Some("a\r\nb".to_owned())), [None; 3]),
+        (introspecting(&issuer).traceparent(|| Some(format!("00-{FETCH}-{FETCH}-01"))), [None; 3]),
         (introspecting(&issuer).traceparent(|| None), [None; 3]),
     ] {
         let api = Api::of(&builder.build().unwrap(), None).await;
@@ -333,6 +373,7 @@ async fn two_functions_for_the_trace_context_are_two_configurations() {
     assert!(cached(&one));
     assert!(cached(&builder().traceparent(context).build().unwrap()));
     assert!(!cached(&builder().build().unwrap()));
+    assert!(!cached(&builder().traceparent(|| Some(FETCH.to_owned())).build().unwrap()));
 }
 
 #[actix_web::test]
