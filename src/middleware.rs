@@ -7,6 +7,7 @@ mod leased_body;
 use std::{
     fmt,
     future::{Ready, ready},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -86,7 +87,12 @@ where
 {
     async fn call(&self, request: ServiceRequest) -> Result<ServiceResponse<EitherBody<B>>, Error> {
         let span = AuthenticationSpan::open();
-        match span.around(self.protect.authenticate(&request, &self.worker)).await {
+        let outcome = {
+            // Pinned here, because a future that is moved into the span is copied.
+            let authenticating = pin!(self.protect.authenticate(&request, &self.worker));
+            span.around(authenticating).await
+        };
+        match outcome {
             Ok(context) => {
                 span.decided(&context.state().telemetry, Ok(context.via()));
                 let context = context.with_mounts(self.protect.mounts(&request, &self.worker));

@@ -77,6 +77,9 @@ pub(super) fn record_decision(issuer: &str, decision: Decision<'_>) {
 
 #[cfg(feature = "tracing")]
 fn record_words(span: &Span, issuer: &str, decision: Decision<'_>, names: [&'static str; 4]) {
+    if span.is_disabled() {
+        return;
+    }
     let (outcome, fault, via) = super::words(decision);
     for (name, word) in names.into_iter().zip([issuer, outcome, fault, via]) {
         if !word.is_empty() {
