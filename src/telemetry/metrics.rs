@@ -53,7 +53,7 @@ const DESCRIPTIONS: [(Describe, &str, Unit, &str); 10] = [
         GAUGE,
         BLIND,
         Unit::Count,
-        "1 while the revocations in the shared store are not read, else 0; of the process",
+        "1 while the revocations in the shared store are not read, or it accepts no new ones, else 0; of the process",
     ),
     (GAUGE, LEASES, Unit::Count, "long streams with a lease"),
     (COUNTER, LEASES_ENDED, Unit::Count, "leases that ended before their streams were closed"),
