@@ -1,5 +1,6 @@
 //! A custom HTTP client for the calls to the authorization server. Here its certificate is from a private authority. (For this
-//! case alone, `SSL_CERT_FILE` and the default client are sufficient.)
+//! case alone, the setting `root_certificates_file`, `MONOCLOUD_BACKEND_ROOT_CERTIFICATES_FILE`, and the default client are
+//! sufficient.)
 //!
 //! ```text
 //! cargo run --example own_client               starts the API and prints curl commands

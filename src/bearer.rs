@@ -6,7 +6,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::error::RequestFault;
+use crate::error::{AuthError, AuthErrorKind, RequestFault};
 
 /// A token as the caller sent it. `Debug` shows its length, never the token.
 #[derive(Clone)]
@@ -39,6 +39,28 @@ impl BearerToken {
             return Err(RequestFault::Malformed);
         }
         Ok(Some(Self(TokenSource::Header(value.clone(), start))))
+    }
+
+    /// Creates the error for headers without a bearer token. Its source names the reason, and a scheme only if it is a usual
+    /// one: another text may be a token.
+    pub(crate) fn missing(headers: &HeaderMap) -> AuthError {
+        let reason = match headers.get(AUTHORIZATION).map(HeaderValue::as_bytes) {
+            None => "there is no Authorization header".to_owned(),
+            Some(value) => {
+                let (scheme, has_space) = match value.iter().position(|byte| *byte == b' ') {
+                    Some(end) => (value.get(..end).unwrap_or_default(), true),
+                    None => (value, false),
+                };
+                let known = OTHER_SCHEMES.iter().find(|known| scheme.eq_ignore_ascii_case(known.as_bytes()));
+                let found = match (known, has_space) {
+                    (Some(known), _) => format!("has the scheme {known}"),
+                    (None, true) => "has another scheme".to_owned(),
+                    (None, false) => "has no scheme".to_owned(),
+                };
+                format!("the Authorization header {found}, expected \"Bearer \" before the token")
+            }
+        };
+        AuthError::new(AuthErrorKind::MissingToken).with_source(reason)
     }
 
     /// Creates a token from another source (a cookie, a WebSocket subprotocol). White space is trimmed; the other
@@ -87,6 +109,9 @@ impl fmt::Debug for BearerToken {
 }
 
 const SCHEME: &[u8] = b"bearer";
+
+/// The schemes that a log record may name.
+const OTHER_SCHEMES: [&str; 6] = ["Basic", "Digest", "DPoP", "JWT", "Negotiate", "Token"];
 
 /// Returns the offset of the credentials; `None` for another scheme.
 fn credentials_start(value: &[u8]) -> Result<Option<usize>, RequestFault> {
@@ -168,6 +193,32 @@ mod tests {
             assert_eq!(find(&[value.as_bytes()]), Ok(None), "{value}");
         }
         assert_eq!(find(&[b"\xff\xfe"]), Ok(None));
+    }
+
+    #[test]
+    fn the_reason_of_a_missing_token_shows_no_text_of_the_caller() {
+        let reason = |value: Option<&[u8]>| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+            }
+            BearerToken::missing(&headers).text()
+        };
+        assert_eq!(reason(None), "no bearer token: there is no Authorization header");
+        for (value, found) in [
+            (&b""[..], "has no scheme"),
+            (b"s3cr3t-token", "has no scheme"),
+            (b"\xff\xfe", "has no scheme"),
+            (b"Basic czNjcjN0", "has the scheme Basic"),
+            (b"basic", "has the scheme Basic"),
+            (b"dpop s3cr3t", "has the scheme DPoP"),
+            (b"s3cr3t s3cr3t", "has another scheme"),
+        ] {
+            let text = format!(
+                "no bearer token: the Authorization header {found}, expected \"Bearer \" before the token"
+            );
+            assert_eq!(reason(Some(value)), text);
+        }
     }
 
     #[test]

@@ -31,8 +31,9 @@ use serde::de::DeserializeOwned;
 
 use self::grants::Grants;
 use crate::{
+    bearer::BearerToken,
     claims::{Audience, Claims, scope::Scopes},
-    error::{AuthError, AuthErrorKind, SetupFault},
+    error::{AuthError, SetupFault},
     policy::GroupOptions,
     response::{Rejection, RejectionBuilder},
 };
@@ -239,7 +240,7 @@ impl AuthenticatedRequest {
             return Err(UNMOUNTED.reject(AuthError::setup(SetupFault::NotMounted), request));
         };
         let Some(authenticated) = context.authenticated().cloned() else {
-            let error = AuthError::new(AuthErrorKind::MissingToken).with_required_scopes(scopes.join(" "));
+            let error = BearerToken::missing(request.headers()).with_required_scopes(scopes.join(" "));
             let error = context.complete(error, None, request.path());
             return Err(context.state().rejections.reject_in_handler(error, request));
         };

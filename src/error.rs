@@ -124,6 +124,11 @@ impl AuthError {
         self.0.source.as_ref().map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
     }
 
+    /// Returns the text of the cause; empty if there is none.
+    pub(crate) fn cause(&self) -> String {
+        self.0.source.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// Returns the text of this error for a log record about the configuration with this issuer.
     pub(crate) fn describe<'e>(&'e self, issuer: &'e str) -> Description<'e> {
         Description::new(self, self.0.url.as_deref().unwrap_or(issuer))

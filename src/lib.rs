@@ -167,6 +167,7 @@ mod claims;
 mod client_auth;
 mod clock;
 mod deadline;
+mod duration_text;
 mod error;
 mod events;
 pub mod guide;

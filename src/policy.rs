@@ -3,6 +3,7 @@
 
 mod claim_rule;
 mod groups;
+mod missing;
 mod parties;
 mod required_claim;
 mod requirements;
@@ -14,8 +15,8 @@ mod trial;
 
 pub(crate) use self::{
     claim_rule::ClaimRule,
-    groups::{GroupsMapping, in_groups, in_groups_with},
-    parties::quoted,
+    groups::{GroupsMapping, in_groups_with, missing_groups},
+    missing::{expected, quoted},
     required_claim::RequiredClaim,
     requirements::Requirements,
     scope_union::ScopeUnion,
@@ -124,7 +125,10 @@ fn check_in_order(
     let step_up = || requirements.step_up.check(claims, rules, now);
     scopes(claims, granted, rules, requirements).map_err(|error| match step_up() {
         Ok(()) => error,
-        Err(both) => both.with_required_scopes(error.required_scopes()),
+        Err(both) => {
+            let cause = format!("{}; {}", both.cause(), error.text());
+            both.with_required_scopes(error.required_scopes()).with_source(cause)
+        }
     })?;
     groups(claims, rules, requirements)?;
     custom()?;
@@ -181,30 +185,48 @@ fn scopes(
     requirements: &Requirements,
 ) -> Result<(), AuthError> {
     let is_granted = |scope: &Scope| rules.hierarchy.grants(granted, scope.as_str());
-    let is_met = requirements.all_scopes.iter().all(is_granted)
-        && requirements.any_scopes.iter().all(|any| any.is_empty() || any.iter().any(is_granted));
-    if is_met {
+    let is_met = |any: &&[Scope]| any.is_empty() || any.iter().any(is_granted);
+    let all = requirements.all_scopes.iter().map(std::slice::from_ref);
+    let lists = all.chain(requirements.any_scopes.iter().map(Vec::as_slice));
+    // An empty list allocates nothing.
+    let missing: Vec<&[Scope]> = lists.filter(|any| !is_met(any)).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let mut union = ScopeUnion::new(&rules.hierarchy);
     union.add_requirements(requirements, Some(granted));
-    Err(insufficient_scope(claims, rules, &union))
+    Err(insufficient_scope(claims, rules, &union, &missing))
 }
 
-/// Creates the error that names these scopes in its challenge. Its source describes the claims that were read, without
-/// their values.
-pub(crate) fn insufficient_scope(claims: &Claims, rules: &Rules, scopes: &ScopeUnion<'_>) -> AuthError {
+/// Creates the error that names the scopes of the union in its challenge. Its source names the missing ones (one of each
+/// list), and describes the claims that were read, without their values.
+pub(crate) fn insufficient_scope<S: AsRef<str>>(
+    claims: &Claims,
+    rules: &Rules,
+    scopes: &ScopeUnion<'_>,
+    missing: &[&[S]],
+) -> AuthError {
     AuthError::new(AuthErrorKind::InsufficientScope)
         .with_required_scopes(scopes.to_string())
-        .with_source(rules.scopes.describe(claims))
+        .with_source(format!("{}; {}", expected(missing), rules.scopes.describe(claims)))
 }
 
 fn groups(claims: &Claims, rules: &Rules, requirements: &Requirements) -> Result<(), AuthError> {
-    let fulfilled = requirements.groups.iter().all(|wanted| in_groups(claims, rules, wanted));
-    if fulfilled { Ok(()) } else { Err(insufficient_groups(claims, rules)) }
+    let missing: Vec<&[String]> =
+        requirements.groups.iter().flat_map(|wanted| missing_groups(claims, rules, wanted)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(insufficient_groups(claims, rules, &missing)) }
 }
 
-/// Creates the error for a missing group. Its source describes the claims that were read, without their values.
-pub(crate) fn insufficient_groups(claims: &Claims, rules: &Rules) -> AuthError {
-    AuthError::new(AuthErrorKind::InsufficientGroups).with_source(rules.groups.describe(claims))
+/// Creates the error for missing groups, of which one of each list is required. Its source names them, and describes the
+/// claims that were read, without their values.
+pub(crate) fn insufficient_groups<S: AsRef<str>>(
+    claims: &Claims,
+    rules: &Rules,
+    missing: &[&[S]],
+) -> AuthError {
+    AuthError::new(AuthErrorKind::InsufficientGroups).with_source(format!(
+        "{}; {}",
+        expected(missing),
+        rules.groups.describe(claims)
+    ))
 }

@@ -66,7 +66,13 @@ impl Issuer {
             .map_err(|error| format!("cannot create {}: {error}", options.directory.display()))?;
         let saved = match store.load()? {
             Some(saved) => saved,
-            None => Saved::create(&store)?,
+            None => {
+                eprintln!(
+                    "dev_issuer: creates {}, because no issuer has run with it",
+                    store.path().display()
+                );
+                Saved::create(&store)?
+            }
         };
         let key = TestKey::from_private_jwk(&saved.key).ok_or_else(|| {
             format!("{} has no valid key: delete it to get a new one", store.path().display())

@@ -75,15 +75,21 @@ fn serve(issuer: web::Data<Issuer>, listener: TcpListener) -> io::Result<Server>
 }
 
 #[actix_web::main]
-async fn main() -> Outcome {
+async fn main() -> ExitCode {
     support::init_logger();
-    let (command, options) = match Options::parse(std::env::args().skip(1)) {
-        Ok(parsed) => parsed,
+    match Options::parse(std::env::args().skip(1)) {
+        Ok((command, options)) => run(command, options).await.unwrap_or_else(|problem| {
+            eprintln!("dev_issuer: {problem}");
+            ExitCode::FAILURE
+        }),
         Err(problem) => {
             eprintln!("dev_issuer: {problem}\n\n{USAGE}");
-            return Ok(ExitCode::from(2));
+            ExitCode::from(2)
         }
-    };
+    }
+}
+
+async fn run(command: Command, options: Options) -> Outcome {
     match command {
         Command::Help => println!("{USAGE}"),
         Command::Check => return check::run().await,

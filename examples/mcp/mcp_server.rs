@@ -25,6 +25,9 @@ use rmcp_actix_web::transport::{LocalSessionManager, StreamableHttpService, on_r
 use serde_json::json;
 use support::{Call, Outcome};
 
+/// The path of the metadata of the resource `/mcp`.
+const METADATA: &str = "/.well-known/oauth-protected-resource/mcp";
+
 #[derive(Clone)]
 struct Documents;
 
@@ -86,7 +89,12 @@ async fn main() -> Outcome {
         let base = format!("http://{address}");
         let protect = ProtectApi::builder_from_env().resource(format!("{base}/mcp")).build()?;
         let server = serve(protect, base.clone(), TcpListener::bind(address)?)?;
-        return support::serve(server, &base, &[]).await;
+        let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} });
+        let calls = [
+            Call::get("the metadata document", METADATA),
+            Call::post("no token: the challenge names the document", "/mcp").json(list.to_string()),
+        ];
+        return support::serve(server, &base, &calls).await;
     }
     let issuer = TestIssuer::start();
     let (listener, base) = support::listen()?;
@@ -107,10 +115,9 @@ async fn main() -> Outcome {
             .header("Accept", "application/json, text/event-stream")
             .json(body)
     };
-    let metadata = "/.well-known/oauth-protected-resource/mcp";
     let calls = [
-        Call::get("the metadata document", metadata).body("authorization_servers"),
-        Call::post("no token", "/mcp").json(read.as_str()).answers(401).challenge(metadata),
+        Call::get("the metadata document", METADATA).body("authorization_servers"),
+        Call::post("no token", "/mcp").json(read.as_str()).answers(401).challenge(METADATA),
         post("the list of tools", &reader, &message("tools/list", json!({}))).body("write_document"),
         post("a tool whose scope is granted", &reader, &read).body("alice reads"),
         post("another tool", &reader, &write).answers(403).challenge("scope=\"mcp files:write\""),

@@ -46,6 +46,9 @@
 //! records that it has. New revocations cannot be in it, so all replicas are blind. A revocation returns an error, and its process
 //! sends it again until the server accepts it.
 //!
+//! Old records are deleted once in a while. A failure is logged at debug level, with the target `actix_protect_api` and the event
+//! `store_trim_failed`.
+//!
 //! # TLS
 //!
 //! Addresses with `rediss://` use TLS by rustls with the certificates of the platform (`SSL_CERT_FILE` works). If the

@@ -195,7 +195,11 @@ impl SharedStore for RedisStore {
                 if trims {
                     tokio::spawn(async move {
                         if let Err(error) = Self::trim_old(&slot, &stream).await {
-                            log::debug!(target: "actix_protect_api", "old records were not deleted: {error}");
+                            // The main crate writes its records with the same target and key.
+                            log::debug!(
+                                target: "actix_protect_api", event = "store_trim_failed";
+                                "old records of the shared store were not deleted: {error}"
+                            );
                         }
                     });
                 }

@@ -51,8 +51,14 @@ impl<'t> Grants<'t> {
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<(), AuthError> {
         let scopes: Vec<S> = scopes.into_iter().collect();
-        let is_met = scopes.iter().all(|scope| self.has_scope(scope.as_ref()));
-        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes, false)) }
+        let missing: Vec<&[S]> =
+            scopes.iter().filter(|scope| !self.has_scope(scope.as_ref())).map(std::slice::from_ref).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut union = ScopeUnion::new(&self.rules.hierarchy);
+        union.add(scopes.iter().map(AsRef::as_ref));
+        Err(policy::insufficient_scope(&self.valid.claims, self.rules, &union, &missing))
     }
 
     pub(super) fn require_any_scope<S: AsRef<str>>(
@@ -61,7 +67,13 @@ impl<'t> Grants<'t> {
     ) -> Result<(), AuthError> {
         let scopes: Vec<S> = scopes.into_iter().collect();
         let is_met = scopes.is_empty() || scopes.iter().any(|scope| self.has_scope(scope.as_ref()));
-        if is_met { Ok(()) } else { Err(self.insufficient_scope(&scopes, true)) }
+        if is_met {
+            return Ok(());
+        }
+        let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
+        let mut union = ScopeUnion::new(&self.rules.hierarchy);
+        union.add_alternatives(&names);
+        Err(policy::insufficient_scope(&self.valid.claims, self.rules, &union, &[names.as_slice()]))
     }
 
     pub(super) fn require_groups<S: AsRef<str>>(
@@ -70,19 +82,11 @@ impl<'t> Grants<'t> {
     ) -> Result<(), AuthError> {
         let groups: Vec<S> = groups.into_iter().collect();
         let claims = &self.valid.claims;
-        let is_met = policy::in_groups(claims, self.rules, &groups);
-        if is_met { Ok(()) } else { Err(policy::insufficient_groups(claims, self.rules)) }
-    }
-
-    fn insufficient_scope<S: AsRef<str>>(self, scopes: &[S], are_alternatives: bool) -> AuthError {
-        let names: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
-        let mut union = ScopeUnion::new(&self.rules.hierarchy);
-        if are_alternatives {
-            union.add_alternatives(&names);
-        } else {
-            union.add(names);
+        let missing = policy::missing_groups(claims, self.rules, &groups);
+        if missing.is_empty() {
+            return Ok(());
         }
-        policy::insufficient_scope(&self.valid.claims, self.rules, &union)
+        Err(policy::insufficient_groups(claims, self.rules, &missing))
     }
 
     pub(super) fn require_step_up(

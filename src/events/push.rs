@@ -108,10 +108,15 @@ pub(super) fn authorize_with(
         return Err(AuthError::setup(SetupFault::Credentials).with_source("the expected secret is empty"));
     }
     let mut values = request.headers().get_all(AUTHORIZATION);
-    let given = values.next().filter(|_| values.next().is_none());
+    let first = values.next();
+    let cause = match first {
+        Some(_) => "the Authorization header is not the expected one",
+        None => "there is no Authorization header",
+    };
+    let given = first.filter(|_| values.next().is_none());
     let given = given.and_then(|value| value.as_bytes().strip_prefix(prefix.as_bytes()));
     match given {
         Some(given) if constant_time_eq(given, expected.expose().as_bytes()) => Ok(()),
-        _ => Err(AuthError::new(AuthErrorKind::MissingToken)),
+        _ => Err(AuthError::new(AuthErrorKind::MissingToken).with_source(cause)),
     }
 }

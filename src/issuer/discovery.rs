@@ -125,10 +125,11 @@ pub(crate) async fn fetch(
     let mut found: Option<Metadata> = None;
     let (mut absence, mut interruption) = (None, None);
     let urls = url.map_or_else(|| issuer.well_known_urls(), |url| vec![url.text.to_string()]);
+    let advice = if url.is_some() { "check this URL" } else { "check the path of TENANT_DOMAIN" };
     for url in urls {
         // If another document times out, half of the time is left for the fetch of the keys.
         let until = if found.is_some() { deadline.half() } else { deadline };
-        match document(client, issuer, &url, needs, limits.until(until)).await {
+        match document(client, issuer, (&url, advice), needs, limits.until(until)).await {
             Ok(metadata) => {
                 let merged = match found.take() {
                     Some(first) => first.completed_by(metadata),
@@ -311,10 +312,11 @@ fn published(members: Option<&Map<String, Value>>, name: &str, is_local: bool) -
     )
 }
 
+/// Fetches one document. `advice` names the setting to check if there is none.
 async fn document(
     client: &awc::Client,
     issuer: &IssuerUrl,
-    url: &str,
+    (url, advice): (&str, &str),
     needs: &RequiredEndpoints,
     limits: CallLimits,
 ) -> Result<Metadata, AuthError> {
@@ -323,7 +325,7 @@ async fn document(
     let reply = http::get(client, &endpoint.uri, limits).await.map_err(|error| error.with_url(&endpoint))?;
     // The content type is ignored, because static hosting may serve `text/plain`. The content is validated instead.
     if !reply.is_ok() {
-        return Err(bad_answer(format!("no metadata at {endpoint} (status {})", reply.status)));
+        return Err(bad_answer(format!("no metadata at {endpoint} (status {}), {advice}", reply.status)));
     }
     Metadata::parse(&reply.body, issuer, endpoint.is_loopback(), needs)
         .map_err(|error| error.with_url(&endpoint))

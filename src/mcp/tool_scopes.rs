@@ -25,8 +25,10 @@ use super::{
     tools::{Required, Tools},
 };
 use crate::{
+    bearer::BearerToken,
     caller::AuthContext,
-    error::{AuthError, AuthErrorKind},
+    claims::scope::Scope,
+    error::AuthErrorKind,
     middleware::authenticate::{Rejected, WorkerContext},
     policy::{self, ScopeUnion},
     protect_api::{ProtectApi, state::State},
@@ -199,7 +201,7 @@ impl ToolScopes {
             return Ok(context);
         }
         let required = self.required(request).await?;
-        match self.check(&context, &required) {
+        match self.check(request, &context, &required) {
             Ok(()) => Ok(context),
             Err(denial) => Err(Refusal::Token(Rejected { state: Rc::clone(context.local_state()), denial })),
         }
@@ -241,17 +243,25 @@ impl ToolScopes {
     }
 
     /// Requires the scopes of the token.
-    fn check(&self, context: &AuthContext, required: &Required<'_>) -> Result<(), Denial> {
+    fn check(
+        &self,
+        request: &ServiceRequest,
+        context: &AuthContext,
+        required: &Required<'_>,
+    ) -> Result<(), Denial> {
         if required.0.is_empty() {
             return Ok(());
         }
         // Under an optional mount.
         let Some(caller) = context.authenticated() else {
-            return Err(AuthError::new(AuthErrorKind::MissingToken).into());
+            return Err(BearerToken::missing(request.headers()).into());
         };
         let granted = caller.valid.scopes();
         let rules = &context.state().settings.rules;
-        if required.0.iter().all(|scope| rules.hierarchy.grants(granted, scope.as_str())) {
+        let is_missing = |scope: &&Scope| !rules.hierarchy.grants(granted, scope.as_str());
+        let missing: Vec<&[Scope]> =
+            required.0.iter().copied().filter(is_missing).map(std::slice::from_ref).collect();
+        if missing.is_empty() {
             return Ok(());
         }
         let mut union = ScopeUnion::new(&rules.hierarchy);
@@ -259,7 +269,7 @@ impl ToolScopes {
             union.add_requirements(&self.protect.mount.requirements, Some(granted));
         }
         union.add(required.0.iter().map(|scope| scope.as_str()));
-        let error = policy::insufficient_scope(&caller.valid.claims, rules, &union);
+        let error = policy::insufficient_scope(&caller.valid.claims, rules, &union, &missing);
         Err(Denial::new(error, context.via().unwrap_or(VerdictSource::OuterMount)))
     }
 }

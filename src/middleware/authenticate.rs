@@ -153,7 +153,7 @@ impl ProtectApi {
             return self.inherit(worker, outer, certificate);
         }
         let Some(token) = self.token(request).await.map_err(rejected)? else {
-            return self.without_token(worker).map_err(rejected);
+            return self.without_token(request, worker).map_err(rejected);
         };
         if let Some(outer) = outer.as_ref().filter(|outer| outer.has_token(&token)) {
             return self.inherit(worker, outer, certificate);
@@ -198,12 +198,20 @@ impl ProtectApi {
         Ok(context.would_be_rejected_by(report))
     }
 
-    fn without_token(&self, worker: &WorkerContext) -> Result<AuthContext, AuthError> {
+    fn without_token(
+        &self,
+        request: &ServiceRequest,
+        worker: &WorkerContext,
+    ) -> Result<AuthContext, AuthError> {
         if self.mount.is_optional {
-            Ok(AuthContext::anonymous(&worker.first.state, &worker.mount))
-        } else {
-            Err(AuthError::new(AuthErrorKind::MissingToken))
+            return Ok(AuthContext::anonymous(&worker.first.state, &worker.mount));
         }
+        let error = BearerToken::missing(request.headers());
+        if self.mount_token_resolver().is_none() {
+            return Err(error);
+        }
+        let cause = format!("the token resolver returned none, and {}", error.cause());
+        Err(error.with_source(cause))
     }
 
     /// Returns the caller that an outer mount of the same configuration authenticated, if the verdict is fresh enough for this

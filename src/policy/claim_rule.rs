@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::parties::quoted;
+use super::quoted;
 use crate::{
     claims::Claims,
     error::{AuthError, AuthErrorKind},

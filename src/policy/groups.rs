@@ -89,13 +89,21 @@ impl GroupsMapping {
     }
 }
 
-/// Returns whether the subject is in one of these groups, or in all of them if the rules require it. An empty list
-/// requires nothing.
-pub(crate) fn in_groups<S: AsRef<str>>(claims: &Claims, rules: &Rules, wanted: &[S]) -> bool {
-    is_member(claims, &rules.groups, rules.groups_match_all, wanted)
+/// Returns the groups that the subject lacks, as lists of which one is required each: those that it is not in if the rules
+/// require all, or the whole list if it is in none of them. An empty list requires nothing.
+pub(crate) fn missing_groups<'w, S: AsRef<str>>(
+    claims: &Claims,
+    rules: &Rules,
+    wanted: &'w [S],
+) -> Vec<&'w [S]> {
+    let is_in = |group: &S| rules.groups.contains(claims, group.as_ref());
+    if rules.groups_match_all {
+        return wanted.iter().filter(|group| !is_in(group)).map(std::slice::from_ref).collect();
+    }
+    if wanted.is_empty() || wanted.iter().any(is_in) { Vec::new() } else { vec![wanted] }
 }
 
-/// Like [`in_groups`], with options for this check.
+/// Returns whether the subject is in one of these groups, or in all of them. The options replace the rules.
 pub(crate) fn in_groups_with<S: AsRef<str>>(
     claims: &Claims,
     rules: &Rules,

@@ -1,6 +1,6 @@
 //! Checks who issued a token, for whom, and to which client.
 
-use super::Rules;
+use super::{Rules, quoted};
 use crate::{
     claims::Claims,
     error::{AuthError, TokenFault},
@@ -59,9 +59,4 @@ fn check_client(claims: &Claims, rules: &Rules, only_present: bool) -> Result<()
 
 fn refused(fault: TokenFault, cause: String) -> Result<(), AuthError> {
     Err(AuthError::token(fault).with_source(cause))
-}
-
-/// Returns the texts in quotes, separated by `or`.
-pub(crate) fn quoted(texts: &[String]) -> String {
-    texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" or ")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::parties::quoted;
+use super::quoted;
 use crate::{
     claims::Claims,
     error::{AuthError, TokenFault},

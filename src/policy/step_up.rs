@@ -1,6 +1,6 @@
 //! The requirements for the authentication of the user (RFC 9470).
 
-use super::Rules;
+use super::{Rules, expected};
 use crate::{
     claims::Claims,
     error::{AuthError, AuthErrorKind},
@@ -30,12 +30,12 @@ impl StepUp {
 
     /// Checks `acr` and `auth_time`. A claim that is missing or has another type does not meet a requirement.
     pub(crate) fn check(&self, claims: &Claims, rules: &Rules, now: i64) -> Result<(), AuthError> {
-        let has_context = |wanted: &Vec<Box<str>>| {
+        let lacks_context = |wanted: &&Vec<Box<str>>| {
             let acr = claims.acr();
-            wanted.is_empty() || wanted.iter().any(|one| acr == Some(one))
+            !wanted.is_empty() && !wanted.iter().any(|one| acr == Some(one))
         };
-        if !self.contexts.iter().all(has_context) {
-            return Err(self.insufficient(claims.acr().is_some(), "acr"));
+        if let Some(wanted) = self.contexts.iter().find(lacks_context) {
+            return Err(self.insufficient(claims.acr().is_some(), "acr", &expected(&[wanted.as_slice()])));
         }
         let Some(within) = self.within else { return Ok(()) };
         let now = now.saturating_add(rules.clock_skew);
@@ -47,16 +47,17 @@ impl StepUp {
         if claims.auth_time().is_some_and(is_recent) {
             Ok(())
         } else {
-            Err(self.insufficient(claims.auth_time().is_some(), "auth_time"))
+            let expected = format!("expected a sign-in within {within} s");
+            Err(self.insufficient(claims.auth_time().is_some(), "auth_time", &expected))
         }
     }
 
-    /// Creates the error. Its source names the claim, without its value.
-    fn insufficient(&self, is_present: bool, name: &str) -> AuthError {
+    /// Creates the error. Its source names the claim, without its value, and the expected one.
+    fn insufficient(&self, is_present: bool, name: &str, expected: &str) -> AuthError {
         let state = if is_present { "does not meet the requirement" } else { "is missing" };
         AuthError::new(AuthErrorKind::InsufficientAuthentication)
             .with_step_up(self.acr_values(), self.within)
-            .with_source(format!("`{name}` {state}"))
+            .with_source(format!("`{name}` {state}, {expected}"))
     }
 
     /// Returns the values that a challenge names: those that meet all lists, or those of the last list if there are

@@ -318,15 +318,16 @@ fn groups_have_many_shapes_and_all_claims_are_read() {
     );
     assert_eq!(names(&["groups", "e", "/a/b"], true), "ops,team,c,d,e");
     let rules = Rules { groups: groups_in(&["groups", "/a/b"]), ..rules() };
-    let error = insufficient_groups(&claims, &rules).text();
+    let error = insufficient_groups(&claims, &rules, &[&["staff", "ops"][..]]).text();
     assert_eq!(
         error,
-        "a required group is missing: `groups` is a string with 2 words, `/a/b` is an array with 5 entries"
+        "a required group is missing: expected \"staff\" or \"ops\"; `groups` is a string with 2 words, `/a/b` is an array \
+         with 5 entries"
     );
-    let scope = insufficient_scope(&claims, &rules, &ScopeUnion::new(&rules.hierarchy));
+    let scope = insufficient_scope(&claims, &rules, &ScopeUnion::new(&rules.hierarchy), &[&["read"][..]]);
     assert_eq!(
         scope.text(),
-        "a required scope is missing: `scope` is a string with 2 words, `scp` is absent"
+        "a required scope is missing: expected \"read\"; `scope` is a string with 2 words, `scp` is absent"
     );
 }
 

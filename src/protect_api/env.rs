@@ -27,7 +27,8 @@ pub(crate) fn from_variables(
     prefix: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> ProtectApiBuilder {
-    let mut reader = VariableReader { prefix, problems: Vec::new(), unknown: Vec::new() };
+    let mut reader =
+        VariableReader { prefix, problems: Vec::new(), warnings: Vec::new(), unknown: Vec::new() };
     let values = reader.values(variables);
     let mut builder = ProtectApiBuilder::new();
     for variable in VARIABLES {
@@ -35,6 +36,9 @@ pub(crate) fn from_variables(
         match variable.parse(value) {
             Ok(change) => builder = change(builder),
             Err(message) => reader.problem(variable.name, message),
+        }
+        if let Some(message) = variable.doubt(value) {
+            reader.warn(variable.name, message);
         }
     }
     let names: BTreeSet<String> = values.keys().cloned().collect();
@@ -47,6 +51,7 @@ pub(crate) fn from_variables(
         prefix: prefix.to_owned(),
         names,
         problems: reader.problems,
+        warnings: reader.warnings,
         unknown: reader.unknown,
     });
     builder
@@ -59,6 +64,7 @@ pub(crate) struct VariableSource {
     /// The names of the variables that are set, without the prefix.
     names: BTreeSet<String>,
     pub(crate) problems: Vec<ConfigProblem>,
+    pub(crate) warnings: Vec<ConfigProblem>,
     /// The names that no setting has, without the prefix.
     unknown: Vec<String>,
 }
@@ -86,8 +92,10 @@ impl VariableSource {
     pub(crate) fn unknown(&self) -> impl Iterator<Item = ConfigProblem> + use<'_> {
         self.unknown.iter().map(|name| {
             let message = match nearest(name) {
-                Some(known) => format!("is not a known variable, is {}{known} meant?", self.prefix),
-                None => "is not a known variable".to_owned(),
+                Some(known) => {
+                    format!("is not a known variable and is ignored; is {}{known} meant?", self.prefix)
+                }
+                None => "is not a known variable and is ignored".to_owned(),
             };
             ConfigProblem::new(format!("{}{name}", self.prefix), message)
         })
@@ -133,12 +141,17 @@ const CLIENT_VARIABLES: [&str; 8] = [
 struct VariableReader<'p> {
     prefix: &'p str,
     problems: Vec<ConfigProblem>,
+    warnings: Vec<ConfigProblem>,
     unknown: Vec<String>,
 }
 
 impl VariableReader<'_> {
     fn problem(&mut self, variable: &str, message: impl Into<String>) {
         self.problems.push(ConfigProblem::new(format!("{}{variable}", self.prefix), message));
+    }
+
+    fn warn(&mut self, variable: &str, message: impl Into<String>) {
+        self.warnings.push(ConfigProblem::new(format!("{}{variable}", self.prefix), message));
     }
 
     /// Returns the values of the known variables with the prefix that are not blank. Other variables of the process may
@@ -198,6 +211,7 @@ impl VariableReader<'_> {
             }
             return None;
         };
+        self.warn_of_unused(values, method);
         let authentication = match method {
             "client_secret_post" => ClientAuthentication::client_secret_post(self.secret(values, method)?),
             "client_secret_basic" => {
@@ -245,6 +259,29 @@ impl VariableReader<'_> {
         Some((id, authentication))
     }
 
+    /// Warns of credentials that the method does not use.
+    fn warn_of_unused(&mut self, values: &ClientVariables, method: &str) {
+        let needs_certificate =
+            ["tls_client_auth", "self_signed_tls_client_auth", "spiffe_x509"].contains(&method);
+        let needs_secret = !needs_certificate && method != "spiffe_jwt";
+        for (variable, value, is_used) in [
+            ("CLIENT_SECRET", &values.client_secret, needs_secret),
+            ("CLIENT_SECRET_FILE", &values.client_secret_file, needs_secret),
+            (
+                "CLIENT_SECRET_BASIC_ENCODING",
+                &values.client_secret_basic_encoding,
+                method == "client_secret_basic",
+            ),
+            ("CLIENT_CERTIFICATE_FILE", &values.client_certificate_file, needs_certificate),
+            ("CLIENT_KEY_FILE", &values.client_key_file, needs_certificate),
+            ("SPIFFE_JWT_FILE", &values.spiffe_jwt_file, method == "spiffe_jwt"),
+        ] {
+            if value.is_some() && !is_used {
+                self.warn(variable, format!("is set, but has no effect: {method} does not use it"));
+            }
+        }
+    }
+
     fn secret(&mut self, values: &ClientVariables, method: &str) -> Option<SecretSource> {
         match (&values.client_secret, &values.client_secret_file) {
             (Some(secret), None) => Some(Secret::from(secret.as_str()).into()),
@@ -252,7 +289,7 @@ impl VariableReader<'_> {
             (Some(_), Some(_)) => {
                 self.problem(
                     "CLIENT_SECRET",
-                    format!("and {}CLIENT_SECRET_FILE are both set, expected one of them", self.prefix),
+                    format!("is set, but {}CLIENT_SECRET_FILE is set too, expected one of them", self.prefix),
                 );
                 None
             }

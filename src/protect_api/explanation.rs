@@ -20,8 +20,8 @@ impl ProtectApi {
     }
 
     /// Returns the mounts that were built until now, with their requirements: one for each different combination. Call it
-    /// after the `App` was built. The requirements of extractors and handlers are not included; [`scoped`](Self::scoped)
-    /// moves those of a type to the mount.
+    /// after the `App` was built. The requirements of extractors and handlers are not included, unless
+    /// the mount names the type of the handler with [`scoped`](Self::scoped).
     ///
     /// ```
     /// use actix_protect_api::{ProtectApi, test::assert_protected};
@@ -62,7 +62,8 @@ impl Explanation {
     /// operation; `None` if no mount names the route. Without [`any_scope`](ProtectApi::any_scope) there is one set. It is
     /// empty if a valid token is sufficient.
     ///
-    /// If nested mounts name the route, each set contains the scopes of all of them.
+    /// If nested mounts name the route, each set contains the scopes of all of them. Whether the token is optional is not part of
+    /// the result; `Display` prints it.
     ///
     /// ```
     /// use actix_protect_api::ProtectApi;

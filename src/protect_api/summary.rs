@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     certificate::CertificateBinding,
+    duration_text::DurationText,
     policy::quoted,
     settings::{EndpointUrl, Hooks, Network, Settings},
 };
@@ -141,16 +142,17 @@ impl fmt::Display for Summary<'_> {
         let (introspection_endpoint, jwks_uri) = (self.introspection_endpoint(), self.jwks_uri());
         write!(f, "; introspection_endpoint {introspection_endpoint}, jwks_uri {jwks_uri}")?;
         self.write_network(f)?;
-        let (metadata, keys) = (tuning.metadata_lifetime, tuning.jwks_lifetime);
-        write!(f, "; metadata is cached for {metadata:?}, keys for {keys:?}, verdicts ")?;
+        let [metadata, keys] = [tuning.metadata_lifetime, tuning.jwks_lifetime].map(DurationText);
+        write!(f, "; metadata is cached for {metadata}, keys for {keys}, verdicts ")?;
         match tuning.introspection_cache {
             None => f.write_str("are not cached")?,
             Some(active) => {
-                let inactive = tuning.inactive_verdict_lifetime();
+                let [active, inactive] = [active, tuning.inactive_verdict_lifetime()].map(DurationText);
                 let place = if self.hooks.cache.is_some() { "a custom store" } else { "memory" };
-                write!(f, "for {active:?} (inactive ones for {inactive:?}) in {place}")?;
+                write!(f, "for {active} (inactive ones for {inactive}) in {place}")?;
                 if !tuning.outage_grace.is_zero() {
-                    write!(f, ", expired ones for {:?} more in an outage", tuning.outage_grace)?;
+                    let grace = DurationText(tuning.outage_grace);
+                    write!(f, ", expired ones for {grace} more in an outage")?;
                 }
             }
         }

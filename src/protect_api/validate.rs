@@ -1,6 +1,7 @@
 //! Validates the settings. All problems are collected, under the names that the operator used.
 
 mod documents;
+mod durations;
 mod grants;
 mod introspection;
 mod issuer;
@@ -8,10 +9,10 @@ mod network;
 mod resources;
 mod shared_store;
 mod trial;
+mod unused;
 mod verdict_cache;
 
-use std::time::Duration;
-
+use self::durations::RuleTimes;
 use crate::{
     claims::scope_mapping::ScopeMapping,
     error::{ConfigError, ConfigProblem},
@@ -21,9 +22,6 @@ use crate::{
     response::challenge::{imitated_parameter, is_quotable},
     settings::{ClientSettings, EndpointUrl, Settings, Tuning},
 };
-
-/// The longest `max_token_age`, in seconds.
-const YEAR: u64 = 365 * 86_400;
 
 impl ProtectApiBuilder {
     /// Validates the settings. No other code validates them, and the returned settings are valid.
@@ -44,16 +42,13 @@ impl ProtectApiBuilder {
         self.check_client(&mut check);
         self.check_rules(&mut check);
         self.check_tuning(&mut check);
-        let most = Duration::from_secs(3600);
-        let clock_skew = check.seconds("clock_skew", self.clock_skew, most);
-        let clock_tolerance = check.seconds("clock_tolerance", self.clock_tolerance, most);
-        let max_token_age =
-            self.max_token_age.map(|age| check.seconds("max_token_age", age, Duration::from_secs(YEAR)));
+        let RuleTimes { clock_skew, clock_tolerance, max_token_age } = self.check_rule_times(&mut check);
         let resources = self.check_resources(&mut check);
         let hierarchy = self.check_hierarchy(&mut check);
         let network = self.check_network(&mut check);
         let trial = self.check_trial(&mut check);
         let request_extras = self.check_introspection_fields(&mut check);
+        self.check_unused(&mut check);
         let tuning = self.tuning;
         check.finish()?;
         // Without an issuer there was a problem.
@@ -129,12 +124,14 @@ impl ProtectApiBuilder {
         if check.is_variable("audience")
             && let Some(list) = self.audiences.iter().find(is_list)
         {
+            let several = check.expected_name("audiences");
             let message =
-                format!("is {list:?}, expected one identifier; the variable AUDIENCES takes several");
+                format!("is {list:?}, expected one identifier; the variable {several} takes several");
             check.problem("audience", message);
         }
         if check.is_variable("audience") && check.is_variable("audiences") {
-            check.problem("audiences", "is set, but AUDIENCE is set too, expected one of them");
+            let message = format!("is set, but {} is set too, expected one of them", check.name("audience"));
+            check.problem("audiences", message);
         }
         if let Some(clients) = &self.allowed_clients
             && (clients.is_empty() || clients.iter().any(|client| client.trim().is_empty()))
@@ -142,9 +139,6 @@ impl ProtectApiBuilder {
             check.problem("allowed_clients", "is an empty list or contains an empty id, expected client ids");
         }
         self.check_required_claims(check);
-        if self.max_token_age.is_some_and(|age| age.is_zero()) {
-            check.problem("max_token_age", "is 0s, expected at least 1s: no token could be accepted");
-        }
         self.check_grants(check);
     }
 
@@ -166,22 +160,7 @@ impl ProtectApiBuilder {
 
     fn check_tuning(&self, check: &mut Check<'_>) {
         let tuning = &self.tuning;
-        let (second, hour, day) =
-            (Duration::from_secs(1), Duration::from_secs(3600), Duration::from_secs(86_400));
-        let (instant, two_minutes) = (Duration::from_millis(1), Duration::from_secs(120));
-        let verdicts = tuning.introspection_cache.unwrap_or_default();
-        for (method, value, least, most) in [
-            ("metadata_cache_duration", tuning.metadata_lifetime, second, day),
-            ("jwks_cache_duration", tuning.jwks_lifetime, second, day),
-            ("jwks_cooldown", tuning.jwks_cooldown, second, hour),
-            ("max_stale", tuning.max_stale, second, 7 * day),
-            ("response_timeout", tuning.response_timeout, instant, two_minutes),
-            ("introspection_cache_duration", verdicts, Duration::ZERO, day),
-            ("outage_grace", tuning.outage_grace, Duration::ZERO, day),
-            ("revocation_lifetime", tuning.revocation_lifetime, second, 366 * day),
-        ] {
-            check.range(method, value, least, most);
-        }
+        self.check_durations(check);
         for (method, value) in [
             ("max_response_size", tuning.max_response_size),
             ("max_token_length", tuning.max_token_length),
@@ -220,18 +199,25 @@ impl ProtectApiBuilder {
 /// Collects the problems of a configuration.
 struct Check<'s> {
     problems: Vec<ConfigProblem>,
+    warnings: Vec<ConfigProblem>,
     source: Option<&'s VariableSource>,
 }
 
 impl<'s> Check<'s> {
     /// Starts with the problems of the variables.
     fn new(source: Option<&'s VariableSource>) -> Self {
-        Self { problems: source.map(|source| source.problems.clone()).unwrap_or_default(), source }
+        let problems = source.map(|source| source.problems.clone()).unwrap_or_default();
+        Self { problems, warnings: Vec::new(), source }
     }
 
     /// Returns the name of a setting for its operator: of the variable, if one is set, otherwise of the builder method.
     fn name(&self, method: &str) -> String {
         self.source.and_then(|source| source.variable(method, false)).unwrap_or_else(|| method.to_owned())
+    }
+
+    /// Returns the name of a setting that is expected: of the variable if variables were read, otherwise of the builder method.
+    fn expected_name(&self, method: &str) -> String {
+        self.source.and_then(|source| source.variable(method, true)).unwrap_or_else(|| method.to_owned())
     }
 
     /// Returns whether the variable of this method is set.
@@ -248,25 +234,34 @@ impl<'s> Check<'s> {
         self.problems.push(ConfigProblem::new(self.name(method), message));
     }
 
+    /// Adds a warning, which is logged if there are no problems.
+    fn warn(&mut self, method: &str, message: impl Into<String>) {
+        self.warnings.push(ConfigProblem::new(self.name(method), message));
+    }
+
     /// Reports a required setting that is missing.
     fn missing(&mut self, method: &str, expected: &str) {
-        let variable = self.source.and_then(|source| source.variable(method, true));
-        let name = variable.unwrap_or_else(|| method.to_owned());
+        let name = self.expected_name(method);
         self.problems.push(ConfigProblem::new(name, format!("is missing, expected {expected}")));
     }
 
     /// Ends with an error if there are problems. It names the unknown variables too, because one of them may be the
-    /// misspelt name of a missing one. Without problems, unknown variables are logged.
+    /// misspelt name of a missing one. Without problems, unknown variables and warnings are logged.
     fn finish(mut self) -> Result<(), ConfigError> {
         let unknown = self.source.into_iter().flat_map(VariableSource::unknown);
-        if self.problems.is_empty() {
-            for problem in unknown {
-                record!(log::Level::Warn, event = "unknown_variable"; "{problem}; it is ignored");
-            }
-            return Ok(());
+        if !self.problems.is_empty() {
+            self.problems.extend(unknown);
+            return Err(ConfigError::new(self.problems));
         }
-        self.problems.extend(unknown);
-        Err(ConfigError::new(self.problems))
+        for problem in unknown {
+            record!(log::Level::Warn, event = "unknown_variable"; "{problem}");
+        }
+        let is_new = |warning: &&ConfigProblem| self.warnings.iter().all(|known| known.name != warning.name);
+        let of_variables = self.source.into_iter().flat_map(|source| &source.warnings).filter(is_new);
+        for warning in self.warnings.iter().chain(of_variables) {
+            record!(log::Level::Warn, event = "questionable_setting"; "{warning}");
+        }
+        Ok(())
     }
 
     fn parsed<T>(
@@ -281,21 +276,6 @@ impl<'s> Check<'s> {
                 self.problem(method, format!("is {url:?}, expected {expected}"));
                 None
             }
-        }
-    }
-
-    fn seconds(&mut self, method: &str, value: Duration, most: Duration) -> i64 {
-        if value > most || value.subsec_nanos() > 0 {
-            self.problem(method, format!("is {value:?}, expected whole seconds up to {}", most.as_secs()));
-        }
-        i64::try_from(value.as_secs()).unwrap_or(i64::MAX)
-    }
-
-    fn range(&mut self, method: &str, value: Duration, least: Duration, most: Duration) {
-        if !(least..=most).contains(&value) {
-            // `Duration` prints zero as "0ns", which no operator writes.
-            let seen = if value.is_zero() { "0s".to_owned() } else { format!("{value:?}") };
-            self.problem(method, format!("is {seen}, expected a duration from {least:?} to {most:?}"));
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     algorithm::Algorithm,
     certificate::CertificateBinding,
     client_auth::{ClientAssertionAudience, SecretSource},
+    duration_text::DurationText,
     settings::JwtsWhenBlind,
 };
 
@@ -33,9 +34,8 @@ enum Form {
     /// Like `Boolean`, but an empty value is an error, because the default may be a weaker check than the intended one.
     Check(fn(Builder, bool) -> Builder),
     Seconds(fn(Builder, Duration) -> Builder),
-    Milliseconds(fn(Builder, Duration) -> Builder),
-    /// Like `Milliseconds`, for a time that is usually short.
-    ShortMilliseconds(fn(Builder, Duration) -> Builder),
+    /// With the least value: a smaller one was probably meant in seconds.
+    Milliseconds(fn(Builder, Duration) -> Builder, u64),
     Number(fn(Builder, usize) -> Builder),
     Bytes(fn(Builder, u64) -> Builder),
     Algorithms(fn(Builder, Vec<Algorithm>) -> Builder),
@@ -43,9 +43,6 @@ enum Form {
     AssertionAudience(fn(Builder, ClientAssertionAudience) -> Builder),
     WhenBlind(fn(Builder, JwtsWhenBlind) -> Builder),
 }
-
-/// The least value of a variable in milliseconds. A smaller one was probably meant in seconds.
-const LEAST_MILLISECONDS: u64 = 100;
 
 /// Every plain setting.
 pub(super) const VARIABLES: &[Variable] = &[
@@ -130,7 +127,7 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("JWKS_CACHE_DURATION", "jwks_cache_duration", Form::Seconds(Builder::jwks_cache_duration)),
     variable("JWKS_COOLDOWN", "jwks_cooldown", Form::Seconds(Builder::jwks_cooldown)),
     variable("MAX_STALE", "max_stale", Form::Seconds(Builder::max_stale)),
-    variable("RESPONSE_TIMEOUT", "response_timeout", Form::Milliseconds(Builder::response_timeout)),
+    variable("RESPONSE_TIMEOUT", "response_timeout", Form::Milliseconds(Builder::response_timeout, 100)),
     variable("MAX_RESPONSE_SIZE", "max_response_size", Form::Number(Builder::max_response_size)),
     variable("MAX_TOKEN_LENGTH", "max_token_length", Form::Number(Builder::max_token_length)),
     variable(
@@ -151,8 +148,8 @@ pub(super) const VARIABLES: &[Variable] = &[
     variable("MAX_WAITING", "max_waiting", Form::Number(Builder::max_waiting)),
     variable("REVOCATION_LIFETIME", "revocation_lifetime", Form::Seconds(Builder::revocation_lifetime)),
     variable("MAX_REVOCATIONS", "max_revocations", Form::Number(Builder::max_revocations)),
-    variable("STORE_TIMEOUT", "store_timeout", Form::ShortMilliseconds(Builder::store_timeout)),
-    variable("BLIND_FOR", "blind_for", Form::Milliseconds(Builder::blind_for)),
+    variable("STORE_TIMEOUT", "store_timeout", Form::Milliseconds(Builder::store_timeout, 10)),
+    variable("BLIND_FOR", "blind_for", Form::Milliseconds(Builder::blind_for, 500)),
     variable("JWTS_WHEN_BLIND", "jwts_when_blind", Form::WhenBlind(Builder::jwts_when_blind)),
     variable("REALM", "realm", Form::Text(Builder::realm)),
     variable("RESOURCE", "resource", Form::Text(Builder::resource)),
@@ -182,6 +179,16 @@ impl Variable {
         )
     }
 
+    /// Returns why the unit of a value that can be parsed is probably wrong, for a warning.
+    pub(super) fn doubt(&self, value: &str) -> Option<String> {
+        let seconds = match self.form {
+            Form::Seconds(_) => value.parse().ok().filter(|seconds| looks_like_milliseconds(*seconds))?,
+            _ => return None,
+        };
+        let (duration, meant) = (DurationText(Duration::from_secs(seconds)), seconds / 1000);
+        Some(format!("is {duration:#}, is {meant} meant? The value is in seconds"))
+    }
+
     /// Parses a value and returns the change of the builder.
     ///
     /// # Errors
@@ -195,8 +202,7 @@ impl Variable {
             Form::List(set) | Form::OptionalList(set) => change(set, names(value)?),
             Form::Boolean(set) | Form::Check(set) => change(set, boolean(value)?),
             Form::Seconds(set) => change(set, Duration::from_secs(whole("seconds")?)),
-            Form::Milliseconds(set) => change(set, milliseconds(whole("milliseconds")?)?),
-            Form::ShortMilliseconds(set) => change(set, Duration::from_millis(whole("milliseconds")?)),
+            Form::Milliseconds(set, least) => change(set, milliseconds(whole("milliseconds")?, least)?),
             Form::WhenBlind(set) => change(set, parsed(value, "accept, introspect or reject")?),
             Form::Number(set) => change(set, parsed(value, "a whole number")?),
             Form::Bytes(set) => change(set, whole("bytes")?),
@@ -207,6 +213,11 @@ impl Variable {
             Form::AssertionAudience(set) => change(set, parsed(value, "issuer or endpoint")?),
         })
     }
+}
+
+/// Returns whether a number of seconds looks like a number of milliseconds: whole seconds in milliseconds, and no whole hours.
+fn looks_like_milliseconds(seconds: u64) -> bool {
+    seconds > 0 && seconds.is_multiple_of(1000) && !seconds.is_multiple_of(3600)
 }
 
 /// A change of the builder.
@@ -228,11 +239,9 @@ fn boolean(value: &str) -> Result<bool, String> {
     }
 }
 
-fn milliseconds(value: u64) -> Result<Duration, String> {
-    if value < LEAST_MILLISECONDS {
-        return Err(format!(
-            "is {value}, expected at least {LEAST_MILLISECONDS} milliseconds (3 s are 3000)"
-        ));
+fn milliseconds(value: u64, least: u64) -> Result<Duration, String> {
+    if value < least {
+        return Err(format!("is {value}, expected at least {least} milliseconds (3 s are 3000)"));
     }
     Ok(Duration::from_millis(value))
 }

@@ -49,8 +49,8 @@ impl ProtectApiBuilder {
         }
         for (name, is_set) in self.metadata_sources() {
             if is_set && self.introspection_endpoint.is_some() {
-                let message = "is set, but nothing is discovered because introspection_endpoint is set too";
-                check.problem(name, message);
+                let other = check.name("introspection_endpoint");
+                check.problem(name, format!("is set, but nothing is discovered because {other} is set too"));
             }
         }
         if let Some(path) = self.document_directory.as_ref().filter(|path| !path.is_dir()) {

@@ -52,7 +52,8 @@ impl ProtectApiBuilder {
                 ),
             ] {
                 if is_set {
-                    check.problem(method, "is set, but http_proxy is not");
+                    let message = format!("is set, but {} is not", check.expected_name("http_proxy"));
+                    check.problem(method, message);
                 }
             }
             return None;

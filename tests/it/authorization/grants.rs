@@ -4,11 +4,11 @@ use actix_protect_api::{
     AuthenticatedRequest, Claims, GroupOptions, ProtectApi, ProtectApiBuilder, RequiredScopes, ScopeClaim,
     Scoped, guard, test::TestIssuer,
 };
-use actix_web::{App, web};
+use actix_web::{App, middleware::from_fn, web};
 use serde_json::{Value, json};
 
 use crate::support::{
-    api::{api_of, record_of},
+    api::{api_of, record_of, show_reference},
     app::{TestApp, serve},
     logs,
     service::introspecting,
@@ -18,6 +18,12 @@ struct Read;
 
 impl RequiredScopes for Read {
     const SCOPES: &'static [&'static str] = &["read"];
+}
+
+struct Write;
+
+impl RequiredScopes for Write {
+    const SCOPES: &'static [&'static str] = &["write", "files"];
 }
 
 async fn describe(caller: AuthenticatedRequest) -> String {
@@ -162,14 +168,18 @@ async fn the_log_describes_the_claims_that_were_read_without_their_values() {
         (
             "/read",
             json!({ "scope": null }),
-            "a required scope is missing: `scope` is absent, `scp` is absent [",
+            "a required scope is missing: expected \"read\"; `scope` is absent, `scp` is absent [",
         ),
         (
             "/read",
             json!({ "scope": "hidden-1 hidden-2" }),
             "`scope` is a string with 2 words, `scp` is absent [",
         ),
-        ("/team", json!({}), "a required group is missing: `groups` is absent, `/realm/roles` is absent ["),
+        (
+            "/team",
+            json!({}),
+            "a required group is missing: expected \"engineering\"; `groups` is absent, `/realm/roles` is absent [",
+        ),
         (
             "/team",
             json!({ "groups": { "hidden": 1 }, "realm": { "roles": ["hidden"] } }),
@@ -184,6 +194,65 @@ async fn the_log_describes_the_claims_that_were_read_without_their_values() {
         // The random reference at the end may contain any digits.
         let text = record.rsplit_once(" [").unwrap().0.to_owned() + " [";
         assert!(text.contains(expected) && !text.contains("hidden") && !text.contains("77"), "{text}");
+    }
+}
+
+#[actix_web::test]
+async fn the_log_names_the_missing_scopes_and_groups_and_no_others() {
+    type Handled = Result<&'static str, actix_protect_api::Rejection>;
+    logs::capture();
+    let issuer = TestIssuer::start();
+    for (match_all, groups) in [(false, r#""staff" or "ops""#), (true, r#""ops""#)] {
+        let builder = introspecting(&issuer).error_reference(true).groups_match_all(match_all);
+        let protect = builder.scope_implies("files", ["read"]).build().unwrap();
+        let app = serve!(move || {
+            let all = |caller: AuthenticatedRequest| async move {
+                caller.require_scopes(["files", "write", "drop"])?;
+                Handled::Ok("")
+            };
+            let any = |caller: AuthenticatedRequest| async move {
+                caller.require_any_scope(["write", "not a scope"])?;
+                Handled::Ok("")
+            };
+            let team = |caller: AuthenticatedRequest| async move {
+                caller.require_groups(["staff", "ops"])?;
+                Handled::Ok("")
+            };
+            let ok = || async { "ok" };
+            let many =
+                protect.scopes(["files", "write", "drop"]).any_scope(["read", "x"]).any_scope(["y", "z"]);
+            App::new().wrap(from_fn(show_reference)).service(
+                web::scope("")
+                    .wrap(protect.clone())
+                    .service(web::resource("/mounts").wrap(many).to(ok))
+                    .service(web::resource("/any").wrap(protect.any_scope(["y", "z"])).to(ok))
+                    .service(web::resource("/team").wrap(protect.groups(["staff", "ops"])).to(ok))
+                    .service(web::resource("/step-up").wrap(protect.scopes(["drop"]).acr(["phr"])).to(ok))
+                    .route("/scoped", web::get().to(|_: Scoped<Write>| async { "ok" }))
+                    .route("/handler", web::get().to(all))
+                    .route("/handler-any", web::get().to(any))
+                    .route("/handler-team", web::get().to(team)),
+            )
+        });
+        let member = if match_all { "staff" } else { "hidden" };
+        let token = issuer.jwt(json!({ "scope": "files hidden", "groups": [member] }));
+        for (path, expected) in [
+            ("/mounts", r#"scope is missing: expected "write" and "drop" and ("y" or "z"); `scope` "#),
+            ("/any", r#"scope is missing: expected "y" or "z"; `scope` is a string with 2 words, "#),
+            ("/scoped", r#"scope is missing: expected "write"; `scope` is a string with 2 words, "#),
+            ("/handler", r#"scope is missing: expected "write" and "drop"; `scope` is a string "#),
+            ("/handler-any", r#"scope is missing: expected "write" or "not a scope"; `scope` is "#),
+            ("/team", &format!("group is missing: expected {groups}; `groups` is an array with 1 entry [")),
+            ("/handler-team", &format!("group is missing: expected {groups}; `groups` is an array with 1 ")),
+            (
+                "/step-up",
+                r#"`acr` is missing, expected "phr"; a required scope is missing: expected "drop"; "#,
+            ),
+        ] {
+            let answer = app.get(path).token(&token).send().await;
+            let text = record_of(&answer).text;
+            assert!(text.contains(expected) && !text.contains("hidden"), "{path}: {text}");
+        }
     }
 }
 

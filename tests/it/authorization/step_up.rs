@@ -143,5 +143,5 @@ async fn the_error_has_the_requirement_for_a_renderer() {
     let secret = issuer.opaque(json!({ "acr": "secret-level" }));
     let error = protect.validate(&secret, None).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert_eq!(source, "`acr` does not meet the requirement");
+    assert_eq!(source, "`acr` does not meet the requirement, expected \"phr\"");
 }

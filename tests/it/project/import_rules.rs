@@ -202,7 +202,7 @@ fn comments_with_a_clause_as_subject_or_a_possessive_are_found() {
 }
 
 /// The modules of the crate from bottom to top. Each may use only those before it.
-const LAYERS: [&str; 31] = [
+const LAYERS: [&str; 32] = [
     "record",
     "clock",
     "secret",
@@ -212,6 +212,7 @@ const LAYERS: [&str; 31] = [
     "claims",
     "error",
     "deadline",
+    "duration_text",
     "bearer",
     "waiting_room",
     "revocation",

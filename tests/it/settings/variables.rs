@@ -5,7 +5,7 @@ use std::{ffi::OsString, time::Duration};
 
 use actix_protect_api::{
     ClientAuthentication, ConfigError, ProtectApi, ProtectApiBuilder,
-    test::{Algorithm, Endpoint, TestIssuer, TestKey},
+    test::{Algorithm, Endpoint, MemoryStore, TestIssuer, TestKey},
 };
 use actix_web::{App, web};
 use serde_json::json;
@@ -271,14 +271,14 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
         ("ACCEPT_MISSING_ISSUER", "2", "true or false"),
         ("DANGEROUSLY_ACCEPT_MISSING_AUDIENCE", "maybe", "true or false"),
         ("CLOCK_SKEW", "-5", "whole number of seconds"),
-        ("CLOCK_SKEW", "3601", "up to 3600"),
+        ("CLOCK_SKEW", "3601", "is 3601 s (1 h 1 s), expected whole seconds up to 3600 s (1 h)"),
         ("CLOCK_TOLERANCE", "1.5", "whole number of seconds"),
         ("CLOCK_TOLERANCE", "5s", "whole number of seconds"),
         ("CLOCK_TOLERANCE", "99999999999999999999999", "whole number of seconds"),
-        ("CLOCK_TOLERANCE", "18446744073709551615", "up to 3600"),
-        ("JWKS_CACHE_DURATION", "0", "from 1s"),
+        ("CLOCK_TOLERANCE", "18446744073709551615", "up to 3600 s"),
+        ("JWKS_CACHE_DURATION", "0", "is 0 s, expected a duration from 1 s to 86400 s (1 d)"),
         ("JWKS_CACHE_DURATION", "five", "whole number of seconds"),
-        ("METADATA_CACHE_DURATION", "86401", "from 1s to 86400s"),
+        ("METADATA_CACHE_DURATION", "86401", "from 1 s to 86400 s"),
         ("METADATA_CACHE_DURATION", "0x10", "whole number of seconds"),
         ("RESPONSE_TIMEOUT", "10s", "whole number of milliseconds"),
         (
@@ -293,7 +293,7 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
         ("TOKEN_ISSUERS", ",", "expected names"),
         ("AUDIENCE", "api://one,api://two", "AUDIENCES"),
         ("AUDIENCE", "api://one api://two", "AUDIENCES"),
-        ("AUDIENCES", "api://one", "AUDIENCE is set too"),
+        ("AUDIENCES", "api://one", "is set, but MONOCLOUD_BACKEND_AUDIENCE is set too"),
         ("ALGORITHMS", "RS256 HS256", "\"HS256\", which is not one of RS256"),
         ("ALGORITHMS", ",", "expected names"),
         ("ALLOWED_CLIENTS", ",", "expected names"),
@@ -305,19 +305,21 @@ fn a_value_that_does_not_parse_is_named_with_what_is_wanted() {
         ("RESOURCE_METADATA", "https://api.example.test/?error=1", "clients read as another parameter"),
         ("REQUIRED_CLAIMS", "tid=", "an empty value"),
         ("REQUIRED_CLAIMS", "=a", "an empty name"),
-        ("MAX_TOKEN_AGE", "0", "at least 1s"),
-        ("MAX_TOKEN_AGE", "31536001", "up to 31536000"),
+        ("MAX_TOKEN_AGE", "0", "at least 1 s"),
+        ("MAX_TOKEN_AGE", "31536001", "up to 31536000 s (365 d)"),
         ("MAX_TOKEN_AGE", "1h", "whole number of seconds"),
         ("INTROSPECTION_ENDPOINT", "http://tenant.example.test/introspect", "an https URL"),
         ("JWKS_URI", "keys", "an https URL"),
         ("OUTAGE_GRACE", "60", "not cached in memory"),
         ("MAX_CALLS", "0", "at least 1"),
-        ("MAX_STALE", "0", "from 1s"),
+        ("MAX_STALE", "0", "from 1 s"),
         ("CACHE_BYTES", "64M", "whole number of bytes"),
         ("RESPONSE_TIMEOUT", "0", "at least 100 milliseconds"),
         ("RESPONSE_TIMEOUT", "10", "at least 100 milliseconds"),
-        ("RESPONSE_TIMEOUT", "120001", "to 120s"),
-        ("INTROSPECTION_CACHE_DURATION", "86401", "86400s"),
+        ("STORE_TIMEOUT", "5", "is 5, expected at least 10 milliseconds"),
+        ("BLIND_FOR", "200", "is 200, expected at least 500 milliseconds"),
+        ("RESPONSE_TIMEOUT", "120001", "to 120 s"),
+        ("INTROSPECTION_CACHE_DURATION", "86401", "from 0 s to 86400 s"),
         ("INTROSPECTION_CACHE_DURATION", "1e3", "whole number of seconds"),
         ("VALIDATE_CERTIFICATE_BINDING", "Required", "when_present, required or dangerously_ignore"),
         ("CLIENT_ASSERTION_AUDIENCE", "both", "issuer or endpoint"),
@@ -445,8 +447,12 @@ fn an_error_names_an_unknown_variable_and_the_nearest_known_one() {
         let text = error.to_string();
         assert!(text.contains("MONOCLOUD_BACKEND_TENANT_DOMAIN: is missing"), "{text}");
         let expected = known.map_or_else(
-            || format!("{PREFIX}{unknown}: is not a known variable"),
-            |known| format!("{PREFIX}{unknown}: is not a known variable, is {PREFIX}{known} meant?"),
+            || format!("{PREFIX}{unknown}: is not a known variable and is ignored"),
+            |known| {
+                format!(
+                    "{PREFIX}{unknown}: is not a known variable and is ignored; is {PREFIX}{known} meant?"
+                )
+            },
         );
         assert!(error.problems().iter().any(|problem| problem.to_string() == expected), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
@@ -475,6 +481,121 @@ fn an_unknown_variable_is_ignored_with_a_warning() {
         |record| record.starts_with("WARN") && record.contains("MONOCLOUD_BACKEND_CLOCK_SKEWW")
     ));
     assert!(logs::any(|record| record.starts_with("WARN") && record.contains("MONOCLOUD_BACKEND_audience")));
+}
+
+/// Returns the warnings about the settings that these variables cause, without the prefix, which no other test has.
+fn warnings(prefix: &str, changes: &[(&str, &str)]) -> Vec<String> {
+    logs::capture();
+    let base = [
+        ("TENANT_DOMAIN", "tenant.example.test"),
+        ("AUDIENCE", "my-api"),
+        ("CLIENT_ID", "me"),
+        ("CLIENT_SECRET", SECRET),
+    ];
+    let variables: Vec<_> = base
+        .iter()
+        .filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name))
+        .chain(changes)
+        .map(|(name, value)| (format!("{prefix}{name}"), (*value).to_owned()))
+        .collect();
+    let _built = ProtectApi::try_from_variables(prefix, variables).unwrap();
+    let is_it = |record: &logs::Record| {
+        record.value("event") == "questionable_setting" && record.text.starts_with(prefix)
+    };
+    logs::records()
+        .iter()
+        .filter(|record| is_it(record))
+        .map(|record| record.text.replace(prefix, ""))
+        .collect()
+}
+
+#[test]
+fn a_duration_that_is_probably_in_another_unit_is_logged() {
+    let cached = ("INTROSPECTION_CACHE_DURATION", "3600");
+    for (index, (changes, expected)) in [
+        (&[cached, ("OUTAGE_GRACE", "3600"), ("CLOCK_TOLERANCE", "300")][..], &[][..]),
+        (
+            &[("INTROSPECTION_CACHE_DURATION", "60000")],
+            &["INTROSPECTION_CACHE_DURATION: is 60000 s: a revoked token is accepted for 16 h 40 min"],
+        ),
+        (
+            &[cached, ("OUTAGE_GRACE", "3601")],
+            &["OUTAGE_GRACE: is 3601 s: a token that is revoked in an outage is accepted for 1 h 1 s"],
+        ),
+        (
+            &[("CLOCK_TOLERANCE", "1000")],
+            &["CLOCK_TOLERANCE: is 1000 s: an expired token is accepted for 16 min 40 s"],
+        ),
+        (
+            &[("MAX_TOKEN_AGE", "600000")],
+            &["MAX_TOKEN_AGE: is 600000 s (6 d 22 h 40 min), is 600 meant? The value is in seconds"],
+        ),
+        (
+            &[("JWKS_COOLDOWN", "1000")],
+            &["JWKS_COOLDOWN: is 1000 s (16 min 40 s), is 1 meant? The value is in seconds"],
+        ),
+        (&[("MAX_TOKEN_AGE", "86400"), ("MAX_STALE", "36000"), ("CLOCK_SKEW", "0")], &[]),
+        (&[("RESPONSE_TIMEOUT", "3000")], &[]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(warnings(&format!("UNIT_{index}_"), changes), expected);
+    }
+}
+
+#[test]
+fn a_setting_without_effect_is_logged() {
+    let opaque = [
+        ("INTROSPECTION_ENDPOINT", "https://tenant.example.test/introspect"),
+        ("REQUIRE_AT_JWT", "true"),
+        ("ALGORITHMS", "RS256"),
+        ("REMEMBER_JWTS", "false"),
+    ];
+    let store = [("STORE_TIMEOUT", "20"), ("BLIND_FOR", "2000"), ("JWTS_WHEN_BLIND", "reject")];
+    let memory = [("CACHE_ENTRIES", "5"), ("CACHE_BYTES", "5"), ("REFRESH_AHEAD", "false")];
+    let folder = Folder::new();
+    let path = folder.file("file", "content");
+    let credentials = [
+        ("CLIENT_CERTIFICATE_FILE", path.as_str()),
+        ("CLIENT_KEY_FILE", &path),
+        ("CLIENT_SECRET_BASIC_ENCODING", "raw"),
+        ("SPIFFE_JWT_FILE", &path),
+    ];
+    let no_client =
+        [("CLIENT_ID", ""), ("CLIENT_SECRET", ""), ("MAX_CALLS", "5"), ("ACCEPT_MISSING_ISSUER", "true")];
+    for (prefix, changes, count, reason) in [
+        ("STORE_", &store[..], 3, "there is no shared store"),
+        ("MEMORY_", &memory, 3, "verdicts are not cached in memory"),
+        ("OPAQUE_", &opaque, 3, "JWTs are introspected, and not validated with keys"),
+        ("NOBODY_", &no_client, 2, "there are no client credentials to introspect with"),
+        ("ASSERTION_", &[("CLIENT_ASSERTION_AUDIENCE", "endpoint")], 1, "sends no client assertion"),
+        ("CREDENTIALS_", &credentials, 4, "client_secret_post does not use it"),
+    ] {
+        let warnings = warnings(&format!("UNUSED_{prefix}"), changes);
+        assert_eq!(warnings.len(), count, "{warnings:?}");
+        let names: Vec<_> = changes.iter().map(|(name, _)| *name).collect();
+        for warning in warnings {
+            let (name, message) = warning.split_once(": ").unwrap();
+            assert!(names.contains(&name), "{warning}");
+            assert!(
+                message.starts_with("is set, but has no effect: ") && message.ends_with(reason),
+                "{warning}"
+            );
+        }
+    }
+    // With the partner, each has an effect.
+    let cached = [("INTROSPECTION_CACHE_DURATION", "60")];
+    assert_eq!(warnings("USED_MEMORY_", &[&cached[..], &memory].concat()), [""; 0]);
+    let keys = [("JWKS_URI", "https://tenant.example.test/keys")];
+    assert_eq!(warnings("USED_KEYS_", &[&keys[..], &opaque].concat()), [""; 0]);
+    assert_eq!(warnings("USED_DEFAULTS_", &[("STORE_TIMEOUT", "50"), ("REMEMBER_JWTS", "true")]), [""; 0]);
+    let shared = ProtectApi::builder("tenant.example.test", "my-api")
+        .shared_store(std::sync::Arc::new(MemoryStore::new()), "00".repeat(32))
+        .store_timeout(Duration::from_millis(17));
+    let is_it = |record: &logs::Record| record.text.starts_with("store_timeout: ");
+    let _used = shared.build().unwrap();
+    assert!(!logs::records().iter().any(is_it));
 }
 
 #[test]
@@ -596,7 +717,11 @@ async fn a_secret_may_be_in_a_file_instead() {
         "post is the default"
     );
 
-    only_problem(read_with_client(&[("CLIENT_SECRET_FILE", &path)]), "CLIENT_SECRET: ", "both set");
+    only_problem(
+        read_with_client(&[("CLIENT_SECRET_FILE", &path)]),
+        "CLIENT_SECRET: ",
+        "_CLIENT_SECRET_FILE is set too",
+    );
     for (name, content) in [("empty", ""), ("blank", "\n")] {
         let path = folder.file(name, content);
         let changes = [("CLIENT_ID", "me"), ("CLIENT_SECRET_FILE", path.as_str())];

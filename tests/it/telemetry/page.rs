@@ -356,7 +356,7 @@ fn the_record_of_a_configuration_shows_the_settings_and_no_secret() {
             "local",
             api("local"),
             "; JWTs are validated locally, opaque tokens are rejected; introspection_endpoint none, jwks_uri \
-             discovered; metadata is cached for 300s, keys for 300s, verdicts are not cached",
+             discovered; metadata is cached for 5 min, keys for 5 min, verdicts are not cached",
         ),
         (
             "both",
@@ -366,7 +366,7 @@ fn the_record_of_a_configuration_shows_the_settings_and_no_secret() {
                 .introspection_cache_duration(minute),
             ", client \"a client\" with client_secret_basic; JWTs are validated locally and introspected, opaque \
              tokens are introspected; introspection_endpoint discovered, jwks_uri discovered; metadata is cached for \
-             300s, keys for 300s, verdicts for 60s (inactive ones for 2s) in memory",
+             5 min, keys for 5 min, verdicts for 60 s (inactive ones for 2 s) in memory",
         ),
         (
             "given",
@@ -378,8 +378,8 @@ fn the_record_of_a_configuration_shows_the_settings_and_no_secret() {
                 .dangerous()
                 .accept_missing_audience(),
             ", client \"api\" with private_key_jwt; JWTs are introspected, opaque tokens are introspected; \
-             introspection_endpoint https://as.example.test/introspect?…, jwks_uri none; metadata is cached for 300s, \
-             keys for 300s, verdicts are not cached; a missing `iss` is accepted; a missing `aud` is accepted; \
+             introspection_endpoint https://as.example.test/introspect?…, jwks_uri none; metadata is cached for 5 min, \
+             keys for 5 min, verdicts are not cached; a missing `iss` is accepted; a missing `aud` is accepted; \
              certificate binding is not checked",
         ),
     ] {

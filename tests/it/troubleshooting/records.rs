@@ -23,7 +23,10 @@ use crate::support::{
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "…_TIMEOUTS: is not a known variable, …" => misspelt_variable,
+        "…_TIMEOUTS: is not a known variable and is ignored; …" => misspelt_variable,
+        "…: is 60000 s: a revoked token is accepted for 16 h 40 min" => long_duration,
+        "…: is 60000 s (16 h 40 min), is 60 meant? The value is in seconds" => wrong_unit,
+        "…: is set, but has no effect: …" => without_effect,
         "the client secret that signs assertions should have at least 32 bytes" => short_secret,
         "fetching the metadata failed, next try in 1s: …" => documents_unavailable,
         "fetching the metadata failed, next try in 1s: … no metadata at …/.well-known/openid-configuration (status 404)…" => lacking_path,
@@ -57,6 +60,40 @@ async fn misspelt_variable() -> Walked {
     assert!(read("WALK_RESPONSE_TIMEOUT", "soon").is_err(), "it is read");
     let app = api_of(read("WALK_RESPONSE_TIMEOUT", "3000").unwrap());
     Walked::new([line], works(app.get("/").token(&issuer.opaque(json!({})))).await)
+}
+
+/// Reads the issuer's variables and one more, with a prefix that no other test has. Returns whether a record says that the setting
+/// is probably wrong.
+fn read_setting(issuer: &TestIssuer, prefix: &str, setting: (&str, &str)) -> (ProtectApi, Option<Record>) {
+    let mut variables: Vec<_> = issuer.variables();
+    variables.push((format!("MONOCLOUD_BACKEND_{}", setting.0), setting.1.to_owned()));
+    let variables =
+        variables.into_iter().map(|(name, value)| (name.replace("MONOCLOUD_BACKEND_", prefix), value));
+    let protect = ProtectApi::try_from_variables(prefix, variables).unwrap();
+    let is_it =
+        |record: &Record| record.value("event") == "questionable_setting" && record.text.starts_with(prefix);
+    (protect, logs::last(is_it))
+}
+
+async fn corrected(prefix: &str, wrong: (&str, &str), right: (&str, &str)) -> Walked {
+    let issuer = TestIssuer::start();
+    let (_, line) = read_setting(&issuer, &format!("{prefix}WRONG_"), wrong);
+    let (protect, none) = read_setting(&issuer, &format!("{prefix}RIGHT_"), right);
+    assert!(none.is_none(), "{none:?}");
+    Walked::new(line, works(api_of(protect).get("/").token(&issuer.opaque(json!({})))).await)
+}
+
+async fn long_duration() -> Walked {
+    let name = "INTROSPECTION_CACHE_DURATION";
+    corrected("LONG_", (name, "60000"), (name, "60")).await
+}
+
+async fn wrong_unit() -> Walked {
+    corrected("UNIT_", ("MAX_STALE", "60000"), ("MAX_STALE", "60")).await
+}
+
+async fn without_effect() -> Walked {
+    corrected("EFFECT_", ("CACHE_ENTRIES", "5"), ("INTROSPECTION_CACHE_DURATION", "60")).await
 }
 
 async fn short_secret() -> Walked {

@@ -22,7 +22,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "…CLIENT_ID: is missing, but …CLIENT_SECRET is set" => secret_without_client,
         "…CLIENT_SECRET: does not fit private_key_jwt: …" => key_that_is_none,
         "…INTROSPECT_JWT_TOKENS: is true, but there are no client credentials …" => introspection_without_client,
-        "…JWKS_CACHE_DURATION: is 0s, expected a duration from 1s to 86400s" => duration_out_of_bounds,
+        "…JWKS_CACHE_DURATION: is 0 s, expected a duration from 1 s to 86400 s (1 d)" => duration_out_of_bounds,
         "\"posts write\" is not a scope (RFC 6749 section 3.3)" => two_scopes_in_one,
     }
 }

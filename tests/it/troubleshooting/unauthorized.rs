@@ -20,7 +20,8 @@ use crate::support::{
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "no bearer token" => no_token,
+        "no bearer token: there is no Authorization header" => no_token,
+        "no bearer token: the Authorization header has no scheme, …" => another_scheme,
         "the token was issued by another issuer: expected \"…\"" => another_issuer,
         "the token is meant for another audience: expected \"…\"" => another_audience,
         "a required claim is missing" => missing_claim,
@@ -52,7 +53,17 @@ async fn no_token() -> Walked {
     let lines = [
         refused(app.get("/"), 401).await,
         refused(preflight.header("Access-Control-Request-Method", "GET"), 401).await,
+    ];
+    Walked::new(lines, works(app.get("/").token(&issuer.opaque(json!({})))).await)
+}
+
+async fn another_scheme() -> Walked {
+    let issuer = TestIssuer::start();
+    let app = api(introspecting(&issuer));
+    let lines = [
         refused(authorized(&app, "Basic YTpi"), 401).await,
+        refused(authorized(&app, &issuer.opaque(json!({}))), 401).await,
+        refused(authorized(&app, &format!("Access {}", issuer.opaque(json!({})))), 401).await,
     ];
     Walked::new(lines, works(app.get("/").token(&issuer.opaque(json!({})))).await)
 }
