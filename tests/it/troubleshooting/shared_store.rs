@@ -28,7 +28,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
         "the shared store failed, and is skipped for a while: …" => failing,
         "a revocation or eviction was not written to the shared store…" => unsent,
         "the clock of the shared store differs from that of this process…" => clocks,
-        "the records of the shared store are not read: …" => blind,
+        "the records of the shared store are not read, …" => blind,
         "records of the shared store were lost…" => lost,
         "a value of the shared store is ignored: …" => other_keys,
         "the shared store has records of a shorter time than revocation_lifetime…" => incomplete,
