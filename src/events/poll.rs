@@ -57,7 +57,8 @@ impl ProtectApi {
     ///
     /// One thread polls until the returned value is dropped, so call this once per process and not once per worker. The
     /// transmitter may hold a poll for 55 s. After a failure, the pause grows from 1 s to 60 s. An event is acknowledged after
-    /// its revocation is in effect. If it cannot be applied, it is not acknowledged, and the transmitter sends it again.
+    /// its revocation is in effect. If it cannot be applied, it is not acknowledged, and the transmitter sends it again. A
+    /// response of more than 4 MiB is a failure, and at most 100 events of one are read.
     ///
     /// A transmitter gives each event to one poll only. If several processes poll one stream, each process gets a part of the
     /// events: use one stream for each process, or a [shared store](Self::revoke).

@@ -1,12 +1,13 @@
 //! Security events by push (RFC 8935, RFC 8417, RFC 9493, CAEP 1.0, RISC 1.0).
 
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
 use actix_protect_api::{
-    ProtectApi, Ssf,
+    ProtectApi, ProtectApiBuilder, Ssf,
     test::{Endpoint, Fault, JwtOptions, TestIssuer},
 };
 use actix_web::{App, web};
@@ -406,31 +407,40 @@ async fn endpoints_that_each_worker_creates_share_their_state() {
     assert_eq!(count("ssf_push", "stream_stopped", warning), 1, "it is logged during the flood");
 }
 
-/// Two endpoints with one transmitter, whose events concern two issuers.
+/// Two endpoints with one transmitter, whose events concern two issuers: configured ones, or tenants.
 #[actix_web::test]
 async fn an_event_for_one_issuer_is_not_a_repeated_one_for_another() {
-    let (one, two) = (TestIssuer::start(), TestIssuer::start());
-    let configured = [jwts_only(&one), jwts_only(&two)].map(|builder| builder.build().unwrap());
-    let protect = ProtectApi::any_of(configured).build().unwrap();
-    let settings = [&one, &two].map(|target| ssf(&one).issuer(target.issuer()));
-    let app = {
-        let protect = protect.clone();
-        serve!(move || {
+    let [transmitter, one, two] = [(); 3].map(|()| TestIssuer::start());
+    let configured = [&transmitter, &one, &two].map(|issuer| jwts_only(issuer).build().unwrap());
+    let tenants: HashMap<_, _> =
+        [&one, &two].map(|tenant| (tenant.issuer().to_owned(), tenant.audience().to_owned())).into();
+    let platform = ProtectApi::any_of([configured[0].clone()]).tenants(
+        |request| request.issuer.map(str::to_owned),
+        move |name| {
+            let settings = tenants.get(&name).map(|audience| ProtectApi::builder(&name, audience));
+            Box::pin(async move { Ok(settings.map(ProtectApiBuilder::build).transpose()?) })
+        },
+    );
+    for (session, protect) in [("s", ProtectApi::any_of(configured)), ("t", platform)] {
+        let protect = protect.build().unwrap();
+        let settings = [&one, &two].map(|target| ssf(&transmitter).issuer(target.issuer()));
+        let app = serve!(move || {
             let [one, two] = settings.clone();
             App::new()
                 .service(protect.ssf_push("/one", one))
                 .service(protect.ssf_push("/two", two))
                 .service(web::resource("/").wrap(protect.clone()).route(web::get().to(whoami)))
-        })
-    };
-    let tokens = [&one, &two].map(|issuer| issuer.jwt(json!({ "sid": "s" })));
-    let sub_id = json!({ "format": "opaque", "id": "s" });
-    let set =
-        one.security_event(json!({ "aud": STREAM, "sub_id": sub_id, "events": { "session-revoked": {} } }));
-    for (path, expected) in [("/one", [401, 200]), ("/two", [401, 401])] {
-        assert_eq!(one.deliver(&format!("http://{}{path}", app.address()), &set).await.0, 202);
-        for (token, status) in tokens.iter().zip(expected) {
-            assert_eq!(app.get("/").token(token).send().await.status, status, "{path}");
+        });
+        let tokens = [&one, &two].map(|issuer| issuer.jwt(json!({ "sid": session })));
+        let sub_id = json!({ "format": "opaque", "id": session });
+        let claims = json!({ "aud": STREAM, "sub_id": sub_id, "events": { "session-revoked": {} } });
+        let set = transmitter.security_event(claims);
+        for (path, expected) in [("/one", [401, 200]), ("/two", [401, 401])] {
+            let url = format!("http://{}{path}", app.address());
+            assert_eq!(transmitter.deliver(&url, &set).await.0, 202);
+            for (token, status) in tokens.iter().zip(expected) {
+                assert_eq!(app.get("/").token(token).send().await.status, status, "{path}");
+            }
         }
     }
 }
