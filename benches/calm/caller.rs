@@ -27,6 +27,13 @@ impl Caller {
         self.send(&head("")).await
     }
 
+    /// The status of a request with this body. `headers` end with a line break each.
+    pub(crate) async fn post(&mut self, path: &str, headers: &str, body: &str) -> io::Result<u16> {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: api\r\nContent-Length: {length}\r\n{headers}\r\n");
+        self.send(&(head + body)).await
+    }
+
     async fn send(&mut self, request: &str) -> io::Result<u16> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -56,7 +63,7 @@ pub(crate) struct Answer {
     closes: bool,
 }
 
-/// Reads one answer; its body must have a `Content-Length`, as all of this API have.
+/// Reads one answer; its body must have a `Content-Length`, as all of this API with content have.
 pub(crate) async fn read(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<Answer> {
     input.clear();
     loop {
@@ -79,7 +86,9 @@ fn parse(input: &[u8]) -> io::Result<Option<Answer>> {
         let mut headers = head.lines().filter_map(|line| line.split_once(':'));
         headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
     };
-    let length: usize = header("content-length").and_then(|length| length.parse().ok()).ok_or_else(bad)?;
+    let length = header("content-length").and_then(|length| length.parse().ok());
+    // A response without content has no length.
+    let length: usize = length.or_else(|| (status == 204).then_some(0)).ok_or_else(bad)?;
     let closes = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     Ok((body.len() >= length).then_some(Answer { status, closes }))
 }

@@ -14,6 +14,7 @@
 //! cargo bench --bench calm -- outage
 //! cargo bench --bench calm -- malformed-jwts --count 20000
 //! cargo bench --bench calm -- refresh-ahead --minutes 0.5
+//! cargo bench --bench calm -- event-floods --minutes 0.2
 //! ```
 #![expect(
     clippy::expect_used,
@@ -25,6 +26,7 @@ mod api;
 mod breaker;
 mod caller;
 mod dead_pool;
+mod event_floods;
 mod herd;
 mod kids;
 mod malformed_jwts;
@@ -80,11 +82,12 @@ async fn run(program: &str, arguments: &Arguments) -> bool {
         "dead-pool" => dead_pool::run().await,
         "breaker-attack" => breaker::attack(arguments.minutes(0.2)).await,
         "outage" => breaker::outage().await,
+        "event-floods" => event_floods::run(arguments.minutes(0.2)).await,
         "refresh-ahead" => refresh_ahead::run(arguments.minutes(0.5)).await,
         // `cargo test --benches` runs this too, to see that it starts.
         "" => {
             println!("name a program: quick, soak, random-tokens, rotation, herd, kids, dead-pool,");
-            println!("breaker-attack, outage, malformed-jwts, refresh-ahead");
+            println!("breaker-attack, outage, malformed-jwts, refresh-ahead, event-floods");
             true
         }
         other => {
@@ -101,6 +104,7 @@ async fn quick() -> bool {
     held &= dead_pool::run().await;
     held &= breaker::attack(Duration::from_secs(2)).await;
     held &= malformed_jwts::run(2_000).await;
+    held &= event_floods::run(Duration::from_secs(3)).await;
     held &= rotation::run().await;
     held &= random_tokens::run(15_000).await;
     held &= random_tokens::run_over_sockets(5_000).await;
