@@ -34,7 +34,8 @@ pub(crate) struct ProxyUrl {
 
 impl ProxyUrl {
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        const EXPECTED: &str = "an http URL with host and port only, such as http://proxy.example:3128";
+        const EXPECTED: &str = "an http URL with host and port only (TLS to the proxy is not supported), such as \
+                                http://proxy.example:3128";
         let url = Url::parse(text).map_err(|_| EXPECTED)?;
         let is_plain = url.scheme() == "http"
             && url.has_host()

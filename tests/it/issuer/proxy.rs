@@ -283,7 +283,7 @@ async fn variables_set_the_proxy() {
         (
             &[("HTTP_PROXY", "https://proxy")][..],
             "HTTP_PROXY",
-            "expected an http URL with host and port only",
+            "expected an http URL with host and port only (TLS to the proxy is not supported), such as",
         ),
         (&[("HTTP_PROXY", "http://me:hunter2@proxy")], "HTTP_PROXY", "it may hold credentials"),
         (&[("NO_PROXY", "a")], "NO_PROXY", "is set, but http_proxy is not"),
