@@ -4,11 +4,14 @@ use actix_protect_api::test::{Endpoint, TestIssuer};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::process::{Fleet, Redis, client, status};
+use crate::{
+    process::{Fleet, client, status},
+    redis::{Kind, Redis},
+};
 
 pub(crate) async fn run() {
-    let (issuer, redis) = (TestIssuer::start(), Redis::start());
-    let fleet = Fleet::start(&issuer, redis.port, [0; 3]);
+    let (issuer, redis) = (TestIssuer::start(), Redis::start(Kind::Server).await);
+    let fleet = Fleet::start(&issuer, [(); 3].map(|()| redis.variables(None)));
     let client = client();
     let warm = issuer.opaque(json!({}));
     for url in &fleet.urls {

@@ -1,4 +1,4 @@
-//! Three replicas as processes with one Redis: the time until a revocation is in effect, calls, and failures. See
+//! Three replicas as processes with Redis: the time until a revocation is in effect, calls, and failures. See
 //! `benches/README.md`.
 //!
 //! ```text
@@ -18,8 +18,12 @@ mod calls;
 mod child;
 mod failures;
 mod process;
+#[path = "../../redis/tests/proxy.rs"]
+mod proxy;
+mod redis;
 mod replica;
 mod speed;
+mod watch;
 
 #[actix_web::main]
 async fn main() {

@@ -29,9 +29,24 @@ async fn revoke(protect: web::Data<ProtectApi>, token: String) -> HttpResponse {
     }
 }
 
+fn store() -> RedisStore {
+    let urls = env::var("REDIS_URLS").unwrap();
+    let store = if let Ok(group) = env::var("REDIS_GROUP") {
+        RedisStore::open_sentinels(urls.split(','), &group)
+    } else if env::var("REDIS_CLUSTER").is_ok() {
+        RedisStore::open_cluster(urls.split(','))
+    } else {
+        RedisStore::open(&urls)
+    };
+    store.unwrap()
+}
+
+/// The environment has the settings: `MONOCLOUD_BACKEND_*`, `REDIS_URLS` with `REDIS_GROUP` or `REDIS_CLUSTER`, `SECONDS_AHEAD`, and
+/// `RUST_LOG`.
 pub(crate) async fn serve() {
-    let store = RedisStore::open(&env::var("REDIS_URL").unwrap()).unwrap();
-    let ahead = env::var("SECONDS_AHEAD").unwrap().parse().unwrap();
+    env_logger::init();
+    let store = store();
+    let ahead = env::var("SECONDS_AHEAD").map_or(0, |seconds| seconds.parse().unwrap());
     let protect = ProtectApi::builder_from_env()
         .introspection_cache_duration(Duration::from_secs(60))
         .clock(WrongClock(SystemClock::new(), ahead))

@@ -8,7 +8,8 @@ use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 use crate::{
-    process::{Fleet, Redis, client, revoke, status},
+    process::{Fleet, client, revoke, status},
+    redis::{Kind, Redis},
     replica::WEBHOOK_SECRET,
 };
 
@@ -32,19 +33,34 @@ const SOURCES: [(Source, &str); 5] = [
 pub(crate) async fn run() {
     println!("| source | token | revocations | p50 ms | p99 ms | worst ms | accepted afterwards |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");
-    for (clocks, note) in [([0; 3], ""), ([0, 30, -30], ", clocks of two replicas 30 s off")] {
-        let (issuer, redis) = (TestIssuer::start(), Redis::start());
-        let fleet = Fleet::start(&issuer, redis.port, clocks);
-        for (source, name) in SOURCES {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for (kind, clocks, note) in [
+        (Kind::Server, [0; 3], "one server"),
+        (Kind::Server, [0, 30, -30], "clocks of two replicas 30 s off"),
+        (Kind::Tls, [0; 3], "TLS"),
+        (Kind::Sentinels, [0; 3], "sentinel"),
+        (Kind::Cluster, [0; 3], "cluster"),
+    ] {
+        if !note.contains(&only) {
+            continue;
+        }
+        let (issuer, redis) = (TestIssuer::start(), Redis::start(kind).await);
+        let variables = clocks.map(|seconds: i32| {
+            [redis.variables(None), vec![("SECONDS_AHEAD", seconds.to_string())]].concat()
+        });
+        let fleet = Fleet::start(&issuer, variables);
+        // The sources differ only in front of the store.
+        let sources = if kind == Kind::Server { &SOURCES[..] } else { &SOURCES[..1] };
+        for &(source, name) in sources {
             for is_jwt in [false, true] {
-                let count = if source == Source::Code && note.is_empty() { 1000 } else { 200 };
+                let count = if source == Source::Code && note == "one server" { 1000 } else { 200 };
                 let (mut times, accepted) = measure(&issuer, &fleet, source, is_jwt, count).await;
                 times.sort_unstable();
                 let ms = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1000.0;
-                let kind = if is_jwt { "JWT" } else { "opaque" };
+                let token = if is_jwt { "JWT" } else { "opaque" };
                 let (p50, p99, worst) = (ms(50), ms(99), ms(100));
                 println!(
-                    "| {name}{note} | {kind} | {count} | {p50:.1} | {p99:.1} | {worst:.1} | {accepted} |"
+                    "| {name}, {note} | {token} | {count} | {p50:.1} | {p99:.1} | {worst:.1} | {accepted} |"
                 );
             }
         }

@@ -48,6 +48,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "needs published crates; the example fleet is built",
     ),
     (
+        "cargo add actix-protect-api-redis --path ../actix-protect-api/redis",
+        "the example fleet has this dependency, and is built",
+    ),
+    (
         "cargo add --dev actix-protect-api --features test-util",
         "needs a published crate; the template has this dependency, and is built",
     ),

@@ -67,7 +67,8 @@ fn every_block_of_rust_is_compiled() {
     const NO_RUST: [&str; 3] = ["sh", "toml", "text"];
     // A block that needs a crate which is no dependency of this one: its lines are those of an example, which is compiled.
     const FROM_EXAMPLE: &str = "ignore";
-    let examples = ["examples/integrations/observability.rs"].map(read).concat();
+    let examples =
+        ["fleet", "observability"].map(|name| read(&format!("examples/integrations/{name}.rs"))).concat();
     let examples: BTreeSet<_> = examples.lines().map(str::trim).collect();
     let (mut compiled, mut is_from_example) = (0, false);
     for file in texts() {
