@@ -206,7 +206,7 @@ impl Server {
     pub(crate) fn start_again(&mut self) {
         let mut command = child::command("redis-server");
         // The configuration file of a sentinel comes before the options.
-        let (file, options) = self.options.split_at(usize::from(self.options[0].ends_with(".conf")));
+        let (file, options) = self.options.split_at(usize::from(!self.options[0].starts_with("--")));
         command.args(file).args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]).args(options);
         self.process = Some(ChildProcess(command.stdout(Stdio::null()).spawn().unwrap()));
         for _ in 0..200 {

@@ -61,7 +61,8 @@ impl Network {
             if self.is_cut.load(Ordering::Relaxed) {
                 is_silent.store(true, Ordering::Relaxed);
             }
-            if !is_silent.load(Ordering::Relaxed) && to.write_all(&buffer[..read]).is_err() {
+            let packet = buffer.get(..read).unwrap_or_default();
+            if !is_silent.load(Ordering::Relaxed) && to.write_all(packet).is_err() {
                 break;
             }
         }
