@@ -3,7 +3,7 @@
 //! this file.
 //!
 //! ```text
-//! cargo bench --bench calm -- quick                              all of them, in less than a minute
+//! cargo bench --bench calm -- quick                              most of them, in one to two minutes
 //! cargo bench --bench calm -- soak --minutes 10
 //! cargo bench --bench calm -- random-tokens --count 1000000 --sockets 100000
 //! cargo bench --bench calm -- rotation
