@@ -24,20 +24,26 @@ impl fmt::Display for DurationText {
         if seconds <= LONGEST_IN_SECONDS {
             return write!(f, "{seconds} s");
         }
-        if f.alternate() {
-            return write!(f, "{seconds} s ({self})");
+        if !f.alternate() {
+            return write_units(seconds, f);
         }
-        let (mut rest, mut separator) = (seconds, "");
-        for (unit, name) in UNITS {
-            let count = rest / unit;
-            rest %= unit;
-            if count > 0 {
-                write!(f, "{separator}{count} {name}")?;
-                separator = " ";
-            }
-        }
-        Ok(())
+        write!(f, "{seconds} s (")?;
+        write_units(seconds, f)?;
+        f.write_str(")")
     }
+}
+
+fn write_units(seconds: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (mut rest, mut separator) = (seconds, "");
+    for (unit, name) in UNITS {
+        let count = rest / unit;
+        rest %= unit;
+        if count > 0 {
+            write!(f, "{separator}{count} {name}")?;
+            separator = " ";
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
