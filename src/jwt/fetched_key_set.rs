@@ -55,7 +55,7 @@ impl FetchedKeySet {
         let (keys, skipped) = (set.len(), set.skipped());
         record!(
             log::Level::Debug, event = "keys_fetched", keys, skipped;
-            "key set: {keys} {}, {skipped} skipped ({origin})", if keys == 1 { "key" } else { "keys" }
+            "key set: {keys} usable, {skipped} skipped ({origin})"
         );
         let mut id = [0; 32];
         id.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());

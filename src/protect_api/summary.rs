@@ -83,7 +83,7 @@ impl<'s> Summary<'s> {
     fn write_network(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Network { roots, proxy } = &self.settings.network;
         if !roots.0.is_empty() {
-            write!(f, "; {} additional root certificates", roots.0.len())?;
+            write!(f, "; additional root certificates: {}", roots.0.len())?;
         }
         if let Some(proxy) = proxy {
             write!(f, "; calls through the proxy {}", proxy.url)?;

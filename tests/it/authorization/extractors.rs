@@ -87,6 +87,44 @@ async fn a_handler_may_take_the_refusal_itself() {
 }
 
 #[actix_web::test]
+async fn the_log_says_why_there_is_no_token_without_the_text_of_the_header() {
+    logs::capture();
+    let issuer = TestIssuer::start();
+    let protect = introspecting(&issuer).build().unwrap();
+    let app = serve!(move || {
+        let route = |path, protect| web::resource(path).wrap(protect).to(whoami);
+        App::new()
+            .wrap(from_fn(show_reference))
+            .service(route("/mount", protect.clone()))
+            .service(route("/extractor", protect.optional()))
+            .service(route("/resolver", protect.token_resolver(|_| Ok(None))))
+    });
+    let hidden = issuer.opaque(json!({}));
+    for (header, reason) in [
+        (None, "there is no Authorization header".to_owned()),
+        (Some(hidden.clone()), "the Authorization header has no scheme, ".to_owned()),
+        (Some(format!("Basic {hidden}")), "the Authorization header has the scheme Basic, ".to_owned()),
+        (Some(format!("DPoP {hidden}")), "the Authorization header has the scheme DPoP, ".to_owned()),
+        (Some(format!("{hidden} x")), "the Authorization header has another scheme, ".to_owned()),
+    ] {
+        for (path, before) in
+            [("/mount", ""), ("/extractor", ""), ("/resolver", "the token resolver returned none, and ")]
+        {
+            let request = app.get(path);
+            let request = match &header {
+                Some(value) => request.header("Authorization", value),
+                None => request,
+            };
+            let answer = request.send().await;
+            answer.refuses(MISSING);
+            let text = record_of(&answer).text;
+            assert!(text.contains(&format!("no bearer token: {before}{reason}")), "{path}: {text}");
+            assert!(!text.contains(&hidden), "{path}: {text}");
+        }
+    }
+}
+
+#[actix_web::test]
 async fn handlers_get_all_claims_of_the_token() {
     async fn all(caller: AuthenticatedRequest<Claims>) -> web::Json<serde_json::Value> {
         web::Json(json!({

@@ -93,7 +93,11 @@ async fn the_error_says_what_is_wrong() {
     fails(other.check().await, misconfigured(SetupFault::Issuer), &[&name, issuer.issuer(), "stated is"]);
     let path = format!("{}/realms/none", issuer.issuer());
     let lost = ProtectApi::builder(&path, issuer.audience()).build().unwrap();
-    let no_metadata = ["no metadata at ", &path, "(status 404)"];
+    let no_metadata = ["no metadata at ", &path, "(status 404), check the path of TENANT_DOMAIN"];
+    fails(lost.check().await, upstream(UpstreamFault::BadAnswer), &no_metadata);
+    let url = format!("{}/no/metadata", issuer.issuer());
+    let lost = ProtectApi::builder(issuer.issuer(), issuer.audience()).metadata_url(&url).build().unwrap();
+    let no_metadata = ["no metadata at ", &url, "(status 404), check this URL"];
     fails(lost.check().await, upstream(UpstreamFault::BadAnswer), &no_metadata);
     let nobody = format!("http://{}", unused_address());
     let down = ProtectApi::builder(&nobody, "me").build().unwrap();
