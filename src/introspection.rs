@@ -19,7 +19,7 @@ use self::{
     circuit_breaker::{Admission, CircuitBreaker, CircuitState},
     concurrency_limit::{ConcurrencyLimit, ConcurrencyLimits},
     response::unsupported,
-    shared::{SharedVerdicts, StoreAnswer},
+    shared::SharedVerdicts,
     single_flight::SingleFlight,
 };
 use crate::{
@@ -231,24 +231,6 @@ impl Introspection {
 
     pub(crate) fn breaker_state(&self) -> CircuitState {
         self.breaker.current(|| self.clock.monotonic())
-    }
-
-    /// Takes the verdict of another replica, or makes the call.
-    async fn share_or_introspect(
-        self: &Arc<Self>,
-        call: IntrospectionCall,
-        max_age: Option<Duration>,
-        target: impl Future<Output = Result<IntrospectionTarget, AuthError>>,
-    ) -> Result<TimedVerdict, AuthError> {
-        let (key, answer) = (call.key, self.before_call(&call, max_age).await);
-        if let StoreAnswer::Verdict(verdict) = answer {
-            return Ok(verdict);
-        }
-        let outcome = self.introspect(call, target).await;
-        if outcome.is_err() && matches!(answer, StoreAnswer::Claimed) {
-            self.release(key);
-        }
-        outcome
     }
 
     /// Makes one call, if the circuit breaker and the concurrency limit allow it. Its verdict is cached before the

@@ -64,15 +64,11 @@ impl Issuer {
     pub(crate) fn open(options: &Options) -> Result<Self, Box<dyn Error>> {
         let store = Store::new(&options.directory, options.port)
             .map_err(|error| format!("cannot create {}: {error}", options.directory.display()))?;
-        let saved = match store.load()? {
-            Some(saved) => saved,
-            None => {
-                eprintln!(
-                    "dev_issuer: creates {}, because no issuer has run with it",
-                    store.path().display()
-                );
-                Saved::create(&store)?
-            }
+        let saved = if let Some(saved) = store.load()? {
+            saved
+        } else {
+            eprintln!("dev_issuer: creates {}, because no issuer has run with it", store.path().display());
+            Saved::create(&store)?
         };
         let key = TestKey::from_private_jwk(&saved.key).ok_or_else(|| {
             format!("{} has no valid key: delete it to get a new one", store.path().display())

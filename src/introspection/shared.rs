@@ -1,12 +1,13 @@
 //! Verdicts of the shared store: one replica calls the authorization server, and the others use its verdict.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{Introspection, IntrospectionCall, TimedVerdict};
+use super::{Introspection, IntrospectionCall, IntrospectionTarget, TimedVerdict};
 use crate::{
     cache::{Age, CacheKey, CachedVerdict, ClockReading, Lifetime, Ticket, Verdict},
+    error::AuthError,
     settings::Settings,
     shared_store::{Position, Replica, StoredEntry, StoredVerdict},
     telemetry::{VerdictSource, spans::record_outcome},
@@ -29,7 +30,7 @@ pub(crate) struct SharedVerdicts {
 }
 
 /// The answer of the shared store before a call.
-pub(super) enum StoreAnswer {
+enum StoreAnswer {
     Verdict(TimedVerdict),
     /// This process makes the call for all replicas.
     Claimed,
@@ -51,13 +52,27 @@ impl SharedVerdicts {
 }
 
 impl Introspection {
+    /// Takes the verdict of another replica, or makes the call.
+    pub(super) async fn share_or_introspect(
+        self: &Arc<Self>,
+        call: IntrospectionCall,
+        max_age: Option<Duration>,
+        target: impl Future<Output = Result<IntrospectionTarget, AuthError>>,
+    ) -> Result<TimedVerdict, AuthError> {
+        let (key, answer) = (call.key, self.before_call(&call, max_age).await);
+        if let StoreAnswer::Verdict(verdict) = answer {
+            return Ok(verdict);
+        }
+        let outcome = self.introspect(call, target).await;
+        if outcome.is_err() && matches!(answer, StoreAnswer::Claimed) {
+            self.release(key);
+        }
+        outcome
+    }
+
     /// Returns the verdict of another replica, waiting for it if that replica is making the call. `max_age` is that of the
     /// request.
-    pub(super) async fn before_call(
-        &self,
-        call: &IntrospectionCall,
-        max_age: Option<Duration>,
-    ) -> StoreAnswer {
+    async fn before_call(&self, call: &IntrospectionCall, max_age: Option<Duration>) -> StoreAnswer {
         let Some(shared) = &self.shared else { return StoreAnswer::NoVerdict };
         let (key, waiting) = (&call.key, call.deadline.half().at_most(shared.claim));
         let (mut entry, mut has_removed) = (shared.replica.get_or_claim(key, shared.claim).await, false);
@@ -142,7 +157,7 @@ impl Introspection {
     }
 
     /// Ends the claim of this process after a call that failed.
-    pub(super) fn release(&self, key: CacheKey) {
+    fn release(&self, key: CacheKey) {
         if let Some(shared) = &self.shared {
             shared.replica.put(key, None);
         }
