@@ -31,6 +31,15 @@
 //! | Read the design decisions | [`design`] |
 //! | Read the changes | [`changelog`] |
 
+/// The style of a page with wide tables. In a narrow window, long names are broken, so that no column is hidden.
+macro_rules! wide_tables {
+    () => {
+        "<style>@media (max-width: 1200px) {
+.docblock td code { overflow-wrap: anywhere; font-size: 0.8rem; }
+}</style>\n"
+    };
+}
+
 #[doc(alias("dotenv", "env_logger", "install", "quickstart", "tutorial"))]
 #[doc = include_str!("../docs/getting_started.md")]
 pub mod getting_started {}
@@ -45,6 +54,7 @@ pub mod local_development {}
 pub mod jwt_or_introspection {}
 
 #[doc(alias("defaults", "environment variables", "settings"))]
+#[doc = wide_tables!()]
 #[doc = include_str!("../docs/configuration.md")]
 pub mod configuration {}
 
@@ -100,6 +110,7 @@ pub mod servers {}
 pub mod issuers {}
 
 #[doc(alias("401", "403", "500", "503", "problem json", "rfc9457"))]
+#[doc = wide_tables!()]
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}
 
@@ -113,6 +124,7 @@ pub mod errors {}
     "readiness",
     "tracing",
 ))]
+#[doc = wide_tables!()]
 #[doc = include_str!("../docs/observability.md")]
 pub mod observability {}
 
@@ -130,10 +142,12 @@ pub mod observability {}
 pub mod cors {}
 
 #[doc(alias("model context protocol", "rmcp"))]
+#[doc = wide_tables!()]
 #[doc = include_str!("../docs/mcp.md")]
 pub mod mcp {}
 
 #[doc(alias("client certificate", "mutual tls", "rfc8705", "spiffe"))]
+#[doc = wide_tables!()]
 #[doc = include_str!("../docs/mtls.md")]
 pub mod mtls {}
 
@@ -153,6 +167,7 @@ pub mod testing {}
     "musl",
     "scratch",
 ))]
+#[doc = wide_tables!()]
 #[doc = include_str!("../docs/deployment.md")]
 pub mod deployment {}
 
@@ -173,6 +188,7 @@ pub mod troubleshooting {}
 pub mod on_call {}
 
 #[doc(alias("backend-node", "express", "fastify", "monocloud"))]
+#[doc = wide_tables!()]
 #[doc = include_str!("../docs/migration.md")]
 pub mod migration {}
 

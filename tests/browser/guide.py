@@ -1,5 +1,6 @@
 """Opens every page of the rendered guide in a wide window, where rustdoc gives the text its full width of 960 pixels. No table and
-no block of code may be wider than that, and each image must be shown. Then it searches for words of readers.
+no block of code may be wider than that, and each image must be shown. In a narrow window, no column of a table may be hidden.
+Then it searches for words of readers.
 
 usage: guide.py FOLDER_OF_THE_DOCUMENTATION
 """
@@ -12,6 +13,7 @@ import urllib.parse
 from webdriver import browser
 
 WINDOW = 1400
+NARROW = 960
 TEXT = 960  # rustdoc's max-width, with its padding
 FEWEST_PAGES = 15
 LONGEST_SEARCH = 10  # seconds
@@ -113,6 +115,12 @@ def main():
             print("FAIL" if hidden else "ok  ", f"{name}: {count} tables and blocks of code")
             for tag, pixels, text in hidden:
                 print(f"       {tag}: {pixels} pixels are hidden: {' '.join(text.split())}")
+            opened.width(NARROW)
+            for tag, pixels, text in opened.run(HIDDEN)[0]:
+                if tag == "table":
+                    failures += 1
+                    print(f"FAIL {name}: {pixels} pixels of a table are hidden in a narrow window: {' '.join(text.split())}")
+            opened.width(WINDOW)
         failures += search(opened, guide)
     print(f"{len(pages)} pages, {len(WORDS)} words, {failures} failures")
     sys.exit(1 if failures else 0)
