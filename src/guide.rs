@@ -34,9 +34,9 @@
 /// The style of a page with wide tables. In a narrow window, long names are broken, so that no column is hidden.
 macro_rules! wide_tables {
     () => {
-        "<style>@media (max-width: 1200px) {
+        "\n<style>@media (max-width: 1200px) {
 .docblock td code { overflow-wrap: anywhere; font-size: 0.8rem; }
-}</style>\n"
+}</style>"
     };
 }
 
@@ -54,8 +54,8 @@ pub mod local_development {}
 pub mod jwt_or_introspection {}
 
 #[doc(alias("defaults", "environment variables", "settings"))]
-#[doc = wide_tables!()]
 #[doc = include_str!("../docs/configuration.md")]
+#[doc = wide_tables!()]
 pub mod configuration {}
 
 #[doc(alias("cache", "outage", "stale"))]
@@ -110,8 +110,8 @@ pub mod servers {}
 pub mod issuers {}
 
 #[doc(alias("401", "403", "500", "503", "problem json", "rfc9457"))]
-#[doc = wide_tables!()]
 #[doc = include_str!("../docs/errors.md")]
+#[doc = wide_tables!()]
 pub mod errors {}
 
 #[doc(alias(
@@ -124,8 +124,8 @@ pub mod errors {}
     "readiness",
     "tracing",
 ))]
-#[doc = wide_tables!()]
 #[doc = include_str!("../docs/observability.md")]
+#[doc = wide_tables!()]
 pub mod observability {}
 
 #[doc(alias(
@@ -142,13 +142,13 @@ pub mod observability {}
 pub mod cors {}
 
 #[doc(alias("model context protocol", "rmcp"))]
-#[doc = wide_tables!()]
 #[doc = include_str!("../docs/mcp.md")]
+#[doc = wide_tables!()]
 pub mod mcp {}
 
 #[doc(alias("client certificate", "mutual tls", "rfc8705", "spiffe"))]
-#[doc = wide_tables!()]
 #[doc = include_str!("../docs/mtls.md")]
+#[doc = wide_tables!()]
 pub mod mtls {}
 
 #[doc(alias("fake server", "mock", "test issuer"))]
@@ -167,8 +167,8 @@ pub mod testing {}
     "musl",
     "scratch",
 ))]
-#[doc = wide_tables!()]
 #[doc = include_str!("../docs/deployment.md")]
+#[doc = wide_tables!()]
 pub mod deployment {}
 
 #[doc(alias("envoy", "ingress", "load balancer", "nginx", "traefik"))]
@@ -188,8 +188,8 @@ pub mod troubleshooting {}
 pub mod on_call {}
 
 #[doc(alias("backend-node", "express", "fastify", "monocloud"))]
-#[doc = wide_tables!()]
 #[doc = include_str!("../docs/migration.md")]
+#[doc = wide_tables!()]
 pub mod migration {}
 
 #[doc(alias("csrf", "dpop", "limitations", "token exchange"))]

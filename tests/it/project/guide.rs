@@ -35,7 +35,7 @@ fn lines(file: &str) -> Vec<(String, String, bool)> {
 
 #[test]
 fn every_page_is_included_under_its_name_and_listed() {
-    let guide = read("src/guide.rs");
+    let guide = read("src/guide.rs").replace("#[doc = wide_tables!()]\n", "");
     for page in pages() {
         let module = format!("#[doc = include_str!(\"../docs/{page}.md\")]\npub mod {page} {{}}");
         assert!(guide.contains(&module), "{page} is not included");
