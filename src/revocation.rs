@@ -21,7 +21,7 @@ pub(crate) use self::{
     index::{RevocationIndex, Standing},
     key::{IssuerKey, RecordKey},
     marks::TokenMarks,
-    record::{Effect, Record},
+    record::{Effect, Record, RecordId},
     revocations::Revocations,
     seen_events::{SeenEvent, SeenEvents},
 };

@@ -19,7 +19,6 @@
 //! | --- | --- | --- |
 //! | `actix-protect-api:v:<digest>` | string with a time to live | an encrypted verdict, or the claim of a replica that makes the call |
 //! | `actix-protect-api:records` | stream without a time to live | encrypted revocations and evictions of the last day |
-//! | `actix-protect-api:probe:{actix-protect-api:records}` | none | never exists: an attempt to append to it shows whether the server accepts writes |
 //!
 //! [`RedisStore::key_prefix`] replaces `actix-protect-api:`.
 //!
@@ -45,6 +44,9 @@
 //! A server that accepts no writes, for example because its memory is full (`maxmemory`), is still read: all replicas apply the
 //! records that it has. New revocations cannot be in it, so all replicas are blind. A revocation returns an error, and its process
 //! sends it again until the server accepts it.
+//!
+//! To notice this, each read sends an `XADD` that cannot append a record, because its identifier is `0-1`. Redis counts its response
+//! as an error (`errorstat_ERR` of `INFO`).
 //!
 //! Old records are deleted once in a while. A failure is logged at debug level, with the target `actix_protect_api` and the event
 //! `store_trim_failed`.

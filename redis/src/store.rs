@@ -109,11 +109,6 @@ impl RedisStore {
         format!("{}records", self.prefix)
     }
 
-    /// Returns the key of a stream that never exists, in the same slot of a cluster as the stream of records.
-    fn probe_key(&self) -> String {
-        format!("{}probe:{{{}}}", self.prefix, self.stream_key())
-    }
-
     /// Sends one command on the background thread.
     async fn command(&self, command: Cmd) -> Result<Value, StoreError> {
         let slot = Arc::clone(&self.inner.commands);
@@ -132,11 +127,12 @@ impl RedisStore {
 
     /// Deletes the records that are over, except for the last of them at the start of the list: it shows later that only such
     /// records were deleted. A record that is kept for long does not keep those behind it.
-    async fn trim_old(slot: &Slot, stream: &str) -> Result<(), StoreError> {
+    /// Younger records than `keep_for` are not over.
+    async fn trim_old(slot: &Slot, stream: &str, keep_for: Duration) -> Result<(), StoreError> {
         let (mut after, mut is_start) = (Position::default(), true);
         loop {
             let page = slot.pipeline(COMMAND, &stream::oldest(stream, after)).await?;
-            let over = Over::read(page, is_start).ok_or_else(stream::malformed)?;
+            let over = Over::read(page, is_start, keep_for).ok_or_else(stream::malformed)?;
             if let Some(last) = over.first {
                 let _deleted: u64 = slot.command(COMMAND, &stream::trim(stream, last)).await?;
             }
@@ -194,7 +190,7 @@ impl SharedStore for RedisStore {
                 // Also after a failure: a server whose memory is full accepts no record before old ones are deleted.
                 if trims {
                     tokio::spawn(async move {
-                        if let Err(error) = Self::trim_old(&slot, &stream).await {
+                        if let Err(error) = Self::trim_old(&slot, &stream, keep_for).await {
                             // The main crate writes its records with the same target and key.
                             log::debug!(
                                 target: "actix_protect_api", event = "store_trim_failed";
@@ -210,12 +206,12 @@ impl SharedStore for RedisStore {
     }
 
     fn read(&self, after: Option<Position>) -> StoreFuture<'_, RecordBatch> {
-        let (stream, probe) = (self.stream_key(), self.probe_key());
+        let stream = self.stream_key();
         let after = after.unwrap_or_default();
         Box::pin(async move {
             let slot = Arc::clone(&self.inner.reader);
             let read = async move {
-                let read = stream::read(&stream, &probe, after, WAIT);
+                let read = stream::read(&stream, after, WAIT);
                 stream::batch(slot.checked(WAIT + COMMAND, &read, stream::from_primary).await?)
             };
             self.inner.driver.run(read).await

@@ -30,12 +30,12 @@ pub(crate) fn append(stream: &str, record: &[u8], keep_for: Duration) -> Cmd {
 
 /// Waits for a record after this position, and reads the state of the stream and the records.
 ///
-/// `probe` is the key of a stream that does not exist. Appending to it without creating it changes nothing, and is an error if the
-/// server accepts no writes.
+/// The last command cannot append a record, because its identifier is too small. Its error shows whether the server accepts
+/// writes: see [`is_read_only`].
 ///
 /// This is not a transaction: a server whose memory is full rejects every command in a transaction, also those that only
 /// read. The state is read before the records, so that [`batch`] can omit records that were appended in between.
-pub(crate) fn read(stream: &str, probe: &str, after: Position, wait: Duration) -> Pipeline {
+pub(crate) fn read(stream: &str, after: Position, wait: Duration) -> Pipeline {
     let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
     let after = after.to_string();
     let mut pipeline = redis::pipe();
@@ -45,7 +45,7 @@ pub(crate) fn read(stream: &str, probe: &str, after: Position, wait: Duration) -
     pipeline.cmd("XINFO").arg("STREAM").arg(stream);
     pipeline.cmd("TIME");
     pipeline.cmd("XREAD").arg("COUNT").arg(COUNT).arg("STREAMS").arg(stream).arg(&after);
-    pipeline.cmd("XADD").arg(probe).arg("NOMKSTREAM").arg("*").arg(FIELD).arg("");
+    pipeline.cmd("XADD").arg(stream).arg("NOMKSTREAM").arg("0-1").arg(FIELD).arg("");
     pipeline
 }
 
@@ -84,8 +84,9 @@ pub(crate) struct Over {
 }
 
 impl Over {
-    /// Reads the response to [`oldest`]. `is_start` states whether all entries before the page are over.
-    pub(crate) fn read((entries, time): (Value, Value), is_start: bool) -> Option<Self> {
+    /// Reads the response to [`oldest`]. `is_start` states whether all entries before the page are over. Entries that are younger
+    /// than `keep_for` are not over.
+    pub(crate) fn read((entries, time): (Value, Value), is_start: bool, keep_for: Duration) -> Option<Self> {
         let Value::Array(entries) = entries else { return None };
         let (now, is_full) = (milliseconds(time)?, entries.len() == OLDEST);
         let (mut over, mut is_start, mut last) = (Self::default(), is_start, None);
@@ -102,8 +103,8 @@ impl Over {
                 (false, _) => is_start = false,
             }
         }
-        let has_any = over.first.is_some() || !over.others.is_empty();
-        over.next = last.filter(|_| is_full && has_any);
+        let keep_for = u64::try_from(keep_for.as_millis()).unwrap_or(u64::MAX);
+        over.next = last.filter(|last| is_full && last.high().saturating_add(keep_for) <= now);
         Some(over)
     }
 }
@@ -125,13 +126,19 @@ pub(crate) fn from_primary(mut response: Vec<RedisResult<Value>>) -> RedisResult
     }
 }
 
+/// Returns whether the server has rejected the last command of [`read`] before it looked at the identifier. The code of these
+/// errors is for example `OOM`, `MISCONF`, `NOREPLICAS` or `NOPERM`.
+fn is_read_only(probe: &RedisResult<Value>) -> bool {
+    probe.as_ref().is_err_and(|error| error.code() != Some("ERR"))
+}
+
 /// Reads the response to [`read`].
 pub(crate) fn batch(response: Vec<RedisResult<Value>>) -> Result<RecordBatch, StoreError> {
     let [info, time, records, probe] = <[_; 4]>::try_from(response).map_err(|_| malformed())?;
     let now = milliseconds(time.map_err(StoreError::new)?).ok_or_else(malformed)?;
     let mut batch = RecordBatch::default();
     batch.unix_time = i64::try_from(now / 1000).ok();
-    batch.is_read_only = probe.is_err();
+    batch.is_read_only = is_read_only(&probe);
     let info = match info {
         Ok(info) => info,
         // The stream does not exist.

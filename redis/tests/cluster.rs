@@ -124,6 +124,21 @@ async fn records_that_move_to_another_server_of_the_cluster_are_read_there() {
     assert_eq!(target.query::<i64>(&["XLEN", RECORDS]), 2);
 }
 
+/// The server has the list until the end, and redirects requests for other keys of the slot.
+#[tokio::test]
+async fn records_are_read_while_their_slot_is_being_moved() {
+    let cluster = Cluster::start();
+    let store = cluster.store();
+    let first = store.append(b"1", DAY).await.unwrap();
+    store.read(None).await.unwrap();
+    let [from, to, _] = &cluster.0;
+    let [from_id, to_id] = [from, to].map(|server| server.query::<String>(&["CLUSTER", "MYID"]));
+    to.query::<String>(&["CLUSTER", "SETSLOT", SLOT, "IMPORTING", &from_id]);
+    from.query::<String>(&["CLUSTER", "SETSLOT", SLOT, "MIGRATING", &to_id]);
+    let batch = store.read(None).await.unwrap();
+    assert_eq!((records(&batch), batch.end, batch.is_read_only), (vec!["1"], Some(first), false));
+}
+
 /// Each new connection is attempted to all servers. One of them must not use up the time of the others.
 #[tokio::test]
 async fn a_server_that_does_not_respond_does_not_stop_the_others_of_the_cluster() {

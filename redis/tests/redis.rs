@@ -228,6 +228,27 @@ async fn a_record_that_is_kept_for_long_does_not_keep_those_behind_it() {
     assert_eq!(batch.total_appended, 254);
 }
 
+/// The first page has only records that are still needed.
+#[tokio::test]
+async fn a_hundred_records_that_are_kept_for_long_do_not_keep_those_behind_them() {
+    let server = Server::start();
+    let store = server.store();
+    let (now, day, year) = (server.time(), DAY.as_secs().to_string(), "31536000");
+    for number in 0..100 {
+        server.add(now - 99 * 60 * 60 * 1000 + number, "long", year);
+    }
+    for number in 0..250 {
+        server.add(now - 48 * 60 * 60 * 1000 + number, "over", &day);
+    }
+    store.append(b"newest", DAY).await.unwrap();
+    let length = eventually(async || {
+        let length = store.read(None).await.unwrap().length;
+        if length > 101 { Err(length) } else { Ok(length) }
+    })
+    .await;
+    assert_eq!(length, 101);
+}
+
 /// The server responds to each `MULTI`, and to each command in it, with an error.
 #[tokio::test]
 async fn a_server_whose_memory_is_full_is_read_and_rejects_new_values() {

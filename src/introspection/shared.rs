@@ -74,6 +74,10 @@ impl Introspection {
     /// request.
     async fn before_call(&self, call: &IntrospectionCall, max_age: Option<Duration>) -> StoreAnswer {
         let Some(shared) = &self.shared else { return StoreAnswer::NoVerdict };
+        // The age of a stored verdict is known in seconds.
+        if max_age.is_some_and(|max_age| max_age < Duration::from_secs(1)) {
+            return StoreAnswer::NoVerdict;
+        }
         let (key, waiting) = (&call.key, call.deadline.half().at_most(shared.claim));
         let (mut entry, mut has_removed) = (shared.replica.get_or_claim(key, shared.claim).await, false);
         loop {

@@ -32,6 +32,8 @@ pub(crate) struct RevocationIndex {
     is_full_of_discards: AtomicBool,
     /// The longest time by which the clock of an issuer is ahead, in seconds.
     skew: AtomicI64,
+    /// The latest end of any record so far, in seconds since 1970.
+    latest_end: AtomicI64,
     /// Locked while a record is added.
     adding: Mutex<()>,
 }
@@ -64,6 +66,11 @@ impl RevocationIndex {
     /// Returns the latest `iat` of tokens that were issued until now, by the clocks of all issuers.
     pub(crate) fn issued_until(&self, now: i64) -> i64 {
         now.saturating_add(self.skew.load(Ordering::Relaxed)).saturating_add(CLOCK_ALLOWANCE)
+    }
+
+    /// Returns the latest end of any record so far, in seconds since 1970.
+    pub(crate) fn latest_end(&self) -> i64 {
+        self.latest_end.load(Ordering::Relaxed)
     }
 
     /// Returns the number of records so far. A verdict is marked with the number that was current before its introspection
@@ -109,20 +116,20 @@ impl RevocationIndex {
         self.insert(&record.widened(self.issued_until(now)), position, now);
     }
 
-    /// Discards all verdicts of this process. Those of the shared store are not affected. `until` is in seconds since 1970.
-    pub(crate) fn discard_here(&self, until: i64, now: i64) {
+    /// Discards all verdicts of this process, and those of the shared store whose replica had not read the records until this
+    /// position. `until` is in seconds since 1970.
+    pub(crate) fn discard_all(&self, position: Position, until: i64, now: i64) {
         let _adding = self.lock();
-        let key = RecordKey::everything();
-        self.insert_discard(key, Some(Position::default()), until, now);
+        self.insert_discard(RecordKey::everything(), Some(position), until, now);
     }
 
-    /// Sets the position of a record that was added before it had one.
-    pub(crate) fn set_position(&self, record: &Record, position: Position) {
+    /// Sets the position of a record that was added this number of times before it had one.
+    pub(crate) fn set_position(&self, record: &Record, additions: u32, position: Position) {
         if record.effect == Effect::Discard {
             // Another record with this key may have no position yet.
             let later = |known: &Discard| Discard {
                 position: known.position.max(position),
-                unplaced: known.unplaced.saturating_sub(1),
+                unplaced: known.unplaced.saturating_sub(additions),
                 ..*known
             };
             self.discards.update(record.key, later);
@@ -141,6 +148,7 @@ impl RevocationIndex {
     }
 
     fn insert(&self, record: &Record, position: Option<Position>, now: i64) {
+        self.latest_end.fetch_max(record.until, Ordering::Relaxed);
         match record.effect {
             Effect::Reject => {
                 self.rejects.insert(record.key, record.reject(), ended_before(now));

@@ -3,7 +3,7 @@
 use super::{IssuerKey, RecordKey};
 
 /// The effect of a record on the tokens to which it applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effect {
     /// The tokens are rejected.
     Reject,
@@ -23,10 +23,35 @@ pub(crate) struct Record {
     pub(crate) until: i64,
 }
 
+/// The tokens and the effect of a record. Records with the same id can be combined.
+pub(crate) type RecordId = (IssuerKey, RecordKey, Effect);
+
 /// The version of the form in which replicas send records to each other.
 const VERSION: u8 = 1;
 
 impl Record {
+    pub(crate) fn id(&self) -> RecordId {
+        (self.issuer, self.key, self.effect)
+    }
+
+    /// Returns a record with the effect of this one and of another one with the same id.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        let issued_before = self.issued_before.zip(other.issued_before).map(|(one, other)| one.max(other));
+        Self { issued_before, until: self.until.max(other.until), ..self }
+    }
+
+    /// Returns whether this record revokes tokens of all issuers.
+    pub(crate) fn is_for_everything(&self) -> bool {
+        self.effect == Effect::Reject && self.key == RecordKey::everything()
+    }
+
+    /// Returns whether this record takes the place of another one: it revokes all tokens that were issued until then.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.is_for_everything()
+            && self.until >= other.until
+            && other.issued_before.is_none_or(|other| self.issued_before.is_none_or(|own| own >= other))
+    }
+
     /// Returns the form in which replicas send records to each other: the version, the effect, the issuer, the key, the
     /// end, and the time of issue if there is one.
     pub(crate) fn to_bytes(self) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The records of this process, and their way into the shared store.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{Position, Replica, StoreError, seal::Place};
-use crate::revocation::{Effect, Record};
+use crate::revocation::{Record, RecordId};
 
 /// The longest time for which one append may take.
 const APPEND: Duration = Duration::from_secs(2);
@@ -24,74 +24,142 @@ const RECENT: Duration = Duration::from_secs(60);
 /// The result of sending a record. The record is sent also if this is dropped.
 pub(crate) type Sending = oneshot::Receiver<Result<(), StoreError>>;
 
-/// Records of this process.
+/// Records of this process. Equal ones are combined, so that repeated revocations need one place.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    /// Records that could not be sent. The oldest is first.
-    unsent: VecDeque<Unsent>,
-    /// Records that were sent, with the time on the monotonic clock.
-    sent: VecDeque<(Record, Duration)>,
+    /// Records that could not be sent, or must be sent again.
+    unsent: BTreeMap<RecordId, Unsent>,
+    /// Records that were sent, with the time of the first success on the monotonic clock.
+    sent: BTreeMap<RecordId, (Record, Duration)>,
     /// Whether a task sends the unsent records.
     is_sending: bool,
     /// The position of the last record that this process has appended.
     pub(super) last_appended: Option<Position>,
+    /// The positions of appended records that this process has not read yet. A read that passes one shows that it was lost.
+    unread: BTreeSet<Position>,
+    /// The number of appends that run.
+    appending: usize,
+    /// The positions that were read while an append ran. Its record may be read before its position is known.
+    read_meanwhile: BTreeSet<Position>,
 }
 
-/// A record that could not be sent.
+/// A record that could not be sent, or must be sent again.
 #[derive(Clone, Copy)]
 struct Unsent {
     record: Record,
-    /// Whether the record in the index of this process has a position, because it was sent before.
-    has_position: bool,
+    /// The number of its additions to the index of this process without a position.
+    additions: u32,
+    /// The time at which it was sent first, if it is sent again.
+    first_sent: Option<Duration>,
+}
+
+impl Unsent {
+    fn and(self, other: Self) -> Self {
+        Self {
+            record: self.record.and(&other.record),
+            additions: self.additions.saturating_add(other.additions),
+            first_sent: self.first_sent.zip(other.first_sent).map(|(one, other)| one.max(other)),
+        }
+    }
 }
 
 impl Outbox {
     /// `issued_until` is the time until which tokens of a widened record were issued.
     fn push_unsent(&mut self, unsent: Unsent, issued_until: i64) {
+        let id = unsent.record.id();
+        let known = self.unsent.remove(&id);
         if self.unsent.len() >= MAX_RECORDS {
             self.widen(issued_until);
         }
-        self.unsent.push_back(unsent);
+        self.unsent.insert(id, known.map_or(unsent, |known| known.and(unsent)));
     }
 
     /// Replaces the unsent records by one for each issuer and effect, which has at least the same effect.
     fn widen(&mut self, issued_until: i64) {
-        let mut widened = BTreeMap::new();
-        for Unsent { record, .. } in self.unsent.drain(..) {
-            let all = record.widened(issued_until);
-            let kept = widened.entry((record.issuer, record.effect == Effect::Reject)).or_insert(all);
-            kept.until = kept.until.max(all.until);
-            kept.issued_before = kept.issued_before.max(all.issued_before);
+        let mut widened = BTreeMap::<RecordId, Unsent>::new();
+        for unsent in mem::take(&mut self.unsent).into_values() {
+            let record = unsent.record.widened(issued_until);
+            // Its position is not that of the records that it replaces.
+            let all = Unsent { record, additions: 0, first_sent: None };
+            widened.entry(record.id()).and_modify(|known| *known = known.and(all)).or_insert(all);
         }
-        // Their positions are not those of the records that they replace.
-        self.unsent.extend(widened.into_values().map(|record| Unsent { record, has_position: true }));
+        self.unsent = widened;
     }
 
     fn push_sent(&mut self, record: Record, at: Duration) {
-        if self.sent.len() >= MAX_RECORDS {
-            self.sent.pop_front();
+        let id = record.id();
+        let combined = self.sent.get(&id).map_or((record, at), |(known, known_at)| {
+            let combined = known.and(&record);
+            (combined, if combined == *known { *known_at } else { at })
+        });
+        self.sent.insert(id, combined);
+        if self.sent.len() > MAX_RECORDS {
+            let oldest = self.sent.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| *id);
+            oldest.and_then(|id| self.sent.remove(&id));
         }
-        self.sent.push_back((record, at));
+    }
+
+    /// Keeps this record, which revokes all tokens, in the place of those that it covers.
+    pub(super) fn replace_covered(&mut self, all: &Record, at: Duration) {
+        self.unsent.retain(|_, unsent| !all.covers(&unsent.record));
+        self.sent.retain(|id, (record, _)| *id == all.id() || !all.covers(record));
+        self.push_sent(*all, at);
     }
 
     /// Sends all records of this process that are in effect again.
     pub(super) fn send_all_again(&mut self, now: i64, issued_until: i64) {
         self.last_appended = None;
-        let sent: Vec<_> = self.sent.drain(..).map(|(record, _)| record).collect();
-        for record in sent.into_iter().filter(|record| record.until > now) {
-            self.push_unsent(Unsent { record, has_position: true }, issued_until);
+        self.unread.clear();
+        self.read_meanwhile.clear();
+        self.send_again(|_| true, now, issued_until);
+    }
+
+    /// Sends the records again that were first sent in the last minute before this time on the monotonic clock.
+    pub(super) fn send_recent_again(&mut self, failed: Duration, now: i64, issued_until: i64) {
+        self.send_again(|at| at >= failed.saturating_sub(RECENT), now, issued_until);
+    }
+
+    fn send_again(&mut self, condition: impl Fn(Duration) -> bool, now: i64, issued_until: i64) {
+        let (again, kept): (BTreeMap<_, _>, _) =
+            mem::take(&mut self.sent).into_iter().partition(|(_, (_, at))| condition(*at));
+        self.sent = kept;
+        for (record, at) in again.into_values().filter(|(record, _)| record.until > now) {
+            self.push_unsent(Unsent { record, additions: 0, first_sent: Some(at) }, issued_until);
         }
     }
 
-    /// Sends the records again that were sent in the last minute before this time on the monotonic clock.
-    pub(super) fn send_recent_again(&mut self, failed: Duration, now: i64, issued_until: i64) {
-        let recent = |at: &Duration| *at >= failed.saturating_sub(RECENT);
-        let again: Vec<_> =
-            self.sent.iter().filter(|(_, at)| recent(at)).map(|(record, _)| *record).collect();
-        self.sent.retain(|(_, at)| !recent(at));
-        for record in again.into_iter().filter(|record| record.until > now) {
-            self.push_unsent(Unsent { record, has_position: true }, issued_until);
+    /// Records that an append has ended, with the position of its record.
+    fn appended(&mut self, position: Option<Position>) {
+        self.appending = self.appending.saturating_sub(1);
+        if let Some(position) = position {
+            self.last_appended = self.last_appended.max(Some(position));
+            if !self.read_meanwhile.remove(&position) {
+                self.unread.insert(position);
+            }
         }
+        if self.appending == 0 {
+            self.read_meanwhile.clear();
+        }
+        limit(&mut self.unread);
+    }
+
+    /// Records that a record was read.
+    pub(super) fn read(&mut self, position: Position) {
+        if !self.unread.remove(&position) && self.appending > 0 {
+            self.read_meanwhile.insert(position);
+            limit(&mut self.read_meanwhile);
+        }
+    }
+
+    /// Returns whether a record of this process is missing in the list, which was read until this position.
+    pub(super) fn misses_record(&self, read_until: Option<Position>) -> bool {
+        self.unread.first().is_some_and(|first| Some(*first) <= read_until)
+    }
+}
+
+fn limit(positions: &mut BTreeSet<Position>) {
+    if positions.len() > MAX_RECORDS {
+        positions.pop_first();
     }
 }
 
@@ -101,7 +169,7 @@ impl Replica {
         let (done, outcome) = oneshot::channel();
         let this = Arc::clone(self);
         self.spawn(async move {
-            let unsent = Unsent { record, has_position: false };
+            let unsent = Unsent { record, additions: 1, first_sent: None };
             let sent = this.append(&unsent).await;
             if sent.is_err() {
                 this.lock_outbox().push_unsent(unsent, this.issued_until());
@@ -112,18 +180,33 @@ impl Replica {
         outcome
     }
 
-    async fn append(&self, Unsent { record, has_position }: &Unsent) -> Result<(), StoreError> {
-        let position = self.append_bytes(record).await.inspect_err(|problem| self.warn_unsent(problem))?;
-        if !has_position {
-            self.index.set_position(record, position);
-        }
+    async fn append(&self, unsent: &Unsent) -> Result<(), StoreError> {
+        let Unsent { record, additions, first_sent } = unsent;
+        self.lock_outbox().appending += 1;
+        let outcome = self.append_bytes(record).await;
         let mut outbox = self.lock_outbox();
-        outbox.last_appended = outbox.last_appended.max(Some(position));
-        outbox.push_sent(*record, self.clock.monotonic());
-        Ok(())
+        outbox.appended(outcome.as_ref().ok().copied());
+        match outcome {
+            Ok(position) => {
+                outbox.push_sent(*record, first_sent.unwrap_or_else(|| self.clock.monotonic()));
+                drop(outbox);
+                self.index.set_position(record, *additions, position);
+                Ok(())
+            }
+            Err(problem) => {
+                drop(outbox);
+                self.warn_unsent(&problem);
+                Err(problem)
+            }
+        }
     }
 
-    pub(super) async fn append_bytes(&self, record: &Record) -> Result<Position, StoreError> {
+    /// Appends a record that has no additions to the index of this process yet.
+    pub(super) async fn append_new(&self, record: Record) -> Result<(), StoreError> {
+        self.append(&Unsent { record, additions: 0, first_sent: None }).await
+    }
+
+    async fn append_bytes(&self, record: &Record) -> Result<Position, StoreError> {
         let sealed = self.sealer.seal(Place::Record, &record.to_bytes())?;
         let left = u64::try_from(record.until.saturating_sub(self.clock.unix_time())).unwrap_or(0);
         let keep_for = self.settings.keep_for.max(Duration::from_secs(left));
@@ -150,10 +233,10 @@ impl Replica {
     /// Sends unsent records until one fails.
     async fn send_each(&self) {
         loop {
-            let Some(unsent) = self.lock_outbox().unsent.pop_front() else { return };
+            let Some((_, unsent)) = self.lock_outbox().unsent.pop_first() else { return };
             if unsent.record.until > self.clock.unix_time() && self.append(&unsent).await.is_err() {
-                self.lock_outbox().unsent.push_front(unsent);
-                return;
+                let issued_until = self.issued_until();
+                return self.lock_outbox().push_unsent(unsent, issued_until);
             }
         }
     }

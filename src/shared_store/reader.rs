@@ -43,6 +43,19 @@ struct Reader {
     unreadable: Option<(ReadPlace, CurrentKeys)>,
     /// The start of the current failure on the monotonic clock.
     failing: Option<Duration>,
+    /// Whether all tokens were revoked because there are too many records, and the records before could not be deleted yet.
+    is_over_limit: bool,
+}
+
+/// The result of a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// All records were read.
+    Complete,
+    /// There are further records.
+    Partial,
+    /// Records are missing.
+    Lost,
 }
 
 /// The place in the list of records until which this process has read.
@@ -72,25 +85,24 @@ impl Reader {
             };
             let Some(replica) = replica.upgrade() else { return };
             let returned = replica.clock.monotonic();
-            let failed = match outcome {
+            let pauses = match outcome {
                 Ok(batch) => {
                     if let Some(failed) = self.failing.take() {
                         let (now, issued_until) = (replica.clock.unix_time(), replica.issued_until());
                         replica.lock_outbox().send_recent_again(failed, now, issued_until);
                     }
                     replica.compare_clocks(batch.unix_time);
-                    let is_complete = self.take(&replica, &batch, appended);
+                    let progress = self.take(&replica, &batch, appended);
                     if batch.is_read_only {
                         replica.warn(&StoreError::new("it accepts no new records (its memory may be full)"));
-                    } else if is_complete {
+                    } else if progress == Progress::Complete {
                         replica.set_read(started, returned);
                     }
-                    replica.send_unsent();
-                    if usize::try_from(batch.length).is_ok_and(|length| length > replica.settings.max_records)
-                    {
-                        replica.widen().await;
+                    if progress == Progress::Complete {
+                        replica.send_unsent();
+                        self.limit(&replica, &batch).await;
                     }
-                    false
+                    progress == Progress::Lost
                 }
                 Err(problem) => {
                     self.failing.get_or_insert(started);
@@ -100,53 +112,57 @@ impl Reader {
             };
             replica.report();
             drop(replica);
-            if failed {
+            if pauses {
                 sleep(RETRY).await;
             }
         }
     }
 
     /// Applies the records, and checks that none is missing. `appended` is the position of a record that this process had appended
-    /// before the read. Returns whether all records were read.
-    fn take(&mut self, replica: &Replica, batch: &RecordBatch, appended: Option<Position>) -> bool {
+    /// before the read.
+    fn take(&mut self, replica: &Replica, batch: &RecordBatch, appended: Option<Position>) -> Progress {
         let now = replica.latest_time();
-        let mut is_unreadable = false;
+        let mut unreadable = None;
         for (position, sealed) in &batch.records {
+            replica.lock_outbox().read(*position);
             if let Some(record) = replica.open_record(sealed) {
                 replica.index.add(&record, Some(*position), replica.settings.max_records, now);
+                if record.is_for_everything() {
+                    replica.lock_outbox().replace_covered(&record, replica.clock.monotonic());
+                }
             } else {
-                is_unreadable = true;
+                unreadable = Some(*position);
                 self.unreadable =
                     self.unreadable.take().or_else(|| Some((self.place, replica.sealer.keys()?)));
             }
             self.place.pending = self.place.pending.saturating_add(1);
             if self.place.position.is_some_and(|last| last >= *position) {
-                self.lose(replica);
-                return false;
+                return self.lose(replica);
             }
             self.place.position = Some(*position);
         }
-        if is_unreadable {
+        if let Some(position) = unreadable {
             // It may concern any token.
-            replica.discard_all(now);
+            replica.discard_all(position, now);
         }
         if !batch.records.is_empty() && self.place.position < batch.end {
-            return false;
+            return Progress::Partial;
         }
-        if batch.end < appended || !self.is_complete(replica, batch) {
-            self.lose(replica);
-            return false;
+        let is_missing = batch.end < appended || replica.lock_outbox().misses_record(self.place.position);
+        if is_missing || !self.is_complete(replica, batch) {
+            return self.lose(replica);
         }
         self.place.total = Some(batch.total_appended);
         self.place.pending = 0;
         replica.set_read_until(self.place.position);
-        true
+        Progress::Complete
     }
 
     /// Continues at the first record that could not be decrypted, if the keys have changed since.
     fn return_to_unreadable(&mut self, sealer: &Sealer) {
         if let Some((place, _)) = self.unreadable.take_if(|(_, keys)| sealer.have_changed(keys)) {
-            self.place = place;
+            // Records may have been deleted since, so the number of records is not compared.
+            self.place = ReadPlace { total: None, ..place };
         }
     }
 
@@ -169,10 +185,29 @@ impl Reader {
     }
 
     /// Starts again at the first record.
-    fn lose(&mut self, replica: &Replica) {
-        let failing = self.failing;
-        *self = Self { failing, ..Self::default() };
+    fn lose(&mut self, replica: &Replica) -> Progress {
+        (self.place, self.unreadable) = (ReadPlace::default(), None);
         replica.lose();
+        Progress::Lost
+    }
+
+    /// If there are too many records, revokes all tokens that were issued until now, and deletes the records before, which were
+    /// read.
+    async fn limit(&mut self, replica: &Replica, batch: &RecordBatch) {
+        if usize::try_from(batch.length).is_ok_and(|length| length <= replica.settings.max_records) {
+            self.is_over_limit = false;
+            return;
+        }
+        if !self.is_over_limit && replica.revoke_all().await.is_err() {
+            return;
+        }
+        self.is_over_limit = true;
+        let Some(position) = self.place.position else { return };
+        match timeout(READ, replica.store().trim(position)).await {
+            Ok(Ok(())) => self.is_over_limit = false,
+            Ok(Err(problem)) => replica.warn(&problem),
+            Err(elapsed) => replica.warn(&StoreError::new(elapsed)),
+        }
     }
 }
 
@@ -182,27 +217,21 @@ impl Replica {
         Record::from_bytes(&plain)
     }
 
-    /// Revokes all tokens that were issued until now, and deletes the records before.
-    async fn widen(&self) {
-        let now = self.clock.unix_time();
-        let until = now.saturating_add(i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX));
+    /// Revokes all tokens that were issued until now, for as long as any record is in effect.
+    async fn revoke_all(&self) -> Result<(), StoreError> {
+        let until = self.clock.unix_time().saturating_add(self.keep_for_seconds());
         let record = Record {
             issuer: IssuerKey::NONE,
             key: RecordKey::everything(),
             effect: Effect::Reject,
             issued_before: Some(self.issued_until()),
-            until,
+            until: until.max(self.index.latest_end()),
         };
-        let first = match self.append_bytes(&record).await {
-            Ok(position) => position,
-            Err(problem) => return self.warn(&problem),
-        };
+        self.append_new(record).await?;
         record!(
             log::Level::Error, event = "store_records_full";
             "there are too many records in the shared store: all tokens that were issued until now are revoked"
         );
-        if let Ok(Err(problem)) = timeout(READ, self.store().trim(first)).await {
-            self.warn(&problem);
-        }
+        Ok(())
     }
 }

@@ -73,6 +73,7 @@ pub(crate) struct Replica {
     is_reported_blind: AtomicBool,
     pub(super) warnings: LogThrottle,
     append_warnings: LogThrottle,
+    loss_warnings: LogThrottle,
     runtime: OnceLock<Handle>,
 }
 
@@ -121,6 +122,7 @@ impl Replica {
             is_reported_blind: AtomicBool::new(false),
             warnings: LogThrottle::default(),
             append_warnings: LogThrottle::default(),
+            loss_warnings: LogThrottle::default(),
             runtime: OnceLock::new(),
         });
         match reader::start(&replica) {
@@ -208,19 +210,25 @@ impl Replica {
         self.last_read.store(0, Ordering::Release);
         self.lost_at.store(now, Ordering::Release);
         self.set_read_until(None);
-        self.discard_all(now);
-        record!(
-            log::Level::Warn, event = "store_records_lost";
-            "records of the shared store were lost (deleted, or not copied before a failover): cached verdicts are not used any \
-             more, and the records of this process are sent again"
-        );
+        self.discard_all(Position::default(), now);
+        if self.loss_warnings.is_due() {
+            record!(
+                log::Level::Warn, event = "store_records_lost";
+                "records of the shared store were lost (deleted, or not copied before a failover): cached verdicts are not used \
+                 any more, and the records of this process are sent again"
+            );
+        }
         self.lock_outbox().send_all_again(now, self.issued_until());
     }
 
-    /// Discards the verdicts in the caches of this process.
-    pub(super) fn discard_all(&self, now: i64) {
-        let keep_for = i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX);
-        self.index.discard_here(now.saturating_add(keep_for), now);
+    /// Discards the verdicts in the caches of this process, and those of the store whose replica had not read the records until
+    /// this position.
+    pub(super) fn discard_all(&self, position: Position, now: i64) {
+        self.index.discard_all(position, now.saturating_add(self.keep_for_seconds()), now);
+    }
+
+    pub(super) fn keep_for_seconds(&self) -> i64 {
+        i64::try_from(self.settings.keep_for.as_secs()).unwrap_or(i64::MAX)
     }
 
     /// Returns whether requests skip the store, because it has just failed.

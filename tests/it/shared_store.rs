@@ -4,6 +4,7 @@ mod blindness;
 mod clocks;
 mod hooked_store;
 mod records;
+mod resending;
 mod secrecy;
 mod verdicts;
 

@@ -275,9 +275,9 @@ fn a_verdict_between_two_evictions_is_stale_before_the_second_one_has_a_position
     let (first, second) = (Some(Position::new(7, 0)), Some(Position::new(8, 0)));
     index.add(&eviction, NOW);
     index.add(&eviction, NOW);
-    index.index.set_position(&eviction, Position::new(7, 0));
+    index.index.set_position(&eviction, 1, Position::new(7, 0));
     assert_eq!([is_stale(None), is_stale(first)], [true; 2]);
-    index.index.set_position(&eviction, Position::new(8, 0));
+    index.index.set_position(&eviction, 1, Position::new(8, 0));
     assert_eq!([is_stale(first), is_stale(second)], [true, false]);
     // Its own records are read too, and change nothing.
     let generation = index.generation();
