@@ -14,7 +14,8 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> std::io::Result<()> {
-//!     env_logger::init(); // the log contains the reason of each rejection
+//!     // RUST_LOG=actix_protect_api=debug adds the reason of each rejection
+//!     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
 //!     // Reads `MONOCLOUD_BACKEND_…` variables. Panics with all problems of the configuration.
 //!     let protect = ProtectApi::from_env();
 //!     HttpServer::new(move || {

@@ -90,9 +90,17 @@ async fn main() -> Outcome {
         let protect = ProtectApi::builder_from_env().resource(format!("{base}/mcp")).build()?;
         let server = serve(protect, base.clone(), TcpListener::bind(address)?)?;
         let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} });
+        let arguments = json!({ "name": "read_document", "arguments": {} });
+        let read = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": arguments });
         let calls = [
             Call::get("the metadata document", METADATA),
-            Call::post("no token: the challenge names the document", "/mcp").json(list.to_string()),
+            Call::post("no token: the challenge names the document", "/mcp")
+                .json(list.to_string())
+                .answers(401),
+            Call::post("with a token: the tool reads the caller", "/mcp")
+                .token("$TOKEN")
+                .header("Accept", "application/json, text/event-stream")
+                .json(read.to_string()),
         ];
         return support::serve(server, &base, &calls).await;
     }

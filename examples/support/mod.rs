@@ -232,8 +232,10 @@ impl Call {
 impl Call {
     pub fn as_curl(&self, base: &str) -> String {
         let method = if self.method == Method::GET { String::new() } else { format!(" -X {}", self.method) };
-        let headers: Vec<String> =
-            self.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
+        // A shell replaces variables, such as `$TOKEN`, in double quotes only.
+        let quote = |value: &str| if value.contains('$') { '"' } else { '\'' };
+        let header = |(name, value): &(&str, String)| format!(" -H {0}{name}: {value}{0}", quote(value));
+        let headers: Vec<String> = self.headers.iter().map(header).collect();
         let headers = headers.concat();
         let content = self.content.as_ref().map(|content| format!(" -d '{content}'")).unwrap_or_default();
         let Self { title, status, path, curl_options, .. } = self;

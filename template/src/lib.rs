@@ -55,7 +55,9 @@ async fn metrics(exporter: web::Data<PrometheusHandle>) -> String {
 
 /// Installs the exporter, with buckets for the duration of calls.
 pub fn prometheus() -> Result<PrometheusHandle, BuildError> {
-    const SECONDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
+    const SECONDS: [f64; 11] = [
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ];
     let calls = Matcher::Full("protect_api_upstream_seconds".to_owned());
     PrometheusBuilder::new()
         .set_buckets_for_metric(calls, &SECONDS)?

@@ -28,6 +28,7 @@ const RUN: &[(&str, (&str, &str))] = &[
     ("cargo run", FIRST_PROGRAM),
     ("RUST_LOG=actix_protect_api=debug cargo run", FIRST_PROGRAM),
     ("curl -i -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8080/api/data", FIRST_PROGRAM),
+    ("cargo run --example dev_issuer", LOCAL_DEVELOPMENT),
     ("cargo run --example quickstart", EXAMPLES),
     ("cargo run --example quickstart -- --check", EXAMPLES),
     ("RUST_LOG=info cargo run --example scopes", EXAMPLES),
@@ -42,6 +43,14 @@ const NOT_RUN: &[(&str, &str)] = &[
     (
         "cargo add actix-protect-api --features mcp",
         "needs a published crate; the example mcp_server is built",
+    ),
+    (
+        "cargo add actix-protect-api --features metrics,tracing",
+        "needs a published crate; the template has the feature metrics, and is built",
+    ),
+    (
+        "cargo add metrics-exporter-prometheus --no-default-features",
+        "the template has this dependency, and is built",
     ),
     (
         "cargo add actix-protect-api actix-protect-api-redis",

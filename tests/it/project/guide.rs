@@ -65,10 +65,12 @@ fn every_page_is_included_under_its_name_and_listed() {
 fn every_block_of_rust_is_compiled() {
     const COMPILED: [&str; 3] = ["", "no_run", "rust,no_run"];
     const NO_RUST: [&str; 3] = ["sh", "toml", "text"];
-    // A block that needs a crate which is no dependency of this one: its lines are those of an example, which is compiled.
+    // A block that needs a crate which is no dependency of this one: its lines are those of an example or of the template, which
+    // are compiled.
     const FROM_EXAMPLE: &str = "ignore";
     let examples =
-        ["fleet", "observability"].map(|name| read(&format!("examples/integrations/{name}.rs"))).concat();
+        ["fleet", "observability"].map(|name| read(&format!("examples/integrations/{name}.rs"))).concat()
+            + &read("template/src/lib.rs");
     let examples: BTreeSet<_> = examples.lines().map(str::trim).collect();
     let (mut compiled, mut is_from_example) = (0, false);
     for file in texts() {
@@ -160,7 +162,9 @@ fn every_complete_program_installs_a_logger() {
     let mut programs = 0;
     for file in texts().into_iter().chain(["src/lib.rs".to_owned()]) {
         for block in blocks(&read(&file)).iter().filter(|block| block.contains("\nasync fn main()")) {
-            assert!(block.contains("env_logger::init();"), "{file}: {block}");
+            // The default level of `env_logger` is `error`: warnings and the configuration would not be shown.
+            let start = "env_logger::init_from_env(env_logger::Env::default().default_filter_or(\"info\"));";
+            assert!(block.contains(start), "{file}: {block}");
             programs += 1;
         }
     }
@@ -305,6 +309,10 @@ fn the_files_of_the_template_are_those_of_the_deployment_page() {
             "template/{file} differs from docs/deployment.md"
         );
     }
+    let (template, page) = (read("template/src/lib.rs"), read("docs/observability.md"));
+    let from = template.find("/// Installs the exporter").unwrap();
+    let exporter = template[from..].split_inclusive("\n}\n").next().unwrap();
+    assert!(page.contains(exporter), "docs/observability.md has another function `prometheus`");
     for file in ["alerts.yml", "dashboard.json"] {
         let (ours, of_template) = (format!("docs/monitoring/{file}"), format!("template/monitoring/{file}"));
         assert_eq!(read(&ours), read(&of_template), "copy {ours} to {of_template}");
