@@ -63,6 +63,17 @@ impl BearerToken {
         AuthError::new(AuthErrorKind::MissingToken).with_source(reason)
     }
 
+    /// Creates the error for headers from which no token can be extracted. Its source says if the token is empty.
+    pub(crate) fn unusable(headers: &HeaderMap, fault: RequestFault) -> AuthError {
+        let error = AuthError::new(AuthErrorKind::InvalidRequest(fault));
+        let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let credentials = value.get(SCHEME.len()..).unwrap_or_default();
+        if fault == RequestFault::Malformed && credentials.iter().all(u8::is_ascii_whitespace) {
+            return error.with_source("there is no token after \"Bearer\"");
+        }
+        error
+    }
+
     /// Creates a token from another source (a cookie, a WebSocket subprotocol). White space is trimmed; the other
     /// checks are the same.
     pub(crate) fn resolved(token: &str, max_length: usize) -> Result<Self, RequestFault> {

@@ -1,13 +1,18 @@
 //! The responses to requests that are rejected because of the protocol. Their bodies are JSON-RPC errors, and contain
 //! nothing of the request except its id.
 
+use std::borrow::Cow;
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
-    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN},
 };
 use serde_json::{Value, json};
 
 use super::{headers::Mismatch, message::Id, payload::PayloadFault};
+
+/// The characters of an origin that a log record shows.
+const MAX_LOGGED_ORIGIN: usize = 100;
 
 /// A reason to reject a request that does not concern its token.
 #[derive(Debug)]
@@ -31,14 +36,30 @@ impl ProtocolFault {
         }
     }
 
-    pub(super) fn response(self) -> HttpResponse {
-        let text = match &self {
+    fn text(&self) -> &'static str {
+        match self {
             Self::Origin => "the Origin is not allowed",
             Self::Body(PayloadFault::TooLarge) => "the body is too large",
             Self::Body(PayloadFault::Broken) => "the body is incomplete",
             Self::NotJson => "the body is not JSON",
             Self::Mismatch(mismatch, _) => mismatch.describe(),
-        };
+        }
+    }
+
+    /// Returns the reason for the log. It names the origin of a request that is rejected because of it.
+    pub(super) fn log_text(&self, headers: &HeaderMap) -> Cow<'static, str> {
+        match (self, headers.get(ORIGIN)) {
+            (Self::Origin, Some(origin)) => {
+                let origin = String::from_utf8_lossy(origin.as_bytes());
+                let shown: String = origin.chars().take(MAX_LOGGED_ORIGIN).collect();
+                format!("the Origin {shown:?} is not one of `origins`").into()
+            }
+            _ => self.text().into(),
+        }
+    }
+
+    pub(super) fn response(self) -> HttpResponse {
+        let text = self.text();
         match self {
             Self::Origin => error(HttpResponse::Forbidden(), None, -32600, text),
             Self::Body(fault) => {

@@ -162,9 +162,10 @@ where
             }
             Err(Refusal::Protocol(fault)) => {
                 let (issuer, fault_name) = (&*self.worker.first.state.telemetry.issuer, fault.name());
+                let text = fault.log_text(request.headers());
                 record!(
                     log::Level::Debug, event = "mcp_refused", issuer, fault = fault_name;
-                    "request to the MCP server rejected: {fault_name}"
+                    "request to the MCP server rejected: {text} ({fault_name})"
                 );
                 Ok(request.into_response(fault.response()).map_into_right_body())
             }

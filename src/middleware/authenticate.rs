@@ -290,7 +290,7 @@ impl ProtectApi {
             }
         }
         BearerToken::from_headers(request.headers(), max_length)
-            .map_err(|fault| AuthError::new(AuthErrorKind::InvalidRequest(fault)))
+            .map_err(|fault| BearerToken::unusable(request.headers(), fault))
     }
 
     /// Returns the caller's certificate: from the certificate resolver if there is one, otherwise from the TLS

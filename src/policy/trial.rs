@@ -1,5 +1,7 @@
 //! Stricter rules that are only reported until a date.
 
+use std::fmt;
+
 use super::{Rules, StepUp, quoted};
 use crate::{
     certificate::{self, CertificateBinding, CertificateThumbprint},
@@ -30,6 +32,8 @@ pub struct Trial {
 pub(crate) struct TrialRules {
     /// The time from which the rules are enforced, or have no effect, in seconds since 1970.
     pub(crate) until: i64,
+    /// The date of this time, as it was set.
+    pub(crate) date: String,
     pub(crate) audiences: Vec<String>,
     pub(crate) at_jwt: bool,
     pub(crate) binding: bool,
@@ -122,6 +126,18 @@ impl TrialRules {
                 .map_err(|fault| AuthError::token(TokenFault::Binding).with_source(fault))?;
         }
         self.step_up.check(claims, rules, now)
+    }
+}
+
+/// The rules, for a log record.
+impl fmt::Display for TrialRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let audience = (!self.audiences.is_empty()).then(|| format!("audience {}", quoted(&self.audiences)));
+        let at_jwt = self.at_jwt.then(|| "type at+jwt".to_owned());
+        let binding = self.binding.then(|| "binding to the client certificate".to_owned());
+        let contexts = self.step_up.contexts.iter().map(|contexts| format!("acr {}", quoted(contexts)));
+        let rules: Vec<String> = audience.into_iter().chain(at_jwt).chain(binding).chain(contexts).collect();
+        f.write_str(&rules.join(", "))
     }
 }
 

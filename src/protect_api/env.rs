@@ -89,14 +89,11 @@ impl VariableSource {
     }
 
     /// Describes each unknown variable, with the known name that resembles it most.
-    pub(crate) fn unknown(&self) -> impl Iterator<Item = ConfigProblem> + use<'_> {
-        self.unknown.iter().map(|name| {
-            let message = match nearest(name) {
-                Some(known) => {
-                    format!("is not a known variable and is ignored; is {}{known} meant?", self.prefix)
-                }
-                None => "is not a known variable and is ignored".to_owned(),
-            };
+    pub(crate) fn unknown(&self, is_ignored: bool) -> impl Iterator<Item = ConfigProblem> + use<'_> {
+        self.unknown.iter().map(move |name| {
+            let effect = if is_ignored { " and is ignored" } else { "" };
+            let meant = nearest(name).map(|known| format!("; is {}{known} meant?", self.prefix));
+            let message = format!("is not a known variable{effect}{}", meant.unwrap_or_default());
             ConfigProblem::new(format!("{}{name}", self.prefix), message)
         })
     }

@@ -70,17 +70,18 @@ impl State {
         Summary::new(&self.settings, &self.hooks).log();
         if let Some(trial) = &self.settings.trial {
             let issuer = self.settings.issuer.as_str();
+            let date = &trial.date;
             let effect = match trial.phase(self.clock.unix_time()) {
                 TrialPhase::Reported if trial.ends => {
-                    "are reported until its date, and have no effect from then on"
+                    format!("are reported until {date}, and have no effect from then on")
                 }
-                TrialPhase::Reported => "are reported until its date, and enforced from then on",
-                TrialPhase::Enforced => "are enforced, because its date has passed",
-                TrialPhase::Ended => "have no effect, because its date has passed",
+                TrialPhase::Reported => format!("are reported until {date}, and enforced from then on"),
+                TrialPhase::Enforced => format!("are enforced since {date}"),
+                TrialPhase::Ended => format!("have no effect since {date}"),
             };
             record!(
                 log::Level::Warn, event = "report_only", issuer;
-                "the rules of the trial {effect} ({issuer})"
+                "the rules of the trial ({trial}) {effect} ({issuer})"
             );
         }
     }

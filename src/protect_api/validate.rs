@@ -248,12 +248,13 @@ impl<'s> Check<'s> {
     /// Ends with an error if there are problems. It names the unknown variables too, because one of them may be the
     /// misspelt name of a missing one. Without problems, unknown variables and warnings are logged.
     fn finish(mut self) -> Result<(), ConfigError> {
-        let unknown = self.source.into_iter().flat_map(VariableSource::unknown);
+        let source = self.source;
+        let unknown = |is_ignored| source.into_iter().flat_map(move |source| source.unknown(is_ignored));
         if !self.problems.is_empty() {
-            self.problems.extend(unknown);
+            self.problems.extend(unknown(false));
             return Err(ConfigError::new(self.problems));
         }
-        for problem in unknown {
+        for problem in unknown(true) {
             record!(log::Level::Warn, event = "unknown_variable"; "{problem}");
         }
         let is_new = |warning: &&ConfigProblem| self.warnings.iter().all(|known| known.name != warning.name);

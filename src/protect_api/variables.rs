@@ -186,7 +186,7 @@ impl Variable {
             _ => return None,
         };
         let (duration, meant) = (DurationText(Duration::from_secs(seconds)), seconds / 1000);
-        Some(format!("is {duration:#}, is {meant} meant? The value is in seconds"))
+        Some(format!("is {duration:#}, and the value is in seconds; is {meant} meant?"))
     }
 
     /// Parses a value and returns the change of the builder.

@@ -11,7 +11,9 @@ impl ProtectApiBuilder {
     pub(super) fn check_trial(&self, check: &mut Check<'_>) -> Option<TrialRules> {
         let trial = self.trial.as_ref()?;
         let until = start_of_day(&trial.until);
-        if until.is_none() {
+        if trial.until.is_empty() && check.is_variable("trial") {
+            check.missing("trial", "YYYY-MM-DD");
+        } else if until.is_none() {
             let message = format!(
                 "has the date {:?}, expected YYYY-MM-DD (TRIAL_UNTIL, in code `Trial::until`)",
                 trial.until
@@ -29,6 +31,6 @@ impl ProtectApiBuilder {
         if !contexts.all(|context| Scope::new(context).is_some()) {
             check.problem("trial", "has an acr that is empty or has a space, a quote or a backslash");
         }
-        Some(TrialRules { until: until?, ..rules.clone() })
+        Some(TrialRules { until: until?, date: trial.until.clone(), ..rules.clone() })
     }
 }

@@ -17,7 +17,7 @@ impl ProtectApiBuilder {
         if !tuning.outage_grace.is_zero() && !has_memory {
             let duration = check.expected_name("introspection_cache_duration");
             let message = format!(
-                "is set, but verdicts are not cached in memory, expected {duration} without a custom store"
+                "is set, but verdicts are not cached in memory: expected {duration} to be set, and no custom store"
             );
             check.problem("outage_grace", message);
         }

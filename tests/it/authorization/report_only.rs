@@ -302,17 +302,23 @@ async fn nested_mounts_count_a_trial_once() {
 async fn a_trial_is_announced_at_the_start() {
     logs::capture();
     for (days, ends, text) in [
-        (2, false, "are reported until its date, and enforced from then on"),
-        (2, true, "are reported until its date, and have no effect from then on"),
-        (-1, false, "are enforced, because its date has passed"),
-        (-1, true, "have no effect, because its date has passed"),
+        (2, false, "are reported until DATE, and enforced from then on"),
+        (2, true, "are reported until DATE, and have no effect from then on"),
+        (-1, false, "are enforced since DATE"),
+        (-1, true, "have no effect since DATE"),
     ] {
         let (issuer, clock) = timed_issuer();
-        let trial = Trial::until(day(&clock, days)).acr(["gold"]);
+        let date = day(&clock, days);
+        let text = format!(
+            "the rules of the trial (audience \"new\", type at+jwt, binding to the client certificate, acr \"gold\") {}",
+            text.replace("DATE", &date)
+        );
+        let trial =
+            Trial::until(date).audience("new").require_at_jwt().require_certificate_binding().acr(["gold"]);
         let trial = if ends { trial.then_end() } else { trial };
         let _protect = trying(&issuer, &clock, trial).build().unwrap();
         let records = records(&issuer, "report_only");
-        assert!(records.len() == 1 && records[0].text.contains(text), "{records:?}");
+        assert!(records.len() == 1 && records[0].text.contains(&text), "{records:?}");
     }
 }
 
@@ -339,7 +345,7 @@ async fn variables_set_a_trial() {
         |text: &str| text.split("trial: ").nth(1).unwrap().split(", client: ").next().unwrap().to_owned();
     assert_eq!(trial(&format!("{:?}", protect.unwrap())), trial(&in_code));
     for (variables, name, text) in [
-        (&[("TRIAL_ACR", "gold")][..], "TRIAL_ACR", "has the date \"\", expected YYYY-MM-DD"),
+        (&[("TRIAL_ACR", "gold")][..], "TRIAL_UNTIL", "is missing, expected YYYY-MM-DD"),
         (&[("TRIAL_UNTIL", "soon"), ("TRIAL_ACR", "gold")], "TRIAL_UNTIL", "has the date \"soon\""),
         (&[("TRIAL_UNTIL", "2027-04-01")], "TRIAL_UNTIL", "has no rule"),
         (&[("TRIAL_UNTIL", "2027-04-01"), ("TRIAL_REQUIRE_AT_JWT", "false")], "TRIAL_UNTIL", "has no rule"),

@@ -239,7 +239,14 @@ async fn rejections_are_logged_without_the_body() {
         };
         logs::last(is_event).unwrap()
     };
-    assert_eq!(last("mcp_refused").value("fault"), "header_mismatch");
+    let refused = last("mcp_refused");
+    assert_eq!(refused.value("fault"), "header_mismatch");
+    let text = "request to the MCP server rejected: Mcp-Method does not match the body (header_mismatch)";
+    assert!(refused.text.contains(text), "{refused}");
+    let origin = format!("https://evil.example/{}", "a".repeat(200));
+    post(&app, &token, &[("Origin", &origin)], "").await;
+    let text = format!("rejected: the Origin {:?} is not one of `origins` (origin)", &origin[..100]);
+    assert!(last("mcp_refused").text.contains(&text), "{}", last("mcp_refused"));
     let refused = last("refused");
     assert_eq!(refused.value("fault"), "insufficient_scope");
     assert!(refused.text.contains("a required scope is missing: expected \"files:write\"; "), "{refused}");

@@ -447,12 +447,8 @@ fn an_error_names_an_unknown_variable_and_the_nearest_known_one() {
         let text = error.to_string();
         assert!(text.contains("MONOCLOUD_BACKEND_TENANT_DOMAIN: is missing"), "{text}");
         let expected = known.map_or_else(
-            || format!("{PREFIX}{unknown}: is not a known variable and is ignored"),
-            |known| {
-                format!(
-                    "{PREFIX}{unknown}: is not a known variable and is ignored; is {PREFIX}{known} meant?"
-                )
-            },
+            || format!("{PREFIX}{unknown}: is not a known variable"),
+            |known| format!("{PREFIX}{unknown}: is not a known variable; is {PREFIX}{known} meant?"),
         );
         assert!(error.problems().iter().any(|problem| problem.to_string() == expected), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
@@ -528,11 +524,11 @@ fn a_duration_that_is_probably_in_another_unit_is_logged() {
         ),
         (
             &[("MAX_TOKEN_AGE", "600000")],
-            &["MAX_TOKEN_AGE: is 600000 s (6 d 22 h 40 min), is 600 meant? The value is in seconds"],
+            &["MAX_TOKEN_AGE: is 600000 s (6 d 22 h 40 min), and the value is in seconds; is 600 meant?"],
         ),
         (
             &[("JWKS_COOLDOWN", "1000")],
-            &["JWKS_COOLDOWN: is 1000 s (16 min 40 s), is 1 meant? The value is in seconds"],
+            &["JWKS_COOLDOWN: is 1000 s (16 min 40 s), and the value is in seconds; is 1 meant?"],
         ),
         (&[("MAX_TOKEN_AGE", "86400"), ("MAX_STALE", "36000"), ("CLOCK_SKEW", "0")], &[]),
         (&[("RESPONSE_TIMEOUT", "3000")], &[]),

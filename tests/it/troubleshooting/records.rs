@@ -25,7 +25,7 @@ pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
         "…_TIMEOUTS: is not a known variable and is ignored; …" => misspelt_variable,
         "…: is 60000 s: a revoked token is accepted for 16 h 40 min" => long_duration,
-        "…: is 60000 s (16 h 40 min), is 60 meant? The value is in seconds" => wrong_unit,
+        "…: is 60000 s (16 h 40 min), and the value is in seconds; is 60 meant?" => wrong_unit,
         "…: is set, but has no effect: …" => without_effect,
         "the client secret that signs assertions should have at least 32 bytes" => short_secret,
         "fetching the metadata failed, next try in 1s: …" => documents_unavailable,

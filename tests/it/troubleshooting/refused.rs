@@ -31,7 +31,10 @@ async fn malformed_header() -> Walked {
     let (app, token) = (api(introspecting(&issuer)), issuer.opaque(json!({})));
     let mut lines = Vec::new();
     for wrong in [format!("Bearer \"{token}\""), "Bearer ".to_owned(), format!("Bearer {token} {token}")] {
-        lines.push(refused(authorized(&app, &wrong), 400).await);
+        let line = refused(authorized(&app, &wrong), 400).await;
+        let is_empty = wrong == "Bearer ";
+        assert_eq!(line.text.contains("there is no token after \"Bearer\""), is_empty, "{wrong:?}: {line}");
+        lines.push(line);
     }
     Walked::new(lines, works(authorized(&app, &format!("Bearer {token}"))).await)
 }
