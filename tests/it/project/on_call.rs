@@ -77,7 +77,7 @@ async fn the_commands_of_the_page_show_the_cause() {
     logs::capture();
     let commands = commands("docs/on_call.md");
     let [alert_one, alert_two, alert_three] = commands.chunks(3).collect::<Vec<_>>()[..] else {
-        panic!("expected three commands for each of three alerts, got {commands:#?}");
+        panic!("expected three commands for each alert of an authorization server, got {commands:#?}");
     };
 
     // A wrong secret.

@@ -65,7 +65,7 @@ fn the_alert_rules_name_documented_metrics_labels_and_values() {
     assert!(check(ALERTS) >= 5);
     assert!(check(ALERT_TESTS) >= 10);
     let names: Vec<_> = ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert_eq!(names.len(), 3);
+    assert_eq!(names.len(), 4);
     for name in names {
         assert!(PAGE.contains(&format!("| `{name}` |")), "{name} is not documented");
         assert!(ALERT_TESTS.contains(&format!("alertname: {name}")), "{name} is not tested");
