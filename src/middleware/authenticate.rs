@@ -19,7 +19,7 @@ use crate::{
         mount_chain::{MountChain, RejectedBy},
     },
     certificate::{self, CertificateThumbprint},
-    error::{AuthError, AuthErrorKind, TokenFault},
+    error::{AuthError, TokenFault},
     issuer::http::WorkerClient,
     protect_api::{
         ProtectApi,

@@ -12,7 +12,7 @@ use crate::support::service::introspecting;
 
 pub(super) fn malformed() -> Vec<(&'static str, Walk)> {
     walks! {
-        "the Authorization header is malformed" => malformed_header,
+        "the Authorization header is malformed…" => malformed_header,
         "there is more than one Authorization header" => two_headers,
         "the token is too long" => long_token,
     }
