@@ -245,7 +245,8 @@ async fn rejections_are_logged_without_the_body() {
     assert!(refused.text.contains(text), "{refused}");
     let origin = format!("https://evil.example/{}", "a".repeat(200));
     post(&app, &token, &[("Origin", &origin)], "").await;
-    let text = format!("rejected: the Origin {:?} is not one of `origins` (origin)", &origin[..100]);
+    let shown: String = origin.chars().take(100).collect();
+    let text = format!("rejected: the Origin {shown:?} is not one of `origins` (origin)");
     assert!(last("mcp_refused").text.contains(&text), "{}", last("mcp_refused"));
     let refused = last("refused");
     assert_eq!(refused.value("fault"), "insufficient_scope");
