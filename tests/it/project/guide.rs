@@ -311,8 +311,8 @@ fn the_files_of_the_template_are_those_of_the_deployment_page() {
     }
     let (template, page) = (read("template/src/lib.rs"), read("docs/observability.md"));
     let start = "/// Installs the exporter";
-    let rest = template.split(start).nth(1).unwrap();
-    let exporter = format!("{start}{}", rest.split_inclusive("\n}\n").next().unwrap());
+    let after = template.split(start).nth(1).unwrap();
+    let exporter = format!("{start}{}", after.split_inclusive("\n}\n").next().unwrap());
     assert!(page.contains(&exporter), "docs/observability.md has another function `prometheus`");
     for file in ["alerts.yml", "dashboard.json"] {
         let (ours, of_template) = (format!("docs/monitoring/{file}"), format!("template/monitoring/{file}"));
