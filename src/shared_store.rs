@@ -64,8 +64,8 @@ pub trait SharedStore: fmt::Debug + Send + Sync {
     /// Any failure of the store.
     fn remove<'a>(&'a self, key: &'a CacheKey) -> StoreFuture<'a, ()>;
 
-    /// Appends a record and returns its position. The record may be deleted once it is older than `keep_for` and all records
-    /// before it were deleted. The last record that could be deleted must stay: if records were deleted, the first of the
+    /// Appends a record and returns the position at which [`read`](Self::read) returns it. The record may be deleted once it is
+    /// older than `keep_for`. The last record that could be deleted must stay: if records were deleted, the first of the
     /// remaining ones is therefore older than its own `keep_for`.
     ///
     /// # Errors

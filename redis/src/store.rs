@@ -127,7 +127,7 @@ impl RedisStore {
 
     /// Deletes the records that are over, except for the last of them at the start of the list: it shows later that only such
     /// records were deleted. A record that is kept for long does not keep those behind it.
-    /// Younger records than `keep_for` are not over.
+    /// Ends at the first page whose last record is younger than `keep_for`.
     async fn trim_old(slot: &Slot, stream: &str, keep_for: Duration) -> Result<(), StoreError> {
         let (mut after, mut is_start) = (Position::default(), true);
         loop {

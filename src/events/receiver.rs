@@ -92,15 +92,15 @@ impl Receiver {
             self.report.accepted(first_type(events).name, Outcome::Repeated);
             return Ok(false);
         }
-        let mut demands = Vec::new();
+        let mut actions = Vec::new();
         for (uri, event) in events {
             let kind = EventType::from_uri(uri);
-            demands.push((kind, self.demand(kind, event, &claims).map_err(AuthError::token)?));
+            actions.push((kind, self.action(kind, event, &claims).map_err(AuthError::token)?));
         }
-        for (kind, demand) in demands {
-            let outcome = match demand {
-                Demand::Revoke(revocation) => revoke(&self.protect, revocation).await?,
-                Demand::Nothing(outcome) => outcome,
+        for (kind, action) in actions {
+            let outcome = match action {
+                EventAction::Revoke(revocation) => revoke(&self.protect, revocation).await?,
+                EventAction::Nothing(outcome) => outcome,
             };
             self.report.accepted(kind.name, outcome);
         }
@@ -125,17 +125,26 @@ impl Receiver {
         EventClaims::read(payload, accepts_issuer, &rules).map_err(AuthError::token)
     }
 
-    /// Returns what an event demands.
+    /// Returns the effect that an event requires.
     ///
     /// # Errors
     /// If its subject has an empty value.
-    fn demand(&self, kind: EventType, event: &Value, claims: &EventClaims<'_>) -> Result<Demand, TokenFault> {
+    fn action(
+        &self,
+        kind: EventType,
+        event: &Value,
+        claims: &EventClaims<'_>,
+    ) -> Result<EventAction, TokenFault> {
         let effect = kind.effect(event);
         if effect == EventEffect::Nothing {
             let status = event.get("status").and_then(Value::as_str);
             let is_stopped =
                 kind.name == "stream_updated" && status.is_some_and(|status| status != "enabled");
-            return Ok(Demand::Nothing(if is_stopped { Outcome::StreamStopped } else { Outcome::Ignored }));
+            return Ok(EventAction::Nothing(if is_stopped {
+                Outcome::StreamStopped
+            } else {
+                Outcome::Ignored
+            }));
         }
         let identifier = match claims.members.get("sub_id") {
             Some(JsonValue::Other(identifier)) => Some(identifier),
@@ -143,12 +152,12 @@ impl Receiver {
             // Drafts of the framework have the subject in the event.
             None => event.get("subject"),
         };
-        let Some(identifier) = identifier else { return Ok(Demand::Nothing(Outcome::Unusable)) };
+        let Some(identifier) = identifier else { return Ok(EventAction::Nothing(Outcome::Unusable)) };
         let is_target = |issuer: &str| self.target.is(issuer);
         let subject = EventSubject::parse(identifier, kind.concerns_sessions, &is_target);
         let named = subject.issuer();
         if !named.is_none_or(is_target) {
-            return Ok(Demand::Nothing(Outcome::Unusable));
+            return Ok(EventAction::Nothing(Outcome::Unusable));
         }
         let revocation = match subject {
             EventSubject::Session { id, .. } => Revocation::session(id),
@@ -156,17 +165,17 @@ impl Receiver {
             EventSubject::User { subject, .. } => {
                 Revocation::subject(subject).issued_before(event_time(event, claims))
             }
-            EventSubject::Unusable => return Ok(Demand::Nothing(Outcome::Unusable)),
+            EventSubject::Unusable => return Ok(EventAction::Nothing(Outcome::Unusable)),
             EventSubject::Blank => return Err(TokenFault::Malformed),
         };
         let revocation = self.target.limit(revocation, named);
         let discards = effect == EventEffect::DiscardVerdicts;
-        Ok(Demand::Revoke(if discards { revocation.verdicts_only() } else { revocation }))
+        Ok(EventAction::Revoke(if discards { revocation.verdicts_only() } else { revocation }))
     }
 }
 
-/// The effect that an event demands.
-enum Demand {
+/// The effect that an event requires.
+enum EventAction {
     Revoke(Revocation),
     Nothing(Outcome),
 }

@@ -16,7 +16,7 @@ use crate::{
 /// The longest time for which a token is claimed. The other replicas then make the call themselves.
 const CLAIM: Duration = Duration::from_secs(2);
 
-/// The interval in which a replica asks for the verdict of another one.
+/// The interval in which a replica requests the verdict of another one.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The verdicts of one configuration in the shared store.
@@ -29,8 +29,8 @@ pub(crate) struct SharedVerdicts {
     claim: Duration,
 }
 
-/// The answer of the shared store before a call.
-enum StoreAnswer {
+/// The response of the shared store before a call.
+enum StoreResponse {
     Verdict(TimedVerdict),
     /// This process makes the call for all replicas.
     Claimed,
@@ -59,12 +59,12 @@ impl Introspection {
         max_age: Option<Duration>,
         target: impl Future<Output = Result<IntrospectionTarget, AuthError>>,
     ) -> Result<TimedVerdict, AuthError> {
-        let (key, answer) = (call.key, self.before_call(&call, max_age).await);
-        if let StoreAnswer::Verdict(verdict) = answer {
+        let (key, response) = (call.key, self.before_call(&call, max_age).await);
+        if let StoreResponse::Verdict(verdict) = response {
             return Ok(verdict);
         }
         let outcome = self.introspect(call, target).await;
-        if outcome.is_err() && matches!(answer, StoreAnswer::Claimed) {
+        if outcome.is_err() && matches!(response, StoreResponse::Claimed) {
             self.release(key);
         }
         outcome
@@ -72,11 +72,11 @@ impl Introspection {
 
     /// Returns the verdict of another replica, waiting for it if that replica is making the call. `max_age` is that of the
     /// request.
-    async fn before_call(&self, call: &IntrospectionCall, max_age: Option<Duration>) -> StoreAnswer {
-        let Some(shared) = &self.shared else { return StoreAnswer::NoVerdict };
+    async fn before_call(&self, call: &IntrospectionCall, max_age: Option<Duration>) -> StoreResponse {
+        let Some(shared) = &self.shared else { return StoreResponse::NoVerdict };
         // The age of a stored verdict is known in seconds.
         if max_age.is_some_and(|max_age| max_age < Duration::from_secs(1)) {
-            return StoreAnswer::NoVerdict;
+            return StoreResponse::NoVerdict;
         }
         let (key, waiting) = (&call.key, call.deadline.half().at_most(shared.claim));
         let (mut entry, mut has_removed) = (shared.replica.get_or_claim(key, shared.claim).await, false);
@@ -90,7 +90,7 @@ impl Introspection {
                 }
                 StoredEntry::Found(stored) => {
                     let accepted = self.accept(shared, &stored, call, max_age);
-                    return accepted.map_or(StoreAnswer::NoVerdict, StoreAnswer::Verdict);
+                    return accepted.map_or(StoreResponse::NoVerdict, StoreResponse::Verdict);
                 }
                 StoredEntry::Busy if !waiting.time_left().is_zero() => {
                     sleep(POLL).await;
@@ -98,8 +98,8 @@ impl Introspection {
                 }
                 // The call of the other replica has failed, or its claim has ended.
                 StoredEntry::Missing => shared.replica.get_or_claim(key, shared.claim).await,
-                StoredEntry::Claimed => return StoreAnswer::Claimed,
-                StoredEntry::Busy | StoredEntry::Unusable => return StoreAnswer::NoVerdict,
+                StoredEntry::Claimed => return StoreResponse::Claimed,
+                StoredEntry::Busy | StoredEntry::Unusable => return StoreResponse::NoVerdict,
             };
         }
     }

@@ -231,13 +231,6 @@ impl Record {
     fn reject(&self) -> Reject {
         Reject { issued_before: self.issued_before, until: self.until }
     }
-
-    /// Returns a record for all tokens of the issuer that were issued until this time; an eviction has no such time.
-    pub(crate) fn widened(&self, issued_until: i64) -> Self {
-        let issued_before = self.issued_before.unwrap_or(issued_until).max(issued_until);
-        let issued_before = (self.effect == Effect::Reject).then_some(issued_before);
-        Self { key: self.issuer.all_tokens(), issued_before, ..*self }
-    }
 }
 
 /// Returns the time before which a record must have ended to be removed. A clock of the application may be ahead of that of

@@ -45,11 +45,22 @@ impl Record {
         self.effect == Effect::Reject && self.key == RecordKey::everything()
     }
 
-    /// Returns whether this record takes the place of another one: it revokes all tokens that were issued until then.
+    /// Returns whether this record revokes all tokens to which another revocation can apply.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        self.is_for_everything()
-            && self.until >= other.until
-            && other.issued_before.is_none_or(|other| self.issued_before.is_none_or(|own| own >= other))
+        let is_later = match (self.issued_before, other.issued_before) {
+            (None, _) => true,
+            (Some(own), Some(other)) => own >= other,
+            // It applies to tokens that are issued later, or to their verdicts.
+            (Some(_), None) => false,
+        };
+        self.is_for_everything() && self.until >= other.until && is_later
+    }
+
+    /// Returns a record for all tokens of the issuer that were issued until this time; an eviction has no such time.
+    pub(crate) fn widened(&self, issued_until: i64) -> Self {
+        let issued_before = self.issued_before.unwrap_or(issued_until).max(issued_until);
+        let issued_before = (self.effect == Effect::Reject).then_some(issued_before);
+        Self { key: self.issuer.all_tokens(), issued_before, ..*self }
     }
 
     /// Returns the form in which replicas send records to each other: the version, the effect, the issuer, the key, the

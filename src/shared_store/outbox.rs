@@ -1,6 +1,7 @@
 //! The records of this process, and their way into the shared store.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
@@ -29,8 +30,8 @@ pub(crate) type Sending = oneshot::Receiver<Result<(), StoreError>>;
 pub(crate) struct Outbox {
     /// Records that could not be sent, or must be sent again.
     unsent: BTreeMap<RecordId, Unsent>,
-    /// Records that were sent, with the time of the first success on the monotonic clock.
-    sent: BTreeMap<RecordId, (Record, Duration)>,
+    /// Records that were sent.
+    sent: BTreeMap<RecordId, Sent>,
     /// Whether a task sends the unsent records.
     is_sending: bool,
     /// The position of the last record that this process has appended.
@@ -51,6 +52,15 @@ struct Unsent {
     additions: u32,
     /// The time at which it was sent first, if it is sent again.
     first_sent: Option<Duration>,
+}
+
+/// A record that was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    record: Record,
+    /// The time at which it was sent first, on the monotonic clock.
+    at: Duration,
+    position: Position,
 }
 
 impl Unsent {
@@ -86,24 +96,29 @@ impl Outbox {
         self.unsent = widened;
     }
 
-    fn push_sent(&mut self, record: Record, at: Duration) {
-        let id = record.id();
-        let combined = self.sent.get(&id).map_or((record, at), |(known, known_at)| {
-            let combined = known.and(&record);
-            (combined, if combined == *known { *known_at } else { at })
+    fn push_sent(&mut self, new: Sent) {
+        let id = new.record.id();
+        let combined = self.sent.get(&id).map_or(new, |known| Sent {
+            record: known.record.and(&new.record),
+            at: known.at.max(new.at),
+            position: known.position.max(new.position),
         });
         self.sent.insert(id, combined);
         if self.sent.len() > MAX_RECORDS {
-            let oldest = self.sent.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| *id);
+            let oldest = self.sent.iter().min_by_key(|(_, sent)| sent.at).map(|(id, _)| *id);
             oldest.and_then(|id| self.sent.remove(&id));
         }
     }
 
-    /// Keeps this record, which revokes all tokens, in the place of those that it covers.
-    pub(super) fn replace_covered(&mut self, all: &Record, at: Duration) {
+    /// Keeps this record, which revokes all tokens, in the place of those that it covers, and of those before it: they are deleted.
+    pub(super) fn replace_covered(&mut self, all: &Record, position: Position, at: Duration) {
+        let is_replaced = |sent: &Sent| {
+            all.covers(&sent.record) || (sent.position < position && sent.record.until <= all.until)
+        };
         self.unsent.retain(|_, unsent| !all.covers(&unsent.record));
-        self.sent.retain(|id, (record, _)| *id == all.id() || !all.covers(record));
-        self.push_sent(*all, at);
+        self.sent.retain(|id, sent| *id == all.id() || !is_replaced(sent));
+        let at = self.sent.get(&all.id()).map_or(at, |known| known.at);
+        self.push_sent(Sent { record: *all, at, position });
     }
 
     /// Sends all records of this process that are in effect again.
@@ -119,17 +134,25 @@ impl Outbox {
         self.send_again(|at| at >= failed.saturating_sub(RECENT), now, issued_until);
     }
 
+    /// Moves sent records to the unsent ones: the newest of them, so that they cause no widening.
     fn send_again(&mut self, condition: impl Fn(Duration) -> bool, now: i64, issued_until: i64) {
         let (again, kept): (BTreeMap<_, _>, _) =
-            mem::take(&mut self.sent).into_iter().partition(|(_, (_, at))| condition(*at));
+            mem::take(&mut self.sent).into_iter().partition(|(_, sent)| condition(sent.at));
         self.sent = kept;
-        for (record, at) in again.into_values().filter(|(record, _)| record.until > now) {
+        let mut again: Vec<_> = again.into_values().filter(|sent| sent.record.until > now).collect();
+        again.sort_unstable_by_key(|sent| Reverse(sent.at));
+        again.truncate(MAX_RECORDS.saturating_sub(self.unsent.len()));
+        for Sent { record, at, .. } in again {
             self.push_unsent(Unsent { record, additions: 0, first_sent: Some(at) }, issued_until);
         }
     }
 
+    fn begin_append(&mut self) {
+        self.appending = self.appending.saturating_add(1);
+    }
+
     /// Records that an append has ended, with the position of its record.
-    fn appended(&mut self, position: Option<Position>) {
+    fn end_append(&mut self, position: Option<Position>) {
         self.appending = self.appending.saturating_sub(1);
         if let Some(position) = position {
             self.last_appended = self.last_appended.max(Some(position));
@@ -140,14 +163,14 @@ impl Outbox {
         if self.appending == 0 {
             self.read_meanwhile.clear();
         }
-        limit(&mut self.unread);
+        drop_oldest(&mut self.unread);
     }
 
     /// Records that a record was read.
-    pub(super) fn read(&mut self, position: Position) {
+    pub(super) fn mark_read(&mut self, position: Position) {
         if !self.unread.remove(&position) && self.appending > 0 {
             self.read_meanwhile.insert(position);
-            limit(&mut self.read_meanwhile);
+            drop_oldest(&mut self.read_meanwhile);
         }
     }
 
@@ -157,7 +180,7 @@ impl Outbox {
     }
 }
 
-fn limit(positions: &mut BTreeSet<Position>) {
+fn drop_oldest(positions: &mut BTreeSet<Position>) {
     if positions.len() > MAX_RECORDS {
         positions.pop_first();
     }
@@ -182,13 +205,14 @@ impl Replica {
 
     async fn append(&self, unsent: &Unsent) -> Result<(), StoreError> {
         let Unsent { record, additions, first_sent } = unsent;
-        self.lock_outbox().appending += 1;
+        self.lock_outbox().begin_append();
         let outcome = self.append_bytes(record).await;
         let mut outbox = self.lock_outbox();
-        outbox.appended(outcome.as_ref().ok().copied());
+        outbox.end_append(outcome.as_ref().ok().copied());
         match outcome {
             Ok(position) => {
-                outbox.push_sent(*record, first_sent.unwrap_or_else(|| self.clock.monotonic()));
+                let at = first_sent.unwrap_or_else(|| self.clock.monotonic());
+                outbox.push_sent(Sent { record: *record, at, position });
                 drop(outbox);
                 self.index.set_position(record, *additions, position);
                 Ok(())

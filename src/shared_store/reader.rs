@@ -1,7 +1,8 @@
 //! The thread that reads the records of the shared store.
 
 use std::{
-    io,
+    collections::BTreeSet,
+    io, mem,
     sync::{Arc, Weak},
     thread,
     time::Duration,
@@ -24,6 +25,9 @@ const READ: Duration = Duration::from_secs(2);
 /// The time between two attempts to read after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// The longest time between two reads, if each read shows that records are missing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Starts the thread. It ends when the replica is dropped.
 pub(super) fn start(replica: &Arc<Replica>) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -43,8 +47,14 @@ struct Reader {
     unreadable: Option<(ReadPlace, CurrentKeys)>,
     /// The start of the current failure on the monotonic clock.
     failing: Option<Duration>,
-    /// Whether all tokens were revoked because there are too many records, and the records before could not be deleted yet.
-    is_over_limit: bool,
+    /// The place before which records must be deleted: there were too many, and all tokens that were issued until then are revoked.
+    trim_before: Option<Position>,
+    /// The places of records that revoke all tokens. Each replica may have added one.
+    all_revoked: BTreeSet<Position>,
+    /// The number of losses that followed each other.
+    losses: u32,
+    /// Whether there was no complete read since the last loss.
+    was_just_lost: bool,
 }
 
 /// The result of a read.
@@ -85,7 +95,7 @@ impl Reader {
             };
             let Some(replica) = replica.upgrade() else { return };
             let returned = replica.clock.monotonic();
-            let pauses = match outcome {
+            let progress = match outcome {
                 Ok(batch) => {
                     if let Some(failed) = self.failing.take() {
                         let (now, issued_until) = (replica.clock.unix_time(), replica.issued_until());
@@ -94,26 +104,29 @@ impl Reader {
                     replica.compare_clocks(batch.unix_time);
                     let progress = self.take(&replica, &batch, appended);
                     if batch.is_read_only {
-                        replica.warn(&StoreError::new("it accepts no new records (its memory may be full)"));
+                        replica.warn(&StoreError::new(
+                            "it accepts no new records: its memory may be full, or a permission is missing",
+                        ));
                     } else if progress == Progress::Complete {
                         replica.set_read(started, returned);
                     }
                     if progress == Progress::Complete {
                         replica.send_unsent();
-                        self.limit(&replica, &batch).await;
+                        self.limit_records(&replica, &batch).await;
                     }
-                    progress == Progress::Lost
+                    Some(progress)
                 }
                 Err(problem) => {
                     self.failing.get_or_insert(started);
                     replica.warn(&problem);
-                    true
+                    None
                 }
             };
             replica.report();
             drop(replica);
-            if pauses {
-                sleep(RETRY).await;
+            let pause = self.pause(progress);
+            if !pause.is_zero() {
+                sleep(pause).await;
             }
         }
     }
@@ -124,11 +137,12 @@ impl Reader {
         let now = replica.latest_time();
         let mut unreadable = None;
         for (position, sealed) in &batch.records {
-            replica.lock_outbox().read(*position);
+            replica.lock_outbox().mark_read(*position);
             if let Some(record) = replica.open_record(sealed) {
                 replica.index.add(&record, Some(*position), replica.settings.max_records, now);
                 if record.is_for_everything() {
-                    replica.lock_outbox().replace_covered(&record, replica.clock.monotonic());
+                    self.all_revoked.insert(*position);
+                    replica.lock_outbox().replace_covered(&record, *position, replica.clock.monotonic());
                 }
             } else {
                 unreadable = Some(*position);
@@ -186,27 +200,54 @@ impl Reader {
 
     /// Starts again at the first record.
     fn lose(&mut self, replica: &Replica) -> Progress {
-        (self.place, self.unreadable) = (ReadPlace::default(), None);
+        let Self { failing, losses, .. } = *self;
+        let losses = losses.saturating_add(1);
+        *self = Self { failing, losses, was_just_lost: true, ..Self::default() };
         replica.lose();
         Progress::Lost
     }
 
     /// If there are too many records, revokes all tokens that were issued until now, and deletes the records before, which were
     /// read.
-    async fn limit(&mut self, replica: &Replica, batch: &RecordBatch) {
-        if usize::try_from(batch.length).is_ok_and(|length| length <= replica.settings.max_records) {
-            self.is_over_limit = false;
+    async fn limit_records(&mut self, replica: &Replica, batch: &RecordBatch) {
+        let length = usize::try_from(batch.length).unwrap_or(usize::MAX);
+        if length.saturating_sub(self.all_revoked.len()) <= replica.settings.max_records {
+            self.trim_before = None;
             return;
         }
-        if !self.is_over_limit && replica.revoke_all().await.is_err() {
-            return;
+        if self.trim_before.is_none() {
+            let read = self.place.position;
+            if replica.revoke_all().await.is_err() {
+                return;
+            }
+            self.trim_before = read;
         }
-        self.is_over_limit = true;
-        let Some(position) = self.place.position else { return };
+        let Some(position) = self.trim_before else { return };
         match timeout(READ, replica.store().trim(position)).await {
-            Ok(Ok(())) => self.is_over_limit = false,
+            Ok(Ok(())) => {
+                self.trim_before = None;
+                self.all_revoked = self.all_revoked.split_off(&position);
+            }
             Ok(Err(problem)) => replica.warn(&problem),
             Err(elapsed) => replica.warn(&StoreError::new(elapsed)),
+        }
+    }
+
+    /// Returns the pause after a read.
+    fn pause(&mut self, progress: Option<Progress>) -> Duration {
+        match progress {
+            Some(Progress::Complete) => {
+                // The first complete read after a loss proves nothing: the next one may show another loss.
+                if !mem::take(&mut self.was_just_lost) {
+                    self.losses = 0;
+                }
+                Duration::ZERO
+            }
+            Some(Progress::Partial) => Duration::ZERO,
+            Some(Progress::Lost) => {
+                RETRY.saturating_mul(2_u32.saturating_pow(self.losses)).min(LONGEST_PAUSE)
+            }
+            None => RETRY,
         }
     }
 }

@@ -267,7 +267,7 @@ impl Replica {
             let cause = std::error::Error::source(problem).map(ToString::to_string).unwrap_or_default();
             record!(
                 log::Level::Warn, event = "store_failed";
-                "the shared store failed, and is skipped for a while: {cause}"
+                "the shared store failed: {cause}"
             );
         }
     }

@@ -11,7 +11,7 @@ use std::{
 
 use actix_protect_api::{
     cache::CacheKey,
-    shared_store::{Position, RecordBatch, SharedStore, StoreEntry, StoreFuture},
+    shared_store::{Position, RecordBatch, SharedStore, StoreEntry, StoreError, StoreFuture},
     test::MemoryStore,
 };
 
@@ -30,11 +30,17 @@ pub(super) struct HookedStore {
     store: MemoryStore,
     hook: Arc<Mutex<Option<Box<Hook>>>>,
     ignores_next_claim: Arc<AtomicBool>,
+    fails_next_trim: Arc<AtomicBool>,
 }
 
 impl HookedStore {
     pub(super) fn new(store: &MemoryStore) -> Self {
-        Self { store: store.clone(), hook: Arc::default(), ignores_next_claim: Arc::default() }
+        Self {
+            store: store.clone(),
+            hook: Arc::default(),
+            ignores_next_claim: Arc::default(),
+            fails_next_trim: Arc::default(),
+        }
     }
 
     pub(super) fn set_hook(&self, hook: impl Fn(Moment) -> bool + Send + 'static) {
@@ -44,6 +50,15 @@ impl HookedStore {
     /// Does not respond to the next request for a verdict or a claim.
     pub(super) fn ignore_next_claim(&self) {
         self.ignores_next_claim.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the next deletion of records fail.
+    pub(super) fn fail_next_trim(&self) {
+        self.fails_next_trim.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_failed_trim(&self) -> bool {
+        !self.fails_next_trim.load(Ordering::Relaxed)
     }
 
     pub(super) fn has_ignored_claim(&self) -> bool {
@@ -104,6 +119,9 @@ impl SharedStore for HookedStore {
     }
 
     fn trim(&self, before: Position) -> StoreFuture<'_, ()> {
+        if self.fails_next_trim.swap(false, Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::new("the records cannot be deleted")) });
+        }
         self.store.trim(before)
     }
 }

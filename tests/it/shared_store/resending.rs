@@ -9,7 +9,9 @@ use std::{
 };
 
 use actix_protect_api::{
-    Revocation, SecretSource, SharedStoreState, TokenFault, shared_store::SharedStore as _, test::MemoryStore,
+    Clock as _, Revocation, SecretSource, SharedStoreState, TokenFault,
+    shared_store::SharedStore as _,
+    test::{MemoryStore, TestClock},
 };
 use serde_json::json;
 
@@ -80,8 +82,7 @@ async fn too_many_records_do_not_shorten_a_revocation() {
     let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
     let one = Replica::of(settings(&issuer, &store, &clock).max_revocations(2)).await;
     one.becomes(SharedStoreState::Reading).await;
-    let alice = issuer
-        .jwt(json!({ "sub": "alice", "exp": actix_protect_api::Clock::unix_time(&clock) + 30 * 86_400 }));
+    let alice = issuer.jwt(json!({ "sub": "alice", "exp": clock.unix_time() + 30 * 86_400 }));
     for revocation in [Revocation::token(&alice), Revocation::subject("b"), Revocation::subject("c")] {
         one.protect.revoke(revocation).await.unwrap();
     }
@@ -181,4 +182,61 @@ async fn a_lost_record_is_noticed_also_if_another_one_takes_its_place() {
     assert!(eventually(async || store.records().len() > 1).await);
     let alice = issuer.jwt(json!({ "sub": "alice" }));
     assert!(eventually(async || two.api.outcome(&alice).await == token(TokenFault::Revoked)).await);
+}
+
+/// The other replica has revoked everything because there were too many records, before these revocations and before this replica
+/// has read them.
+#[actix_web::test]
+async fn a_revocation_that_waits_is_not_replaced_by_an_older_one_of_everything() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let (hooked, is_held) = (HookedStore::new(&store), Arc::new(AtomicBool::new(false)));
+    let waiting = settings(&issuer, &store, &clock).shared_store(Arc::new(hooked.clone()), super::KEY);
+    let waiting = Replica::of(waiting).await;
+    waiting.becomes(SharedStoreState::Reading).await;
+    let held = Arc::clone(&is_held);
+    hooked.set_hook(move |moment| {
+        held.fetch_or(moment == Moment::Start, SeqCst);
+        moment == Moment::End
+    });
+    assert!(eventually(async || is_held.load(SeqCst)).await);
+    let full = Replica::of(settings(&issuer, &store, &clock).max_revocations(2)).await;
+    full.becomes(SharedStoreState::Reading).await;
+    for name in ["a", "b", "c"] {
+        full.protect.revoke(Revocation::subject(name).until(far(&clock))).await.unwrap();
+    }
+    assert!(eventually(async || is_quiet(&store).await && store.records().len() < 3).await);
+    clock.advance(seconds(60));
+    let alice = issuer.jwt(json!({ "sub": "alice" }));
+    store.set_available(false);
+    waiting.protect.revoke(Revocation::token(&alice)).await.unwrap_err();
+    store.set_available(true);
+    hooked.remove_hook();
+    let other = Replica::start(&issuer, &store, &clock).await;
+    assert!(eventually(async || other.api.outcome(&alice).await == token(TokenFault::Revoked)).await);
+    let bob = issuer.jwt(json!({ "sub": "bob" }));
+    assert_eq!(other.api.outcome(&bob).await, OK);
+}
+
+fn far(clock: &TestClock) -> i64 {
+    clock.unix_time() + 90 * 86_400
+}
+
+#[actix_web::test]
+async fn a_revocation_that_came_before_a_late_deletion_is_not_deleted() {
+    let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
+    let hooked = HookedStore::new(&store);
+    hooked.fail_next_trim();
+    let narrow = settings(&issuer, &store, &clock).max_revocations(2);
+    let one = Replica::of(narrow.shared_store(Arc::new(hooked.clone()), super::KEY)).await;
+    one.becomes(SharedStoreState::Reading).await;
+    for name in ["a", "b", "c"] {
+        one.protect.revoke(Revocation::subject(name)).await.unwrap();
+    }
+    assert!(eventually(async || hooked.has_failed_trim()).await);
+    clock.advance(seconds(60));
+    let alice = issuer.jwt(json!({ "sub": "alice" }));
+    one.protect.revoke(Revocation::subject("alice")).await.unwrap();
+    assert!(eventually(async || store.records().len() < 4 && is_quiet(&store).await).await);
+    let cold = Replica::start(&issuer, &store, &clock).await;
+    assert_eq!(cold.api.outcome(&alice).await, token(TokenFault::Revoked));
 }

@@ -25,7 +25,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn walks() -> Vec<(&'static str, Walk)> {
     walks! {
-        "the shared store failed, and is skipped for a while: …" => failing,
+        "the shared store failed: …" => failing,
         "a revocation or eviction was not written to the shared store…" => unsent,
         "the clock of the shared store differs from that of this process…" => clocks,
         "the records of the shared store are not read, …" => blind,
@@ -71,7 +71,7 @@ async fn failing() -> Walked {
     let (issuer, store) = (TestIssuer::start(), MemoryStore::new());
     store.set_available(false);
     let protect = build(settings(&issuer, &store));
-    let line = said("the shared store failed, and is skipped").await;
+    let line = said("the shared store failed").await;
     Walked::new([line], works_with(protect, &issuer).await)
 }
 
