@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,8 @@ pub(super) struct HookedStore {
     store: MemoryStore,
     hook: Arc<Mutex<Option<Box<Hook>>>>,
     ignores_next_claim: Arc<AtomicBool>,
-    fails_next_trim: Arc<AtomicBool>,
+    fails_trims: Arc<AtomicBool>,
+    failed_trims: Arc<AtomicUsize>,
 }
 
 impl HookedStore {
@@ -39,7 +40,8 @@ impl HookedStore {
             store: store.clone(),
             hook: Arc::default(),
             ignores_next_claim: Arc::default(),
-            fails_next_trim: Arc::default(),
+            fails_trims: Arc::default(),
+            failed_trims: Arc::default(),
         }
     }
 
@@ -52,13 +54,13 @@ impl HookedStore {
         self.ignores_next_claim.store(true, Ordering::Relaxed);
     }
 
-    /// Lets the next deletion of records fail.
-    pub(super) fn fail_next_trim(&self) {
-        self.fails_next_trim.store(true, Ordering::Relaxed);
+    /// Lets every deletion of records fail (`true`) or succeed again (`false`).
+    pub(super) fn set_trims_fail(&self, fail: bool) {
+        self.fails_trims.store(fail, Ordering::Relaxed);
     }
 
-    pub(super) fn has_failed_trim(&self) -> bool {
-        !self.fails_next_trim.load(Ordering::Relaxed)
+    pub(super) fn failed_trims(&self) -> usize {
+        self.failed_trims.load(Ordering::Relaxed)
     }
 
     pub(super) fn has_ignored_claim(&self) -> bool {
@@ -119,7 +121,8 @@ impl SharedStore for HookedStore {
     }
 
     fn trim(&self, before: Position) -> StoreFuture<'_, ()> {
-        if self.fails_next_trim.swap(false, Ordering::Relaxed) {
+        if self.fails_trims.load(Ordering::Relaxed) {
+            self.failed_trims.fetch_add(1, Ordering::Relaxed);
             return Box::pin(async { Err(StoreError::new("the records cannot be deleted")) });
         }
         self.store.trim(before)
