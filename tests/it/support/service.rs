@@ -129,7 +129,7 @@ async fn claims(caller: AuthenticatedRequest) -> web::Json<actix_protect_api::Cl
 }
 
 /// The response, and the kind of its error.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) kind: Option<AuthErrorKind>,
@@ -140,6 +140,17 @@ pub(crate) struct Answer {
     pub(crate) reference: Option<String>,
     /// The claims, if the request was accepted.
     pub(crate) body: Value,
+}
+
+/// The reference is random, and there is none while no record is logged.
+impl PartialEq for Answer {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |answer: &Self| {
+            let Self { status, kind, retry_after, challenge, reference: _, body } = answer.clone();
+            (status, kind, retry_after, challenge, body)
+        };
+        parts(self) == parts(other)
+    }
 }
 
 impl Answer {
