@@ -15,6 +15,8 @@ use actix_protect_api::{
     test::MemoryStore,
 };
 
+use crate::support::time::eventually;
+
 /// A moment of a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
@@ -65,6 +67,17 @@ impl HookedStore {
 
     pub(super) fn has_ignored_claim(&self) -> bool {
         !self.ignores_next_claim.load(Ordering::Relaxed)
+    }
+
+    /// Holds every read at its start, until the function is removed. Returns when a read is held.
+    pub(super) async fn hold_reads(&self) {
+        let is_held = Arc::new(AtomicBool::new(false));
+        let held = Arc::clone(&is_held);
+        self.set_hook(move |moment| {
+            held.fetch_or(moment == Moment::Start, Ordering::SeqCst);
+            moment == Moment::End
+        });
+        assert!(eventually(async || is_held.load(Ordering::SeqCst)).await);
     }
 
     /// Removes the function, which may own the replica that reads.

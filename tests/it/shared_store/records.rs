@@ -1,12 +1,6 @@
 //! Revocations and evictions reach all replicas.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix_protect_api::{
     Revocation, RevocationError, SecretSource, SharedStoreState, TokenFault,
@@ -15,11 +9,7 @@ use actix_protect_api::{
 };
 use serde_json::json;
 
-use super::{
-    Replica, calls,
-    hooked_store::{HookedStore, Moment},
-    settings, stored,
-};
+use super::{Replica, calls, hooked_store::HookedStore, settings, stored};
 use crate::support::{
     folder::Folder,
     service::{OK, Outcome, jwts_only, timed_issuer, token},
@@ -145,16 +135,11 @@ async fn a_loss_of_the_newest_records_is_detected() {
 #[actix_web::test]
 async fn a_record_that_is_lost_before_its_sender_has_read_it_is_sent_again() {
     let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
-    let (hooked, is_held) = (HookedStore::new(&store), Arc::new(AtomicBool::new(false)));
+    let hooked = HookedStore::new(&store);
     let builder = settings(&issuer, &store, &clock).shared_store(Arc::new(hooked.clone()), super::KEY);
     let one = Replica::of(builder).await;
     one.becomes(SharedStoreState::Reading).await;
-    let held = Arc::clone(&is_held);
-    hooked.set_hook(move |moment| {
-        held.fetch_or(moment == Moment::Start, SeqCst);
-        moment == Moment::End
-    });
-    assert!(eventually(async || is_held.load(SeqCst)).await);
+    hooked.hold_reads().await;
     one.protect.revoke(Revocation::subject("alice")).await.unwrap();
     store.lose_last_records(1);
     assert_eq!(store.records().len(), 0);

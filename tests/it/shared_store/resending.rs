@@ -1,12 +1,6 @@
 //! Records are sent again only if they may be lost, and never revoke more than they have to.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix_protect_api::{
     Clock as _, Revocation, SecretSource, SharedStoreState, TokenFault,
@@ -15,11 +9,7 @@ use actix_protect_api::{
 };
 use serde_json::json;
 
-use super::{
-    Replica, calls,
-    hooked_store::{HookedStore, Moment},
-    settings, stored,
-};
+use super::{Replica, calls, hooked_store::HookedStore, settings, stored};
 use crate::support::{
     folder::Folder,
     service::{OK, timed_issuer, token},
@@ -164,16 +154,11 @@ async fn an_old_record_is_not_sent_again_after_each_lost_connection() {
 #[actix_web::test]
 async fn a_lost_record_is_noticed_also_if_another_one_takes_its_place() {
     let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
-    let (hooked, is_held) = (HookedStore::new(&store), Arc::new(AtomicBool::new(false)));
+    let hooked = HookedStore::new(&store);
     let builder = settings(&issuer, &store, &clock).shared_store(Arc::new(hooked.clone()), super::KEY);
     let one = Replica::of(builder).await;
     one.becomes(SharedStoreState::Reading).await;
-    let held = Arc::clone(&is_held);
-    hooked.set_hook(move |moment| {
-        held.fetch_or(moment == Moment::Start, SeqCst);
-        moment == Moment::End
-    });
-    assert!(eventually(async || is_held.load(SeqCst)).await);
+    hooked.hold_reads().await;
     one.protect.revoke(Revocation::subject("alice")).await.unwrap();
     store.lose_last_records(1);
     let two = Replica::start(&issuer, &store, &clock).await;
@@ -189,16 +174,11 @@ async fn a_lost_record_is_noticed_also_if_another_one_takes_its_place() {
 #[actix_web::test]
 async fn a_revocation_that_waits_is_not_replaced_by_an_older_one_of_everything() {
     let ((issuer, clock), store) = (timed_issuer(), MemoryStore::new());
-    let (hooked, is_held) = (HookedStore::new(&store), Arc::new(AtomicBool::new(false)));
+    let hooked = HookedStore::new(&store);
     let waiting = settings(&issuer, &store, &clock).shared_store(Arc::new(hooked.clone()), super::KEY);
     let waiting = Replica::of(waiting).await;
     waiting.becomes(SharedStoreState::Reading).await;
-    let held = Arc::clone(&is_held);
-    hooked.set_hook(move |moment| {
-        held.fetch_or(moment == Moment::Start, SeqCst);
-        moment == Moment::End
-    });
-    assert!(eventually(async || is_held.load(SeqCst)).await);
+    hooked.hold_reads().await;
     let full = Replica::of(settings(&issuer, &store, &clock).max_revocations(2)).await;
     full.becomes(SharedStoreState::Reading).await;
     for name in ["a", "b", "c"] {
